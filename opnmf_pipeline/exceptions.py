@@ -1,0 +1,27 @@
+"""Errors that a user can act on: each message says what is wrong, where, and what to do."""
+
+__all__ = ["CohortError", "ConfigError", "ConvergenceWarning", "ImageError", "OPNMFError", "OutputError"]
+
+
+class OPNMFError(ValueError):
+    """Base of the errors that the command line shows without a traceback (exit code 2)."""
+
+
+class ConfigError(OPNMFError):
+    """A configuration file or an override has an unknown key or an impossible value."""
+
+
+class CohortError(OPNMFError):
+    """The subjects and their images cannot be paired one to one."""
+
+
+class ImageError(OPNMFError):
+    """An image cannot be read, or its grid or values do not fit the analysis."""
+
+
+class OutputError(OPNMFError):
+    """The output folder cannot be written, or it holds the results of another run."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A fit reached ``max_iter`` before its change fell below ``tol``."""

@@ -1,6 +1,13 @@
 """Errors that a user can act on: each message says what is wrong, where, and what to do."""
 
-__all__ = ["CohortError", "ConfigError", "ConvergenceWarning", "ImageError", "OPNMFError", "OutputError"]
+__all__ = [
+    "CohortError",
+    "ConfigError",
+    "ConvergenceWarning",
+    "ImageError",
+    "OPNMFError",
+    "OutputError",
+]
 
 
 class OPNMFError(ValueError):

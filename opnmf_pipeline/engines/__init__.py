@@ -1,1 +1,1 @@
-
+"""Ways to run the stages: from settings to results."""

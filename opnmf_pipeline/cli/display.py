@@ -1,0 +1,94 @@
+"""Progress in a terminal: a bar for what is under way, a line for what is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+__all__ = ["TerminalDisplay"]
+
+Item = TypeVar("Item")
+
+
+class TerminalDisplay:
+    """Shows a run in a terminal; use it as a context.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where to draw.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop drawing."""
+        self._progress.stop()
+
+    def note(self, text: str) -> None:
+        """Print one line above the bars."""
+        self.console.print(text, highlight=False)
+
+    def track(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+        """Yield ``items`` and count them."""
+        task = self._progress.add_task(description, total=total, state=f"0/{total}")
+        try:
+            for number, item in enumerate(items, start=1):
+                yield item
+                self._progress.update(task, completed=number, state=f"{number}/{total}")
+        finally:
+            self._progress.remove_task(task)
+
+    @contextmanager
+    def fit(self, description: str, tol: float) -> Iterator[Callable[[Any], None]]:
+        """Show iterations; the bar fills as the change falls, by its order of magnitude, to tol."""
+        task = self._progress.add_task(description, total=1, state="starting")
+        first = 0.0
+
+        def show(record: Any) -> None:
+            nonlocal first
+            first = max(first, record.change)
+            self._progress.update(
+                task,
+                completed=_decades_done(first, record.change, tol),
+                state=f"iteration {record.iteration}, error {record.objective:.5g}, "
+                f"change {record.change:.1e}",
+            )
+
+        try:
+            yield show
+        finally:
+            self._progress.remove_task(task)
+
+
+def _decades_done(first: float, change: float, tol: float) -> float:
+    """Return how far the change has come from its first value down to ``tol``, in [0, 1]."""
+    if not 0 < tol < change <= first or first == change:
+        return float(0 <= change <= tol)
+    return math.log(first / change) / math.log(first / tol)

@@ -1,0 +1,107 @@
+"""Arguments of every command. Imports nothing heavy, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from opnmf_pipeline import __version__
+
+__all__ = ["build_parser"]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``opnmf-pipeline``."""
+    parser = argparse.ArgumentParser(
+        prog="opnmf-pipeline",
+        description="Patterns of structural covariance by orthonormal projective NMF: from NIfTI "
+        "images to component brain maps.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_check(commands)
+    commands.add_parser(
+        "schema",
+        help="print the JSON Schema of the settings",
+        description="Print the JSON Schema of the settings, so that an editor completes the YAML.",
+    )
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run the pipeline",
+        description="Run every stage that has not been run before with the same inputs and "
+        "settings.",
+    )
+    _add_settings(run)
+    performance = run.add_argument_group("performance")
+    performance.add_argument(
+        "--nprocs",
+        type=_positive,
+        metavar="N",
+        help="processes and threads to use (default: the CPUs that are free)",
+    )
+    performance.add_argument(
+        "-w",
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of intermediate results (default: work in the output folder)",
+    )
+    outputs = run.add_argument_group("outputs")
+    outputs.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of a run with other settings in the same folder",
+    )
+    outputs.add_argument("-q", "--quiet", action="store_true", help="show errors only")
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = commands.add_parser(
+        "check",
+        help="validate settings and inputs, and print the plan",
+        description="Validate the settings, find the images, read their headers, and print what "
+        "a run would do. Nothing is written.",
+    )
+    _add_settings(check)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of settings")
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="output folder (replaces output.dir)",
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="SECTION.KEY=VALUE",
+        help="replace one setting; can be given more than once",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+def overrides(args: argparse.Namespace) -> list[str]:
+    """Return all that the command line sets, as ``section.key=value`` items."""
+    flags = {
+        "output.dir": args.output,
+        "execution.n_procs": getattr(args, "nprocs", None),
+        "execution.work_dir": getattr(args, "work_dir", None),
+        "output.overwrite": getattr(args, "overwrite", False) or None,
+    }
+    return args.overrides + [f"{key}={value}" for key, value in flags.items() if value is not None]

@@ -1,0 +1,66 @@
+"""``opnmf-pipeline run``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from opnmf_pipeline.cli.display import TerminalDisplay
+from opnmf_pipeline.cli.parser import overrides
+from opnmf_pipeline.config import load_config
+from opnmf_pipeline.engines.local import Summary, run
+
+__all__ = ["execute"]
+
+SHOWN = {
+    "n_components": ("components", "{:.0f}"),
+    "reconstruction_error": ("reconstruction error", "{:.5g}"),
+    "explained_variance": ("explained variance", "{:.1%}"),
+    "n_iter": ("iterations", "{:.0f}"),
+    "inner_product": ("split-half inner product", "{:.3f}"),
+    "label_ari": ("split-half ARI", "{:.3f}"),
+    "planted_ari": ("ARI against the planted labels", "{:.3f}"),
+}
+
+
+def execute(args: argparse.Namespace) -> None:
+    """Run the pipeline and print what it found."""
+    config = load_config(args.config, overrides(args))
+    console = Console(quiet=args.quiet)
+    handler = RichHandler(logging.WARNING, console=console, show_time=False, show_path=False)
+    logger = logging.getLogger("opnmf_pipeline")
+    logger.addHandler(handler)
+    try:
+        with TerminalDisplay(console) as display:
+            summary = run(config, display)
+    finally:
+        logger.removeHandler(handler)
+    _print(summary, console)
+
+
+def _print(summary: Summary, console: Console) -> None:
+    output = summary.outputs
+    console.print(f"\n{summary.n_subjects} subjects, {summary.n_voxels} voxels")
+    columns = [name for name in SHOWN if name in summary.metrics]
+    table = Table(*(SHOWN[name][0] for name in columns))
+    for row in summary.metrics.to_dict("records"):
+        cells = [SHOWN[name][1].format(row[name]) for name in columns]
+        table.add_row(*cells)
+    console.print(table)
+    open_ended = summary.metrics.loc[~summary.metrics["converged"], "n_components"].tolist()
+    if open_ended:
+        console.print(
+            f"not converged: k = {', '.join(map(str, open_ended))}; "
+            "raise decomposition.max_iter or decomposition.tol"
+        )
+    if not summary.computed:
+        console.print("nothing was computed: every result was there from an earlier run")
+    ks = summary.metrics["n_components"].tolist()
+    for title, name in {"maps": "components", "labels": "dseg", "pictures": "montage"}.items():
+        paths = [path for k in ks if (path := output.path(name, k)).exists()]
+        for path in paths:
+            console.print(f"{title:9} {path}", soft_wrap=True, highlight=False)

@@ -1,0 +1,367 @@
+"""Settings of a run: one YAML file, one typed section per stage."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from opnmf_pipeline.exceptions import ConfigError
+
+__all__ = [
+    "DecompositionConfig",
+    "ExecutionConfig",
+    "InputsConfig",
+    "MaskConfig",
+    "MatrixConfig",
+    "OutputConfig",
+    "PipelineConfig",
+    "ReportConfig",
+    "SelectionConfig",
+    "SimulationConfig",
+    "load_config",
+]
+
+UNKNOWN_KEY_MSG = "unknown key{hint}; allowed here: {allowed}"
+SOURCES = ("bids", "table", "glob", "simulation")
+
+
+class Section(BaseModel):
+    """Options of one stage: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SimulationConfig(Section):
+    """A cohort with planted components on the MNI152 grey-matter template that nilearn ships."""
+
+    n_subjects: int = Field(40, ge=4, description="Number of simulated subjects.")
+    n_components: int = Field(8, ge=2, description="Number of planted components.")
+    voxel_size: float = Field(6.0, ge=1, le=12, description="Edge of the isotropic voxels, in mm.")
+    noise: float = Field(
+        0.1,
+        ge=0,
+        description="Standard deviation of the noise, as a fraction of the largest tissue density.",
+    )
+    random_state: int = Field(0, ge=0, description="Seed of the simulation.")
+
+
+class InputsConfig(Section):
+    """Which image belongs to which subject. Name exactly one of: bids, table, glob, simulation."""
+
+    bids: Path | None = Field(None, description="Root of a BIDS (derivatives) dataset.")
+    filters: dict[str, str | list[str]] = Field(
+        default_factory=dict,
+        description="BIDS entities that select one image per subject, such as `label: GM`.",
+    )
+    table: Path | None = Field(
+        None, description="TSV or CSV with participant_id, a path column and covariates."
+    )
+    path_column: str = Field("path", description="Column of `table` that holds the image paths.")
+    glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
+    pattern: str = Field(
+        r"(?P<participant_id>sub-[A-Za-z0-9]+)",
+        description="Regular expression that yields `participant_id` from a path that `glob` "
+        "matched.",
+    )
+    simulation: SimulationConfig | None = Field(None, description="Simulate a cohort instead.")
+    participants: Path | None = Field(
+        None,
+        description="Table with participant_id and covariates to join; for `bids` the default is "
+        "the dataset's participants.tsv.",
+    )
+    on_missing: Literal["error", "drop"] = Field(
+        "error", description="What to do with a subject that has no image."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InputsConfig:
+        named = [source for source in SOURCES if getattr(self, source) is not None]
+        if len(named) != 1:
+            got = f"got {' and '.join(named)}" if named else "none is set"
+            raise ValueError(f"name exactly one of {', '.join(SOURCES)}; {got}")
+        return self
+
+
+class MaskConfig(Section):
+    """Which voxels are analysed. Voxels that are zero in every subject are always left out."""
+
+    method: Literal["mean", "coverage", "template", "image"] = Field(
+        "mean",
+        description="mean: mean over subjects > threshold; coverage: value > threshold in at "
+        "least `coverage` of the subjects; template: nilearn's MNI152 grey-matter template > "
+        "threshold; image: the non-zero voxels of `image`.",
+    )
+    threshold: float = Field(0.1, description="In the units of the images (or of the template).")
+    coverage: float = Field(0.9, gt=0, le=1, description="Fraction of the subjects, in (0, 1].")
+    image: Path | None = Field(
+        None, description="Mask image; taken to the grid of the data by nearest neighbour."
+    )
+
+    @model_validator(mode="after")
+    def _image_with_method(self) -> MaskConfig:
+        if (self.method == "image") != (self.image is not None):
+            raise ValueError("`image: PATH` and `method: image` go together; set both or neither")
+        return self
+
+
+class MatrixConfig(Section):
+    """How images become rows of the voxel-by-subject matrix."""
+
+    resample: Literal["to-mask", "to-first"] | None = Field(
+        None,
+        description="Grid to resample every image to (linear interpolation): that of mask.image "
+        "or that of the first image. Not set: images on different grids are an error.",
+    )
+    voxel_size: float | None = Field(
+        None, gt=0, description="Down-sample to isotropic voxels of this edge, in mm."
+    )
+    smoothing_fwhm: float | None = Field(
+        None, gt=0, description="Gaussian smoothing before masking: full width at half maximum, mm."
+    )
+    negative: Literal["error", "clip", "shift"] = Field(
+        "error",
+        description="Negative values in the mask: refuse; set to 0; or subtract the smallest value "
+        "of the whole matrix from all of it.",
+    )
+    nan: Literal["error", "zero"] = Field(
+        "error", description="NaN and infinite values: refuse, or set to 0."
+    )
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, int) else value
+
+
+class DecompositionConfig(Section):
+    """How the matrix is factorized; one fit for each number of components."""
+
+    n_components: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_list)] = (
+        Field((10,), description="Numbers of components (k): one integer or a list.")
+    )
+    solver: Literal["multiplicative"] = Field(
+        "multiplicative", description="The reference update of OPNMF."
+    )
+    init: Literal["nndsvd", "nndsvda", "nndsvdar", "random"] = Field(
+        "nndsvd", description="Start of W."
+    )
+    tol: float = Field(
+        1e-5, ge=0, description="Stop when the relative change of W in an iteration is below this."
+    )
+    max_iter: int = Field(50_000, ge=1, description="Largest number of iterations.")
+    random_state: int = Field(0, ge=0, description="Seed of random starts.")
+    dtype: Literal["float32", "float64"] = Field("float32", description="Precision of the fit.")
+
+    @field_validator("n_components")
+    @classmethod
+    def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value:
+            raise ValueError("the list is empty")
+        if len(set(value)) != len(value):
+            raise ValueError("a number of components stands twice in the list")
+        return value
+
+
+class SelectionConfig(Section):
+    """Split-half study of how well each number of components reproduces."""
+
+    n_splits: int = Field(
+        0, ge=0, description="Random halvings of the cohort; each costs two fits for every k."
+    )
+    random_state: int = Field(0, ge=0, description="Seed of the halvings.")
+
+
+class OutputConfig(Section):
+    """Where results go."""
+
+    dir: Path | None = Field(None, description="Output folder: becomes a BIDS derivatives dataset.")
+    space: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9]+$",
+        description="BIDS `space` of the maps; the default is what the input file names say.",
+    )
+    overwrite: bool = Field(
+        False, description="Replace the results of a run with other settings in the same folder."
+    )
+
+
+class ReportConfig(Section):
+    """Pictures of the results."""
+
+    figures: bool = Field(True, description="Draw one montage of the components for each k.")
+    background: Literal["auto", "template", "mean"] = Field(
+        "auto",
+        description="What components are drawn on: the MNI152 template, or the mean of the "
+        "subjects. auto: the template where the space is an MNI one.",
+    )
+
+
+class ExecutionConfig(Section):
+    """What the run may use."""
+
+    n_procs: int | None = Field(
+        None, ge=1, description="Processes and threads; the default is the CPUs that are free."
+    )
+    work_dir: Path | None = Field(
+        None, description="Folder of intermediate results; the default is `work` in output.dir."
+    )
+
+
+class PipelineConfig(Section):
+    """All settings of a run."""
+
+    inputs: InputsConfig
+    mask: MaskConfig = Field(default_factory=MaskConfig)
+    matrix: MatrixConfig = Field(default_factory=MatrixConfig)
+    decomposition: DecompositionConfig = Field(default_factory=DecompositionConfig)
+    selection: SelectionConfig = Field(default_factory=SelectionConfig)
+    output: OutputConfig = Field(default_factory=OutputConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+    execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
+
+    @model_validator(mode="after")
+    def _mask_for_resampling(self) -> PipelineConfig:
+        if self.matrix.resample == "to-mask" and self.mask.method != "image":
+            raise ValueError("matrix.resample: to-mask needs mask.method: image and mask.image")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Return every setting as plain values, as they would stand in a YAML file."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def load_config(path: str | Path, overrides: typing.Iterable[str] = ()) -> PipelineConfig:
+    """Read a YAML file of settings.
+
+    Parameters
+    ----------
+    path : path
+        YAML file with the sections of :class:`PipelineConfig`. Relative paths in it are relative
+        to the folder of the file.
+    overrides : iterable of str
+        ``section.key=value`` items that replace settings of the file; values are YAML, and
+        relative paths in them are relative to the current folder.
+
+    Returns
+    -------
+    PipelineConfig
+        The validated settings; every path in it is absolute.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or it (or an override) has an unknown key or an impossible value.
+    """
+    path = Path(path)
+    data = _anchored(_read_yaml(path), PipelineConfig, path.resolve().parent)
+    for item in overrides:
+        override = _anchored(_parse_override(item), PipelineConfig, Path.cwd())
+        data = _merged(data, override)
+    try:
+        return PipelineConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"{path}: cannot be read ({reason}); check the path") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        sections = ", ".join(PipelineConfig.model_fields)
+        raise ConfigError(f"{path}: expected sections ({sections}), got {type(data).__name__}")
+    return {section: value for section, value in data.items() if value is not None}
+
+
+def _parse_override(item: str) -> dict[str, Any]:
+    name, equals, text = item.partition("=")
+    *sections, key = name.strip().split(".")
+    if not equals or not sections:
+        raise ConfigError(f"--set {item!r}: expected section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {item!r}: the value is not valid YAML") from None
+    nested: dict[str, Any] = {key: value}
+    for section in reversed(sections):
+        nested = {section: nested}
+    return nested
+
+
+def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in override.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _anchored(data: dict[str, Any], model: type[BaseModel], base: Path) -> dict[str, Any]:
+    """Return ``data`` with the relative paths among the fields of ``model`` put under ``base``."""
+    hints = typing.get_type_hints(model)
+    anchored = dict(data)
+    for key, value in data.items():
+        if isinstance(value, str) and _accepts(hints.get(key), Path):
+            anchored[key] = os.path.normpath(base / Path(value).expanduser())
+        elif isinstance(value, dict) and (section := _section(hints.get(key))):
+            anchored[key] = _anchored(value, section, base)
+    return anchored
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _accepts(hint: Any, kind: type) -> bool:
+    return kind in _options(hint)
+
+
+def _section(hint: Any) -> type[Section] | None:
+    for option in _options(hint):
+        if isinstance(option, type) and issubclass(option, Section):
+            return option
+    return None
+
+
+def _explain(error: ValidationError, path: Path) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = _unknown_key(problem["loc"])
+        elif problem["type"] == "missing":
+            message = "is required"
+        elif not isinstance(problem["input"], dict | BaseModel):
+            message = f"{message[0].lower()}{message[1:]}, got {problem['input']!r}"
+        lines.append(f"{path}: {where + ': ' if where else ''}{message}")
+    return "\n".join(lines)
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    model: type[Section] = PipelineConfig
+    for part in location[:-1]:
+        model = _section(typing.get_type_hints(model)[str(part)]) or model
+    allowed = list(model.model_fields)
+    near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return UNKNOWN_KEY_MSG.format(hint=hint, allowed=", ".join(allowed))

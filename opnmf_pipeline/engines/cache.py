@@ -1,0 +1,108 @@
+"""Results of stages, kept by the content of what went in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from opnmf_pipeline import __version__
+from opnmf_pipeline.exceptions import OutputError
+
+__all__ = ["Cache", "Result"]
+
+
+class Result(NamedTuple):
+    """Folder of one finished stage.
+
+    Attributes
+    ----------
+    folder : path
+        Where its files are.
+    key : str
+        Stands for its content in the keys of the stages after it.
+    reused : bool
+        Whether it was there already.
+    """
+
+    folder: Path
+    key: str
+    reused: bool
+
+
+class Cache:
+    """Folder in which each stage leaves its result under a key made of its inputs.
+
+    The version of the package is part of the path: a new version computes anew.
+
+    Parameters
+    ----------
+    work_dir : path
+        Folder of intermediate results; it is made if absent.
+    """
+
+    def __init__(self, work_dir: Path) -> None:
+        self.root = work_dir / f"opnmf-pipeline-{__version__}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"execution.work_dir: {work_dir}: cannot be written ({error.strerror}); "
+                "choose another"
+            ) from None
+        self._memo_file = self.root / "digests.json"
+        self._memo: dict[str, list[Any]] = {}
+        if self._memo_file.exists():
+            self._memo = json.loads(self._memo_file.read_text())
+
+    def digests(self, paths: Iterable[str | Path]) -> list[str]:
+        """Return the SHA-256 of each file; read again only where size or time have changed."""
+        digests = [self._digest(Path(path)) for path in paths]
+        partial = self._memo_file.with_suffix(".partial")
+        partial.write_text(json.dumps(self._memo))
+        partial.replace(self._memo_file)
+        return digests
+
+    def _digest(self, path: Path) -> str:
+        stat = path.stat()
+        seen = self._memo.get(str(path))
+        if seen is not None and seen[:2] == [stat.st_size, stat.st_mtime_ns]:
+            return str(seen[2])
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self._memo[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
+        return digest
+
+    def stage(
+        self, name: str, inputs: Iterable[str], settings: Any, make: Callable[[Path], object]
+    ) -> Result:
+        """Return the result of a stage, computing it only if it is not there.
+
+        Parameters
+        ----------
+        name : str
+            Name of the stage.
+        inputs : iterable of str
+            Keys or digests of what goes in.
+        settings : JSON-able
+            Options that the result depends on.
+        make : callable
+            Writes the result into the folder that it is given.
+        """
+        content = json.dumps([name, list(inputs), settings], sort_keys=True)
+        key = hashlib.sha256(content.encode()).hexdigest()
+        folder = self.root / f"{name}-{key[:16]}"
+        if folder.exists():
+            return Result(folder, key, reused=True)
+        partial = folder.with_suffix(".partial")
+        partial.mkdir(exist_ok=True)
+        try:
+            make(partial)
+        except Exception:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        partial.rename(folder)
+        return Result(folder, key, reused=False)

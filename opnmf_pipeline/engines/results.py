@@ -1,0 +1,74 @@
+"""What the stages left, and how it becomes the output dataset: the same for every engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.outputs import BIDSIGNORE, OutputFolder, dataset_description, settings_yaml
+
+__all__ = ["Results", "publish"]
+
+MAPS = {
+    "components": "components.nii.gz",
+    "components_json": "components.json",
+    "dseg": "dseg.nii.gz",
+    "dseg_tsv": "dseg.tsv",
+    "dseg_json": "dseg.json",
+    "loadings": "loadings.tsv",
+    "loadings_json": "loadings.json",
+}
+FIGURES = {"montage": "components.png", "parts": "dseg.png"}
+
+
+@dataclass
+class Results:
+    """Files that the stages wrote; a stage that has not run is absent.
+
+    Attributes
+    ----------
+    cohort, mask, matrix, planted, metrics : path or None
+        Single files.
+    fits, maps, figures, reproducibility : dict of int to path
+        One folder (one file for reproducibility) for each number of components.
+    """
+
+    cohort: Path
+    planted: Path | None = None
+    mask: Path | None = None
+    matrix: Path | None = None
+    metrics: Path | None = None
+    fits: dict[int, Path] = field(default_factory=dict)
+    maps: dict[int, Path] = field(default_factory=dict)
+    figures: dict[int, Path] = field(default_factory=dict)
+    reproducibility: dict[int, Path] = field(default_factory=dict)
+
+
+def publish(results: Results, output: OutputFolder, settings: dict[str, object]) -> None:
+    """Copy results to their names in the output dataset.
+
+    Parameters
+    ----------
+    results : Results
+        What is there; nothing is required but the cohort.
+    output : OutputFolder
+        The folder of the run.
+    settings : dict
+        All settings of the run.
+    """
+    output.publish("cohort", results.cohort)
+    covariates = read_cohort(results.cohort).drop(columns="image")
+    output.write_text("participants", covariates.to_csv(sep="\t", index=False, na_rep="n/a"))
+    output.write_text("config", settings_yaml(settings))
+    output.write_text("bidsignore", BIDSIGNORE)
+    output.write_text("dataset", dataset_description(settings))
+    for name in ("planted", "mask", "metrics"):
+        if (source := getattr(results, name)) is not None:
+            output.publish(name, source)
+    if results.metrics is not None:
+        output.publish("metrics_json", results.metrics.with_suffix(".json"))
+    for folders, files in ((results.maps, MAPS), (results.figures, FIGURES)):
+        for k, folder in folders.items():
+            for name, file in files.items():
+                output.publish(name, folder / file, k)

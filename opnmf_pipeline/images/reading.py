@@ -1,0 +1,47 @@
+"""Many images, one after the other or in parallel processes, in order and in bounded memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import joblib
+
+__all__ = ["map_images"]
+
+Result = TypeVar("Result")
+
+BATCH = 64
+PROCESS_START_S = 3.0
+"""Worker processes are started only where reading would take longer than starting them."""
+
+
+def map_images(
+    function: Callable[[str], Result], paths: Sequence[str], n_procs: int
+) -> Iterator[Result]:
+    """Apply a function to each path and yield the results in order.
+
+    Parameters
+    ----------
+    function : callable
+        From a path to a result; picklable.
+    paths : sequence of str
+        Image files.
+    n_procs : int
+        Largest number of processes.
+
+    Yields
+    ------
+    The result for each path. At most 64 results are held at a time.
+    """
+    start = time.perf_counter()
+    yield function(paths[0])
+    expected = (time.perf_counter() - start) * (len(paths) - 1)
+    rest = paths[1:]
+    if n_procs == 1 or expected < PROCESS_START_S:
+        yield from map(function, rest)
+        return
+    with joblib.Parallel(n_jobs=n_procs, return_as="generator") as parallel:
+        for first in range(0, len(rest), BATCH):
+            yield from parallel(joblib.delayed(function)(p) for p in rest[first : first + BATCH])

@@ -1,0 +1,129 @@
+"""A cohort with a known answer: components planted in the MNI152 grey-matter template."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from opnmf_pipeline.config import SimulationConfig
+from opnmf_pipeline.images.cohort import write_cohort
+from opnmf_pipeline.images.volumes import set_space
+
+__all__ = ["PLANTED_LABELS", "simulate_cohort"]
+
+SPACE = "MNI152NLin2009aAsym"
+MNI_CODE = 4
+PLANTED_LABELS = f"group/space-{SPACE}_desc-planted_dseg.nii.gz"
+IMAGE = "{subject}/anat/{subject}_space-" + SPACE + "_label-GM_probseg.nii.gz"
+
+TISSUE = 0.2
+"""Template density above which a voxel belongs to the brain that is simulated."""
+BLUR_VOXELS = 0.6
+"""Standard deviation of the blur of the borders between components."""
+CLEAR = 0.75
+"""Share of a voxel above which it counts as belonging to one planted component."""
+SPREAD = 0.25
+"""Standard deviation of the loadings, as a fraction of their mean."""
+AGE_EFFECT = 0.15
+
+
+def simulate_cohort(root: Path, options: SimulationConfig) -> None:
+    """Write a BIDS derivatives dataset of simulated grey-matter maps.
+
+    The template's grey matter is cut into compact parts, symmetric between the hemispheres, with
+    blurred borders. Each subject has one positive loading per part, some of which fall with age,
+    and its map is the template, scaled in each part by that loading, plus smooth noise.
+
+    Parameters
+    ----------
+    root : path
+        Folder of the dataset. ``PLANTED_LABELS`` in it is the truth: the voxels that belong to
+        one component to at least 75 %.
+    options : SimulationConfig
+        Numbers of subjects and components, voxel size (mm), noise, seed.
+    """
+    from nilearn.datasets import load_mni152_gm_template
+    from nilearn.image import resample_img
+
+    rng = np.random.default_rng(options.random_state)
+    template = resample_img(
+        load_mni152_gm_template(resolution=1),
+        target_affine=np.diag([options.voxel_size] * 3),
+        interpolation="linear",
+        copy_header=True,
+        force_resample=True,
+    )
+    density = np.where(template.dataobj > np.float32(TISSUE), template.dataobj, 0)
+    shares = _planted_shares(density > 0, template.affine, options)
+    participants = _participants(options.n_subjects, rng)
+    loadings = _loadings(participants["age"].to_numpy(), options.n_components, rng)
+    for subject, weights in zip(participants["participant_id"], loadings, strict=True):
+        noise = gaussian_filter(rng.standard_normal(density.shape), 1)
+        noise *= options.noise * density.max() / noise.std()
+        values = np.maximum(density * (shares @ weights) + noise * (density > 0), 0)
+        _save(values.astype(np.float32), template.affine, root / IMAGE.format(subject=subject))
+    labels = np.where(shares.max(axis=-1) >= CLEAR, shares.argmax(axis=-1) + 1, 0)
+    _save(labels.astype(np.int16), template.affine, root / PLANTED_LABELS)
+    write_cohort(participants, root / "participants.tsv")
+    description = {
+        "Name": "Simulated grey-matter maps with planted components",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "opnmf-pipeline", "Description": "simulate_cohort"}],
+    }
+    (root / "dataset_description.json").write_text(json.dumps(description, indent=1) + "\n")
+
+
+def _planted_shares(
+    brain: NDArray[np.bool_], affine: NDArray[np.float64], options: SimulationConfig
+) -> NDArray[np.float64]:
+    """Return the share of each component in each voxel, shape (x, y, z, n_components)."""
+    from sklearn.cluster import KMeans
+
+    positions = nb.affines.apply_affine(affine, np.argwhere(brain))
+    positions[:, 0] = np.abs(positions[:, 0])
+    parts = KMeans(options.n_components, n_init=4, random_state=options.random_state)
+    shares = np.zeros((*brain.shape, options.n_components))
+    shares[brain] = np.eye(options.n_components)[parts.fit_predict(positions)]
+    shares = gaussian_filter(shares, (BLUR_VOXELS, BLUR_VOXELS, BLUR_VOXELS, 0))
+    shares[~brain] = 0
+    shares[brain] /= shares[brain].sum(axis=1, keepdims=True)
+    return shares
+
+
+def _participants(n_subjects: int, rng: np.random.Generator) -> pd.DataFrame:
+    width = max(2, len(str(n_subjects)))
+    return pd.DataFrame(
+        {
+            "participant_id": [f"sub-{n:0{width}d}" for n in range(1, n_subjects + 1)],
+            "age": rng.integers(20, 81, n_subjects),
+            "sex": rng.choice(["F", "M"], n_subjects),
+            "site": rng.choice(["A", "B"], n_subjects),
+        }
+    )
+
+
+def _loadings(
+    age: NDArray[np.int64], n_components: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return positive loadings (n_subjects, n_components) with mean 1; every other falls with age."""
+    effects = np.where(np.arange(n_components) % 2, 0.0, -AGE_EFFECT)
+    logs = SPREAD * rng.standard_normal((age.size, n_components))
+    logs += np.outer((age - 50) / 20, effects)
+    loadings: NDArray[np.float64] = np.exp(logs)
+    return loadings
+
+
+def _save(
+    values: NDArray[np.float32] | NDArray[np.int16], affine: NDArray[np.float64], path: Path
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nb.Nifti1Image(values, affine)
+    set_space(image, MNI_CODE)
+    image.to_filename(path)

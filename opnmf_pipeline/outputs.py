@@ -1,0 +1,200 @@
+"""What a run writes: the one table of file names, and the folder that guards them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from opnmf_pipeline import __version__
+from opnmf_pipeline.exceptions import OutputError
+
+__all__ = ["OUTPUTS", "OutputFolder", "dataset_description", "settings_yaml"]
+
+OUTPUTS: dict[str, tuple[str, str]] = {
+    "dataset": ("dataset_description.json", "What this dataset is (BIDS)"),
+    "bidsignore": (".bidsignore", "Files that the BIDS validator does not know"),
+    "participants": ("participants.tsv", "Subjects and their covariates"),
+    "mask": ("group/{space}desc-opnmf_mask.nii.gz", "Voxels that were analysed"),
+    "planted": ("group/{space}desc-planted_dseg.nii.gz", "Planted labels of a simulated cohort"),
+    "components": (
+        "group/{space}desc-opnmfK{k}_components.nii.gz",
+        "Components, one volume each",
+    ),
+    "components_json": ("group/{space}desc-opnmfK{k}_components.json", "Side-car of components"),
+    "dseg": ("group/{space}desc-opnmfK{k}_dseg.nii.gz", "Winner-takes-all labels"),
+    "dseg_tsv": ("group/{space}desc-opnmfK{k}_dseg.tsv", "Table of the labels"),
+    "dseg_json": ("group/{space}desc-opnmfK{k}_dseg.json", "Side-car of the labels"),
+    "loadings": ("group/desc-opnmfK{k}_loadings.tsv", "Loadings of each subject"),
+    "loadings_json": ("group/desc-opnmfK{k}_loadings.json", "Side-car of the loadings"),
+    "metrics": ("group/desc-opnmf_metrics.tsv", "Indices for each number of components"),
+    "metrics_json": ("group/desc-opnmf_metrics.json", "Description of these indices"),
+    "montage": ("figures/{space}desc-opnmfK{k}_components.png", "Picture of every component"),
+    "parts": ("figures/{space}desc-opnmfK{k}_dseg.png", "Picture of the label map"),
+    "cohort": ("logs/cohort.tsv", "Image of each subject"),
+    "config": ("logs/config.yaml", "All settings; a run can start from it"),
+    "log": ("logs/opnmf-pipeline.log", "Messages and versions"),
+    "registry": ("logs/run.json", "Settings and outputs of the run that owns this folder"),
+}
+"""Name in the code: (path in the output folder, what it is)."""
+
+WORK = "work"
+"""Folder of intermediate results, unless `execution.work_dir` names another."""
+
+BIDSIGNORE = "figures/\ngroup/\nlogs/\nwork/\n"
+
+NOT_WRITABLE_MSG = "output.dir: {root}: cannot be written ({reason}); choose another with --output"
+FOREIGN_MSG = (
+    "output.dir: {root} is not empty and holds no run of opnmf-pipeline; "
+    "choose another folder with --output"
+)
+OTHER_RUN_MSG = (
+    "output.dir: {root} holds another run ({difference}); "
+    "choose another folder with --output, or pass --overwrite to replace its results"
+)
+
+
+class OutputFolder:
+    """Output folder of one run: refuses another run's results, and registers what is written.
+
+    Parameters
+    ----------
+    root : path
+        The folder; it is made if absent.
+    settings : dict
+        Settings that the results depend on.
+    overwrite : bool
+        Whether results of a run with other settings may be replaced.
+
+    Attributes
+    ----------
+    space : str
+        BIDS entities that the names of maps start with (``space-…_res-…_``), or nothing.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, or holds something else.
+    """
+
+    def __init__(self, root: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        self.root = root
+        self.space = ""
+        self._settings = dict(settings)
+        self._files: dict[str, str] = {}
+        previous = self._previous()
+        if not overwrite:
+            self._refuse_other_run(previous)
+        self._stale = set(previous.get("Outputs", {}))
+
+    def _not_writable(self, error: OSError) -> OutputError:
+        return OutputError(NOT_WRITABLE_MSG.format(root=self.root, reason=error.strerror))
+
+    def path(self, name: str, k: int | None = None) -> Path:
+        """Return the path of an output."""
+        return self.root / OUTPUTS[name][0].format(space=self.space, k=k)
+
+    def publish(self, name: str, source: Path, k: int | None = None) -> Path:
+        """Copy a finished file to its place, whole or not at all, and register it."""
+        target = self.path(name, k)
+        partial = target.with_name(f".{target.name}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, partial)
+            partial.replace(target)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise self._not_writable(error) from None
+        self._files[str(target.relative_to(self.root))] = OUTPUTS[name][1]
+        return target
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a small text output and register it."""
+        target = self.path(name)
+        partial = target.with_name(f".{target.name}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(target)
+        except OSError as error:
+            raise self._not_writable(error) from None
+        self._files[str(target.relative_to(self.root))] = OUTPUTS[name][1]
+        return target
+
+    def register(self, status: str) -> None:
+        """Write the registry of the run; a finished run removes what an earlier one left over."""
+        if status == "finished":
+            for name in self._stale - set(self._files):
+                (self.root / name).unlink(missing_ok=True)
+            self._stale.clear()
+        registry = {
+            "Version": __version__,
+            "Status": status,
+            "Date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "Settings": self._settings,
+            "Outputs": dict.fromkeys(sorted(self._stale), "From an earlier run") | self._files,
+        }
+        self.write_text("registry", json.dumps(registry, indent=1) + "\n")
+
+    def _previous(self) -> dict[str, Any]:
+        """Return the registry of the run that owns the folder, or nothing."""
+        try:
+            if not self.root.exists() or {entry.name for entry in self.root.iterdir()} <= {WORK}:
+                return {}
+            if not os.access(self.root, os.W_OK):
+                raise PermissionError(13, "no permission")
+            registry: dict[str, Any] = json.loads(self.path("registry").read_text())
+        except (FileNotFoundError, ValueError):
+            raise OutputError(FOREIGN_MSG.format(root=self.root)) from None
+        except OSError as error:
+            raise self._not_writable(error) from None
+        return registry
+
+    def _refuse_other_run(self, previous: dict[str, Any]) -> None:
+        if not any(name.startswith("group/") for name in previous.get("Outputs", {})):
+            return  # it failed before it had results, so there is nothing to protect
+        old, new = previous["Settings"], self._settings
+        changed = _changed(old, new)
+        if previous["Version"] != __version__:
+            changed.append(f"opnmf-pipeline {previous['Version']}, this is {__version__}")
+        if changed:
+            difference = "; ".join(changed)
+            raise OutputError(OTHER_RUN_MSG.format(root=self.root, difference=difference))
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Name the settings that differ. More numbers of components only add to a run."""
+    changed = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            changed += _changed(before, after, f"{prefix}{key}.")
+        elif key == "n_components" and isinstance(before, list) and set(before) <= set(after or ()):
+            continue
+        elif before != after:
+            changed.append(f"{prefix}{key}: {before!r}, now {after!r}")
+    return changed
+
+
+def dataset_description(settings: Mapping[str, Any]) -> str:
+    """Return ``dataset_description.json`` of a BIDS derivatives dataset."""
+    description: dict[str, Any] = {
+        "Name": "OPNMF components",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "opnmf-pipeline", "Version": __version__}],
+    }
+    if source := settings["inputs"].get("bids"):
+        description["SourceDatasets"] = [{"URL": Path(source).as_uri()}]
+    return json.dumps(description, indent=1) + "\n"
+
+
+def settings_yaml(settings: Mapping[str, Any]) -> str:
+    """Return settings as the YAML file that a run can start from."""
+    return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,117 @@
+"""Pictures of the components and of their parts in the brain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import nibabel as nb
+import numpy as np
+
+__all__ = ["draw_components", "draw_parts"]
+
+N_COLUMNS = 4
+PANEL_INCHES = (5.0, 2.2)
+TEXT_POINTS = 7
+N_SLICES = 7
+
+
+def draw_components(components_file: Path, background: Any, out_file: Path) -> Path:
+    """Draw every component in three cuts through its largest weight.
+
+    Parameters
+    ----------
+    components_file : path
+        4D image, one component per volume.
+    background : nibabel image
+        Brain to draw on, in the same space.
+    out_file : path
+        PNG to write.
+
+    Returns
+    -------
+    path
+        ``out_file``.
+    """
+    from nilearn import plotting
+
+    components: Any = nb.load(components_file)
+    k = components.shape[3]
+    n_columns = min(N_COLUMNS, k)
+    n_rows = -(-k // n_columns)
+    width, height = PANEL_INCHES
+    figure, axes = plt.subplots(
+        n_rows, n_columns, figsize=(width * n_columns, height * n_rows), squeeze=False
+    )
+    figure.patch.set_facecolor("black")
+    for number, axis in enumerate(axes.flat):
+        axis.set_facecolor("black")
+        axis.axis("off")
+        if number >= k:
+            continue
+        volume = components.slicer[..., number]
+        weights = np.asarray(volume.dataobj)
+        peak = np.unravel_index(np.argmax(weights), weights.shape)
+        display = plotting.plot_stat_map(
+            volume,
+            bg_img=background,
+            cut_coords=nb.affines.apply_affine(volume.affine, peak),
+            threshold=weights.max() / 20,
+            vmin=0,
+            vmax=weights.max(),
+            cmap="inferno",
+            symmetric_cbar=False,
+            colorbar=False,
+            draw_cross=False,
+            annotate=False,
+            black_bg=True,
+            axes=axis,
+        )
+        display.annotate(size=TEXT_POINTS)
+        axis.set_title(f"component {number + 1}", color="white", fontsize=10)
+    return _save(figure, out_file)
+
+
+def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
+    """Draw the winner-takes-all label map in rows of sagittal, coronal and axial cuts.
+
+    Parameters
+    ----------
+    labels_file : path
+        3D image of labels, 0 for none.
+    background : nibabel image
+        Brain to draw on, in the same space.
+    out_file : path
+        PNG to write.
+
+    Returns
+    -------
+    path
+        ``out_file``.
+    """
+    from nilearn import plotting
+
+    labels: Any = nb.load(labels_file)
+    figure, axes = plt.subplots(3, 1, figsize=(14, 7))
+    figure.patch.set_facecolor("black")
+    for axis, direction in zip(axes, "xyz", strict=True):
+        axis.set_facecolor("black")
+        plotting.plot_roi(
+            labels,
+            bg_img=background,
+            display_mode=direction,
+            cut_coords=N_SLICES,
+            cmap="nipy_spectral" if labels.get_fdata().max() > 20 else "tab20",
+            alpha=0.8,
+            colorbar=False,
+            black_bg=True,
+            axes=axis,
+        )
+    return _save(figure, out_file)
+
+
+def _save(figure: Any, out_file: Path) -> Path:
+    figure.savefig(out_file, dpi=100, facecolor="black", bbox_inches="tight")
+    plt.close(figure)
+    return out_file

@@ -1,0 +1,130 @@
+"""Stage ``decompose``: from the matrix to one factorization on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from opnmf_pipeline.config import DecompositionConfig
+from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.logs import library_versions
+
+__all__ = ["Factorization", "decompose", "estimator", "read_factorization"]
+
+
+class Factorization(NamedTuple):
+    """What a fit left on disk.
+
+    Attributes
+    ----------
+    W : ndarray of shape (n_voxels, n_components)
+        Components, one per column.
+    H : ndarray of shape (n_components, n_subjects)
+        WᵀX, the loadings.
+    info : dict
+        Settings, versions, error and course of the fit (``factorization.json``).
+    """
+
+    W: NDArray[np.floating]
+    H: NDArray[np.floating]
+    info: dict[str, Any]
+
+
+def estimator(
+    n_components: int,
+    options: DecompositionConfig,
+    callback: Callable[[Any], None] | None = None,
+) -> OPNMF:
+    """Return the estimator that the options describe."""
+    return OPNMF(
+        n_components,
+        solver=options.solver,
+        init=options.init,
+        tol=options.tol,
+        max_iter=options.max_iter,
+        random_state=options.random_state,
+        dtype=options.dtype,
+        callback=callback,
+    )
+
+
+def decompose(
+    matrix_file: Path,
+    out_dir: Path,
+    n_components: int,
+    options: DecompositionConfig,
+    *,
+    n_procs: int | None = None,
+    callback: Callable[[Any], None] | None = None,
+) -> Path:
+    """Fit the matrix with one number of components.
+
+    Parameters
+    ----------
+    matrix_file : path
+        Matrix of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
+    out_dir : path
+        Existing folder that gets ``W.npy``, ``H.npy`` and ``factorization.json``.
+    n_components : int
+        Number of components, at most min(n_voxels, n_subjects).
+    options : DecompositionConfig
+        Solver, start, tolerance, seed, precision.
+    n_procs : int, optional
+        Largest number of BLAS threads.
+    callback : callable, optional
+        Takes each iteration of the fit.
+
+    Returns
+    -------
+    path
+        ``out_dir``.
+    """
+    X, sidecar = read_matrix(matrix_file)
+    with threadpool_limits(n_procs):
+        model = estimator(n_components, options, callback).fit(X)
+    np.save(out_dir / "W.npy", model.coef_)
+    np.save(out_dir / "H.npy", model.components_)
+    info = {
+        "NumberOfComponents": n_components,
+        "NumberOfVoxels": X.shape[0],
+        "NumberOfSubjects": X.shape[1],
+        "Settings": options.model_dump(exclude={"n_components"}),
+        "Versions": library_versions(),
+        "MatrixSHA256": sidecar["SHA256"],
+        "Participants": sidecar["Participants"],
+        "Norm": _norm(X),
+        "ReconstructionError": float(model.reconstruction_err_),
+        "LowerBound": float(model.lower_bound_),
+        "Iterations": int(model.n_iter_),
+        "Converged": bool(model.converged_),
+        "History": {
+            "objective": [float(f"{record.objective:.9g}") for record in model.history_],
+            "change": [float(f"{record.change:.4g}") for record in model.history_],
+        },
+    }
+    (out_dir / "factorization.json").write_text(json.dumps(info, indent=1) + "\n")
+    return out_dir
+
+
+def _norm(X: NDArray[np.float32], n_rows: int = 4096) -> float:
+    squares = (
+        np.square(X[first : first + n_rows], dtype=np.float64).sum()
+        for first in range(0, X.shape[0], n_rows)
+    )
+    return float(np.sqrt(sum(squares)))
+
+
+def read_factorization(folder: Path) -> Factorization:
+    """Read what :func:`decompose` wrote; W and H are memory-mapped."""
+    return Factorization(
+        np.load(folder / "W.npy", mmap_mode="r"),
+        np.load(folder / "H.npy", mmap_mode="r"),
+        json.loads((folder / "factorization.json").read_text()),
+    )

@@ -1,0 +1,85 @@
+"""Stage ``maps``: from a factorization to images and tables that other tools read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from opnmf_pipeline.images.cohort import write_cohort
+from opnmf_pipeline.images.maps import component_names, label_table, unmasked, winner_takes_all
+from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.stages.decompose import Factorization, read_factorization
+
+__all__ = ["write_maps"]
+
+LABEL_COLUMNS = {
+    "index": {"Description": "Value in the label map; 0 is no component"},
+    "name": {"Description": "Name of the component"},
+    "n_voxels": {"Description": "Voxels in which the component weighs most"},
+    "volume": {"Description": "Volume of these voxels", "Units": "mm^3"},
+    "peak_x": {"Description": "First coordinate of the largest weight", "Units": "mm"},
+    "peak_y": {"Description": "Second coordinate of the largest weight", "Units": "mm"},
+    "peak_z": {"Description": "Third coordinate of the largest weight", "Units": "mm"},
+}
+
+
+def write_maps(factorization_dir: Path, mask_file: Path, out_dir: Path) -> Path:
+    """Write component maps, winner-takes-all labels and loadings, with side-cars.
+
+    Parameters
+    ----------
+    factorization_dir : path
+        Folder of :func:`opnmf_pipeline.stages.decompose.decompose`.
+    mask_file : path
+        The mask that the rows of the matrix came from.
+    out_dir : path
+        Existing folder that gets
+
+        * ``components.nii.gz``: 4D, float32, one volume per component (column of W);
+        * ``dseg.nii.gz`` and ``dseg.tsv``: labels (int16) and their table;
+        * ``loadings.tsv``: one row per subject, one column per component (row of H);
+        * a ``.json`` for each of them.
+
+    Returns
+    -------
+    path
+        ``out_dir``.
+    """
+    fit = read_factorization(factorization_dir)
+    mask = open_image(mask_file)
+    labels = winner_takes_all(fit.W)
+    unmasked(fit.W.astype(np.float32), mask).to_filename(out_dir / "components.nii.gz")
+    unmasked(labels, mask).to_filename(out_dir / "dseg.nii.gz")
+    label_table(fit.W, labels, mask).to_csv(out_dir / "dseg.tsv", sep="\t", index=False)
+    write_cohort(_loadings(fit), out_dir / "loadings.tsv")
+    _write_json(
+        out_dir / "components.json",
+        "Components of OPNMF (columns of W), one volume each, by decreasing share of the data",
+        {"Units": "arbitrary", **_summary(fit)},
+    )
+    _write_json(out_dir / "dseg.json", "Component that weighs most in each voxel", LABEL_COLUMNS)
+    columns = {
+        name: {"Description": f"Loading of the subject on {name} (row of H = WᵀX)"}
+        for name in component_names(fit.W.shape[1])
+    }
+    _write_json(out_dir / "loadings.json", "Loadings of the subjects on the components", columns)
+    return out_dir
+
+
+def _loadings(fit: Factorization) -> pd.DataFrame:
+    loadings = pd.DataFrame(fit.H.T, columns=component_names(fit.W.shape[1]))
+    loadings.insert(0, "participant_id", fit.info["Participants"])
+    return loadings
+
+
+def _summary(fit: Factorization) -> dict[str, Any]:
+    return {name: value for name, value in fit.info.items() if name not in ("History",)}
+
+
+def _write_json(path: Path, description: str, content: dict[str, Any]) -> None:
+    text = json.dumps({"Description": description, **content}, indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,62 @@
+"""Stage ``mask``: from the cohort to one binary mask."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from opnmf_pipeline.config import MaskConfig, MatrixConfig
+from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.mask import group_mask, mask_image
+from opnmf_pipeline.images.reading import map_images
+from opnmf_pipeline.images.volumes import analysis_grid, check_grids, read_volume
+from opnmf_pipeline.progress import Track, silent
+
+__all__ = ["make_mask"]
+
+
+def make_mask(
+    cohort_file: Path,
+    out_file: Path,
+    options: MaskConfig,
+    matrix: MatrixConfig,
+    *,
+    n_procs: int = 1,
+    track: Track = silent,
+) -> Path:
+    """Write the mask of the analysis.
+
+    Parameters
+    ----------
+    cohort_file : path
+        Table of :func:`opnmf_pipeline.stages.collect.collect_cohort`.
+    out_file : path
+        NIfTI to write: uint8, on the grid of the analysis.
+    options : MaskConfig
+        Which voxels are analysed.
+    matrix : MatrixConfig
+        Preprocessing of the images and the grid that they are brought to.
+    n_procs : int
+        Largest number of processes.
+    track : callable
+        Shows progress.
+
+    Returns
+    -------
+    path
+        ``out_file``.
+
+    Raises
+    ------
+    ImageError
+        An image is damaged or on another grid, or the mask is empty.
+    """
+    images = read_cohort(cohort_file)["image"].tolist()
+    if matrix.resample is None:
+        check_grids(images, images[0])
+    grid = analysis_grid(images[0], options.image, matrix)
+    read = partial(read_volume, grid=grid, options=matrix)
+    volumes = track(map_images(read, images, n_procs), "mask", len(images))
+    mask = group_mask(volumes, grid, options)
+    mask_image(mask, images[0], grid).to_filename(out_file)
+    return out_file

@@ -1,0 +1,63 @@
+"""Stage ``matrix``: from the images in the mask to the voxel-by-subject matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from opnmf_pipeline.config import MatrixConfig
+from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.matrix import subject_columns, write_matrix, write_sidecar
+from opnmf_pipeline.images.volumes import Grid, open_image
+from opnmf_pipeline.progress import Track, silent
+
+__all__ = ["build_matrix"]
+
+
+def build_matrix(
+    cohort_file: Path,
+    mask_file: Path,
+    out_file: Path,
+    options: MatrixConfig,
+    *,
+    n_procs: int = 1,
+    track: Track = silent,
+) -> Path:
+    """Write the voxel-by-subject matrix, memory-mapped and in batches of subjects.
+
+    Parameters
+    ----------
+    cohort_file : path
+        Table of :func:`opnmf_pipeline.stages.collect.collect_cohort`.
+    mask_file : path
+        Mask of :func:`opnmf_pipeline.stages.mask.make_mask`, on the grid of the analysis.
+    out_file : path
+        ``.npy`` to write: (n_voxels, n_subjects), float32, C order; a ``.json`` with the same
+        name goes beside it.
+    options : MatrixConfig
+        Preprocessing of the images.
+    n_procs : int
+        Largest number of processes.
+    track : callable
+        Shows progress.
+
+    Returns
+    -------
+    path
+        ``out_file``.
+
+    Raises
+    ------
+    ImageError
+        An image is damaged, zero everywhere in the mask, or has NaN or negative values there.
+    """
+    cohort = read_cohort(cohort_file)
+    images = cohort["image"].tolist()
+    mask = open_image(mask_file)
+    inside = np.asarray(mask.dataobj) != 0
+    columns = subject_columns(images, inside, Grid.of(mask), options, n_procs)
+    columns = track(columns, "matrix", len(images))
+    shift = write_matrix(out_file, columns, images, int(inside.sum()), options)
+    write_sidecar(out_file, mask_file, cohort["participant_id"].tolist(), shift, options)
+    return out_file

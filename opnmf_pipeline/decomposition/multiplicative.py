@@ -1,0 +1,138 @@
+"""Multiplicative updates: the published algorithms, in one pass over X per iteration.
+
+References
+----------
+.. [1] Yuan & Oja (2005). Projective nonnegative matrix factorization for image compression and
+   feature extraction. SCIA. https://doi.org/10.1007/11499145_35
+.. [2] Yang & Oja (2010). Linear and nonlinear projective nonnegative matrix factorization.
+   IEEE Trans. Neural Networks 21(5). https://doi.org/10.1109/TNN.2010.2041361
+.. [3] Sotiras, Resnick & Davatzikos (2015). Finding imaging patterns of structural covariance
+   via non-negative matrix factorization. NeuroImage 108.
+   https://doi.org/10.1016/j.neuroimage.2014.11.045
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from opnmf_pipeline.decomposition.passes import (
+    Array,
+    Moments,
+    RowBlocks,
+    Rule,
+    moments,
+    squared_norm,
+    sweep,
+)
+from opnmf_pipeline.decomposition.progress import Progress
+
+FLOOR = 1e-16
+"""Weights are kept above this, since a zero could never grow again."""
+
+RuleMaker = Callable[[Array, Array], tuple[Array, Rule]]
+"""From M and G of the current W to the M for the sweep and the update of a block of rows."""
+
+
+def orthonormal_rule(M: Array, G: Array) -> tuple[Array, Rule]:
+    """W ← W ∘ XM ⊘ WS with S = MᵀM, which seeks WᵀW = I [2]_, [3]_; it has no use for G."""
+    scale = _scale(M)
+    M = M / scale
+    S = (M * scale).T @ M
+    return M, lambda W_b, XM: _multiply(W_b, XM, W_b @ S.astype(W_b.dtype))
+
+
+def projective_rule(M: Array, G: Array) -> tuple[Array, Rule]:
+    """W ← W ∘ (2XM ⊘ (WS + XMG))^⅓, which never raises ‖X − WWᵀX‖ [2]_."""
+    scale = _scale(M)
+    M, G = M / scale, G * scale[:, np.newaxis] / scale
+    S = (M * scale).T @ M
+
+    def rule(W_b: Array, XM: Array) -> Array:
+        denominator = W_b @ S.astype(W_b.dtype) + XM @ G.astype(W_b.dtype)
+        return _multiply(W_b, 2 * XM, denominator, root=np.cbrt)
+
+    return M, rule
+
+
+def _scale(M: Array) -> Array:
+    """Return the squared norms of the columns of M, which both sides of a ratio are divided by.
+
+    That puts exact ones on the diagonal of S: rounded to float32, a diagonal would shift whole
+    components, and thousands of iterations would add that up.
+    """
+    scale = np.einsum("ij,ij->j", M, M)
+    return np.where(scale > 0, scale, 1.0)
+
+
+def _multiply(
+    W_b: Array, numerator: Array, denominator: Array, root: Callable[..., Array] | None = None
+) -> Array:
+    """Return max(W ∘ root(numerator ⊘ denominator), floor), in the memory of the numerator."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        numerator /= denominator
+        if root is not None:
+            root(numerator, out=numerator)
+        numerator *= W_b
+    # fmax: where a row of W is zero, 0/0 gives NaN, and this makes it the floor as well
+    return np.fmax(numerator, FLOOR, out=numerator)
+
+
+def iterate(
+    X: RowBlocks, W: Array, make_rule: RuleMaker, progress: Progress, *, normalize: bool
+) -> Array:
+    """Repeat a multiplicative update until `progress` says stop.
+
+    Parameters
+    ----------
+    X : RowBlocks of shape (n_rows, n_columns)
+        The data, non-negative.
+    W : ndarray of shape (n_rows, n_components)
+        The start, overwritten.
+    make_rule : callable
+        `orthonormal_rule` or `projective_rule`.
+    progress : Progress
+        Receives objective and change of every iteration.
+    normalize : bool
+        Whether each iteration ends with W ← W / ‖W‖₂ (spectral norm).
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_components)
+        The last W.
+    """
+    norm_X2 = squared_norm(X)
+    # W is kept as the update left it, W / norm is the iterate: the orthonormal rule has the same
+    # outcome for any scale of its rows, so that dividing W can wait until the end
+    norm = 1.0
+    state = moments(X, W)
+    while not progress.done:
+        size2 = float(np.trace(state.G))
+        M, rule = make_rule(*state.of_scaled(norm))
+        state = sweep(X, W, M, rule)
+        old_norm, norm = norm, spectral_norm(state.G) if normalize else norm
+        progress.record(objective(norm_X2, state, norm), _change(state, size2, norm / old_norm))
+    W /= norm
+    return W
+
+
+def spectral_norm(G: Array) -> float:
+    """Return ‖W‖₂ from G = WᵀW."""
+    return float(np.sqrt(np.linalg.eigvalsh(G)[-1]))
+
+
+def objective(norm_X2: float, state: Moments, norm: float) -> float:
+    """Return ‖X − WWᵀX‖_F of W / norm, from ‖X‖² − 2‖M‖² + ⟨G, MᵀM⟩."""
+    M, G = state.of_scaled(norm)
+    square = norm_X2 - 2 * np.sum(M * M) + np.sum(G * (M.T @ M))
+    return float(np.sqrt(max(square, 0.0)))
+
+
+def _change(state: Moments, size2: float, ratio: float) -> float:
+    """Return ‖W/norm − W_old/old_norm‖ / ‖W_old/old_norm‖, for ratio = norm/old_norm.
+
+    From W − ratio·W_old = (W − W_old) + (1 − ratio)·W_old: near convergence both terms are
+    small, so that float32 sums are precise enough.
+    """
+    slack = 1 - ratio
+    square = state.step2 + 2 * slack * state.along + slack**2 * size2
+    return float(np.sqrt(max(square, 0.0) / size2)) / ratio if size2 > 0 else 0.0

@@ -1,0 +1,185 @@
+"""Passes over the rows of X: the one place that reads the data, and the kernel of every solver.
+
+X is cut into blocks of rows that fit the cache. Worker threads take one block each, with a
+single-threaded BLAS, and the results of the blocks are added in order and in float64. So the
+bits of a result do not depend on the number of threads, nor on whether X lies in memory or in
+a file.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_info, threadpool_limits
+
+Array = NDArray[Any]
+"""A floating array; the docstrings say shape and dtype."""
+
+Rule = Callable[[Array, Array], Array]
+"""From rows of W and the same rows of XM to the new rows of W; it may overwrite the second."""
+
+T = TypeVar("T")
+
+BLOCK_BYTES = 2**21
+"""Size of a block of X: block, weights and buffers should share a core's cache."""
+
+
+FEW_ROWS = 2**14
+"""Up to this many rows WᵀW is multiplied in float64: its rounding errors would not average out."""
+
+
+class Moments(NamedTuple):
+    """The sums over rows that a solver needs to know of W.
+
+    Attributes
+    ----------
+    M : ndarray of shape (n_columns, n_components), float64
+        XᵀW.
+    G : ndarray of shape (n_components, n_components), float64
+        WᵀW.
+    step2 : float
+        ‖W − W_old‖², of the sweep that made W.
+    along : float
+        ⟨W − W_old, W_old⟩.
+    """
+
+    M: Array
+    G: Array
+    step2: float = 0.0
+    along: float = 0.0
+
+    def of_scaled(self, norm: float) -> tuple[Array, Array]:
+        """Return M and G of W / norm."""
+        return self.M / norm, self.G / norm**2
+
+
+class RowBlocks(AbstractContextManager["RowBlocks"]):
+    """X as a sequence of row blocks, worked on by several threads.
+
+    Used as a context manager, since it owns threads and sets the threads of BLAS to one.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_columns)
+        The data. A memory map is never read whole: where it has another dtype, its blocks are
+        converted one by one.
+    dtype : str or dtype
+        The dtype to compute in: float32 or float64.
+    n_threads : int, optional
+        Number of worker threads; by default as many as BLAS would use.
+    """
+
+    def __init__(self, X: Array, dtype: str, n_threads: int | None = None) -> None:
+        self.dtype = np.dtype(dtype)
+        self.X = X if isinstance(X, np.memmap) else self._cast(X)
+        self.n_threads = n_threads or default_threads()
+        n_block = max(64, BLOCK_BYTES // (self.dtype.itemsize * X.shape[1]))
+        self.blocks = [slice(i, i + n_block) for i in range(0, X.shape[0], n_block)]
+        self._exit = ExitStack()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of columns."""
+        n_rows, n_columns = self.X.shape
+        return n_rows, n_columns
+
+    def __enter__(self) -> "RowBlocks":
+        self._exit.enter_context(threadpool_limits(1))
+        self._pool = self._exit.enter_context(ThreadPoolExecutor(self.n_threads))
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._exit.close()
+
+    def map(self, function: Callable[[slice, Array], T]) -> Iterator[T]:
+        """Yield ``function(rows, X[rows])`` for each block, in order."""
+
+        def work(rows: slice) -> T:
+            return function(rows, self._cast(self.X[rows]))
+
+        parallel = min(self.n_threads, len(self.blocks)) > 1
+        return self._pool.map(work, self.blocks) if parallel else map(work, self.blocks)
+
+    def _cast(self, X: Array) -> Array:
+        with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused
+            return np.asarray(X, dtype=self.dtype)
+
+
+def default_threads() -> int:
+    """Return the number of threads that BLAS is set to use."""
+    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+
+
+def moments(X: RowBlocks, W: Array) -> Moments:
+    """Return XᵀW and WᵀW."""
+    return _total(X, W, lambda rows, X_b: Moments(X_b.T @ W[rows], _squares(X, W[rows])))
+
+
+def sweep(X: RowBlocks, W: Array, M: Array, rule: Rule) -> Moments:
+    """Update W in place in one pass over X, and return its new moments.
+
+    Parameters
+    ----------
+    X : RowBlocks of shape (n_rows, n_columns)
+        The data.
+    W : ndarray of shape (n_rows, n_components)
+        The weights, overwritten.
+    M : ndarray of shape (n_columns, n_components)
+        XᵀW of the weights at entry, at the scale that `rule` expects.
+    rule : callable
+        What to do with the rows of a block.
+
+    Returns
+    -------
+    Moments
+        Of the new W.
+    """
+    M = M.astype(X.dtype)
+
+    def update(rows: slice, X_b: Array) -> Moments:
+        W_b = W[rows]
+        old = W_b.ravel()
+        new = rule(W_b, X_b @ M)
+        step = new.ravel() - old
+        step2, along = float(step @ step), float(step @ old)
+        W_b[...] = new
+        return Moments(X_b.T @ new, _squares(X, new), step2, along)
+
+    return _total(X, W, update)
+
+
+def squared_norm(X: RowBlocks) -> float:
+    """Return ‖X‖_F²."""
+    return sum(X.map(lambda _, X_b: float(np.einsum("ij,ij", X_b, X_b, dtype=np.float64))))
+
+
+def residual_norm(X: RowBlocks, W: Array, H: Array) -> float:
+    """Return ‖X − WH‖_F."""
+
+    def squares(rows: slice, X_b: Array) -> float:
+        R = X_b - W[rows] @ H
+        return float(np.einsum("ij,ij", R, R, dtype=np.float64))
+
+    return float(np.sqrt(sum(X.map(squares))))
+
+
+def _squares(X: RowBlocks, W_b: Array) -> Array:
+    """Return WᵀW of a block."""
+    if X.shape[0] <= FEW_ROWS:
+        W_b = W_b.astype(np.float64)
+    return W_b.T @ W_b
+
+
+def _total(X: RowBlocks, W: Array, function: Callable[[slice, Array], Moments]) -> Moments:
+    """Add up the moments of the blocks."""
+    k = W.shape[1]
+    M, G, step2, along = np.zeros((X.shape[1], k)), np.zeros((k, k)), 0.0, 0.0
+    for part in X.map(function):
+        M += part.M
+        G += part.G
+        step2 += part.step2
+        along += part.along
+    return Moments(M, G, step2, along)

@@ -1,0 +1,87 @@
+"""What a solver reports while it runs, and when it has to stop."""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+logger = logging.getLogger(__name__)
+
+LOG_EVERY = 100
+"""The course of a fit is logged once in so many iterations."""
+
+
+class Iteration(NamedTuple):
+    """One update of W.
+
+    Attributes
+    ----------
+    iteration : int
+        Index of the update, counted from 0.
+    objective : float
+        ‖X − WWᵀX‖_F of the W that this update made.
+    change : float
+        ‖W − W_old‖_F / ‖W_old‖_F.
+    """
+
+    iteration: int
+    objective: float
+    change: float
+
+
+class Progress:
+    """Record the course of a fit and decide when it ends.
+
+    Parameters
+    ----------
+    tol : float
+        The fit has converged once the change of an iteration is below this.
+    max_iter : int
+        The most iterations to make.
+    callback : callable, optional
+        Called with every `Iteration`; a true return value ends the fit.
+    level : int, default=logging.DEBUG
+        Level at which the course is logged.
+
+    Attributes
+    ----------
+    history : list of Iteration
+        One record per iteration.
+    converged : bool
+        Whether the change fell below `tol`.
+    stopped : bool
+        Whether the callback ended the fit.
+    """
+
+    def __init__(
+        self,
+        tol: float,
+        max_iter: int,
+        callback: Callable[[Iteration], object] | None = None,
+        level: int = logging.DEBUG,
+    ) -> None:
+        self.tol = tol
+        self.max_iter = max_iter
+        self.callback = callback
+        self.level = level
+        self.history: list[Iteration] = []
+        self.converged = False
+        self.stopped = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the solver has to stop."""
+        return self.converged or self.stopped or len(self.history) >= self.max_iter
+
+    def record(self, objective: float, change: float) -> None:
+        """Take the outcome of one more iteration."""
+        record = Iteration(len(self.history), objective, change)
+        self.history.append(record)
+        self.converged = change < self.tol
+        if self.callback is not None and self.callback(record):
+            self.stopped, self.converged = True, False
+        if record.iteration % LOG_EVERY == 0:
+            logger.log(self.level, "iteration %d: objective %.6g, change %.3g", *record)
+        if self.converged:
+            logger.log(
+                self.level, "converged at iteration %d: objective %.6g, change %.3g", *record
+            )

@@ -26,7 +26,8 @@ def silent(items: Iterable[Item], description: str, total: int) -> Iterator[Item
 class Display(Protocol):
     """What an engine tells its user while it works."""
 
-    track: Track
+    def track(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+        """Yield ``items`` unchanged and show how many of ``total`` have passed."""
 
     def note(self, text: str) -> None:
         """Show one line about a stage."""
@@ -40,8 +41,9 @@ class Display(Protocol):
 class SilentDisplay:
     """Shows nothing."""
 
-    def __init__(self) -> None:
-        self.track: Track = silent
+    def track(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+        """Pass items on."""
+        return silent(items, description, total)
 
     def note(self, text: str) -> None:
         """Show nothing."""

@@ -104,4 +104,5 @@ def overrides(args: argparse.Namespace) -> list[str]:
         "execution.work_dir": getattr(args, "work_dir", None),
         "output.overwrite": getattr(args, "overwrite", False) or None,
     }
-    return args.overrides + [f"{key}={value}" for key, value in flags.items() if value is not None]
+    flagged = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    return [*args.overrides, *flagged]

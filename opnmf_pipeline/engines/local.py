@@ -176,13 +176,17 @@ class _LocalEngine:
         cohort = read_cohort(results.cohort)
         given = [config.mask.image] if config.mask.image else []
         images = self.cache.digests([*cohort["image"], *given])
-        common = {"n_procs": self.n_procs, "track": self.display.track}
         mask = self.stage(
             "mask",
             images,
             [config.mask.model_dump(mode="json"), config.matrix.model_dump(mode="json")],
             lambda out: make_mask(
-                results.cohort, out / "mask.nii.gz", config.mask, config.matrix, **common
+                results.cohort,
+                out / "mask.nii.gz",
+                config.mask,
+                config.matrix,
+                n_procs=self.n_procs,
+                track=self.display.track,
             ),
         )
         results.mask = mask.folder / "mask.nii.gz"
@@ -195,7 +199,8 @@ class _LocalEngine:
                 mask.folder / "mask.nii.gz",
                 out / "matrix.npy",
                 config.matrix,
-                **common,
+                n_procs=self.n_procs,
+                track=self.display.track,
             ),
         )
         results.matrix = matrix.folder / "matrix.npy"
@@ -204,7 +209,8 @@ class _LocalEngine:
         return matrix
 
     def _fit(self, k: int, matrix: Result, results: Results) -> None:
-        assert results.matrix is not None and results.mask is not None
+        assert results.matrix is not None
+        assert results.mask is not None
         matrix_file, mask_file = results.matrix, results.mask
         options = self.config.decomposition
         with self.display.fit(f"k = {k}", options.tol) as callback:
@@ -244,28 +250,30 @@ class _LocalEngine:
         in_mni = "space-MNI" in _space(results.cohort, self.config)
         return background == "template" or (background == "auto" and in_mni)
 
+    def _split(self, k: int, matrix: Result, matrix_file: Path) -> Path:
+        options, selection = self.config.decomposition, self.config.selection
+        split = self.stage(
+            "split",
+            [matrix.key],
+            [k, options.model_dump(exclude={"n_components"}), selection.model_dump()],
+            lambda out: split_half_reproducibility(
+                matrix_file,
+                out / "reproducibility.json",
+                k,
+                options,
+                selection,
+                n_procs=self.n_procs,
+                track=self.display.track,
+            ),
+            title=f"split halves, k = {k}",
+        )
+        return split.folder / "reproducibility.json"
+
     def _metrics(self, matrix: Result, results: Results) -> None:
         assert results.matrix is not None
-        matrix_file, selection = results.matrix, self.config.selection
-        options = self.config.decomposition
-        if selection.n_splits:
-            for k in results.fits:
-                split = self.stage(
-                    "split",
-                    [matrix.key],
-                    [k, options.model_dump(exclude={"n_components"}), selection.model_dump()],
-                    lambda out, k=k: split_half_reproducibility(
-                        matrix_file,
-                        out / "reproducibility.json",
-                        k,
-                        options,
-                        selection,
-                        n_procs=self.n_procs,
-                        track=self.display.track,
-                    ),
-                    title=f"split halves, k = {k}",
-                )
-                results.reproducibility[k] = split.folder / "reproducibility.json"
+        matrix_file = results.matrix
+        for k in results.fits if self.config.selection.n_splits else ():
+            results.reproducibility[k] = self._split(k, matrix, matrix_file)
         folder = results.cohort.parent
         results.metrics = write_metrics(
             results.fits,

@@ -1,1 +1,1 @@
-
+"""NIfTI images to rows of a matrix, and back."""

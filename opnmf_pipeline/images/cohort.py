@@ -98,7 +98,7 @@ def _from_table(table: Path, path_column: str) -> pd.DataFrame:
     cohort = _read_table(table)
     if path_column not in cohort:
         raise CohortError(
-            NO_COLUMN_MSG.format(table=table, column=path_column, columns=", ".join(cohort))
+            NO_COLUMN_MSG.format(table=table, column=path_column, columns=_columns(cohort))
         )
     paths = [table.parent / str(path) for path in cohort.pop(path_column).fillna("")]
     cohort["image"] = [str(path) if path.is_file() else None for path in paths]
@@ -110,7 +110,8 @@ def _from_table(table: Path, path_column: str) -> pd.DataFrame:
 
 
 def _from_glob(options: InputsConfig) -> pd.DataFrame:
-    paths = sorted(glob.glob(str(options.glob), recursive=True))
+    # An absolute pattern, which Path.glob does not take
+    paths = sorted(glob.glob(str(options.glob), recursive=True))  # noqa: PTH207
     if not paths:
         raise CohortError(f"inputs.glob: no file matches {options.glob}")
     try:
@@ -144,7 +145,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise CohortError(f"{path}: cannot be read as a table ({reason})") from None
     if "participant_id" not in table:
         raise CohortError(
-            NO_COLUMN_MSG.format(table=path, column="participant_id", columns=", ".join(table))
+            NO_COLUMN_MSG.format(table=path, column="participant_id", columns=_columns(table))
         )
     twice = table.loc[table["participant_id"].duplicated(), "participant_id"].unique().tolist()
     if twice:
@@ -159,6 +160,10 @@ def _refuse_two_images(cohort: pd.DataFrame) -> None:
     groups = list(twice.groupby("participant_id")["image"])
     named = "\n".join(f"  {subject}: {', '.join(images)}" for subject, images in groups[:N_NAMED])
     raise CohortError(TWO_IMAGES_MSG.format(n=len(groups), named=named))
+
+
+def _columns(table: pd.DataFrame) -> str:
+    return ", ".join(map(str, table.columns))
 
 
 def _some(names: list[str]) -> str:

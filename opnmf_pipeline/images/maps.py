@@ -7,6 +7,7 @@ from typing import Any
 import nibabel as nb
 import numpy as np
 import pandas as pd
+from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
 
 from opnmf_pipeline.images.volumes import set_space
@@ -60,9 +61,10 @@ def winner_takes_all(W: NDArray[np.floating]) -> NDArray[np.int16]:
     ndarray of shape (n_voxels,), int16
         Number of the component, from 1; 0 where no component has weight.
     """
-    labels = np.argmax(W, axis=1) + 1
-    labels[~W.any(axis=1)] = 0
-    return labels.astype(np.int16)
+    weightless = ~W.any(axis=1)
+    labels: NDArray[np.int16] = np.argmax(W, axis=1).astype(np.int16) + np.int16(1)
+    labels[weightless] = 0
+    return labels
 
 
 def label_table(W: NDArray[np.floating], labels: NDArray[np.int16], mask: Any) -> pd.DataFrame:
@@ -85,8 +87,8 @@ def label_table(W: NDArray[np.floating], labels: NDArray[np.int16], mask: Any) -
     n_components = W.shape[1]
     n_voxels = np.bincount(labels, minlength=n_components + 1)[1:]
     indices = np.argwhere(np.asarray(mask.dataobj) != 0)
-    peaks = nb.affines.apply_affine(mask.affine, indices[np.argmax(W, axis=0)])
-    volume = float(np.prod(nb.affines.voxel_sizes(mask.affine)))
+    peaks = apply_affine(mask.affine, indices[np.argmax(W, axis=0)])
+    volume = float(np.prod(voxel_sizes(mask.affine)))
     return pd.DataFrame(
         {
             "index": np.arange(1, n_components + 1),

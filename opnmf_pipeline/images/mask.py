@@ -104,7 +104,8 @@ def _template(grid: Grid) -> NDArray[np.float64]:
 def _given(path: Path, grid: Grid) -> NDArray[np.bool_]:
     image = open_image(path)
     values = nb.Nifti1Image(read_values(image, path), image.affine)
-    return _on_grid(values, grid, "nearest") != 0
+    given: NDArray[np.bool_] = _on_grid(values, grid, "nearest") != 0
+    return given
 
 
 def _on_grid(image: Any, grid: Grid, interpolation: str) -> NDArray[Any]:

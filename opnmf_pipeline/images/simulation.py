@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nb
 import numpy as np
 import pandas as pd
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -86,7 +88,7 @@ def _planted_shares(
     """Return the share of each component in each voxel, shape (x, y, z, n_components)."""
     from sklearn.cluster import KMeans
 
-    positions = nb.affines.apply_affine(affine, np.argwhere(brain))
+    positions = apply_affine(affine, np.argwhere(brain))
     positions[:, 0] = np.abs(positions[:, 0])
     parts = KMeans(options.n_components, n_init=4, random_state=options.random_state)
     shares = np.zeros((*brain.shape, options.n_components))
@@ -94,7 +96,8 @@ def _planted_shares(
     shares = gaussian_filter(shares, (BLUR_VOXELS, BLUR_VOXELS, BLUR_VOXELS, 0))
     shares[~brain] = 0
     shares[brain] /= shares[brain].sum(axis=1, keepdims=True)
-    return shares
+    planted: NDArray[np.float64] = shares
+    return planted
 
 
 def _participants(n_subjects: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -112,7 +115,7 @@ def _participants(n_subjects: int, rng: np.random.Generator) -> pd.DataFrame:
 def _loadings(
     age: NDArray[np.int64], n_components: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return positive loadings (n_subjects, n_components) with mean 1; every other falls with age."""
+    """Return positive loadings (n_subjects, n_components) around 1; every other falls with age."""
     effects = np.where(np.arange(n_components) % 2, 0.0, -AGE_EFFECT)
     logs = SPREAD * rng.standard_normal((age.size, n_components))
     logs += np.outer((age - 50) / 20, effects)
@@ -120,9 +123,7 @@ def _loadings(
     return loadings
 
 
-def _save(
-    values: NDArray[np.float32] | NDArray[np.int16], affine: NDArray[np.float64], path: Path
-) -> None:
+def _save(values: NDArray[Any], affine: NDArray[np.float64], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = nb.Nifti1Image(values, affine)
     set_space(image, MNI_CODE)

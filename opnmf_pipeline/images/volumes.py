@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel as nb
 import numpy as np
+from nibabel.affines import from_matvec, voxel_sizes
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
@@ -63,14 +64,14 @@ class Grid:
         voxel_size : float
             Edge of the new voxels, in mm.
         """
-        scale = voxel_size / nb.affines.voxel_sizes(self.affine)
+        scale = voxel_size / voxel_sizes(self.affine)
         shape = np.ceil(np.array(self.shape) / scale).astype(int)
         # The corners of the first voxels coincide, so their centres differ by half the difference.
-        affine = self.affine @ nb.affines.from_matvec(np.diag(scale), (scale - 1) / 2)
+        affine = self.affine @ from_matvec(np.diag(scale), (scale - 1) / 2)
         return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
     def __str__(self) -> str:
-        sizes = " x ".join(f"{size:g}" for size in nb.affines.voxel_sizes(self.affine))
+        sizes = " x ".join(f"{size:g}" for size in voxel_sizes(self.affine))
         origin = ", ".join(f"{value:g}" for value in self.affine[:3, 3])
         return f"shape {self.shape}, voxels {sizes} mm, origin ({origin}) mm"
 
@@ -222,8 +223,8 @@ def _antialiased(image: Any, grid: Grid) -> Any:
     """Smooth by what the coarser voxels of ``grid`` lack in resolution, per axis."""
     from nilearn.image import smooth_img
 
-    sizes = nb.affines.voxel_sizes(image.affine)
-    lack = np.maximum(nb.affines.voxel_sizes(grid.affine) ** 2 - sizes**2, 0)
+    sizes = voxel_sizes(image.affine)
+    lack = np.maximum(voxel_sizes(grid.affine) ** 2 - sizes**2, 0)
     return smooth_img(image, np.sqrt(lack)) if lack.any() else image
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import nibabel as nb
 import numpy as np
+from nibabel.affines import apply_affine
 
 __all__ = ["draw_components", "draw_parts"]
 
@@ -56,7 +57,7 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
         display = plotting.plot_stat_map(
             volume,
             bg_img=background,
-            cut_coords=nb.affines.apply_affine(volume.affine, peak),
+            cut_coords=apply_affine(volume.affine, peak),
             threshold=weights.max() / 20,
             vmin=0,
             vmax=weights.max(),

@@ -71,7 +71,7 @@ def write_metrics(
         rows.append(row)
     table = pd.DataFrame(rows)
     table.to_csv(out_file, sep="\t", index=False, na_rep="n/a", float_format="%.8g")
-    described = {name: {"Description": COLUMNS[name]} for name in table}
+    described = {name: {"Description": COLUMNS[str(name)]} for name in table}
     text = json.dumps(described, indent=1, ensure_ascii=False)
     out_file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
     return out_file

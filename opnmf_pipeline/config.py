@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -141,6 +142,14 @@ class MatrixConfig(Section):
     nan: Literal["error", "zero"] = Field(
         "error", description="NaN and infinite values: refuse, or set to 0."
     )
+
+
+N_COMPONENTS_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1},
+        {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
+    ]
+}
 
 
 def _as_list(value: Any) -> Any:

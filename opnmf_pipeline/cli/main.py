@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -38,9 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command = importlib.import_module(f"opnmf_pipeline.cli.{args.command}")
         command.execute(args)
+        sys.stdout.flush()
     except OPNMFError as error:
         print(f"opnmf-pipeline: error: {error}", file=sys.stderr)
         return USER_ERROR
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SYSTEM_ERROR
     except OSError as error:
         print(f"opnmf-pipeline: system error: {error}", file=sys.stderr)
         return SYSTEM_ERROR

@@ -32,7 +32,7 @@ from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.metrics import write_metrics
 from opnmf_pipeline.stages.select import split_half_reproducibility
 
-__all__ = ["Summary", "run"]
+__all__ = ["Summary", "check_rank", "determining_settings", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     if config.output.dir is None:
         raise ConfigError(NO_OUTPUT_MSG)
     output = OutputFolder(
-        config.output.dir, _determining_settings(config), overwrite=config.output.overwrite
+        config.output.dir, determining_settings(config), overwrite=config.output.overwrite
     )
     cache = Cache(config.execution.work_dir or config.output.dir / WORK)
     engine = _LocalEngine(config, cache, display or SilentDisplay())
@@ -156,7 +156,7 @@ class _LocalEngine:
             inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
         collect_cohort(inputs, cohort_file)
         self.n_subjects = len(read_cohort(cohort_file))
-        self._check_rank(self.n_subjects, "subjects")
+        check_rank(self.config, self.n_subjects, "subjects")
         return Results(cohort=cohort_file, planted=planted)
 
     def compute(self, results: Results) -> None:
@@ -165,11 +165,6 @@ class _LocalEngine:
         for k in self.config.decomposition.n_components:
             self._fit(k, matrix, results)
         self._metrics(matrix, results)
-
-    def _check_rank(self, n: int, what: str) -> None:
-        k = max(self.config.decomposition.n_components)
-        if k > n:
-            raise ConfigError(TOO_MANY_MSG.format(k=k, n=n, what=what))
 
     def _matrix(self, results: Results) -> Result:
         config = self.config
@@ -205,7 +200,7 @@ class _LocalEngine:
         )
         results.matrix = matrix.folder / "matrix.npy"
         self.n_voxels = len(read_matrix(results.matrix)[0])
-        self._check_rank(self.n_voxels, "voxels")
+        check_rank(config, self.n_voxels, "voxels")
         return matrix
 
     def _fit(self, k: int, matrix: Result, results: Results) -> None:
@@ -284,7 +279,14 @@ class _LocalEngine:
         )
 
 
-def _determining_settings(config: PipelineConfig) -> dict[str, Any]:
+def check_rank(config: PipelineConfig, n: int, what: str) -> None:
+    """Require that no number of components is above ``n``, the number of ``what``."""
+    k = max(config.decomposition.n_components)
+    if k > n:
+        raise ConfigError(TOO_MANY_MSG.format(k=k, n=n, what=what))
+
+
+def determining_settings(config: PipelineConfig) -> dict[str, Any]:
     """Return the settings that results depend on: where they go and who computes them is not."""
     settings = config.settings()
     settings["output"].pop("dir", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -66,12 +67,15 @@ def _index(root: Path) -> pd.DataFrame:
 
     if not root.is_dir():
         raise CohortError(NO_DATASET_MSG.format(root=root, reason="no such folder"))
-    rows = bids2table.index_dataset(root).select(["path", *_entity_names().values()]).to_pylist()
-    index = pd.DataFrame(rows, dtype=object)
-    index = index[index["sub"].notna()] if rows else index
-    if index.empty:
-        raise CohortError(NO_DATASET_MSG.format(root=root, reason="no file of a subject in it"))
-    return index
+    if not any(root.glob("sub-*/")):
+        raise CohortError(NO_DATASET_MSG.format(root=root, reason="no sub-* folder in it"))
+    with TemporaryDirectory() as folder:
+        # bids2table takes no root with a dot in its name, such as fmriprep-24.1
+        link = Path(folder) / "dataset"
+        link.symlink_to(root.resolve())
+        table = bids2table.index_dataset(link).select(["path", *_entity_names().values()])
+    index = pd.DataFrame(table.to_pylist(), columns=table.column_names, dtype=object)
+    return index[index["sub"].notna()]
 
 
 def _column(key: str) -> str:

@@ -1,0 +1,34 @@
+"""``opnmf-pipeline check``."""
+
+from __future__ import annotations
+
+import argparse
+
+from opnmf_pipeline.cli.parser import overrides
+from opnmf_pipeline.config import load_config
+from opnmf_pipeline.engines.plan import make_plan
+
+__all__ = ["execute"]
+
+
+def execute(args: argparse.Namespace) -> None:
+    """Validate settings, inputs and output folder, and print the plan."""
+    config = load_config(args.config, overrides(args))
+    plan = make_plan(config)
+    ks = ", ".join(map(str, config.decomposition.n_components))
+    rows = {
+        "subjects": f"{plan.n_subjects}",
+        "grid": str(plan.grid),
+        "voxels": f"about {plan.n_voxels}",
+        "matrix": f"{_size(plan.matrix_bytes)} on disk",
+        "memory": f"about {_size(plan.memory_bytes)}",
+        "components": ks,
+        "fits to make": f"{plan.n_fits} ({config.decomposition.solver})",
+        "output": str(config.output.dir or "not set; name it with --output"),
+    }
+    for name, value in rows.items():
+        print(f"{name:14}{value}")
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"

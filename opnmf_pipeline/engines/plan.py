@@ -1,0 +1,104 @@
+"""What a run would do, from the settings and the headers of the images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.engines.local import check_rank, determining_settings
+from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.mask import group_mask
+from opnmf_pipeline.images.volumes import Grid, analysis_grid, check_grids, read_volume
+from opnmf_pipeline.outputs import OutputFolder
+from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
+
+__all__ = ["Plan", "make_plan"]
+
+N_PROBED = 5
+"""Images that are read for an estimate of the number of voxels; of the others, the header."""
+BASE_BYTES = 300 * 2**20
+"""What Python and the libraries take before any data."""
+COPIES_OF_W = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes
+    ----------
+    n_subjects : int
+        Subjects in the cohort.
+    grid : Grid
+        Grid of the analysis.
+    n_voxels : int
+        Voxels in the mask, estimated from a few images.
+    matrix_bytes : int
+        Size of the matrix, on disk and as it is read in a fit.
+    memory_bytes : int
+        Most memory that a fit needs.
+    n_fits : int
+        Fits to make, those of split halves included.
+    """
+
+    n_subjects: int
+    grid: Grid
+    n_voxels: int
+    matrix_bytes: int
+    memory_bytes: int
+    n_fits: int
+
+
+def make_plan(config: PipelineConfig) -> Plan:
+    """Validate inputs and output, and work out what a run would do. Nothing is written.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings; the output folder is checked where it is set.
+
+    Raises
+    ------
+    OPNMFError
+        A setting, an image header or the output folder is wrong.
+    """
+    if config.output.dir is not None:
+        OutputFolder(
+            config.output.dir, determining_settings(config), overwrite=config.output.overwrite
+        )
+    with TemporaryDirectory() as folder:
+        images, n_subjects = _cohort(config, Path(folder))
+        check_rank(config, n_subjects, "subjects")
+        if config.matrix.resample is None:
+            check_grids(images, images[0])
+        grid = analysis_grid(images[0], config.mask.image, config.matrix)
+        probed = {int(i) for i in np.linspace(0, len(images) - 1, N_PROBED)}
+        volumes = (read_volume(images[i], grid, config.matrix) for i in sorted(probed))
+        n_voxels = int(group_mask(volumes, grid, config.mask).sum())
+    check_rank(config, n_voxels, "voxels")
+    matrix_bytes = 4 * n_voxels * n_subjects
+    ks = config.decomposition.n_components
+    item_bytes = np.dtype(config.decomposition.dtype).itemsize
+    return Plan(
+        n_subjects=n_subjects,
+        grid=grid,
+        n_voxels=n_voxels,
+        matrix_bytes=matrix_bytes,
+        memory_bytes=BASE_BYTES + matrix_bytes + COPIES_OF_W * item_bytes * n_voxels * max(ks),
+        n_fits=len(ks) * (1 + 2 * config.selection.n_splits),
+    )
+
+
+def _cohort(config: PipelineConfig, folder: Path) -> tuple[list[str], int]:
+    """Return images that exist, and the number of subjects; of a simulation, only a sample."""
+    inputs, n_subjects = config.inputs, None
+    if inputs.simulation is not None:
+        n_subjects = inputs.simulation.n_subjects
+        sample = inputs.simulation.model_copy(update={"n_subjects": min(n_subjects, N_PROBED)})
+        inputs = simulated_inputs(simulate(sample, folder / "simulated"))
+    images = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))["image"].tolist()
+    return images, n_subjects or len(images)

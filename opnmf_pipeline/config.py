@@ -144,23 +144,29 @@ class MatrixConfig(Section):
     )
 
 
-N_COMPONENTS_SCHEMA = {
-    "anyOf": [
-        {"type": "integer", "minimum": 1},
-        {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
-    ]
-}
-
-
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, int) else value
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ComponentCounts = Annotated[
+    tuple[Annotated[int, Field(ge=1)], ...],
+    BeforeValidator(_as_list),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
+            ]
+        }
+    ),
+]
 
 
 class DecompositionConfig(Section):
     """How the matrix is factorized; one fit for each number of components."""
 
-    n_components: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_list)] = (
-        Field((10,), description="Numbers of components (k): one integer or a list.")
+    n_components: ComponentCounts = Field(
+        (10,), description="Numbers of components (k): one integer or a list."
     )
     solver: Literal["multiplicative"] = Field(
         "multiplicative", description="The reference update of OPNMF."

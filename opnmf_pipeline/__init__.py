@@ -1,3 +1,36 @@
 """Patterns of structural covariance by orthonormal projective NMF."""
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "OPNMF",
+    "PNMF",
+    "PipelineConfig",
+    "__version__",
+    "configure_logging",
+    "load_config",
+    "run",
+]
+
+# Imported on first use, so that the command line answers at once.
+_PUBLIC = {
+    "OPNMF": "opnmf_pipeline.decomposition",
+    "PNMF": "opnmf_pipeline.decomposition",
+    "PipelineConfig": "opnmf_pipeline.config",
+    "configure_logging": "opnmf_pipeline.logs",
+    "load_config": "opnmf_pipeline.config",
+    "run": "opnmf_pipeline.engines.local",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -176,7 +176,7 @@ class _LocalEngine:
             images,
             [config.mask.model_dump(mode="json"), config.matrix.model_dump(mode="json")],
             lambda out: make_mask(
-                results.cohort,
+                cohort["image"].tolist(),
                 out / "mask.nii.gz",
                 config.mask,
                 config.matrix,
@@ -190,7 +190,8 @@ class _LocalEngine:
             [mask.key, *cohort["participant_id"]],
             config.matrix.model_dump(mode="json"),
             lambda out: build_matrix(
-                results.cohort,
+                cohort["image"].tolist(),
+                cohort["participant_id"].tolist(),
                 mask.folder / "mask.nii.gz",
                 out / "matrix.npy",
                 config.matrix,

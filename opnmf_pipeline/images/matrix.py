@@ -30,13 +30,17 @@ ZERO_MSG = "{path}: is zero everywhere in the mask; drop this subject or mend th
 
 
 def subject_columns(
-    paths: Sequence[str], mask: NDArray[np.bool_], grid: Grid, options: MatrixConfig, n_procs: int
+    paths: Sequence[str | Path],
+    mask: NDArray[np.bool_],
+    grid: Grid,
+    options: MatrixConfig,
+    n_procs: int,
 ) -> Iterable[NDArray[np.float32]]:
     """Yield the values of each image in the mask, in order.
 
     Parameters
     ----------
-    paths : sequence of str
+    paths : sequence of path
         One image per subject.
     mask : ndarray of shape ``grid.shape``, bool
     grid : Grid
@@ -55,7 +59,7 @@ def subject_columns(
 
 
 def _masked_values(
-    path: str, mask: NDArray[np.bool_], grid: Grid, options: MatrixConfig
+    path: str | Path, mask: NDArray[np.bool_], grid: Grid, options: MatrixConfig
 ) -> NDArray[np.float32]:
     return read_volume(path, grid, options)[mask]
 
@@ -63,7 +67,7 @@ def _masked_values(
 def write_matrix(
     path: Path,
     columns: Iterable[NDArray[np.float32]],
-    paths: Sequence[str],
+    paths: Sequence[str | Path],
     n_voxels: int,
     options: MatrixConfig,
 ) -> float:
@@ -75,7 +79,7 @@ def write_matrix(
         The file appears only once it is whole.
     columns : iterable of ndarray of shape (n_voxels,), float32
         Values of each subject; a batch of at most 256 MB is held at a time.
-    paths : sequence of str
+    paths : sequence of path
         Image of each subject, for messages.
     n_voxels : int
         Number of rows.
@@ -112,7 +116,7 @@ def write_matrix(
 def _fill(
     matrix: NDArray[np.float32],
     columns: Iterable[NDArray[np.float32]],
-    paths: Sequence[str],
+    paths: Sequence[str | Path],
     options: MatrixConfig,
 ) -> float:
     n_voxels, n_subjects = matrix.shape

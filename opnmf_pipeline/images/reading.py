@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import joblib
@@ -18,7 +19,7 @@ PROCESS_START_S = 3.0
 
 
 def map_images(
-    function: Callable[[str], Result], paths: Sequence[str], n_procs: int
+    function: Callable[[str | Path], Result], paths: Sequence[str | Path], n_procs: int
 ) -> Iterator[Result]:
     """Apply a function to each path and yield the results in order.
 
@@ -26,7 +27,7 @@ def map_images(
     ----------
     function : callable
         From a path to a result; picklable.
-    paths : sequence of str
+    paths : sequence of path
         Image files.
     n_procs : int
         Largest number of processes.

@@ -1,12 +1,12 @@
-"""Stage ``mask``: from the cohort to one binary mask."""
+"""Stage ``mask``: from one image per subject to one binary mask."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from opnmf_pipeline.config import MaskConfig, MatrixConfig
-from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.mask import group_mask, mask_image
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.volumes import analysis_grid, check_grids, read_volume
@@ -16,7 +16,7 @@ __all__ = ["make_mask"]
 
 
 def make_mask(
-    cohort_file: Path,
+    images: Sequence[str | Path],
     out_file: Path,
     options: MaskConfig,
     matrix: MatrixConfig,
@@ -28,8 +28,8 @@ def make_mask(
 
     Parameters
     ----------
-    cohort_file : path
-        Table of :func:`opnmf_pipeline.stages.collect.collect_cohort`.
+    images : sequence of path
+        One 3D image per subject.
     out_file : path
         NIfTI to write: uint8, on the grid of the analysis.
     options : MaskConfig
@@ -51,7 +51,6 @@ def make_mask(
     ImageError
         An image is damaged or on another grid, or the mask is empty.
     """
-    images = read_cohort(cohort_file)["image"].tolist()
     if matrix.resample is None:
         check_grids(images, images[0])
     grid = analysis_grid(images[0], options.image, matrix)

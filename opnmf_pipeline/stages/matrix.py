@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from opnmf_pipeline.config import MatrixConfig
-from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.matrix import subject_columns, write_matrix, write_sidecar
 from opnmf_pipeline.images.volumes import Grid, open_image
 from opnmf_pipeline.progress import Track, silent
@@ -16,7 +16,8 @@ __all__ = ["build_matrix"]
 
 
 def build_matrix(
-    cohort_file: Path,
+    images: Sequence[str | Path],
+    participants: Sequence[str],
     mask_file: Path,
     out_file: Path,
     options: MatrixConfig,
@@ -28,8 +29,10 @@ def build_matrix(
 
     Parameters
     ----------
-    cohort_file : path
-        Table of :func:`opnmf_pipeline.stages.collect.collect_cohort`.
+    images : sequence of path
+        One 3D image per subject.
+    participants : sequence of str
+        Identifier of each subject, in the order of the images.
     mask_file : path
         Mask of :func:`opnmf_pipeline.stages.mask.make_mask`, on the grid of the analysis.
     out_file : path
@@ -52,12 +55,10 @@ def build_matrix(
     ImageError
         An image is damaged, zero everywhere in the mask, or has NaN or negative values there.
     """
-    cohort = read_cohort(cohort_file)
-    images = cohort["image"].tolist()
     mask = open_image(mask_file)
     inside = np.asarray(mask.dataobj) != 0
     columns = subject_columns(images, inside, Grid.of(mask), options, n_procs)
     columns = track(columns, "matrix", len(images))
     shift = write_matrix(out_file, columns, images, int(inside.sum()), options)
-    write_sidecar(out_file, mask_file, cohort["participant_id"].tolist(), shift, options)
+    write_sidecar(out_file, mask_file, participants, shift, options)
     return out_file

@@ -17,13 +17,13 @@ from opnmf_pipeline.engines.local import Summary, run
 __all__ = ["execute"]
 
 SHOWN = {
-    "n_components": ("components", "{:.0f}"),
+    "n_components": ("k", "{:.0f}"),
     "reconstruction_error": ("reconstruction error", "{:.5g}"),
     "explained_variance": ("explained variance", "{:.1%}"),
     "n_iter": ("iterations", "{:.0f}"),
-    "inner_product": ("split-half inner product", "{:.3f}"),
-    "label_ari": ("split-half ARI", "{:.3f}"),
-    "planted_ari": ("ARI against the planted labels", "{:.3f}"),
+    "inner_product": ("halves: inner product", "{:.3f}"),
+    "label_ari": ("halves: ARI", "{:.3f}"),
+    "planted_ari": ("ARI with planted labels", "{:.3f}"),
 }
 
 

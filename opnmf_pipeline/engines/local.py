@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import joblib
 import pandas as pd
 
-from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.config import DecompositionConfig, PipelineConfig
 from opnmf_pipeline.engines.cache import Cache, Result
 from opnmf_pipeline.engines.results import Results, publish
 from opnmf_pipeline.exceptions import ConfigError
@@ -30,7 +32,7 @@ from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.metrics import write_metrics
-from opnmf_pipeline.stages.select import split_half_reproducibility
+from opnmf_pipeline.stages.select import fit_half
 
 __all__ = ["Summary", "check_rank", "determining_settings", "run"]
 
@@ -157,6 +159,8 @@ class _LocalEngine:
         collect_cohort(inputs, cohort_file)
         self.n_subjects = len(read_cohort(cohort_file))
         check_rank(self.config, self.n_subjects, "subjects")
+        if self.config.selection.n_splits:
+            check_rank(self.config, self.n_subjects // 2, "subjects of a half")
         return Results(cohort=cohort_file, planted=planted)
 
     def compute(self, results: Results) -> None:
@@ -213,7 +217,7 @@ class _LocalEngine:
             fit = self.stage(
                 "decompose",
                 [matrix.key],
-                [k, options.model_dump(exclude={"n_components"})],
+                [k, _fit_settings(options)],
                 lambda out: decompose(
                     matrix_file, out, k, options, n_procs=self.n_procs, callback=callback
                 ),
@@ -246,37 +250,42 @@ class _LocalEngine:
         in_mni = "space-MNI" in _space(results.cohort, self.config)
         return background == "template" or (background == "auto" and in_mni)
 
-    def _split(self, k: int, matrix: Result, matrix_file: Path) -> Path:
+    def _halves(self, k: int, matrix: Result, matrix_file: Path) -> list[Path]:
         options, selection = self.config.decomposition, self.config.selection
-        split = self.stage(
-            "split",
-            [matrix.key],
-            [k, options.model_dump(exclude={"n_components"}), selection.model_dump()],
-            lambda out: split_half_reproducibility(
-                matrix_file,
-                out / "reproducibility.json",
-                k,
-                options,
-                selection,
-                n_procs=self.n_procs,
-                track=self.display.track,
-            ),
-            title=f"split halves, k = {k}",
-        )
-        return split.folder / "reproducibility.json"
+        halves = []
+        for split, half in itertools.product(range(selection.n_splits), range(2)):
+            title = f"k = {k}, split {split + 1} of {selection.n_splits}, half {half + 1}"
+            with self.display.fit(title, options.tol) as callback:
+                fit = self.stage(
+                    "half",
+                    [matrix.key],
+                    [k, split, half, selection.random_state, _fit_settings(options)],
+                    partial(
+                        fit_half,
+                        matrix_file,
+                        n_components=k,
+                        split=split,
+                        half=half,
+                        options=options,
+                        selection=selection,
+                        n_procs=self.n_procs,
+                        callback=callback,
+                    ),
+                    title=title,
+                )
+            halves.append(fit.folder)
+        return halves
 
     def _metrics(self, matrix: Result, results: Results) -> None:
         assert results.matrix is not None
-        matrix_file = results.matrix
-        for k in results.fits if self.config.selection.n_splits else ():
-            results.reproducibility[k] = self._split(k, matrix, matrix_file)
-        folder = results.cohort.parent
+        for k in results.fits:
+            results.half_fits += self._halves(k, matrix, results.matrix)
         results.metrics = write_metrics(
-            results.fits,
-            results.maps,
-            folder / "metrics.tsv",
-            results.reproducibility,
-            results.planted,
+            list(results.fits.values()),
+            results.cohort.with_name("metrics.tsv"),
+            half_fits=results.half_fits,
+            planted=results.planted,
+            mask_file=results.mask,
         )
 
 
@@ -285,6 +294,10 @@ def check_rank(config: PipelineConfig, n: int, what: str) -> None:
     k = max(config.decomposition.n_components)
     if k > n:
         raise ConfigError(TOO_MANY_MSG.format(k=k, n=n, what=what))
+
+
+def _fit_settings(options: DecompositionConfig) -> dict[str, Any]:
+    return options.model_dump(exclude={"n_components"})
 
 
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:

@@ -30,8 +30,10 @@ class Results:
     ----------
     cohort, mask, matrix, planted, metrics : path or None
         Single files.
-    fits, maps, figures, reproducibility : dict of int to path
-        One folder (one file for reproducibility) for each number of components.
+    fits, maps, figures : dict of int to path
+        One folder for each number of components.
+    half_fits : list of path
+        One folder for each number of components, halving and half.
     """
 
     cohort: Path
@@ -42,7 +44,7 @@ class Results:
     fits: dict[int, Path] = field(default_factory=dict)
     maps: dict[int, Path] = field(default_factory=dict)
     figures: dict[int, Path] = field(default_factory=dict)
-    reproducibility: dict[int, Path] = field(default_factory=dict)
+    half_fits: list[Path] = field(default_factory=list)
 
 
 def publish(results: Results, output: OutputFolder, settings: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import nibabel as nb
@@ -10,9 +11,9 @@ import pandas as pd
 from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
 
-from opnmf_pipeline.images.volumes import set_space
+from opnmf_pipeline.images.volumes import open_image, set_space
 
-__all__ = ["component_names", "label_table", "unmasked", "winner_takes_all"]
+__all__ = ["component_names", "label_table", "masked", "unmasked", "winner_takes_all"]
 
 
 def component_names(n_components: int) -> list[str]:
@@ -47,6 +48,13 @@ def unmasked(values: NDArray[Any], mask: Any) -> Any:
     image = nb.Nifti1Image(data, mask.affine)
     set_space(image, int(mask.header["sform_code"]))
     return image
+
+
+def masked(image_file: Path, mask_file: Path) -> NDArray[Any]:
+    """Return the values of a 3D image in a mask on the same grid, shape (n_voxels,)."""
+    inside = np.asarray(open_image(mask_file).dataobj) != 0
+    values: NDArray[Any] = np.asarray(open_image(image_file).dataobj)[inside]
+    return values
 
 
 def winner_takes_all(W: NDArray[np.floating]) -> NDArray[np.int16]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +62,8 @@ def decompose(
     n_components: int,
     options: DecompositionConfig,
     *,
+    subjects: Sequence[int] | None = None,
+    label: Mapping[str, Any] = MappingProxyType({}),
     n_procs: int | None = None,
     callback: Callable[[Any], None] | None = None,
 ) -> Path:
@@ -76,6 +79,10 @@ def decompose(
         Number of components, at most min(n_voxels, n_subjects).
     options : DecompositionConfig
         Solver, start, tolerance, seed, precision.
+    subjects : sequence of int, optional
+        Columns of the matrix to fit. Default: all.
+    label : mapping, optional
+        What else to write into ``factorization.json``.
     n_procs : int, optional
         Largest number of BLAS threads.
     callback : callable, optional
@@ -87,18 +94,23 @@ def decompose(
         ``out_dir``.
     """
     X, sidecar = read_matrix(matrix_file)
+    participants = sidecar["Participants"]
+    if subjects is not None:
+        X = np.ascontiguousarray(X[:, subjects])
+        participants = [participants[number] for number in subjects]
     with threadpool_limits(n_procs):
         model = estimator(n_components, options, callback).fit(X)
     np.save(out_dir / "W.npy", model.coef_)
     np.save(out_dir / "H.npy", model.components_)
     info = {
+        **label,
         "NumberOfComponents": n_components,
         "NumberOfVoxels": X.shape[0],
         "NumberOfSubjects": X.shape[1],
         "Settings": options.model_dump(exclude={"n_components"}),
         "Versions": library_versions(),
         "MatrixSHA256": sidecar["SHA256"],
-        "Participants": sidecar["Participants"],
+        "Participants": participants,
         "Norm": _norm(X),
         "ReconstructionError": float(model.reconstruction_err_),
         "LowerBound": float(model.lower_bound_),

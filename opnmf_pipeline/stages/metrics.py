@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from opnmf_pipeline.decomposition.selection import hoyer_sparsity, largest_overlap
-from opnmf_pipeline.images.maps import winner_takes_all
-from opnmf_pipeline.images.volumes import open_image
-from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.decomposition.selection import (
+    hoyer_sparsity,
+    largest_overlap,
+    matched_inner_products,
+)
+from opnmf_pipeline.images.maps import masked, winner_takes_all
+from opnmf_pipeline.stages.decompose import Factorization, read_factorization
 
-__all__ = ["planted_agreement", "write_metrics"]
+__all__ = ["write_metrics"]
 
 COLUMNS = {
     "n_components": "Number of components, k",
@@ -35,41 +39,42 @@ COLUMNS = {
 
 
 def write_metrics(
-    fits: Mapping[int, Path],
-    maps: Mapping[int, Path],
+    fits: Sequence[Path],
     out_file: Path,
-    reproducibility: Mapping[int, Path],
+    *,
+    half_fits: Iterable[Path] = (),
     planted: Path | None = None,
+    mask_file: Path | None = None,
 ) -> Path:
     """Write one row of indices per number of components.
 
     Parameters
     ----------
-    fits : mapping of int to path
-        Folders of :func:`opnmf_pipeline.stages.decompose.decompose`, by number of components.
-    maps : mapping of int to path
-        Folders of :func:`opnmf_pipeline.stages.maps.write_maps`.
+    fits : sequence of path
+        Folders of :func:`opnmf_pipeline.stages.decompose.decompose`, one per number of components.
     out_file : path
         TSV to write; a ``.json`` with the same name describes its columns.
-    reproducibility : mapping of int to path
-        Files of :func:`opnmf_pipeline.stages.select.split_half_reproducibility`; may be empty.
+    half_fits : iterable of path
+        Folders of :func:`opnmf_pipeline.stages.select.fit_half`, in any order.
     planted : path, optional
-        Label map of the truth, where it is known.
+        Label map of the truth, where it is known; needs ``mask_file``.
+    mask_file : path, optional
+        The mask that the rows of the matrix came from.
 
     Returns
     -------
     path
         ``out_file``.
     """
-    rows = []
-    for k, folder in fits.items():
-        row = _indices(folder)
-        if k in reproducibility:
-            row |= _means(reproducibility[k])
-        if planted is not None:
-            row["planted_ari"] = planted_agreement(maps[k] / "dseg.nii.gz", planted)
-        rows.append(row)
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame([_indices(read_factorization(folder)) for folder in fits])
+    reproducibility = _reproducibility([read_factorization(folder) for folder in half_fits])
+    if not reproducibility.empty:
+        table = table.merge(reproducibility, how="left", on="n_components")
+    if planted is not None and mask_file is not None:
+        truth = masked(planted, mask_file)
+        table["planted_ari"] = [
+            _planted_agreement(read_factorization(folder), truth) for folder in fits
+        ]
     table.to_csv(out_file, sep="\t", index=False, na_rep="n/a", float_format="%.8g")
     described = {name: {"Description": COLUMNS[str(name)]} for name in table}
     text = json.dumps(described, indent=1, ensure_ascii=False)
@@ -77,25 +82,8 @@ def write_metrics(
     return out_file
 
 
-def planted_agreement(labels_file: Path, planted_file: Path) -> float:
-    """Return the adjusted Rand index of labels on the voxels that belong to a planted part.
-
-    Parameters
-    ----------
-    labels_file, planted_file : path
-        3D label maps on one grid; 0 is no part.
-    """
-    labels = np.asarray(open_image(labels_file).dataobj)
-    planted = np.asarray(open_image(planted_file).dataobj)
-    return float(adjusted_rand_score(planted[planted > 0], labels[planted > 0]))
-
-
-def _means(file: Path) -> dict[str, float]:
-    return {name: float(np.mean(values)) for name, values in json.loads(file.read_text()).items()}
-
-
-def _indices(folder: Path) -> dict[str, Any]:
-    W, _, info = read_factorization(folder)
+def _indices(fit: Factorization) -> dict[str, Any]:
+    W, _, info = fit
     parts = np.bincount(winner_takes_all(W), minlength=W.shape[1] + 1)[1:]
     return {
         "n_components": info["NumberOfComponents"],
@@ -108,3 +96,28 @@ def _indices(folder: Path) -> dict[str, Any]:
         "n_iter": info["Iterations"],
         "converged": info["Converged"],
     }
+
+
+def _reproducibility(fits: Iterable[Factorization]) -> pd.DataFrame:
+    """Return the mean over halvings of the agreement between the two halves, for each k."""
+    halvings: dict[tuple[int, int], list[Factorization]] = {}
+    for fit in fits:
+        halvings.setdefault((fit.info["NumberOfComponents"], fit.info["Split"]), []).append(fit)
+    rows = [
+        {
+            "n_components": k,
+            "inner_product": matched_inner_products(a.W, b.W).mean(),
+            "label_ari": adjusted_rand_score(winner_takes_all(a.W), winner_takes_all(b.W)),
+        }
+        for (k, _), (a, b) in sorted(halvings.items())
+    ]
+    return (
+        pd.DataFrame(rows).groupby("n_components", as_index=False).mean()
+        if rows
+        else pd.DataFrame()
+    )
+
+
+def _planted_agreement(fit: Factorization, truth: NDArray[Any]) -> float:
+    """Return the adjusted Rand index on the voxels that belong to a planted part."""
+    return float(adjusted_rand_score(truth[truth > 0], winner_takes_all(fit.W)[truth > 0]))

@@ -1,71 +1,68 @@
-"""Stage ``select``: how well each number of components reproduces in halves of the cohort."""
+"""Stage ``select``: fits of halves of the cohort, to see which components reproduce."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_limits
+from typing import Any
 
 from opnmf_pipeline.config import DecompositionConfig, SelectionConfig
-from opnmf_pipeline.decomposition.selection import matched_inner_products, split_halves
-from opnmf_pipeline.images.maps import winner_takes_all
+from opnmf_pipeline.decomposition.selection import split_halves
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.progress import Track, silent
-from opnmf_pipeline.stages.decompose import estimator
+from opnmf_pipeline.stages.decompose import decompose
 
-__all__ = ["split_half_reproducibility"]
+__all__ = ["fit_half"]
 
 
-def split_half_reproducibility(
+def fit_half(
     matrix_file: Path,
-    out_file: Path,
+    out_dir: Path,
     n_components: int,
+    split: int,
+    half: int,
     options: DecompositionConfig,
     selection: SelectionConfig,
     *,
     n_procs: int | None = None,
-    track: Track = silent,
+    callback: Callable[[Any], None] | None = None,
 ) -> Path:
-    """Fit both halves of repeated halvings and compare the components.
+    """Factorize one half of one halving of the cohort.
 
     Parameters
     ----------
     matrix_file : path
         Matrix of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
-    out_file : path
-        JSON to write: ``inner_product`` (mean cosine of matched components) and ``label_ari``
-        (adjusted Rand index of the winner-takes-all labels), one value per halving.
+    out_dir : path
+        Existing folder that gets what :func:`opnmf_pipeline.stages.decompose.decompose` writes.
     n_components : int
         Number of components, at most half of the subjects.
+    split : int
+        Number of the halving, from 0.
+    half : int
+        0 or 1.
     options : DecompositionConfig
-        How each half is factorized.
+        How the half is factorized.
     selection : SelectionConfig
-        Number of halvings and their seed.
+        Seed of the halvings.
     n_procs : int, optional
         Largest number of BLAS threads.
-    track : callable
-        Shows progress.
+    callback : callable, optional
+        Takes each iteration of the fit.
 
     Returns
     -------
     path
-        ``out_file``.
+        ``out_dir``.
     """
-    X, _ = read_matrix(matrix_file)
-    splits = split_halves(X.shape[1], selection.n_splits, selection.random_state)
-    inner_products, label_aris = [], []
-    for halves in track(splits, f"k = {n_components}, split halves", len(splits)):
-        with threadpool_limits(n_procs):
-            # A copy per half: a column subset of a C-ordered matrix has no contiguous rows.
-            fits = [
-                estimator(n_components, options).fit_transform(np.ascontiguousarray(X[:, half]))
-                for half in halves
-            ]
-        inner_products.append(float(matched_inner_products(*fits).mean()))
-        label_aris.append(float(adjusted_rand_score(*map(winner_takes_all, fits))))
-    result = {"inner_product": inner_products, "label_ari": label_aris}
-    out_file.write_text(json.dumps(result, indent=1) + "\n")
-    return out_file
+    n_subjects = read_matrix(matrix_file)[0].shape[1]
+    subjects = split_halves(n_subjects, split + 1, selection.random_state)[split][half]
+    return decompose(
+        matrix_file,
+        out_dir,
+        n_components,
+        options,
+        subjects=subjects.tolist(),
+        label={"Split": split, "Half": half},
+        n_procs=n_procs,
+        callback=callback,
+    )

@@ -61,13 +61,37 @@ class SimulationConfig(Section):
     random_state: int = Field(0, ge=0, description="Seed of the simulation.")
 
 
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _as_texts(value: Any) -> Any:
+    # YAML reads `run: 1` as a number, and file names have none
+    return [str(item) if type(item) is int else item for item in _as_list(value)]
+
+
+FilterValues = Annotated[
+    list[str],
+    BeforeValidator(_as_texts),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": ["string", "integer"]},
+                {"type": "array", "items": {"type": ["string", "integer"]}},
+            ]
+        }
+    ),
+]
+
+
 class InputsConfig(Section):
     """Which image belongs to which subject. Name exactly one of: bids, table, glob, simulation."""
 
     bids: Path | None = Field(None, description="Root of a BIDS (derivatives) dataset.")
-    filters: dict[str, str | list[str]] = Field(
+    filters: dict[str, FilterValues] = Field(
         default_factory=dict,
-        description="BIDS entities that select one image per subject, such as `label: GM`.",
+        description="BIDS entities that select one image per subject, such as `label: GM`; "
+        "each with one value or a list of values.",
     )
     table: Path | None = Field(
         None, description="TSV or CSV with participant_id, a path column and covariates."
@@ -144,12 +168,8 @@ class MatrixConfig(Section):
     )
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 ComponentCounts = Annotated[
-    tuple[Annotated[int, Field(ge=1)], ...],
+    tuple[Annotated[int, Field(ge=1, strict=True)], ...],
     BeforeValidator(_as_list),
     WithJsonSchema(
         {
@@ -283,18 +303,33 @@ def load_config(path: str | Path, overrides: typing.Iterable[str] = ()) -> Pipel
     """
     path = Path(path)
     data = _anchored(_read_yaml(path), PipelineConfig, path.resolve().parent)
+    overrides = list(overrides)
     for item in overrides:
         override = _anchored(_parse_override(item), PipelineConfig, Path.cwd())
         data = _merged(data, override)
     try:
         return PipelineConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path)) from None
+        overridden = tuple(item.partition("=")[0].strip() for item in overrides)
+        raise ConfigError(_explain(error, path, overridden)) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in keys[:number]:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(f"{path}: cannot be read ({reason}); check the path") from None
@@ -335,8 +370,9 @@ def _anchored(data: dict[str, Any], model: type[BaseModel], base: Path) -> dict[
     hints = typing.get_type_hints(model)
     anchored = dict(data)
     for key, value in data.items():
-        if isinstance(value, str) and _accepts(hints.get(key), Path):
-            anchored[key] = os.path.normpath(base / Path(value).expanduser())
+        if isinstance(value, str | int) and _accepts(hints.get(key), Path):
+            # str: YAML reads a folder that is called 2024 as a number
+            anchored[key] = os.path.normpath(base / Path(str(value)).expanduser())
         elif isinstance(value, dict) and (section := _section(hints.get(key))):
             anchored[key] = _anchored(value, section, base)
     return anchored
@@ -357,18 +393,21 @@ def _section(hint: Any) -> type[Section] | None:
     return None
 
 
-def _explain(error: ValidationError, path: Path) -> str:
+def _explain(error: ValidationError, path: Path, overridden: tuple[str, ...]) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
+        source = "--set" if where.startswith(overridden) else path
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = _unknown_key(problem["loc"])
         elif problem["type"] == "missing":
             message = "is required"
+        elif problem["type"] == "model_type":
+            message = f"expected keys and values, got {problem['input']!r}"
         elif not isinstance(problem["input"], dict | BaseModel):
             message = f"{message[0].lower()}{message[1:]}, got {problem['input']!r}"
-        lines.append(f"{path}: {where + ': ' if where else ''}{message}")
+        lines.append(f"{source}: {where + ': ' if where else ''}{message}")
     return "\n".join(lines)
 
 

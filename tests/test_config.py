@@ -1,0 +1,278 @@
+import inspect
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from opnmf_pipeline.config import DecompositionConfig, PipelineConfig, load_config
+from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.decomposition.estimator import SOLVERS
+from opnmf_pipeline.decomposition.initialization import INITS
+from opnmf_pipeline.decomposition.validation import DTYPES
+from opnmf_pipeline.exceptions import ConfigError
+from tests.conftest import ROOT
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+BASE = {"inputs": {"bids": "data"}}
+
+
+def problem(path, *overrides):
+    with pytest.raises(ConfigError) as info:
+        load_config(path, overrides)
+    return str(info.value)
+
+
+def test_defaults(write_config):
+    config = load_config(write_config(BASE))
+    assert config.decomposition.n_components == (10,)
+    assert config.mask.method == "mean"
+    assert config.inputs.on_missing == "error"
+    assert config.matrix.negative == config.matrix.nan == "error"
+    assert config.output.overwrite is False
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configs_load(path):
+    assert load_config(path).settings()["inputs"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configs_meet_the_schema(path):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(yaml.safe_load(path.read_text()), PipelineConfig.model_json_schema())
+
+
+@pytest.mark.parametrize("kind", ["integer", "array"])
+def test_schema_takes_one_number_of_components_or_a_list(kind):
+    section = PipelineConfig.model_json_schema()["$defs"]["DecompositionConfig"]
+    options = section["properties"]["n_components"]["anyOf"]
+    assert kind in [option["type"] for option in options]
+
+
+def test_every_setting_is_described():
+    schema = PipelineConfig.model_json_schema()
+    for section in (schema["$defs"][name] for name in schema["$defs"]):
+        assert all("description" in field for field in section["properties"].values())
+
+
+def test_settings_are_a_file_that_a_run_can_start_from(write_config):
+    config = load_config(write_config(BASE | {"decomposition": {"n_components": [3, 2]}}))
+    again = load_config(write_config(yaml.safe_dump(config.settings()), "again.yaml"))
+    assert again == config
+    json.dumps(config.settings())
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "near"),
+    [
+        ("inputs", "filter", "filters"),
+        ("mask", "treshold", "threshold"),
+        ("matrix", "smoothing", "smoothing_fwhm"),
+        ("decomposition", "maxiter", "max_iter"),
+        ("selection", "splits", "n_splits"),
+        ("output", "directory", "dir"),
+        ("report", "figure", "figures"),
+        ("execution", "nprocs", "n_procs"),
+    ],
+)
+def test_unknown_key(write_config, section, key, near):
+    data = BASE | {section: BASE.get(section, {}) | {key: 1}}
+    path = write_config(data)
+    message = problem(path)
+    assert message.startswith(f"{path}: {section}.{key}: unknown key")
+    assert near in message.split("allowed here: ")[1].split(", ")
+    if near != "dir":
+        assert f"did you mean {near!r}?" in message
+
+
+def test_unknown_section(write_config):
+    message = problem(write_config(BASE | {"maks": {"threshold": 1}}))
+    assert "maks: unknown key (did you mean 'mask'?)" in message
+
+
+def test_unknown_key_of_the_simulation(write_config):
+    message = problem(write_config({"inputs": {"simulation": {"n_subject": 9}}}))
+    assert "inputs.simulation.n_subject: unknown key (did you mean 'n_subjects'?)" in message
+
+
+def test_every_problem_is_named_at_once(write_config):
+    data = BASE | {"mask": {"coverage": 2}, "decomposition": {"tol": "small"}}
+    message = problem(write_config(data))
+    assert "mask.coverage" in message
+    assert "decomposition.tol" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("mask.method=median", "'mean', 'coverage', 'template' or 'image', got 'median'"),
+        ("mask.coverage=0", "greater than 0, got 0"),
+        ("mask.coverage=1.5", "less than or equal to 1, got 1.5"),
+        ("mask.threshold=.nan", "finite number"),
+        ("mask.threshold=high", "valid number"),
+        ("mask.method=image", "`image: PATH` and `method: image` go together"),
+        ("mask.image=mask.nii", "`image: PATH` and `method: image` go together"),
+        ("matrix.resample=to-mask", "matrix.resample: to-mask needs mask.method: image"),
+        ("matrix.voxel_size=0", "greater than 0"),
+        ("matrix.smoothing_fwhm=-1", "greater than 0"),
+        ("matrix.negative=abs", "'error', 'clip' or 'shift', got 'abs'"),
+        ("matrix.nan=mean", "'error' or 'zero'"),
+        ("decomposition.n_components=0", "greater than or equal to 1, got 0"),
+        ("decomposition.n_components=[2, 2]", "stands twice"),
+        ("decomposition.n_components=[]", "the list is empty"),
+        ("decomposition.n_components=ten", "valid integer"),
+        ("decomposition.n_components=2.5", "valid integer"),
+        ("decomposition.n_components=yes", "valid integer"),
+        ("decomposition.solver=cd", "decomposition.solver"),
+        ("decomposition.init=nndsdv", "'nndsvd', 'nndsvda', 'nndsvdar' or 'random'"),
+        ("decomposition.tol=-1", "greater than or equal to 0"),
+        ("decomposition.max_iter=0", "greater than or equal to 1"),
+        ("decomposition.random_state=-1", "greater than or equal to 0"),
+        ("decomposition.dtype=float16", "'float32' or 'float64'"),
+        ("selection.n_splits=-1", "greater than or equal to 0"),
+        ("output.space=MNI 152", "output.space"),
+        ("report.background=atlas", "'auto', 'template' or 'mean'"),
+        ("execution.n_procs=0", "greater than or equal to 1"),
+        ("inputs.on_missing=skip", "'error' or 'drop'"),
+    ],
+)
+def test_impossible_values(write_config, override, expected):
+    message = problem(write_config(BASE), override)
+    assert expected in message
+    assert override.split("=")[0].rsplit(".", 1)[0] in message
+
+
+@pytest.mark.parametrize(
+    ("section", "value"), [("inputs", "data"), ("mask", 0.1), ("decomposition", [10])]
+)
+def test_section_of_the_wrong_type(write_config, section, value):
+    message = problem(write_config(BASE | {section: value}))
+    assert f"{section}: expected keys and values" in message
+    assert "Config" not in message
+
+
+def test_sources_exclude_each_other(write_config):
+    both = problem(write_config({"inputs": {"bids": "a", "glob": "*.nii"}}))
+    assert "inputs: name exactly one of bids, table, glob, simulation; got bids and glob" in both
+    none = problem(write_config({"inputs": {"filters": {"label": "GM"}}}))
+    assert "none is set" in none
+    assert "inputs: is required" in problem(write_config("mask:\n  threshold: 0.2\n"))
+
+
+def test_an_override_replaces_the_source(write_config):
+    path = write_config(BASE)
+    config = load_config(path, ["inputs.bids=", "inputs.simulation={n_subjects: 9}"])
+    assert config.inputs.bids is None
+    assert config.inputs.simulation.n_subjects == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "expected sections (inputs, mask,"),
+        ("# nothing yet\n", "expected sections (inputs, mask,"),
+        ("- inputs\n- mask\n", "expected sections (inputs, mask,"),
+        ("just words", "expected sections (inputs, mask,"),
+        ("inputs: {bids: [", "is not valid YAML"),
+        ("\tinputs:\n", "is not valid YAML"),
+        ("inputs: {bids: a}\n1: {}\n", "1"),
+        ("inputs: {bids: a}\nmask: {threshold: 1}\nmask: {threshold: 2}\n", "'mask' stands twice"),
+    ],
+)
+def test_files_that_are_no_settings(write_config, text, expected):
+    path = write_config(text)
+    message = problem(path)
+    assert message.startswith(f"{path}: ")
+    assert expected in message
+
+
+def test_unreadable_files(tmp_path):
+    assert "nowhere.yaml: cannot be read (No such file" in problem(tmp_path / "nowhere.yaml")
+    assert "cannot be read (Is a directory)" in problem(tmp_path)
+    image = tmp_path / "image.nii.gz"
+    image.write_bytes(b"\x1f\x8b\x08\xff")
+    assert "cannot be read (not a text file)" in problem(image)
+
+
+def test_relative_paths_start_at_the_file_and_overrides_at_the_current_folder(
+    tmp_path, monkeypatch, write_config
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = write_config({"inputs": {"table": "t.tsv"}, "output": {"dir": "../out"}})
+    config = load_config(Path("..") / path.name, ["execution.work_dir=work"])
+    assert config.inputs.table == tmp_path / "t.tsv"
+    assert config.output.dir == tmp_path.parent / "out"
+    assert config.execution.work_dir == tmp_path / "elsewhere" / "work"
+
+
+def test_home_and_absolute_paths(write_config, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/lab")
+    config = load_config(write_config({"inputs": {"bids": "~/data"}, "output": {"dir": "/o"}}))
+    assert config.inputs.bids == Path("/home/lab/data")
+    assert config.output.dir == Path("/o")
+
+
+def test_a_folder_may_be_called_like_a_number(write_config):
+    config = load_config(write_config(BASE), ["output.dir=2024"])
+    assert config.output.dir == Path.cwd() / "2024"
+
+
+def test_overrides_nest_and_merge(write_config):
+    path = write_config(
+        {"inputs": {"bids": "data", "filters": {"label": "GM"}}, "mask": {"threshold": 0.3}}
+    )
+    config = load_config(
+        path,
+        ["inputs.filters.run=[1, 2]", "mask.method=coverage", "decomposition.n_components=[4, 5]"],
+    )
+    assert config.inputs.filters == {"label": ["GM"], "run": ["1", "2"]}
+    assert config.mask.threshold == 0.3
+    assert config.mask.method == "coverage"
+    assert config.decomposition.n_components == (4, 5)
+
+
+def test_the_last_override_wins(write_config):
+    config = load_config(write_config(BASE), ["mask.threshold=1", "mask.threshold=2"])
+    assert config.mask.threshold == 2
+
+
+@pytest.mark.parametrize("item", ["mask.threshold", "threshold=1", "=1", "mask"])
+def test_override_without_a_key_or_value(write_config, item):
+    assert f"--set {item!r}: expected section.key=value" in problem(write_config(BASE), item)
+
+
+def test_override_that_is_not_yaml(write_config):
+    message = problem(write_config(BASE), "mask.threshold=[1")
+    assert "--set 'mask.threshold=[1': the value is not valid YAML" in message
+
+
+def test_a_problem_of_an_override_is_not_blamed_on_the_file(write_config):
+    path = write_config(BASE | {"mask": {"coverage": 7}})
+    lines = problem(path, "mask.treshold=1").splitlines()
+    assert sorted(line.split(": ")[0] for line in lines) == sorted([str(path), "--set"])
+
+
+def test_settings_cannot_be_changed_by_accident(write_config):
+    config = load_config(write_config(BASE))
+    with pytest.raises(ValidationError):
+        config.mask.threshold = 3
+
+
+@pytest.mark.parametrize(
+    ("option", "accepted"),
+    [("solver", SOLVERS), ("init", set(INITS) - {"custom"}), ("dtype", DTYPES)],
+)
+def test_choices_are_those_of_the_estimator(option, accepted):
+    assert set(get_args(DecompositionConfig.model_fields[option].annotation)) == set(accepted)
+
+
+def test_defaults_are_those_of_the_estimator():
+    parameters = inspect.signature(OPNMF).parameters
+    options = DecompositionConfig()
+    for name in ("solver", "init", "tol", "max_iter", "dtype"):
+        assert getattr(options, name) == parameters[name].default
+    assert options.n_components == (parameters["n_components"].default,)

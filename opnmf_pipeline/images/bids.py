@@ -45,7 +45,9 @@ def find_images(root: Path, filters: Mapping[str, str | list[str]]) -> pd.DataFr
     wanted.setdefault("ext", list(IMAGE_EXTENSIONS))
     keep = pd.Series(True, index=index.index)
     for column, values in wanted.items():
-        keep &= index[column].map(str).isin(values)
+        # bids2table reads run-01 as the number 1
+        numbers = [int(value) for value in values if value.isdecimal()]
+        keep &= index[column].map(str).isin(values) | index[column].isin(numbers)
     if not keep.any():
         there = "; ".join(
             f"{column}: {', '.join(sorted(set(index[column].dropna().astype(str)))) or 'none'}"

@@ -23,11 +23,15 @@ NO_IMAGE_MSG = (
     "{n} of {total} subjects have no image: {named}\n"
     "set inputs.on_missing: drop to go on without them, or add their images"
 )
+NO_ID_MSG = "{table}: {n} row(s) have no participant_id; fill it in or remove them"
+EMPTY_MSG = "{table}: has no subjects; it needs one row for each"
 TWICE_MSG = "{table}: {n} participant_id value(s) stand more than once: {named}; keep one row each"
 NO_PATH_MSG = (
     "{table}: none of the paths in column {column!r} is a file (first: {path}); "
     "relative paths start at the folder of the table"
 )
+COVARIATE_SUFFIX = "_covariate"
+"""Added to a covariate that is called ``image``, as the column of paths is."""
 NO_COLUMN_MSG = "{table}: has no column {column!r}, only {columns}"
 
 
@@ -57,7 +61,9 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
     elif options.bids is not None:
         cohort = _from_bids(options)
     else:
-        cohort = _with_covariates(_from_glob(options), options.participants)
+        cohort = _from_glob(options)
+        if options.participants is not None:
+            cohort = _with_covariates(cohort, options.participants)
     _refuse_two_images(cohort)
     missing = sorted(cohort.loc[cohort["image"].isna(), "participant_id"])
     if missing and (options.on_missing == "error" or len(missing) == len(cohort)):
@@ -71,7 +77,7 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
 
 def read_cohort(path: str | Path) -> pd.DataFrame:
     """Read a ``cohort.tsv`` that :func:`write_cohort` wrote."""
-    return pd.read_csv(path, sep="\t", dtype={"participant_id": str, "image": str})
+    return _parsed(path, "\t")
 
 
 def write_cohort(cohort: pd.DataFrame, path: str | Path) -> None:
@@ -87,25 +93,21 @@ def _from_bids(options: InputsConfig) -> pd.DataFrame:
     if options.participants is None and not table.exists():
         folders = [folder.name for folder in root.glob("sub-*") if folder.is_dir()]
         return found.merge(pd.DataFrame({"participant_id": folders}, dtype=str), how="outer")
-    participants = _read_table(table)
-    participants["participant_id"] = "sub-" + participants["participant_id"].str.removeprefix(
-        "sub-"
-    )
-    return found.merge(participants, how="outer", on="participant_id")
+    return _with_covariates(found, table)
 
 
 def _from_table(table: Path, path_column: str) -> pd.DataFrame:
     cohort = _read_table(table)
+    _refuse_twice(cohort, table)
     if path_column not in cohort:
         raise CohortError(
             NO_COLUMN_MSG.format(table=table, column=path_column, columns=_columns(cohort))
         )
     paths = [table.parent / str(path) for path in cohort.pop(path_column).fillna("")]
+    cohort = cohort.rename(columns={"image": "image" + COVARIATE_SUFFIX})
     cohort["image"] = [str(path) if path.is_file() else None for path in paths]
     if cohort["image"].isna().all():
-        raise CohortError(
-            NO_PATH_MSG.format(table=table, column=path_column, path=paths[0] if paths else None)
-        )
+        raise CohortError(NO_PATH_MSG.format(table=table, column=path_column, path=paths[0]))
     return cohort
 
 
@@ -130,16 +132,19 @@ def _from_glob(options: InputsConfig) -> pd.DataFrame:
     return pd.DataFrame({"participant_id": ids, "image": paths})
 
 
-def _with_covariates(cohort: pd.DataFrame, participants: Path | None) -> pd.DataFrame:
-    if participants is None:
-        return cohort
-    return cohort.merge(_read_table(participants), how="outer", on="participant_id")
+def _with_covariates(found: pd.DataFrame, participants: Path) -> pd.DataFrame:
+    table = _read_table(participants)
+    if found["participant_id"].str.startswith("sub-").all():
+        # BIDS allows both spellings in the table
+        table["participant_id"] = "sub-" + table["participant_id"].str.removeprefix("sub-")
+    _refuse_twice(table, participants)
+    return found.merge(table, how="outer", on="participant_id", suffixes=("", COVARIATE_SUFFIX))
 
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        sep = "," if path.suffix == ".csv" else "\t"
-        table = pd.read_csv(path, sep=sep, dtype={"participant_id": str}, na_values="n/a")
+        sep = "," if path.suffix.lower() == ".csv" else "\t"
+        table = _parsed(path, sep)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CohortError(f"{path}: cannot be read as a table ({reason})") from None
@@ -147,10 +152,29 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise CohortError(
             NO_COLUMN_MSG.format(table=path, column="participant_id", columns=_columns(table))
         )
-    twice = table.loc[table["participant_id"].duplicated(), "participant_id"].unique().tolist()
+    if table.empty:
+        raise CohortError(EMPTY_MSG.format(table=path))
+    if n_nameless := int(table["participant_id"].isin(["", "n/a"]).sum()):
+        raise CohortError(NO_ID_MSG.format(table=path, n=n_nameless))
+    return table
+
+
+def _parsed(path: str | Path, sep: str) -> pd.DataFrame:
+    table = pd.read_csv(path, sep=sep, na_values="n/a", index_col=False)
+    if "participant_id" in table:
+        # Read apart, since a subject may be called 001 or NA
+        ids = pd.read_csv(
+            path, sep=sep, usecols=["participant_id"], dtype=str, keep_default_na=False
+        )
+        table["participant_id"] = ids["participant_id"].str.strip()
+    return table
+
+
+def _refuse_twice(table: pd.DataFrame, path: Path) -> None:
+    ids = table["participant_id"]
+    twice = ids[ids.duplicated()].unique().tolist()
     if twice:
         raise CohortError(TWICE_MSG.format(table=path, n=len(twice), named=_some(twice)))
-    return table
 
 
 def _refuse_two_images(cohort: pd.DataFrame) -> None:

@@ -1,0 +1,236 @@
+import logging
+
+import pandas as pd
+import pytest
+
+from opnmf_pipeline.config import InputsConfig
+from opnmf_pipeline.exceptions import CohortError
+from opnmf_pipeline.images.cohort import find_cohort, read_cohort, write_cohort
+from opnmf_pipeline.stages.collect import collect_cohort
+
+
+def found(**options):
+    return find_cohort(InputsConfig(**options))[0]
+
+
+def problem(**options):
+    with pytest.raises(CohortError) as info:
+        find_cohort(InputsConfig(**options))
+    return str(info.value)
+
+
+@pytest.fixture
+def table(cohort):
+    """Write a table of the cohort; returns the path. Two subjects swap places on purpose."""
+
+    def write(name="cohort.tsv", sep="\t", **changes):
+        frame = pd.DataFrame(
+            {
+                "participant_id": cohort.subjects,
+                "path": [str(path.relative_to(cohort.root)) for path in cohort.images],
+                "age": range(20, 26),
+            }
+        )
+        for column, values in changes.items():
+            frame[column] = values
+        path = cohort.root / name
+        frame.iloc[::-1].to_csv(path, sep=sep, index=False, na_rep="n/a")
+        return path
+
+    return write
+
+
+def test_bids(cohort):
+    frame = found(bids=cohort.root, filters={"label": "GM"})
+    assert frame["participant_id"].tolist() == cohort.subjects
+    assert frame["image"].tolist() == [str(path) for path in cohort.images]
+    assert frame["age"].tolist() == [20, 21, 22, 23, 24, 25]
+
+
+def test_bids_participants_without_prefix_in_another_order(cohort):
+    rows = [f"{number:02d}\t{20 + number}" for number in range(6, 0, -1)]
+    (cohort.root / "participants.tsv").write_text("\n".join(["participant_id\tage", *rows]))
+    frame = found(bids=cohort.root)
+    assert frame["participant_id"].tolist() == cohort.subjects
+    assert frame["age"].tolist() == [21, 22, 23, 24, 25, 26]
+
+
+def test_bids_without_participants_file(cohort):
+    (cohort.root / "participants.tsv").unlink()
+    assert found(bids=cohort.root)["participant_id"].tolist() == cohort.subjects
+    (cohort.root / "sub-99").mkdir()
+    assert "1 of 7 subjects have no image: sub-99" in problem(bids=cohort.root)
+
+
+def test_a_covariate_called_image_is_kept_apart(cohort, table):
+    (cohort.root / "participants.tsv").write_text(
+        "\n".join(["participant_id\timage", *(f"{subject}\tscan" for subject in cohort.subjects)])
+    )
+    frame = found(bids=cohort.root)
+    assert frame["image"].tolist() == [str(path) for path in cohort.images]
+    assert frame["image_covariate"].tolist() == ["scan"] * 6
+    frame = found(table=table(image="scan"))
+    assert frame["image"].tolist() == [str(path) for path in cohort.images]
+    assert frame["image_covariate"].tolist() == ["scan"] * 6
+
+
+def test_two_images(cohort):
+    second = cohort.images[2].with_name(cohort.images[2].name.replace("GM", "WM"))
+    second.write_bytes(cohort.images[2].read_bytes())
+    message = problem(bids=cohort.root)
+    assert message.startswith("1 subject(s) have more than one matching image")
+    assert "sub-03" in message
+    assert str(second) in message
+    assert "inputs.filters" in message
+    assert len(found(bids=cohort.root, filters={"label": "GM"})) == 6
+
+
+@pytest.mark.parametrize("source", ["bids", "table", "glob"])
+def test_missing_image(cohort, table, source, caplog, tmp_path):
+    options = {
+        "bids": {"bids": cohort.root},
+        "table": {"table": table()},
+        "glob": {
+            "glob": cohort.root / "*" / "anat" / "*.nii.gz",
+            "participants": cohort.root / "participants.tsv",
+        },
+    }[source]
+    cohort.images[1].unlink()
+    message = problem(**options)
+    assert message.startswith("1 of 6 subjects have no image: sub-02\n")
+    assert "inputs.on_missing: drop" in message
+    frame, dropped = find_cohort(InputsConfig(on_missing="drop", **options))
+    assert dropped == ["sub-02"]
+    assert frame["participant_id"].tolist() == cohort.subjects[:1] + cohort.subjects[2:]
+    assert frame["age"].tolist()[0] == 20
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        collect_cohort(InputsConfig(on_missing="drop", **options), tmp_path / "out.tsv")
+    assert "sub-02" in caplog.text
+    assert len(read_cohort(tmp_path / "out.tsv")) == 5
+
+
+def test_many_missing_images_are_counted(cohort):
+    rows = [f"sub-x{number}" for number in range(9)]
+    (cohort.root / "participants.tsv").write_text("\n".join(["participant_id", *rows]))
+    message = problem(bids=cohort.root)
+    assert "9 of 15 subjects have no image: sub-x0" in message
+    assert "sub-x4 and 4 more" in message
+
+
+@pytest.mark.parametrize(("name", "sep"), [("t.tsv", "\t"), ("t.csv", ","), ("T.CSV", ",")])
+def test_table(cohort, table, name, sep, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    frame = found(table=table(name, sep))
+    assert frame["participant_id"].tolist() == cohort.subjects
+    assert frame["image"].tolist() == [str(path) for path in cohort.images]
+    assert frame["age"].tolist() == list(range(20, 26))
+    assert "path" not in frame
+
+
+def test_table_with_another_path_column_and_absolute_paths(cohort, table):
+    path = table(scan=[str(path) for path in cohort.images], path="elsewhere.nii")
+    frame = found(table=path, path_column="scan")
+    assert frame["image"].tolist() == [str(path) for path in cohort.images]
+
+
+def test_ids_keep_their_zeros(cohort, table, tmp_path):
+    frame = found(table=table(participant_id=[f"{number:03d}" for number in range(6)]))
+    assert frame["participant_id"].tolist() == ["000", "001", "002", "003", "004", "005"]
+    write_cohort(frame, tmp_path / "cohort.tsv")
+    assert read_cohort(tmp_path / "cohort.tsv")["participant_id"].tolist()[1] == "001"
+
+
+@pytest.mark.parametrize("word", ["NA", "None", "null", "nan"])
+def test_ids_that_look_like_nothing(cohort, table, tmp_path, word):
+    frame = found(table=table(participant_id=[*cohort.subjects[:5], word]))
+    assert word in frame["participant_id"].tolist()
+    write_cohort(frame, tmp_path / "cohort.tsv")
+    assert word in read_cohort(tmp_path / "cohort.tsv")["participant_id"].tolist()
+
+
+def test_row_without_id(cohort, table):
+    message = problem(table=table(participant_id=[*cohort.subjects[:5], None]))
+    assert "cohort.tsv: 1 row(s) have no participant_id" in message
+
+
+def test_id_twice(cohort, table):
+    message = problem(table=table(participant_id=[*cohort.subjects[:5], "sub-01"]))
+    assert "cohort.tsv: 1 participant_id value(s) stand more than once: sub-01" in message
+
+
+def test_id_twice_once_without_prefix(cohort):
+    with (cohort.root / "participants.tsv").open("a") as stream:
+        stream.write("01\t44\n")
+    assert "stand more than once: sub-01" in problem(bids=cohort.root)
+
+
+def test_no_path_column(table):
+    message = problem(table=table(), path_column="image_file")
+    assert "has no column 'image_file', only participant_id, path, age" in message
+
+
+def test_no_id_column(cohort):
+    (cohort.root / "t.tsv").write_text("subject\tpath\nsub-01\ta.nii\n")
+    assert "has no column 'participant_id', only subject, path" in problem(
+        table=cohort.root / "t.tsv"
+    )
+
+
+@pytest.mark.parametrize("content", [None, "", b"\xff\xfe\x00"])
+def test_unreadable_table(tmp_path, content):
+    path = tmp_path / "t.tsv"
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    assert f"{path}: cannot be read as a table" in problem(table=path)
+
+
+def test_table_of_no_rows(tmp_path):
+    (tmp_path / "t.tsv").write_text("participant_id\tpath\n")
+    assert "t.tsv: has no subjects" in problem(table=tmp_path / "t.tsv")
+
+
+def test_table_whose_paths_lead_nowhere(table):
+    message = problem(table=table(path="nowhere.nii.gz"))
+    assert "none of the paths in column 'path' is a file" in message
+    assert "relative paths start at the folder of the table" in message
+
+
+def test_glob(cohort):
+    frame = found(glob=cohort.root / "**" / "*_probseg.nii.gz")
+    assert frame["participant_id"].tolist() == cohort.subjects
+    assert frame["image"].tolist() == [str(path) for path in cohort.images]
+
+
+def test_glob_with_a_pattern(cohort):
+    frame = found(glob=cohort.root / "*/*/*.nii.gz", pattern=r"sub-(?P<participant_id>\d+)_")
+    assert frame["participant_id"].tolist() == ["01", "02", "03", "04", "05", "06"]
+
+
+def test_glob_joins_covariates_of_ids_without_prefix(cohort):
+    rows = [f"{number:02d}\t{20 + number}" for number in range(6, 0, -1)]
+    (cohort.root / "participants.tsv").write_text("\n".join(["participant_id\tage", *rows]))
+    frame = found(glob=cohort.root / "*/*/*.nii.gz", participants=cohort.root / "participants.tsv")
+    assert frame["participant_id"].tolist() == cohort.subjects
+    assert frame["age"].tolist() == [21, 22, 23, 24, 25, 26]
+
+
+def test_glob_matches_two_images_of_a_subject(cohort):
+    second = cohort.images[2].with_name("sub-03_T1w.nii.gz")
+    second.write_bytes(cohort.images[2].read_bytes())
+    assert "sub-03" in problem(glob=cohort.root / "*/*/*.nii.gz")
+
+
+@pytest.mark.parametrize("pattern", ["(unclosed", r"sub-\d+", r"(?P<subject>sub-\d+)"])
+def test_glob_with_a_bad_pattern(cohort, pattern):
+    message = problem(glob=cohort.root / "*/*/*.nii.gz", pattern=pattern)
+    assert f"inputs.pattern: {pattern!r} must be a regular expression" in message
+
+
+def test_glob_with_a_pattern_that_finds_nothing(cohort):
+    message = problem(glob=cohort.root / "*/*/*.nii.gz", pattern=r"(?P<participant_id>subj\d+)")
+    assert "finds no participant_id in" in message
+    assert str(cohort.images[0]) in message
+
+
+def test_glob_of_nothing(cohort):
+    assert "inputs.glob: no file matches" in problem(glob=cohort.root / "*.mgz")

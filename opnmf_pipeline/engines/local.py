@@ -38,6 +38,7 @@ __all__ = ["Summary", "check_rank", "determining_settings", "run"]
 
 logger = logging.getLogger(__name__)
 
+FACTORIZATION = "factorization.json"
 NO_OUTPUT_MSG = "output.dir: is not set; name the output folder with --output"
 TOO_MANY_MSG = (
     "decomposition.n_components: {k} is more than the {n} {what}; lower it to at most {n}"
@@ -197,13 +198,13 @@ class _LocalEngine:
                 cohort["image"].tolist(),
                 cohort["participant_id"].tolist(),
                 mask.folder / "mask.nii.gz",
-                out / "matrix.npy",
+                out,
                 config.matrix,
                 n_procs=self.n_procs,
                 track=self.display.track,
             ),
         )
-        results.matrix = matrix.folder / "matrix.npy"
+        results.matrix = matrix.folder / "matrix.json"
         self.n_voxels = len(read_matrix(results.matrix)[0])
         check_rank(config, self.n_voxels, "voxels")
         return matrix
@@ -223,12 +224,12 @@ class _LocalEngine:
                 ),
                 title=f"decompose, k = {k}",
             )
-        results.fits[k] = fit.folder
+        results.fits[k] = fit.folder / FACTORIZATION
         maps = self.stage(
             "maps",
             [fit.key],
             None,
-            lambda out: write_maps(fit.folder, mask_file, out),
+            lambda out: write_maps(fit.folder / FACTORIZATION, mask_file, out),
             title=f"maps, k = {k}",
         )
         results.maps[k] = maps.folder
@@ -239,7 +240,12 @@ class _LocalEngine:
                 [maps.key],
                 on_template,
                 lambda out: draw_figures(
-                    maps.folder, matrix_file, mask_file, out, on_template=on_template
+                    maps.folder / "components.nii.gz",
+                    maps.folder / "dseg.nii.gz",
+                    matrix_file,
+                    mask_file,
+                    out,
+                    on_template=on_template,
                 ),
                 title=f"figures, k = {k}",
             )
@@ -273,7 +279,7 @@ class _LocalEngine:
                     ),
                     title=title,
                 )
-            halves.append(fit.folder)
+            halves.append(fit.folder / FACTORIZATION)
         return halves
 
     def _metrics(self, matrix: Result, results: Results) -> None:

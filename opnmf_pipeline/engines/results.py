@@ -30,10 +30,12 @@ class Results:
     ----------
     cohort, mask, matrix, planted, metrics : path or None
         Single files.
-    fits, maps, figures : dict of int to path
+    fits : dict of int to path
+        ``factorization.json`` for each number of components.
+    maps, figures : dict of int to path
         One folder for each number of components.
     half_fits : list of path
-        One folder for each number of components, halving and half.
+        ``factorization.json`` for each number of components, halving and half.
     """
 
     cohort: Path

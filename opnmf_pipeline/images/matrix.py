@@ -154,9 +154,14 @@ def _bad_values(bad: list[str]) -> str:
 
 
 def write_sidecar(
-    matrix_file: Path, mask_file: Path, participants: Sequence[str], shift: float, options: Any
+    path: Path,
+    matrix_file: Path,
+    mask_file: Path,
+    participants: Sequence[str],
+    shift: float,
+    options: Any,
 ) -> None:
-    """Write ``matrix.json`` beside the matrix: its grid, subject order, preprocessing, checksum."""
+    """Write the side-car that stands for a matrix: its grid, subjects, preprocessing, checksum."""
     mask = open_image(mask_file)
     with matrix_file.open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -164,23 +169,30 @@ def write_sidecar(
         "Description": "Voxels in the mask (rows, C order of the grid) by subjects (columns)",
         "GridShape": list(mask.shape),
         "Affine": mask.affine.tolist(),
+        "Matrix": matrix_file.name,
         "Participants": list(participants),
         "Preprocessing": options.model_dump(exclude_none=True),
         "Shift": shift,
         "SHA256": checksum,
     }
-    matrix_file.with_suffix(".json").write_text(json.dumps(sidecar, indent=1) + "\n")
+    path.write_text(json.dumps(sidecar, indent=1) + "\n")
 
 
 def read_matrix(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """Open a matrix without reading it, and its side-car.
+    """Open a matrix without reading it.
+
+    Parameters
+    ----------
+    path : path
+        The side-car (``matrix.json``); the values stand beside it.
 
     Returns
     -------
     matrix : memmap of shape (n_voxels, n_subjects), float32
         Read-only.
     sidecar : dict
-        Content of ``matrix.json``.
+        Content of the side-car.
     """
-    matrix: NDArray[np.float32] = np.load(path, mmap_mode="r")
-    return matrix, json.loads(path.with_suffix(".json").read_text())
+    sidecar = json.loads(path.read_text())
+    matrix: NDArray[np.float32] = np.load(path.with_name(sidecar["Matrix"]), mmap_mode="r")
+    return matrix, sidecar

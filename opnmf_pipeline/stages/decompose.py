@@ -72,7 +72,7 @@ def decompose(
     Parameters
     ----------
     matrix_file : path
-        Matrix of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
+        ``matrix.json`` of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
     out_dir : path
         Existing folder that gets ``W.npy``, ``H.npy`` and ``factorization.json``.
     n_components : int
@@ -91,7 +91,7 @@ def decompose(
     Returns
     -------
     path
-        ``out_dir``.
+        ``factorization.json``, which stands for the fit in the stages after this one.
     """
     X, sidecar = read_matrix(matrix_file)
     participants = sidecar["Participants"]
@@ -121,8 +121,9 @@ def decompose(
             "change": [float(f"{record.change:.4g}") for record in model.history_],
         },
     }
-    (out_dir / "factorization.json").write_text(json.dumps(info, indent=1) + "\n")
-    return out_dir
+    out_file = out_dir / "factorization.json"
+    out_file.write_text(json.dumps(info, indent=1) + "\n")
+    return out_file
 
 
 def _norm(X: NDArray[np.float32], n_rows: int = 4096) -> float:
@@ -133,10 +134,10 @@ def _norm(X: NDArray[np.float32], n_rows: int = 4096) -> float:
     return float(np.sqrt(sum(squares)))
 
 
-def read_factorization(folder: Path) -> Factorization:
-    """Read what :func:`decompose` wrote; W and H are memory-mapped."""
+def read_factorization(path: Path) -> Factorization:
+    """Read a ``factorization.json``, and W and H beside it, memory-mapped."""
     return Factorization(
-        np.load(folder / "W.npy", mmap_mode="r"),
-        np.load(folder / "H.npy", mmap_mode="r"),
-        json.loads((folder / "factorization.json").read_text()),
+        np.load(path.with_name("W.npy"), mmap_mode="r"),
+        np.load(path.with_name("H.npy"), mmap_mode="r"),
+        json.loads(path.read_text()),
     )

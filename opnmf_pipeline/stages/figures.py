@@ -18,16 +18,22 @@ TEMPLATE_MM = 2
 
 
 def draw_figures(
-    maps_dir: Path, matrix_file: Path, mask_file: Path, out_dir: Path, *, on_template: bool
+    components_file: Path,
+    labels_file: Path,
+    matrix_file: Path,
+    mask_file: Path,
+    out_dir: Path,
+    *,
+    on_template: bool,
 ) -> Path:
     """Draw every component and the map of all parts.
 
     Parameters
     ----------
-    maps_dir : path
-        Folder of :func:`opnmf_pipeline.stages.maps.write_maps`.
+    components_file, labels_file : path
+        Images of :func:`opnmf_pipeline.stages.maps.write_maps`.
     matrix_file : path
-        The matrix, for the mean of the subjects.
+        ``matrix.json``, for the mean of the subjects.
     mask_file : path
         Its mask.
     out_dir : path
@@ -41,8 +47,8 @@ def draw_figures(
         ``out_dir``.
     """
     background = _template() if on_template else _mean_image(matrix_file, mask_file)
-    draw_components(maps_dir / "components.nii.gz", background, out_dir / "components.png")
-    draw_parts(maps_dir / "dseg.nii.gz", background, out_dir / "dseg.png")
+    draw_components(components_file, background, out_dir / "components.png")
+    draw_parts(labels_file, background, out_dir / "dseg.png")
     return out_dir
 
 

@@ -27,13 +27,13 @@ LABEL_COLUMNS = {
 }
 
 
-def write_maps(factorization_dir: Path, mask_file: Path, out_dir: Path) -> Path:
+def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path:
     """Write component maps, winner-takes-all labels and loadings, with side-cars.
 
     Parameters
     ----------
-    factorization_dir : path
-        Folder of :func:`opnmf_pipeline.stages.decompose.decompose`.
+    factorization_file : path
+        ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`.
     mask_file : path
         The mask that the rows of the matrix came from.
     out_dir : path
@@ -49,7 +49,7 @@ def write_maps(factorization_dir: Path, mask_file: Path, out_dir: Path) -> Path:
     path
         ``out_dir``.
     """
-    fit = read_factorization(factorization_dir)
+    fit = read_factorization(factorization_file)
     mask = open_image(mask_file)
     labels = winner_takes_all(fit.W)
     unmasked(fit.W.astype(np.float32), mask).to_filename(out_dir / "components.nii.gz")

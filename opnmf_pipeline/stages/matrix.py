@@ -19,7 +19,7 @@ def build_matrix(
     images: Sequence[str | Path],
     participants: Sequence[str],
     mask_file: Path,
-    out_file: Path,
+    out_dir: Path,
     options: MatrixConfig,
     *,
     n_procs: int = 1,
@@ -35,9 +35,9 @@ def build_matrix(
         Identifier of each subject, in the order of the images.
     mask_file : path
         Mask of :func:`opnmf_pipeline.stages.mask.make_mask`, on the grid of the analysis.
-    out_file : path
-        ``.npy`` to write: (n_voxels, n_subjects), float32, C order; a ``.json`` with the same
-        name goes beside it.
+    out_dir : path
+        Existing folder that gets ``matrix.npy``, (n_voxels, n_subjects), float32, C order, and
+        ``matrix.json``: its grid, order of subjects, preprocessing and checksum.
     options : MatrixConfig
         Preprocessing of the images.
     n_procs : int
@@ -48,7 +48,7 @@ def build_matrix(
     Returns
     -------
     path
-        ``out_file``.
+        ``matrix.json``, which stands for the matrix in the stages after this one.
 
     Raises
     ------
@@ -59,6 +59,7 @@ def build_matrix(
     inside = np.asarray(mask.dataobj) != 0
     columns = subject_columns(images, inside, Grid.of(mask), options, n_procs)
     columns = track(columns, "matrix", len(images))
-    shift = write_matrix(out_file, columns, images, int(inside.sum()), options)
-    write_sidecar(out_file, mask_file, participants, shift, options)
-    return out_file
+    matrix_file, sidecar = out_dir / "matrix.npy", out_dir / "matrix.json"
+    shift = write_matrix(matrix_file, columns, images, int(inside.sum()), options)
+    write_sidecar(sidecar, matrix_file, mask_file, participants, shift, options)
+    return sidecar

@@ -51,11 +51,11 @@ def write_metrics(
     Parameters
     ----------
     fits : sequence of path
-        Folders of :func:`opnmf_pipeline.stages.decompose.decompose`, one per number of components.
+        Files of :func:`opnmf_pipeline.stages.decompose.decompose`, one per number of components.
     out_file : path
         TSV to write; a ``.json`` with the same name describes its columns.
     half_fits : iterable of path
-        Folders of :func:`opnmf_pipeline.stages.select.fit_half`, in any order.
+        Files of :func:`opnmf_pipeline.stages.select.fit_half`, in any order.
     planted : path, optional
         Label map of the truth, where it is known; needs ``mask_file``.
     mask_file : path, optional
@@ -66,14 +66,14 @@ def write_metrics(
     path
         ``out_file``.
     """
-    table = pd.DataFrame([_indices(read_factorization(folder)) for folder in fits])
-    reproducibility = _reproducibility([read_factorization(folder) for folder in half_fits])
+    table = pd.DataFrame([_indices(read_factorization(path)) for path in fits])
+    reproducibility = _reproducibility([read_factorization(path) for path in half_fits])
     if not reproducibility.empty:
         table = table.merge(reproducibility, how="left", on="n_components")
     if planted is not None and mask_file is not None:
         truth = masked(planted, mask_file)
         table["planted_ari"] = [
-            _planted_agreement(read_factorization(folder), truth) for folder in fits
+            _planted_agreement(read_factorization(path), truth) for path in fits
         ]
     table.to_csv(out_file, sep="\t", index=False, na_rep="n/a", float_format="%.8g")
     described = {name: {"Description": COLUMNS[str(name)]} for name in table}

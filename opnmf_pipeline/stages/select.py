@@ -31,7 +31,7 @@ def fit_half(
     Parameters
     ----------
     matrix_file : path
-        Matrix of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
+        ``matrix.json`` of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
     out_dir : path
         Existing folder that gets what :func:`opnmf_pipeline.stages.decompose.decompose` writes.
     n_components : int
@@ -52,7 +52,7 @@ def fit_half(
     Returns
     -------
     path
-        ``out_dir``.
+        ``factorization.json``.
     """
     n_subjects = read_matrix(matrix_file)[0].shape[1]
     subjects = split_halves(n_subjects, split + 1, selection.random_state)[split][half]

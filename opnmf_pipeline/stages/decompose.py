@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -110,6 +111,7 @@ def decompose(
         "Settings": options.model_dump(exclude={"n_components"}),
         "Versions": library_versions(),
         "MatrixSHA256": sidecar["SHA256"],
+        "SHA256": hashlib.sha256(np.ascontiguousarray(model.coef_).data).hexdigest(),
         "Participants": participants,
         "Norm": _norm(X),
         "ReconstructionError": float(model.reconstruction_err_),

@@ -1,0 +1,1 @@
+"""The stages as nodes of Nipype and tasks of Pydra."""

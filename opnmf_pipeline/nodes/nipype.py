@@ -1,0 +1,427 @@
+"""The stages as Nipype interfaces, for ``Node``, ``MapNode`` and ``JoinNode``.
+
+The inputs that are options carry the ranges, choices, defaults and descriptions of the settings
+(:mod:`opnmf_pipeline.config`), where they are written once.
+
+A matrix and a fit are folders whose names end in a digest of their content. Nipype identifies a
+folder by its name, so that nodes after it run again exactly when the content has changed, and no
+node has to read a large matrix to know that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    Directory,
+    File,
+    InputMultiObject,
+    OutputMultiObject,
+    SimpleInterface,
+    TraitedSpec,
+    Undefined,
+    isdefined,
+    traits,
+)
+
+from opnmf_pipeline.config import (
+    DecompositionConfig,
+    InputsConfig,
+    MaskConfig,
+    MatrixConfig,
+    Section,
+    SelectionConfig,
+)
+from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.nodes.fields import Option, options_of
+from opnmf_pipeline.stages.collect import collect_cohort
+from opnmf_pipeline.stages.decompose import decompose
+from opnmf_pipeline.stages.figures import draw_figures
+from opnmf_pipeline.stages.maps import write_maps
+from opnmf_pipeline.stages.mask import make_mask
+from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.metrics import write_metrics
+from opnmf_pipeline.stages.select import fit_half
+
+__all__ = [
+    "BuildMatrix",
+    "CollectCohort",
+    "Decompose",
+    "DrawFigures",
+    "FitHalf",
+    "MakeMask",
+    "SelectRank",
+    "WriteMaps",
+]
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def _trait(option: Option, **metadata: Any) -> Any:
+    metadata["desc"] = option.description
+    if option.default is not None:
+        metadata["usedefault"] = True
+    default = option.default
+    if option.choices:
+        choices = option.choices if default is None else (default, *option.choices)
+        return traits.Enum(*dict.fromkeys(choices), **metadata)
+    if option.kind is Path:
+        return File(exists=True, **metadata)
+    if option.low is not None or option.high is not None:
+        low, high = (None if end is None else option.kind(end) for end in (option.low, option.high))
+        value = low if default is None else default
+        return traits.Range(low, high, value, exclude_low=option.open_low, **metadata)
+    kinds = {str: traits.Str, int: traits.Int, float: traits.Float, dict: traits.Dict}
+    return kinds[option.kind](Undefined if default is None else default, **metadata)
+
+
+def _traits(section: type[Section], *, prefix: str = "", without: tuple[str, ...] = ()) -> Any:
+    options = options_of(section, without=without)
+    return {prefix + option.name: _trait(option) for option in options}
+
+
+def _input_spec(name: str, *options: dict[str, Any], **inputs: Any) -> type[BaseInterfaceInputSpec]:
+    fields = dict(inputs)
+    for group in options:
+        fields |= group
+    return type(name, (BaseInterfaceInputSpec,), {"__module__": __name__, **fields})
+
+
+def _images() -> Any:
+    return InputMultiObject(File(exists=True), mandatory=True, desc="one 3D image per subject")
+
+
+def _participants() -> Any:
+    return traits.List(
+        traits.Str, mandatory=True, desc="identifier of each subject, in the order of images"
+    )
+
+
+def _mask() -> Any:
+    return File(exists=True, mandatory=True, desc="binary mask on the grid of the analysis")
+
+
+def _matrix() -> Any:
+    return Directory(exists=True, mandatory=True, desc="folder of BuildMatrix")
+
+
+def _n_components() -> Any:
+    return traits.Range(1, None, 10, mandatory=True, desc="number of components")
+
+
+def _num_threads() -> Any:
+    return traits.Range(
+        1, None, 1, usedefault=True, nohash=True, desc="largest number of threads and processes"
+    )
+
+
+class _Stage(SimpleInterface):  # type: ignore[misc]
+    def _section(self, section: type[AnySection], prefix: str = "", **values: Any) -> AnySection:
+        """Return the settings that the inputs of this node spell out."""
+        for name in section.model_fields:
+            value = getattr(self.inputs, prefix + name, Undefined)
+            if name not in values and isdefined(value):
+                values[name] = value
+        return section(**values)
+
+
+_CollectCohortInputSpec = _input_spec(
+    "_CollectCohortInputSpec",
+    _traits(InputsConfig, without=("simulation", "bids", "table", "glob", "filters")),
+    bids=Directory(
+        exists=True, xor=["table", "glob"], desc=InputsConfig.model_fields["bids"].description
+    ),
+    table=File(
+        exists=True, xor=["bids", "glob"], desc=InputsConfig.model_fields["table"].description
+    ),
+    glob=traits.Str(xor=["bids", "table"], desc=InputsConfig.model_fields["glob"].description),
+    filters=traits.Dict(requires=["bids"], desc=InputsConfig.model_fields["filters"].description),
+)
+
+
+class _CollectCohortOutputSpec(TraitedSpec):  # type: ignore[misc]
+    cohort_file = File(exists=True, desc="TSV: participant_id, image, covariates")
+    images = OutputMultiObject(File(exists=True), desc="one image per subject")
+    participants = traits.List(traits.Str, desc="identifier of each subject")
+
+
+class CollectCohort(_Stage):
+    """Pair every subject with its image."""
+
+    input_spec = _CollectCohortInputSpec
+    output_spec = _CollectCohortOutputSpec
+    # What a folder holds is no input that a cache could see
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        out_file = Path(runtime.cwd) / "cohort.tsv"
+        cohort = read_cohort(collect_cohort(self._section(InputsConfig), out_file))
+        self._results["cohort_file"] = str(out_file)
+        self._results["images"] = cohort["image"].tolist()
+        self._results["participants"] = cohort["participant_id"].tolist()
+        return runtime
+
+
+_MakeMaskInputSpec = _input_spec(
+    "_MakeMaskInputSpec",
+    _traits(MaskConfig),
+    _traits(MatrixConfig),
+    images=_images(),
+    num_threads=_num_threads(),
+)
+
+
+class _MakeMaskOutputSpec(TraitedSpec):  # type: ignore[misc]
+    mask_file = File(exists=True, desc="binary mask, uint8, on the grid of the analysis")
+
+
+class MakeMask(_Stage):
+    """Choose the voxels of the analysis."""
+
+    input_spec = _MakeMaskInputSpec
+    output_spec = _MakeMaskOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        mask_file = make_mask(
+            self.inputs.images,
+            Path(runtime.cwd) / "mask.nii.gz",
+            self._section(MaskConfig),
+            self._section(MatrixConfig),
+            n_procs=self.inputs.num_threads,
+        )
+        self._results["mask_file"] = str(mask_file)
+        return runtime
+
+
+_BuildMatrixInputSpec = _input_spec(
+    "_BuildMatrixInputSpec",
+    _traits(MatrixConfig),
+    images=_images(),
+    participants=_participants(),
+    mask_file=_mask(),
+    num_threads=_num_threads(),
+)
+
+
+class _BuildMatrixOutputSpec(TraitedSpec):  # type: ignore[misc]
+    matrix_dir = Directory(
+        exists=True, desc="matrix.npy (voxels, subjects), float32, and matrix.json"
+    )
+
+
+class BuildMatrix(_Stage):
+    """Write the voxel-by-subject matrix."""
+
+    input_spec = _BuildMatrixInputSpec
+    output_spec = _BuildMatrixOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        matrix_file = build_matrix(
+            self.inputs.images,
+            self.inputs.participants,
+            Path(self.inputs.mask_file),
+            _new_folder(runtime),
+            self._section(MatrixConfig),
+            n_procs=self.inputs.num_threads,
+        )
+        self._results["matrix_dir"] = _named_by_content(matrix_file, "matrix")
+        return runtime
+
+
+_DecomposeInputSpec = _input_spec(
+    "_DecomposeInputSpec",
+    _traits(DecompositionConfig, without=("n_components",)),
+    matrix_dir=_matrix(),
+    n_components=_n_components(),
+    num_threads=_num_threads(),
+)
+
+
+class _DecomposeOutputSpec(TraitedSpec):  # type: ignore[misc]
+    factorization_dir = Directory(
+        exists=True,
+        desc="W.npy (voxels, components), H.npy (components, subjects), factorization.json",
+    )
+
+
+class Decompose(_Stage):
+    """Factorize the matrix with one number of components."""
+
+    input_spec = _DecomposeInputSpec
+    output_spec = _DecomposeOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        k = self.inputs.n_components
+        factorization_file = decompose(
+            Path(self.inputs.matrix_dir) / "matrix.json",
+            _new_folder(runtime),
+            k,
+            self._section(DecompositionConfig, n_components=(k,)),
+            n_procs=self.inputs.num_threads,
+        )
+        self._results["factorization_dir"] = _named_by_content(factorization_file, "factorization")
+        return runtime
+
+
+_FitHalfInputSpec = _input_spec(
+    "_FitHalfInputSpec",
+    _traits(DecompositionConfig, without=("n_components",)),
+    _traits(SelectionConfig, prefix="split_", without=("n_splits",)),
+    matrix_dir=_matrix(),
+    n_components=_n_components(),
+    split=traits.Range(0, None, 0, mandatory=True, desc="number of the halving, from 0"),
+    half=traits.Enum(0, 1, mandatory=True, desc="which half"),
+    num_threads=_num_threads(),
+)
+
+
+class FitHalf(_Stage):
+    """Factorize one half of one random halving of the cohort."""
+
+    input_spec = _FitHalfInputSpec
+    output_spec = _DecomposeOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        k = self.inputs.n_components
+        factorization_file = fit_half(
+            Path(self.inputs.matrix_dir) / "matrix.json",
+            _new_folder(runtime),
+            k,
+            self.inputs.split,
+            self.inputs.half,
+            self._section(DecompositionConfig, n_components=(k,)),
+            self._section(SelectionConfig, prefix="split_"),
+            n_procs=self.inputs.num_threads,
+        )
+        self._results["factorization_dir"] = _named_by_content(factorization_file, "factorization")
+        return runtime
+
+
+_WriteMapsInputSpec = _input_spec(
+    "_WriteMapsInputSpec",
+    factorization_dir=Directory(exists=True, mandatory=True, desc="folder of Decompose"),
+    mask_file=_mask(),
+)
+
+
+class _WriteMapsOutputSpec(TraitedSpec):  # type: ignore[misc]
+    components_file = File(exists=True, desc="4D image, one component per volume")
+    labels_file = File(exists=True, desc="winner-takes-all labels")
+    labels_table = File(exists=True, desc="TSV: size (mm^3) and peak (mm) of each part")
+    loadings_file = File(exists=True, desc="TSV: loadings of each subject")
+    sidecars = OutputMultiObject(File(exists=True), desc="JSON of components, labels and loadings")
+
+
+class WriteMaps(_Stage):
+    """Write component maps, labels and loadings."""
+
+    input_spec = _WriteMapsInputSpec
+    output_spec = _WriteMapsOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        out_dir = write_maps(
+            Path(self.inputs.factorization_dir) / "factorization.json",
+            Path(self.inputs.mask_file),
+            Path(runtime.cwd),
+        )
+        self._results["components_file"] = str(out_dir / "components.nii.gz")
+        self._results["labels_file"] = str(out_dir / "dseg.nii.gz")
+        self._results["labels_table"] = str(out_dir / "dseg.tsv")
+        self._results["loadings_file"] = str(out_dir / "loadings.tsv")
+        self._results["sidecars"] = [
+            str(out_dir / f"{name}.json") for name in ("components", "dseg", "loadings")
+        ]
+        return runtime
+
+
+_DrawFiguresInputSpec = _input_spec(
+    "_DrawFiguresInputSpec",
+    components_file=File(exists=True, mandatory=True, desc="4D image of WriteMaps"),
+    labels_file=File(exists=True, mandatory=True, desc="label map of WriteMaps"),
+    matrix_dir=_matrix(),
+    mask_file=_mask(),
+    on_template=traits.Bool(
+        True, usedefault=True, desc="draw on the MNI152 template, not on the mean of the subjects"
+    ),
+)
+
+
+class _DrawFiguresOutputSpec(TraitedSpec):  # type: ignore[misc]
+    components_figure = File(exists=True, desc="PNG: every component at its peak")
+    labels_figure = File(exists=True, desc="PNG: all parts")
+
+
+class DrawFigures(_Stage):
+    """Draw every component and the map of all parts."""
+
+    input_spec = _DrawFiguresInputSpec
+    output_spec = _DrawFiguresOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        out_dir = draw_figures(
+            Path(self.inputs.components_file),
+            Path(self.inputs.labels_file),
+            Path(self.inputs.matrix_dir) / "matrix.json",
+            Path(self.inputs.mask_file),
+            Path(runtime.cwd),
+            on_template=self.inputs.on_template,
+        )
+        self._results["components_figure"] = str(out_dir / "components.png")
+        self._results["labels_figure"] = str(out_dir / "dseg.png")
+        return runtime
+
+
+_SelectRankInputSpec = _input_spec(
+    "_SelectRankInputSpec",
+    factorization_dirs=InputMultiObject(
+        Directory(exists=True),
+        mandatory=True,
+        desc="folders of Decompose, one per number of components",
+    ),
+    half_fits=InputMultiObject(Directory(exists=True), desc="folders of FitHalf, in any order"),
+    planted=File(exists=True, requires=["mask_file"], desc="label map of the truth, if known"),
+    mask_file=File(exists=True, desc="binary mask on the grid of the analysis"),
+)
+
+
+class _SelectRankOutputSpec(TraitedSpec):  # type: ignore[misc]
+    metrics_file = File(exists=True, desc="TSV: one row of indices per number of components")
+    metrics_json = File(exists=True, desc="description of these indices")
+
+
+class SelectRank(_Stage):
+    """Compare numbers of components: error, sparsity, reproducibility between halves."""
+
+    input_spec = _SelectRankInputSpec
+    output_spec = _SelectRankOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        half_fits = self.inputs.half_fits if isdefined(self.inputs.half_fits) else []
+        metrics_file = write_metrics(
+            [Path(folder) / "factorization.json" for folder in self.inputs.factorization_dirs],
+            Path(runtime.cwd) / "metrics.tsv",
+            half_fits=[Path(folder) / "factorization.json" for folder in half_fits],
+            planted=_path(self.inputs.planted),
+            mask_file=_path(self.inputs.mask_file),
+        )
+        self._results["metrics_file"] = str(metrics_file)
+        self._results["metrics_json"] = str(metrics_file.with_suffix(".json"))
+        return runtime
+
+
+def _path(value: Any) -> Path | None:
+    return Path(value) if isdefined(value) else None
+
+
+def _new_folder(runtime: Any) -> Path:
+    return Path(tempfile.mkdtemp(prefix="partial-", dir=runtime.cwd))
+
+
+def _named_by_content(handle: Path, name: str) -> str:
+    """Rename the folder of a result by the digest of the small file that stands for it."""
+    digest = hashlib.sha256(handle.read_bytes()).hexdigest()[:16]
+    return str(handle.parent.rename(handle.parent.with_name(f"{name}-{digest}")))

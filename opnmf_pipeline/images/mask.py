@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MaskConfig
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images.volumes import Grid, open_image, read_values, set_space
+from opnmf_pipeline.images.volumes import Grid, open_image, read_values, resampled, set_space
 
 __all__ = ["group_mask", "mask_image"]
 
@@ -91,32 +91,20 @@ def mask_image(mask: NDArray[np.bool_], reference: str | Path, grid: Grid) -> An
     header = open_image(reference).header
     codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
     image = nb.Nifti1Image(mask.astype(np.uint8), grid.affine)
-    set_space(image, max(codes, default=0) or ALIGNED_CODE)
+    # The affine of an image is its sform where that has a code, or else its qform
+    set_space(image, next(filter(None, codes), ALIGNED_CODE))
     return image
 
 
 def _template(grid: Grid) -> NDArray[np.float64]:
     from nilearn.datasets import load_mni152_gm_template
 
-    return _on_grid(load_mni152_gm_template(resolution=1), grid, "linear")
+    return resampled(load_mni152_gm_template(resolution=1), grid, "linear")
 
 
 def _given(path: Path, grid: Grid) -> NDArray[np.bool_]:
     image = open_image(path)
-    values = nb.Nifti1Image(read_values(image, path), image.affine)
-    given: NDArray[np.bool_] = _on_grid(values, grid, "nearest") != 0
+    inside = np.nan_to_num(read_values(image, path)) != 0  # some tools write NaN outside the brain
+    mask = nb.Nifti1Image(inside.astype(np.uint8), image.affine)
+    given: NDArray[np.bool_] = resampled(mask, grid, "nearest") != 0
     return given
-
-
-def _on_grid(image: Any, grid: Grid, interpolation: str) -> NDArray[Any]:
-    from nilearn.image import resample_img
-
-    resampled = resample_img(
-        image,
-        target_affine=grid.affine,
-        target_shape=grid.shape,
-        interpolation=interpolation,
-        copy_header=True,
-        force_resample=True,
-    )
-    return np.asarray(resampled.dataobj)

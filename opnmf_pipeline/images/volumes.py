@@ -24,6 +24,7 @@ __all__ = [
     "open_image",
     "read_values",
     "read_volume",
+    "resampled",
     "set_space",
 ]
 
@@ -65,7 +66,8 @@ class Grid:
             Edge of the new voxels, in mm.
         """
         scale = voxel_size / voxel_sizes(self.affine)
-        shape = np.ceil(np.array(self.shape) / scale).astype(int)
+        # Headers hold float32: 30.000001 voxels are 30
+        shape = np.ceil(np.array(self.shape) / scale - 1e-3).astype(int)
         # The corners of the first voxels coincide, so their centres differ by half the difference.
         affine = self.affine @ from_matvec(np.diag(scale), (scale - 1) / 2)
         return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
@@ -87,7 +89,7 @@ def open_image(path: str | Path) -> Any:
     Returns
     -------
     nibabel image
-        With a 3D shape.
+        Its shape is 3D, perhaps with ones after it.
 
     Raises
     ------
@@ -96,14 +98,12 @@ def open_image(path: str | Path) -> Any:
     """
     try:
         image: Any = nb.load(path)
-        shape = tuple(image.shape)
+        shape = tuple(getattr(image, "shape", ()))  # a surface has none
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
     except Exception as error:  # damaged headers fail in many ways, and each means: unreadable
         raise ImageError(UNREADABLE_MSG.format(path=path, reason=_first_line(error))) from None
-    if len(shape) == 4 and shape[3] == 1:
-        return image.slicer[..., 0]
-    if len(shape) != 3:
+    if len(shape) < 3 or any(size != 1 for size in shape[3:]):
         raise ImageError(NOT_3D_MSG.format(path=path, shape=shape))
     return image
 
@@ -113,7 +113,7 @@ def read_values(image: Any, path: str | Path) -> NDArray[np.float32]:
 
     Returns
     -------
-    ndarray of shape ``image.shape``, float32
+    ndarray of shape ``image.shape[:3]``, float32
 
     Raises
     ------
@@ -121,7 +121,8 @@ def read_values(image: Any, path: str | Path) -> NDArray[np.float32]:
         The file ends early or its compression is damaged.
     """
     try:
-        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
+        values = image.get_fdata(dtype=np.float32, caching="unchanged")
+        return np.asarray(values).reshape(image.shape[:3])
     except Exception as error:  # zlib, EOF, OS and value errors all mean a damaged file
         raise ImageError(UNREADABLE_MSG.format(path=path, reason=_first_line(error))) from None
 
@@ -202,21 +203,46 @@ def read_volume(path: str | Path, grid: Grid, options: MatrixConfig) -> NDArray[
 def _to_grid(
     values: NDArray[np.float32], affine: NDArray[np.float64], grid: Grid, options: MatrixConfig
 ) -> NDArray[np.float32]:
-    from nilearn.image import resample_img, smooth_img
+    from nilearn.image import smooth_img
 
     image = nb.Nifti1Image(values, affine)
     if options.smoothing_fwhm is not None:
         image = smooth_img(image, options.smoothing_fwhm)
     if not Grid.of(image).same_as(grid):
-        image = resample_img(
-            _antialiased(image, grid),
+        return np.asarray(resampled(_antialiased(image, grid), grid, "linear"), dtype=np.float32)
+    return np.asarray(image.dataobj, dtype=np.float32)
+
+
+def resampled(image: Any, grid: Grid, interpolation: str) -> NDArray[Any]:
+    """Return the values of an image on another grid, 0 outside its field of view.
+
+    Parameters
+    ----------
+    image : nibabel image
+    grid : Grid
+        Where values are wanted.
+    interpolation : {'linear', 'nearest'}
+        How values between voxels are made.
+
+    Returns
+    -------
+    ndarray of shape ``grid.shape``
+    """
+    from nilearn.image import resample_img
+    from nilearn.image.resampling import BoundingBoxError
+
+    try:
+        moved = resample_img(
+            image,
             target_affine=grid.affine,
             target_shape=grid.shape,
-            interpolation="linear",
+            interpolation=interpolation,
             copy_header=True,
             force_resample=True,
         )
-    return np.asarray(image.dataobj, dtype=np.float32)
+    except BoundingBoxError:  # the image lies elsewhere
+        return np.zeros(grid.shape, dtype=np.float32)
+    return np.asarray(moved.dataobj)
 
 
 def _antialiased(image: Any, grid: Grid) -> Any:

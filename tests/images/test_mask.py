@@ -1,0 +1,169 @@
+import nibabel as nb
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine
+
+from opnmf_pipeline.config import MaskConfig, MatrixConfig
+from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.mask import group_mask, mask_image
+from opnmf_pipeline.images.volumes import Grid
+from opnmf_pipeline.stages.mask import make_mask
+from tests.builders import AFFINE, SHAPE, three_parts, write_image
+
+GRID = Grid(SHAPE, AFFINE)
+
+
+def volumes(*rows):
+    """One volume per argument, whose first voxels have these values and the others 0."""
+    made = []
+    for row in rows:
+        volume = np.zeros(SHAPE, dtype=np.float32)
+        volume.flat[: len(row)] = row
+        made.append(volume)
+    return made
+
+
+def inside(mask):
+    return np.flatnonzero(mask).tolist()
+
+
+def test_mean():
+    # means 0.5, 0.3, 0.75, 0.1
+    images = volumes([0.5, 0.1, 1.0, 0.1], [0.5, 0.5, 0.5, 0.1])
+    assert inside(group_mask(images, GRID, MaskConfig(threshold=0.25))) == [0, 1, 2]
+    assert inside(group_mask(images, GRID, MaskConfig(threshold=0.5))) == [2]
+
+
+def test_coverage():
+    images = volumes([1, 1, 1, 0.1], [1, 1, 0, 0.1], [1, 1, 0, 0.1], [1, 0, 0, 0.1])
+    for coverage, expected in [(1, [0]), (0.75, [0, 1]), (0.5, [0, 1]), (0.25, [0, 1, 2])]:
+        options = MaskConfig(method="coverage", threshold=0.1, coverage=coverage)
+        assert inside(group_mask(images, GRID, options)) == expected
+
+
+def test_coverage_is_not_lost_to_rounding():
+    images = volumes(*[[1]] * 7, *[[0]] * 3)
+    options = MaskConfig(method="coverage", coverage=0.7)
+    assert inside(group_mask(images, GRID, options)) == [0]
+
+
+def test_image_and_never_anywhere(tmp_path):
+    given = np.zeros(SHAPE, dtype=np.uint8)
+    given.flat[[0, 2, 3]] = 1
+    path = write_image(tmp_path / "m.nii.gz", given)
+    options = MaskConfig(method="image", image=path)
+    images = volumes([0, 1, 1, 0], [0, 1, 0, -1])
+    assert inside(group_mask(images, GRID, options)) == [2, 3]
+
+
+def test_image_on_a_finer_grid(tmp_path):
+    fine = np.zeros(tuple(2 * n for n in SHAPE), dtype=np.float32)
+    fine_affine = AFFINE @ np.diag([0.5, 0.5, 0.5, 1])
+    fine_affine[:3, 3] = apply_affine(AFFINE, [-0.25] * 3)
+    fine[2:4, 4:6, 2:4] = 0.01
+    path = write_image(tmp_path / "m.nii.gz", fine, fine_affine)
+    options = MaskConfig(method="image", image=path)
+    mask = group_mask([np.ones(SHAPE, dtype=np.float32)], GRID, options)
+    assert np.argwhere(mask).tolist() == [[1, 2, 1]]
+
+
+def test_image_with_nan_outside(tmp_path):
+    given = np.full(SHAPE, np.nan, dtype=np.float32)
+    given[1, 2, 1] = 1
+    options = MaskConfig(method="image", image=write_image(tmp_path / "m.nii.gz", given))
+    mask = group_mask([np.ones(SHAPE, dtype=np.float32)], GRID, options)
+    assert np.argwhere(mask).tolist() == [[1, 2, 1]]
+
+
+def test_template():
+    from nilearn.datasets import load_mni152_gm_template
+
+    template = load_mni152_gm_template(resolution=6)
+    grid = Grid.of(template)
+    ones = np.ones(grid.shape, dtype=np.float32)
+    mask = group_mask([ones], grid, MaskConfig(method="template", threshold=0.2))
+    expected = template.get_fdata() > 0.2
+    assert (mask == expected).mean() > 0.97
+    ones[: grid.shape[0] // 2] = 0
+    half = group_mask([ones], grid, MaskConfig(method="template", threshold=0.2))
+    assert not half[: grid.shape[0] // 2].any()
+    np.testing.assert_array_equal(half[grid.shape[0] // 2 :], mask[grid.shape[0] // 2 :])
+
+
+def test_nan_counts_as_zero():
+    images = volumes([np.nan, 1, np.inf], [1, 1, 0])
+    assert inside(group_mask(images, GRID, MaskConfig(threshold=0.6))) == [1]
+    assert inside(group_mask(images, GRID, MaskConfig(threshold=0.4))) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            MaskConfig(threshold=2),
+            "the mean over 2 subjects is at most 0.75; lower mask.threshold (now 2)",
+        ),
+        (
+            MaskConfig(method="coverage", threshold=0.6, coverage=1),
+            "at most 1 of 2 subjects exceed the threshold in one voxel; lower mask.threshold",
+        ),
+        (MaskConfig(method="template", threshold=2), "MNI152"),
+    ],
+)
+def test_empty(options, expected):
+    with pytest.raises(ImageError) as info:
+        group_mask(volumes([0.5, 1.0], [0.5, 0.5]), GRID, options)
+    assert str(info.value).startswith("the mask is empty: ")
+    assert expected in str(info.value)
+
+
+def test_empty_because_the_image_is_elsewhere(tmp_path):
+    far = AFFINE.copy()
+    far[:3, 3] += 500
+    path = write_image(tmp_path / "m.nii.gz", np.ones(SHAPE, dtype=np.uint8), far)
+    with pytest.raises(ImageError, match=rf"{path} is not zero; check that mask and images are in"):
+        group_mask(volumes([1]), GRID, MaskConfig(method="image", image=path))
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"), [((4, 4), 4), ((2, 0), 2), ((0, 1), 1), ((0, 0), 2), ((1, 4), 1)]
+)
+def test_space_of_the_mask_is_that_of_the_affine_in_use(tmp_path, codes, expected):
+    path = write_image(tmp_path / "a.nii.gz", three_parts(1)[0], codes=codes)
+    image = mask_image(np.ones(SHAPE, dtype=bool), path, GRID)
+    image.to_filename(tmp_path / "m.nii.gz")
+    mask = nb.load(tmp_path / "m.nii.gz")
+    assert mask.get_data_dtype() == np.uint8
+    assert mask.header["sform_code"] == mask.header["qform_code"] == expected
+    assert mask.header.get_xyzt_units()[0] == "mm"
+    np.testing.assert_allclose(mask.get_sform(), AFFINE)
+    np.testing.assert_allclose(mask.get_qform(), AFFINE, atol=1e-5)
+
+
+def test_stage(cohort, tmp_path):
+    out = make_mask(cohort.images, tmp_path / "mask.nii.gz", MaskConfig(), MatrixConfig())
+    mask = nb.load(out)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj) != 0, cohort.values.mean(axis=0) > 0.1)
+    assert not mask.dataobj[0, 0, 0]
+    np.testing.assert_array_equal(mask.affine, AFFINE)
+
+
+def test_stage_refuses_mixed_grids(cohort, tmp_path):
+    write_image(cohort.images[3], np.ones((6, 4, 3), dtype=np.float32))
+    with pytest.raises(ImageError, match=str(cohort.images[3])):
+        make_mask(cohort.images, tmp_path / "mask.nii.gz", MaskConfig(), MatrixConfig())
+    assert not (tmp_path / "mask.nii.gz").exists()
+
+
+def test_stage_brings_images_to_the_mask(cohort, tmp_path):
+    given = np.ones((4, 4, 3), dtype=np.uint8)
+    affine = AFFINE.copy()
+    affine[0, 3] -= 3
+    path = write_image(tmp_path / "given.nii.gz", given, affine)
+    options = MaskConfig(method="image", image=path)
+    out = make_mask(
+        cohort.images, tmp_path / "mask.nii.gz", options, MatrixConfig(resample="to-mask")
+    )
+    mask = nb.load(out)
+    np.testing.assert_array_equal(mask.affine, affine)
+    np.testing.assert_array_equal(mask.dataobj, np.any(cohort.values[:, 1:] > 0, axis=0))

@@ -160,8 +160,8 @@ class MatrixConfig(Section):
     )
     negative: Literal["error", "clip", "shift"] = Field(
         "error",
-        description="Negative values in the mask: refuse; set to 0; or subtract the smallest value "
-        "of the whole matrix from all of it.",
+        description="Negative values: refuse those in the mask; set all to 0, before the mask is "
+        "made; or subtract the smallest value of the whole matrix from all of it.",
     )
     nan: Literal["error", "zero"] = Field(
         "error", description="NaN and infinite values: refuse, or set to 0."
@@ -246,10 +246,25 @@ class ReportConfig(Section):
 
 
 class ExecutionConfig(Section):
-    """What the run may use."""
+    """Who computes, and what it may use."""
 
+    engine: Literal["local", "nipype", "pydra"] = Field(
+        "local",
+        description="local: in this process; nipype, pydra: as a workflow of that engine.",
+    )
+    plugin: str | None = Field(
+        None,
+        description="How the engine executes: a Nipype plugin (default MultiProc) or a Pydra "
+        "worker (default cf).",
+    )
+    plugin_args: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of that plugin or worker."
+    )
     n_procs: int | None = Field(
         None, ge=1, description="Processes and threads; the default is the CPUs that are free."
+    )
+    memory_gb: float | None = Field(
+        None, gt=0, description="Memory to use, in GB; the default is what is free."
     )
     work_dir: Path | None = Field(
         None, description="Folder of intermediate results; the default is `work` in output.dir."

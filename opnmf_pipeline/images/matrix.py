@@ -26,7 +26,7 @@ BAD_VALUES_MSG = (
 )
 NAN_REMEDY = "set matrix.nan: zero, or mend the images"
 NEGATIVE_REMEDY = "set matrix.negative: clip (to 0) or shift (by the smallest value), or mend them"
-ZERO_MSG = "{path}: is zero everywhere in the mask; drop this subject or mend the image"
+ZERO_MSG = "{name}: is zero everywhere in the mask; drop this subject or mend the image"
 
 
 def subject_columns(
@@ -67,7 +67,7 @@ def _masked_values(
 def write_matrix(
     path: Path,
     columns: Iterable[NDArray[np.float32]],
-    paths: Sequence[str | Path],
+    names: Sequence[str],
     n_voxels: int,
     options: MatrixConfig,
 ) -> float:
@@ -79,12 +79,12 @@ def write_matrix(
         The file appears only once it is whole.
     columns : iterable of ndarray of shape (n_voxels,), float32
         Values of each subject; a batch of at most 256 MB is held at a time.
-    paths : sequence of path
-        Image of each subject, for messages.
+    names : sequence of str
+        Subject and image of each column, for messages.
     n_voxels : int
         Number of rows.
     options : MatrixConfig
-        ``negative`` says what to do with negative values.
+        ``negative`` says whether negative values are an error or shift the matrix.
 
     Returns
     -------
@@ -97,13 +97,13 @@ def write_matrix(
         Values are NaN, infinite or negative, or an image is zero everywhere; names the subjects.
     """
     partial_path = path.with_name(f".{path.name}.partial")
-    shape = (n_voxels, len(paths))
+    shape = (n_voxels, len(names))
     matrix = np.lib.format.open_memmap(partial_path, mode="w+", dtype=np.float32, shape=shape)
     try:
-        smallest = _fill(matrix, columns, paths, options)
+        smallest = _fill(matrix, columns, names, options)
         shift = min(smallest, 0.0) if options.negative == "shift" else 0.0
         if shift:
-            step = max(1, BATCH_BYTES // (4 * len(paths)))
+            step = max(1, BATCH_BYTES // (4 * len(names)))
             for first in range(0, n_voxels, step):
                 matrix[first : first + step] -= np.float32(shift)
         matrix.flush()
@@ -116,21 +116,21 @@ def write_matrix(
 def _fill(
     matrix: NDArray[np.float32],
     columns: Iterable[NDArray[np.float32]],
-    paths: Sequence[str | Path],
+    names: Sequence[str],
     options: MatrixConfig,
 ) -> float:
     n_voxels, n_subjects = matrix.shape
     size = min(n_subjects, max(1, BATCH_BYTES // (4 * n_voxels)))
     batch = np.empty((size, n_voxels), dtype=np.float32)
     smallest, bad = np.inf, []
-    for number, (path, column) in enumerate(zip(paths, columns, strict=True)):
+    for number, (name, column) in enumerate(zip(names, columns, strict=True)):
         if problem := _problem(column, options):
-            bad.append(f"  {path}: {problem}")
+            bad.append(f"  {name}: {problem}")
         smallest = min(smallest, float(column.min()))
         if not column.any():
-            raise ImageError(ZERO_MSG.format(path=path))
+            raise ImageError(ZERO_MSG.format(name=name))
         filled = number % size + 1
-        batch[filled - 1] = np.maximum(column, 0) if options.negative == "clip" else column
+        batch[filled - 1] = column
         if filled == size or number == n_subjects - 1:
             matrix[:, number + 1 - filled : number + 1] = batch[:filled].T
     if bad:

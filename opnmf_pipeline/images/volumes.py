@@ -179,7 +179,8 @@ def read_volume(path: str | Path, grid: Grid, options: MatrixConfig) -> NDArray[
     grid : Grid
         Target; an image on another grid is resampled (linear interpolation).
     options : MatrixConfig
-        ``nan`` is applied first, then ``smoothing_fwhm`` (mm), then resampling.
+        ``nan`` is applied first, then ``smoothing_fwhm`` (mm), then resampling, then
+        ``negative: clip``.
 
     Returns
     -------
@@ -197,7 +198,10 @@ def read_volume(path: str | Path, grid: Grid, options: MatrixConfig) -> NDArray[
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     elif spatial and (n_bad := int(np.count_nonzero(~np.isfinite(values)))):
         raise ImageError(NOT_FINITE_MSG.format(path=path, n=n_bad))
-    return _to_grid(values, image.affine, grid, options) if spatial else values
+    if spatial:
+        values = _to_grid(values, image.affine, grid, options)
+    # NaN stays NaN: it is refused where its subject and count can be told
+    return np.maximum(values, 0) if options.negative == "clip" else values
 
 
 def _to_grid(

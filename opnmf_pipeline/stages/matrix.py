@@ -60,6 +60,7 @@ def build_matrix(
     columns = subject_columns(images, inside, Grid.of(mask), options, n_procs)
     columns = track(columns, "matrix", len(images))
     matrix_file, sidecar = out_dir / "matrix.npy", out_dir / "matrix.json"
-    shift = write_matrix(matrix_file, columns, images, int(inside.sum()), options)
+    names = [f"{subject}: {path}" for subject, path in zip(participants, images, strict=True)]
+    shift = write_matrix(matrix_file, columns, names, int(inside.sum()), options)
     write_sidecar(sidecar, matrix_file, mask_file, participants, shift, options)
     return sidecar

@@ -148,11 +148,11 @@ def test_check_grids_names_the_first_that_differ(tmp_path):
 
 
 def test_affines_that_differ_by_rounding_are_one_grid(tmp_path):
-    nearly = AFFINE + 1e-4 * np.eye(4)[[0, 1, 2, 0]] * [1, 1, 1, 0]
-    paths = [
-        write_image(tmp_path / "a.nii", VALUES),
-        write_image(tmp_path / "b.nii", VALUES, nearly),
-    ]
+    nearly = AFFINE.copy()
+    nearly[:3, 3] += 1e-4
+    paths = [tmp_path / "a.nii", tmp_path / "b.nii"]
+    for path, affine in zip(paths, [AFFINE, nearly], strict=True):
+        write_image(path, VALUES, affine)
     check_grids(paths, paths[0])
 
 

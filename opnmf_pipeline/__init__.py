@@ -22,7 +22,7 @@ _PUBLIC = {
     "PipelineConfig": "opnmf_pipeline.config",
     "configure_logging": "opnmf_pipeline.logs",
     "load_config": "opnmf_pipeline.config",
-    "run": "opnmf_pipeline.engines.local",
+    "run": "opnmf_pipeline.engines.run",
 }
 
 

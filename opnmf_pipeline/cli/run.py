@@ -12,7 +12,7 @@ from rich.table import Table
 from opnmf_pipeline.cli.display import TerminalDisplay
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.config import load_config
-from opnmf_pipeline.engines.local import Summary, run
+from opnmf_pipeline.engines.run import Summary, run
 
 __all__ = ["execute"]
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.engines.local import check_rank, determining_settings
+from opnmf_pipeline.engines.study import check_rank, determining_settings
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.volumes import Grid, analysis_grid, check_grids, read_volume

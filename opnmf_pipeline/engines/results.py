@@ -8,8 +8,9 @@ from pathlib import Path
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.outputs import BIDSIGNORE, OutputFolder, dataset_description, settings_yaml
 
-__all__ = ["Results", "publish"]
+__all__ = ["FACTORIZATION", "Results", "publish"]
 
+FACTORIZATION = "factorization.json"
 MAPS = {
     "components": "components.nii.gz",
     "components_json": "components.json",
@@ -36,6 +37,8 @@ class Results:
         One folder for each number of components.
     half_fits : list of path
         ``factorization.json`` for each number of components, halving and half.
+    computed : list of str
+        Stages that were computed; the others were reused from an earlier run.
     """
 
     cohort: Path
@@ -47,6 +50,7 @@ class Results:
     maps: dict[int, Path] = field(default_factory=dict)
     figures: dict[int, Path] = field(default_factory=dict)
     half_fits: list[Path] = field(default_factory=list)
+    computed: list[str] = field(default_factory=list)
 
 
 def publish(results: Results, output: OutputFolder, settings: dict[str, object]) -> None:

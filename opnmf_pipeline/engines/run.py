@@ -1,0 +1,103 @@
+"""A run from settings to output dataset, whichever engine computes it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.engines.results import Results, publish
+from opnmf_pipeline.engines.study import NO_OUTPUT_MSG, collect_study, determining_settings
+from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.logs import log_file
+from opnmf_pipeline.outputs import OutputFolder
+from opnmf_pipeline.progress import Display, SilentDisplay
+
+__all__ = ["Summary", "run"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run found.
+
+    Attributes
+    ----------
+    n_subjects, n_voxels : int
+        Size of the matrix.
+    metrics : DataFrame
+        One row per number of components (``desc-opnmf_metrics.tsv``).
+    computed : list of str
+        Stages that were computed; the others were reused from an earlier run.
+    outputs : OutputFolder
+        Paths of what was written, by name.
+    """
+
+    n_subjects: int
+    n_voxels: int
+    metrics: pd.DataFrame
+    computed: list[str]
+    outputs: OutputFolder
+
+
+def run(config: PipelineConfig, display: Display | None = None) -> Summary:
+    """Run every stage that has not been run before with the same inputs and settings.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings; ``output.dir`` must be set.
+    display : Display, optional
+        Shows progress. Default: nothing is shown.
+
+    Returns
+    -------
+    Summary
+        What was found and where it is.
+
+    Raises
+    ------
+    OPNMFError
+        A setting, an image or the output folder is wrong; the message says what to do.
+    """
+    if config.output.dir is None:
+        raise ConfigError(NO_OUTPUT_MSG)
+    display = display or SilentDisplay()
+    output = OutputFolder(
+        config.output.dir, determining_settings(config), overwrite=config.output.overwrite
+    )
+    engine = importlib.import_module(f"opnmf_pipeline.engines.{config.execution.engine}")
+    with TemporaryDirectory() as folder:
+        study = collect_study(config, Path(folder) / "cohort.tsv")
+        display.note(f"collect: {len(study.images)} subjects")
+        results = Results(cohort=study.cohort_file, planted=study.planted)
+        output.space = study.space
+        output.register("running")
+        status = "failed"
+        with log_file(output.path("log")):
+            try:
+                engine.compute(study, results, display)
+                status = "finished"
+            except BaseException as error:
+                logger.error("%s: %s", type(error).__name__, error)
+                raise
+            finally:
+                if results.maps:  # each finished k is kept, whatever stopped the run
+                    publish(results, output, config.settings())
+                output.register(status)
+        assert results.matrix is not None
+        n_voxels, n_subjects = read_matrix(results.matrix)[0].shape
+    return Summary(
+        n_subjects=n_subjects,
+        n_voxels=n_voxels,
+        metrics=pd.read_csv(output.path("metrics"), sep="\t"),
+        computed=results.computed,
+        outputs=output,
+    )

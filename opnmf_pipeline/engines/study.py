@@ -1,0 +1,129 @@
+"""What every engine starts from: the settings with the cohort that they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.engines.cache import Cache
+from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.images.bids import common_entity
+from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.simulation import PLANTED_LABELS
+from opnmf_pipeline.outputs import WORK
+from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
+
+__all__ = ["Study", "check_rank", "collect_study", "determining_settings"]
+
+NO_OUTPUT_MSG = "output.dir: is not set; name the output folder with --output"
+TOO_MANY_MSG = (
+    "decomposition.n_components: {k} is more than the {n} {what}; lower it to at most {n}"
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Settings and cohort of a run.
+
+    Attributes
+    ----------
+    config : PipelineConfig
+        The settings.
+    cohort_file : path
+        Table of the subjects.
+    images, participants : list of str
+        Image and identifier of each subject.
+    planted : path or None
+        True labels of a simulated cohort.
+    """
+
+    config: PipelineConfig
+    cohort_file: Path
+    images: list[str]
+    participants: list[str]
+    planted: Path | None
+
+    @property
+    def n_procs(self) -> int:
+        """Processes and threads that the run may use."""
+        return self.config.execution.n_procs or int(joblib.cpu_count())
+
+    @property
+    def space(self) -> str:
+        """BIDS entities ``space`` and ``res`` of the maps, such as ``space-MNI152_``."""
+        config = self.config
+        entities = {"space": config.output.space or common_entity(self.images, "space")}
+        if config.matrix.resample is None and config.matrix.voxel_size is None:
+            entities["res"] = common_entity(self.images, "res")
+        return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
+
+    @property
+    def on_template(self) -> bool:
+        """Whether pictures are drawn on the MNI152 template."""
+        background = self.config.report.background
+        in_mni = "space-MNI" in self.space
+        return background == "template" or (background == "auto" and in_mni)
+
+
+def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
+    """Find the cohort that the settings name, simulating it where they say so.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        The settings.
+    cohort_file : path
+        Where to write the table of the subjects.
+
+    Raises
+    ------
+    CohortError
+        Subjects and images cannot be paired.
+    ConfigError
+        There are fewer subjects than components.
+    """
+    inputs, planted = config.inputs, None
+    if (simulation := inputs.simulation) is not None:
+        cache = Cache(work_dir(config))
+        made = cache.stage(
+            "simulate", [], simulation.model_dump(), lambda out: simulate(simulation, out)
+        )
+        inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
+    cohort = read_cohort(collect_cohort(inputs, cohort_file))
+    check_rank(config, len(cohort), "subjects")
+    if config.selection.n_splits:
+        check_rank(config, len(cohort) // 2, "subjects of a half")
+    return Study(
+        config=config,
+        cohort_file=cohort_file,
+        images=cohort["image"].tolist(),
+        participants=cohort["participant_id"].tolist(),
+        planted=planted,
+    )
+
+
+def work_dir(config: PipelineConfig) -> Path:
+    """Return the folder of intermediate results."""
+    if config.output.dir is None:
+        raise ConfigError(NO_OUTPUT_MSG)
+    return config.execution.work_dir or config.output.dir / WORK
+
+
+def check_rank(config: PipelineConfig, n: int, what: str) -> None:
+    """Require that no number of components is above ``n``, the number of ``what``."""
+    k = max(config.decomposition.n_components)
+    if k > n:
+        raise ConfigError(TOO_MANY_MSG.format(k=k, n=n, what=what))
+
+
+def determining_settings(config: PipelineConfig) -> dict[str, Any]:
+    """Return the settings that results depend on: where they go and who computes them is not."""
+    settings = config.settings()
+    settings["output"].pop("dir", None)
+    settings["output"].pop("overwrite", None)
+    settings.pop("execution", None)
+    return settings

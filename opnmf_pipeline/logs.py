@@ -74,8 +74,8 @@ def configure_logging(
     ValueError
         The level is not known to :mod:`logging`.
     """
+    logging.Handler().setLevel(level)  # refuses an unknown level before a file is touched
     handler = _new_handler(fname, overwrite)
-    handler.setLevel(level)
     for old in list(logger.handlers):
         logger.removeHandler(old)
         old.close()

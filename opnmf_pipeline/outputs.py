@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,10 @@ class OutputFolder:
         self._settings = dict(settings)
         self._files: dict[str, str] = {}
         previous = self._previous()
-        if not overwrite:
-            self._refuse_other_run(previous)
+        difference = self._difference(previous)
+        if difference and not overwrite:
+            raise OutputError(OTHER_RUN_MSG.format(root=root, difference="; ".join(difference)))
+        self._replaces = bool(difference)
         self._stale = set(previous.get("Outputs", {}))
 
     def _not_writable(self, error: OSError) -> OutputError:
@@ -128,8 +130,12 @@ class OutputFolder:
         return target
 
     def register(self, status: str) -> None:
-        """Write the registry of the run; a finished run removes what an earlier one left over."""
-        if status == "finished":
+        """Write the registry of the run.
+
+        A finished run removes what an earlier one left over. One with other settings does so as
+        soon as it has results, lest the results of both stand side by side.
+        """
+        if status == "finished" or (self._replaces and _has_results(self._files)):
             for name in self._stale - set(self._files):
                 (self.root / name).unlink(missing_ok=True)
             self._stale.clear()
@@ -156,16 +162,18 @@ class OutputFolder:
             raise self._not_writable(error) from None
         return registry
 
-    def _refuse_other_run(self, previous: dict[str, Any]) -> None:
-        if not any(name.startswith("group/") for name in previous.get("Outputs", {})):
-            return  # it failed before it had results, so there is nothing to protect
-        old, new = previous["Settings"], self._settings
-        changed = _changed(old, new)
+    def _difference(self, previous: dict[str, Any]) -> list[str]:
+        """Say how the run that owns the folder differs from this one, if it has results."""
+        if not _has_results(previous.get("Outputs", {})):
+            return []
+        changed = _changed(previous["Settings"], self._settings)
         if previous["Version"] != __version__:
             changed.append(f"opnmf-pipeline {previous['Version']}, this is {__version__}")
-        if changed:
-            difference = "; ".join(changed)
-            raise OutputError(OTHER_RUN_MSG.format(root=self.root, difference=difference))
+        return changed
+
+
+def _has_results(names: Iterable[str]) -> bool:
+    return any(name.startswith("group/") for name in names)
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

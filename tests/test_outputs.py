@@ -1,0 +1,163 @@
+import json
+
+import pytest
+
+from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.outputs import OUTPUTS, OutputFolder, dataset_description
+
+SETTINGS = {"mask": {"threshold": 0.1}, "decomposition": {"n_components": [2, 3], "tol": 1e-5}}
+
+
+def changed(**options):
+    return SETTINGS | {"decomposition": SETTINGS["decomposition"] | options}
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source"
+    path.write_text("new")
+    return path
+
+
+@pytest.fixture
+def finished(tmp_path, source):
+    """A folder that a run has filled."""
+    folder = OutputFolder(tmp_path / "out", SETTINGS)
+    folder.space = "space-MNI_"
+    for k in (2, 3):
+        folder.publish("dseg", source, k)
+    folder.publish("metrics", source)
+    folder.register("finished")
+    return folder
+
+
+def registry(folder):
+    return json.loads((folder.root / "logs" / "run.json").read_text())
+
+
+def test_paths(tmp_path):
+    folder = OutputFolder(tmp_path / "out", SETTINGS)
+    assert folder.path("dseg", 20).name == "desc-opnmfK20_dseg.nii.gz"
+    folder.space = "space-MNI152_res-3mm_"
+    expected = "group/space-MNI152_res-3mm_desc-opnmfK20_components.nii.gz"
+    assert folder.path("components", 20) == tmp_path / "out" / expected
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_do_not_collide():
+    names = [name for name, _ in OUTPUTS.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_registry(finished):
+    written = registry(finished)
+    assert written["Status"] == "finished"
+    assert written["Settings"] == SETTINGS
+    assert written["Outputs"]["group/space-MNI_desc-opnmfK2_dseg.nii.gz"] == OUTPUTS["dseg"][1]
+    assert all((finished.root / name).is_file() for name in written["Outputs"])
+
+
+def test_the_same_run_may_go_on(finished):
+    OutputFolder(finished.root, SETTINGS)
+
+
+@pytest.mark.parametrize("ks", [[2, 3, 4], [4, 3, 2]])
+def test_more_components_belong_to_the_same_run(finished, ks):
+    OutputFolder(finished.root, changed(n_components=ks))
+
+
+@pytest.mark.parametrize(
+    ("settings", "difference"),
+    [
+        (changed(tol=1e-4), "decomposition.tol: 1e-05, now 0.0001"),
+        (changed(n_components=[2]), "decomposition.n_components: [2, 3], now [2]"),
+        (SETTINGS | {"mask": {}}, "mask.threshold: 0.1, now None"),
+        (SETTINGS | {"selection": {"n_splits": 3}}, "selection: None, now {'n_splits': 3}"),
+    ],
+)
+def test_another_run_is_refused(finished, settings, difference):
+    with pytest.raises(OutputError) as info:
+        OutputFolder(finished.root, settings)
+    assert f"{finished.root} holds another run ({difference})" in str(info.value)
+    assert "pass --overwrite" in str(info.value)
+
+
+def test_another_version_is_refused(finished, monkeypatch):
+    monkeypatch.setattr("opnmf_pipeline.outputs.__version__", "99.0")
+    with pytest.raises(OutputError, match=r"opnmf-pipeline \S+, this is 99\.0"):
+        OutputFolder(finished.root, SETTINGS)
+
+
+def test_overwrite_replaces_and_removes_what_is_left_over(finished, source):
+    source.write_text("newer")
+    folder = OutputFolder(finished.root, changed(n_components=[2]), overwrite=True)
+    folder.space = "space-MNI_"
+    folder.register("running")
+    assert folder.path("dseg", 3).exists()
+    folder.publish("dseg", source, 2)
+    folder.register("finished")
+    assert folder.path("dseg", 2).read_text() == "newer"
+    assert not folder.path("dseg", 3).exists()
+    assert not folder.path("metrics").exists()
+    labels = "group/space-MNI_desc-opnmfK2_dseg.nii.gz"
+    assert set(registry(folder)["Outputs"]) == {labels, "logs/run.json"}
+
+
+def test_results_of_two_settings_never_stand_side_by_side(finished, source):
+    folder = OutputFolder(finished.root, changed(tol=0.1), overwrite=True)
+    folder.space = "space-MNI_"
+    folder.register("running")
+    folder.publish("dseg", source, 2)
+    folder.register("failed")
+    assert folder.path("dseg", 2).exists()
+    assert not folder.path("dseg", 3).exists()
+    assert not folder.path("metrics").exists()
+
+
+def test_a_run_that_fails_before_it_has_results_removes_none(finished):
+    folder = OutputFolder(finished.root, changed(tol=0.1), overwrite=True)
+    folder.space = "space-MNI_"
+    folder.register("running")
+    folder.register("failed")
+    assert folder.path("dseg", 3).exists()
+    assert registry(folder)["Outputs"]["group/desc-opnmf_metrics.tsv"] == "From an earlier run"
+
+
+def test_a_failed_addition_keeps_what_was_there(finished, source):
+    folder = OutputFolder(finished.root, changed(n_components=[2, 3, 4]))
+    folder.space = "space-MNI_"
+    folder.publish("dseg", source, 2)
+    folder.register("failed")
+    assert folder.path("dseg", 3).exists()
+
+
+def test_a_run_without_results_protects_nothing(tmp_path):
+    OutputFolder(tmp_path / "out", SETTINGS).register("failed")
+    OutputFolder(tmp_path / "out", changed(tol=0.1))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_foreign_folder_is_refused(tmp_path, overwrite):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(OutputError, match="is not empty and holds no run of opnmf-pipeline"):
+        OutputFolder(tmp_path, SETTINGS, overwrite=overwrite)
+
+
+def test_folder_with_intermediate_results_only_is_taken(tmp_path):
+    (tmp_path / "work").mkdir()
+    OutputFolder(tmp_path, SETTINGS)
+
+
+def test_interrupted_copy_leaves_the_old_file(finished, tmp_path):
+    with pytest.raises(OutputError):
+        finished.publish("dseg", tmp_path / "nowhere", 2)
+    assert finished.path("dseg", 2).read_text() == "new"
+    assert [path for path in finished.root.rglob("*") if "partial" in path.name] == []
+
+
+def test_dataset_description():
+    description = json.loads(dataset_description({"inputs": {"bids": "/data/my study"}}))
+    assert description["DatasetType"] == "derivative"
+    assert description["GeneratedBy"][0]["Name"] == "opnmf-pipeline"
+    assert description["SourceDatasets"] == [{"URL": "file:///data/my%20study"}]
+    assert "SourceDatasets" not in json.loads(dataset_description({"inputs": {}}))

@@ -4,6 +4,7 @@ __all__ = [
     "CohortError",
     "ConfigError",
     "ConvergenceWarning",
+    "EngineError",
     "ImageError",
     "OPNMFError",
     "OutputError",
@@ -11,7 +12,9 @@ __all__ = [
 
 
 class OPNMFError(ValueError):
-    """Base of the errors that the command line shows without a traceback (exit code 2)."""
+    """Base of the errors that the command line shows without a traceback."""
+
+    exit_code = 2
 
 
 class ConfigError(OPNMFError):
@@ -28,6 +31,12 @@ class ImageError(OPNMFError):
 
 class OutputError(OPNMFError):
     """The output folder cannot be written, or it holds the results of another run."""
+
+
+class EngineError(OPNMFError):
+    """Part of a workflow failed; what had finished is kept."""
+
+    exit_code = 1
 
 
 class ConvergenceWarning(UserWarning):

@@ -13,7 +13,6 @@ from opnmf_pipeline.exceptions import OPNMFError
 
 __all__ = ["main"]
 
-USER_ERROR = 2
 SYSTEM_ERROR = 1
 INTERRUPTED = 130
 TERMINATED = 143
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except OPNMFError as error:
         print(f"opnmf-pipeline: error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return error.exit_code
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SYSTEM_ERROR

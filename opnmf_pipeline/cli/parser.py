@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from opnmf_pipeline import __version__
+from opnmf_pipeline.exceptions import ConfigError
 
 __all__ = ["build_parser"]
 
@@ -37,12 +38,32 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "settings.",
     )
     _add_settings(run)
+    engine = run.add_argument_group("engine")
+    engine.add_argument(
+        "--engine",
+        choices=("local", "nipype", "pydra"),
+        help="who computes: this process, or a workflow of that engine (default: local)",
+    )
+    engine.add_argument(
+        "--plugin",
+        metavar="NAME",
+        help="Nipype plugin (Linear, MultiProc, SLURM, ...) or Pydra worker (debug, cf, slurm, sge)",
+    )
+    engine.add_argument(
+        "--plugin-args", type=Path, metavar="FILE", help="YAML file with arguments of the plugin"
+    )
     performance = run.add_argument_group("performance")
     performance.add_argument(
         "--nprocs",
         type=_positive,
         metavar="N",
         help="processes and threads to use (default: the CPUs that are free)",
+    )
+    performance.add_argument(
+        "--mem",
+        type=float,
+        metavar="GB",
+        help="memory to use, where the plugin heeds it (default: what is free)",
     )
     performance.add_argument(
         "-w",
@@ -58,6 +79,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="replace the results of a run with other settings in the same folder",
     )
     outputs.add_argument("-q", "--quiet", action="store_true", help="show errors only")
+    outputs.add_argument(
+        "-v", "--verbose", action="store_true", help="show the log, that of the engine included"
+    )
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -96,11 +120,24 @@ def _positive(text: str) -> int:
     return value
 
 
+def _yaml_text(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--plugin-args: {path}: cannot be read ({error.strerror})") from None
+
+
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return all that the command line sets, as ``section.key=value`` items."""
     flags = {
         "output.dir": args.output,
         "execution.n_procs": getattr(args, "nprocs", None),
+        "execution.memory_gb": getattr(args, "mem", None),
+        "execution.engine": getattr(args, "engine", None),
+        "execution.plugin": getattr(args, "plugin", None),
+        "execution.plugin_args": _yaml_text(getattr(args, "plugin_args", None)),
         "execution.work_dir": getattr(args, "work_dir", None),
         "output.overwrite": getattr(args, "overwrite", False) or None,
     }

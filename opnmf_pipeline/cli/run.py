@@ -31,8 +31,10 @@ def execute(args: argparse.Namespace) -> None:
     """Run the pipeline and print what it found."""
     config = load_config(args.config, overrides(args))
     console = Console(quiet=args.quiet)
-    handler = RichHandler(logging.WARNING, console=console, show_time=False, show_path=False)
+    level = logging.DEBUG if args.verbose else logging.WARNING
+    handler = RichHandler(level, console=console, show_time=False, show_path=False)
     logger = logging.getLogger("opnmf_pipeline")
+    logger.setLevel(level)
     logger.addHandler(handler)
     try:
         with TerminalDisplay(console) as display:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.engines.study import check_rank, determining_settings
+from opnmf_pipeline.engines.study import check_rank, determining_settings, fit_bytes
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.volumes import Grid, analysis_grid, check_grids, read_volume
@@ -20,9 +20,6 @@ __all__ = ["Plan", "make_plan"]
 
 N_PROBED = 5
 """Images that are read for an estimate of the number of voxels; of the others, the header."""
-BASE_BYTES = 300 * 2**20
-"""What Python and the libraries take before any data."""
-COPIES_OF_W = 4
 
 
 @dataclass(frozen=True)
@@ -80,15 +77,13 @@ def make_plan(config: PipelineConfig) -> Plan:
         volumes = (read_volume(images[i], grid, config.matrix) for i in sorted(probed))
         n_voxels = int(group_mask(volumes, grid, config.mask).sum())
     check_rank(config, n_voxels, "voxels")
-    matrix_bytes = 4 * n_voxels * n_subjects
     ks = config.decomposition.n_components
-    item_bytes = np.dtype(config.decomposition.dtype).itemsize
     return Plan(
         n_subjects=n_subjects,
         grid=grid,
         n_voxels=n_voxels,
-        matrix_bytes=matrix_bytes,
-        memory_bytes=BASE_BYTES + matrix_bytes + COPIES_OF_W * item_bytes * n_voxels * max(ks),
+        matrix_bytes=4 * n_voxels * n_subjects,
+        memory_bytes=fit_bytes(n_voxels, n_subjects, max(ks), config.decomposition.dtype),
         n_fits=len(ks) * (1 + 2 * config.selection.n_splits),
     )
 

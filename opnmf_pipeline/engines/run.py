@@ -86,7 +86,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
                 engine.compute(study, results, display)
                 status = "finished"
             except BaseException as error:
-                logger.error("%s: %s", type(error).__name__, error)
+                logger.info("failed: %s: %s", type(error).__name__, error)
                 raise
             finally:
                 if results.maps:  # each finished k is kept, whatever stopped the run

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.cache import Cache
@@ -17,7 +18,11 @@ from opnmf_pipeline.images.simulation import PLANTED_LABELS
 from opnmf_pipeline.outputs import WORK
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 
-__all__ = ["Study", "check_rank", "collect_study", "determining_settings"]
+__all__ = ["Study", "check_rank", "collect_study", "determining_settings", "fit_bytes", "work_dir"]
+
+BASE_BYTES = 300 * 2**20
+"""What Python and the libraries take before any data."""
+COPIES_OF_W = 4
 
 NO_OUTPUT_MSG = "output.dir: is not set; name the output folder with --output"
 TOO_MANY_MSG = (
@@ -118,6 +123,12 @@ def check_rank(config: PipelineConfig, n: int, what: str) -> None:
     k = max(config.decomposition.n_components)
     if k > n:
         raise ConfigError(TOO_MANY_MSG.format(k=k, n=n, what=what))
+
+
+def fit_bytes(n_voxels: int, n_subjects: int, n_components: int, dtype: str) -> int:
+    """Return the most memory that a fit takes, the pages of its matrix included."""
+    W_bytes = np.dtype(dtype).itemsize * n_voxels * n_components
+    return BASE_BYTES + 4 * n_voxels * n_subjects + COPIES_OF_W * W_bytes
 
 
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from nipype.interfaces.base import (
     isdefined,
     traits,
 )
+from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.config import (
     DecompositionConfig,
@@ -120,6 +121,15 @@ def _num_threads() -> Any:
 
 
 class _Stage(SimpleInterface):  # type: ignore[misc]
+    def _run_interface(self, runtime: Any) -> Any:
+        with threadpool_limits(getattr(self.inputs, "num_threads", 1)):
+            self._run_stage(Path(runtime.cwd))
+        return runtime
+
+    def _run_stage(self, cwd: Path) -> None:
+        """Run the stage in the folder of the node and note its results."""
+        raise NotImplementedError
+
     def _section(self, section: type[AnySection], prefix: str = "", **values: Any) -> AnySection:
         """Return the settings that the inputs of this node spell out."""
         for name in section.model_fields:
@@ -157,13 +167,12 @@ class CollectCohort(_Stage):
     # What a folder holds is no input that a cache could see
     _always_run = True
 
-    def _run_interface(self, runtime: Any) -> Any:
-        out_file = Path(runtime.cwd) / "cohort.tsv"
+    def _run_stage(self, cwd: Path) -> None:
+        out_file = cwd / "cohort.tsv"
         cohort = read_cohort(collect_cohort(self._section(InputsConfig), out_file))
         self._results["cohort_file"] = str(out_file)
         self._results["images"] = cohort["image"].tolist()
         self._results["participants"] = cohort["participant_id"].tolist()
-        return runtime
 
 
 _MakeMaskInputSpec = _input_spec(
@@ -185,16 +194,15 @@ class MakeMask(_Stage):
     input_spec = _MakeMaskInputSpec
     output_spec = _MakeMaskOutputSpec
 
-    def _run_interface(self, runtime: Any) -> Any:
+    def _run_stage(self, cwd: Path) -> None:
         mask_file = make_mask(
             self.inputs.images,
-            Path(runtime.cwd) / "mask.nii.gz",
+            cwd / "mask.nii.gz",
             self._section(MaskConfig),
             self._section(MatrixConfig),
             n_procs=self.inputs.num_threads,
         )
         self._results["mask_file"] = str(mask_file)
-        return runtime
 
 
 _BuildMatrixInputSpec = _input_spec(
@@ -219,17 +227,16 @@ class BuildMatrix(_Stage):
     input_spec = _BuildMatrixInputSpec
     output_spec = _BuildMatrixOutputSpec
 
-    def _run_interface(self, runtime: Any) -> Any:
+    def _run_stage(self, cwd: Path) -> None:
         matrix_file = build_matrix(
             self.inputs.images,
             self.inputs.participants,
             Path(self.inputs.mask_file),
-            _new_folder(runtime),
+            _new_folder(cwd),
             self._section(MatrixConfig),
             n_procs=self.inputs.num_threads,
         )
         self._results["matrix_dir"] = _named_by_content(matrix_file, "matrix")
-        return runtime
 
 
 _DecomposeInputSpec = _input_spec(
@@ -254,17 +261,16 @@ class Decompose(_Stage):
     input_spec = _DecomposeInputSpec
     output_spec = _DecomposeOutputSpec
 
-    def _run_interface(self, runtime: Any) -> Any:
+    def _run_stage(self, cwd: Path) -> None:
         k = self.inputs.n_components
         factorization_file = decompose(
             Path(self.inputs.matrix_dir) / "matrix.json",
-            _new_folder(runtime),
+            _new_folder(cwd),
             k,
             self._section(DecompositionConfig, n_components=(k,)),
             n_procs=self.inputs.num_threads,
         )
         self._results["factorization_dir"] = _named_by_content(factorization_file, "factorization")
-        return runtime
 
 
 _FitHalfInputSpec = _input_spec(
@@ -285,11 +291,11 @@ class FitHalf(_Stage):
     input_spec = _FitHalfInputSpec
     output_spec = _DecomposeOutputSpec
 
-    def _run_interface(self, runtime: Any) -> Any:
+    def _run_stage(self, cwd: Path) -> None:
         k = self.inputs.n_components
         factorization_file = fit_half(
             Path(self.inputs.matrix_dir) / "matrix.json",
-            _new_folder(runtime),
+            _new_folder(cwd),
             k,
             self.inputs.split,
             self.inputs.half,
@@ -298,7 +304,6 @@ class FitHalf(_Stage):
             n_procs=self.inputs.num_threads,
         )
         self._results["factorization_dir"] = _named_by_content(factorization_file, "factorization")
-        return runtime
 
 
 _WriteMapsInputSpec = _input_spec(
@@ -322,11 +327,11 @@ class WriteMaps(_Stage):
     input_spec = _WriteMapsInputSpec
     output_spec = _WriteMapsOutputSpec
 
-    def _run_interface(self, runtime: Any) -> Any:
+    def _run_stage(self, cwd: Path) -> None:
         out_dir = write_maps(
             Path(self.inputs.factorization_dir) / "factorization.json",
             Path(self.inputs.mask_file),
-            Path(runtime.cwd),
+            cwd,
         )
         self._results["components_file"] = str(out_dir / "components.nii.gz")
         self._results["labels_file"] = str(out_dir / "dseg.nii.gz")
@@ -335,7 +340,6 @@ class WriteMaps(_Stage):
         self._results["sidecars"] = [
             str(out_dir / f"{name}.json") for name in ("components", "dseg", "loadings")
         ]
-        return runtime
 
 
 _DrawFiguresInputSpec = _input_spec(
@@ -361,18 +365,17 @@ class DrawFigures(_Stage):
     input_spec = _DrawFiguresInputSpec
     output_spec = _DrawFiguresOutputSpec
 
-    def _run_interface(self, runtime: Any) -> Any:
+    def _run_stage(self, cwd: Path) -> None:
         out_dir = draw_figures(
             Path(self.inputs.components_file),
             Path(self.inputs.labels_file),
             Path(self.inputs.matrix_dir) / "matrix.json",
             Path(self.inputs.mask_file),
-            Path(runtime.cwd),
+            cwd,
             on_template=self.inputs.on_template,
         )
         self._results["components_figure"] = str(out_dir / "components.png")
         self._results["labels_figure"] = str(out_dir / "dseg.png")
-        return runtime
 
 
 _SelectRankInputSpec = _input_spec(
@@ -399,26 +402,25 @@ class SelectRank(_Stage):
     input_spec = _SelectRankInputSpec
     output_spec = _SelectRankOutputSpec
 
-    def _run_interface(self, runtime: Any) -> Any:
+    def _run_stage(self, cwd: Path) -> None:
         half_fits = self.inputs.half_fits if isdefined(self.inputs.half_fits) else []
         metrics_file = write_metrics(
             [Path(folder) / "factorization.json" for folder in self.inputs.factorization_dirs],
-            Path(runtime.cwd) / "metrics.tsv",
+            cwd / "metrics.tsv",
             half_fits=[Path(folder) / "factorization.json" for folder in half_fits],
             planted=_path(self.inputs.planted),
             mask_file=_path(self.inputs.mask_file),
         )
         self._results["metrics_file"] = str(metrics_file)
         self._results["metrics_json"] = str(metrics_file.with_suffix(".json"))
-        return runtime
 
 
 def _path(value: Any) -> Path | None:
     return Path(value) if isdefined(value) else None
 
 
-def _new_folder(runtime: Any) -> Path:
-    return Path(tempfile.mkdtemp(prefix="partial-", dir=runtime.cwd))
+def _new_folder(cwd: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix="partial-", dir=cwd))
 
 
 def _named_by_content(handle: Path, name: str) -> str:

@@ -1,0 +1,327 @@
+"""The stages as a Nipype workflow."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import JoinNode, Node, Workflow
+from nipype.utils.ram_estimator import RamEstimator
+
+from opnmf_pipeline import __version__
+from opnmf_pipeline.config import PipelineConfig, Section
+from opnmf_pipeline.engines.results import FACTORIZATION, Results
+from opnmf_pipeline.engines.study import Study, fit_bytes, work_dir
+from opnmf_pipeline.exceptions import EngineError
+from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.nodes.nipype import (
+    BuildMatrix,
+    Decompose,
+    DrawFigures,
+    FitHalf,
+    MakeMask,
+    SelectRank,
+    WriteMaps,
+)
+from opnmf_pipeline.progress import Display
+
+__all__ = ["compute", "init_opnmf_wf"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PLUGIN = "MultiProc"
+FAILED_MSG = (
+    "nodes failed:\n{reasons}\n"
+    "details are in {crashes}; mend the cause and run the same command again"
+)
+EXECUTION = {
+    "hash_method": "content",
+    "crashfile_format": "txt",
+    "stop_on_first_crash": False,
+    "poll_sleep_duration": 0.2,
+}
+"""Settings of Nipype: results are reused by content, and one failure leaves the other nodes."""
+MAPS = ["components_file", "labels_file", "labels_table", "loadings_file", "sidecars"]
+METRICS = ["metrics_file", "metrics_json"]
+
+
+def init_opnmf_wf(config: PipelineConfig, name: str = "opnmf_wf") -> Workflow:
+    """Build the workflow from images to maps, figures and metrics.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings; ``inputs`` and ``output`` are not used.
+    name : str
+        Name of the workflow.
+
+    Returns
+    -------
+    nipype Workflow
+        With the nodes
+
+        * ``inputnode``: ``images`` (one 3D image per subject), ``participants`` (their
+          identifiers), ``planted`` (true labels, where they are known), ``on_template`` (whether
+          figures are drawn on the MNI152 template);
+        * ``outputnode``: ``mask_file``, ``matrix_dir``, ``metrics_file``, ``metrics_json``
+          and, as lists over the numbers of components, ``factorization_dirs``,
+          ``components_file``, ``labels_file``, ``labels_table``, ``loadings_file``,
+          ``sidecars``.
+    """
+    workflow = Workflow(name=name)
+    inputnode = _fields("inputnode", "images", "participants", "planted", "on_template")
+    inputnode.inputs.on_template = config.report.background != "mean"
+    outputnode = _fields(
+        "outputnode", "mask_file", "matrix_dir", *METRICS, "factorization_dirs", *MAPS
+    )
+    mask = Node(MakeMask(**_set(config.mask), **_set(config.matrix)), name="mask")
+    matrix = Node(BuildMatrix(**_set(config.matrix)), name="matrix")
+    rank = _fields("rank", "n_components")
+    rank.iterables = ("n_components", list(config.decomposition.n_components))
+    decompose = Node(Decompose(**_fit_options(config)), name="decompose")
+    maps = Node(WriteMaps(), name="maps")
+    gather = JoinNode(
+        IdentityInterface(["factorization_dirs", *MAPS]),
+        joinsource="rank",
+        joinfield=["factorization_dirs", *MAPS],
+        name="gather",
+    )
+    select = Node(SelectRank(), name="select")
+    workflow.connect(
+        [
+            (inputnode, mask, [("images", "images")]),
+            (inputnode, matrix, [("images", "images"), ("participants", "participants")]),
+            (mask, matrix, [("mask_file", "mask_file")]),
+            (matrix, decompose, [("matrix_dir", "matrix_dir")]),
+            (rank, decompose, [("n_components", "n_components")]),
+            (decompose, maps, [("factorization_dir", "factorization_dir")]),
+            (mask, maps, [("mask_file", "mask_file")]),
+            (decompose, gather, [("factorization_dir", "factorization_dirs")]),
+            (maps, gather, [(field, field) for field in MAPS]),
+            (gather, select, [("factorization_dirs", "factorization_dirs")]),
+            (mask, select, [("mask_file", "mask_file")]),
+            (inputnode, select, [("planted", "planted")]),
+            (mask, outputnode, [("mask_file", "mask_file")]),
+            (matrix, outputnode, [("matrix_dir", "matrix_dir")]),
+            (gather, outputnode, [(field, field) for field in ["factorization_dirs", *MAPS]]),
+            (select, outputnode, [(field, field) for field in METRICS]),
+        ]
+    )
+    if config.report.figures:
+        _add_figures(workflow, inputnode, mask, matrix, maps)
+    if config.selection.n_splits:
+        _add_halves(workflow, config, matrix, select)
+    return workflow
+
+
+def _fields(name: str, *fields: str) -> Node:
+    return Node(IdentityInterface(list(fields)), name=name)
+
+
+def _set(section: Section) -> dict[str, Any]:
+    """Return the settings of a section that have a value, as inputs of a node."""
+    return section.model_dump(mode="json", exclude_none=True)
+
+
+def _fit_options(config: PipelineConfig) -> dict[str, Any]:
+    options = _set(config.decomposition)
+    del options["n_components"]
+    return options
+
+
+def _add_figures(workflow: Workflow, inputnode: Node, mask: Node, matrix: Node, maps: Node) -> None:
+    figures = Node(DrawFigures(), name="figures")
+    workflow.connect(
+        [
+            (inputnode, figures, [("on_template", "on_template")]),
+            (mask, figures, [("mask_file", "mask_file")]),
+            (matrix, figures, [("matrix_dir", "matrix_dir")]),
+            (maps, figures, [(field, field) for field in ("components_file", "labels_file")]),
+        ]
+    )
+
+
+def _add_halves(workflow: Workflow, config: PipelineConfig, matrix: Node, select: Node) -> None:
+    halving = _fields("halving", "n_components", "split", "half")
+    halving.iterables = [
+        ("n_components", list(config.decomposition.n_components)),
+        ("split", list(range(config.selection.n_splits))),
+        ("half", [0, 1]),
+    ]
+    half_fit = Node(
+        FitHalf(split_random_state=config.selection.random_state, **_fit_options(config)),
+        name="half_fit",
+    )
+    gather = JoinNode(
+        IdentityInterface(["half_fits"]),
+        joinsource="halving",
+        joinfield=["half_fits"],
+        name="gather_halves",
+    )
+    workflow.connect(
+        [
+            (halving, half_fit, [(field, field) for field in ("n_components", "split", "half")]),
+            (matrix, half_fit, [("matrix_dir", "matrix_dir")]),
+            (half_fit, gather, [("factorization_dir", "half_fits")]),
+            (gather, select, [("half_fits", "half_fits")]),
+        ]
+    )
+
+
+class FitMemory(RamEstimator):  # type: ignore[misc]
+    """Memory of a fit, from the size of its matrix: MultiProc asks for it before it starts one."""
+
+    def __call__(self, inputs: Any) -> tuple[float, str]:
+        """Return GB, and how they came about."""
+        X, _ = read_matrix(Path(inputs.matrix_dir) / "matrix.json")
+        gigabytes = fit_bytes(len(X), X.shape[1], inputs.n_components, inputs.dtype) / 2**30
+        return gigabytes, f"{X.shape[0]} voxels, {X.shape[1]} subjects, k = {inputs.n_components}"
+
+
+def compute(study: Study, results: Results, display: Display) -> None:
+    """Run the workflow and note the files of each finished node in ``results``.
+
+    Parameters
+    ----------
+    study : Study
+        Settings and cohort.
+    results : Results
+        Gets the files of each finished node.
+    display : Display
+        Shows one line per node; the log of Nipype is shown where this package logs at DEBUG.
+
+    Raises
+    ------
+    EngineError
+        Nodes failed; names them, their errors, and the folder of their crash files.
+    """
+    execution = study.config.execution
+    workflow = init_opnmf_wf(study.config)
+    workflow.base_dir = str(work_dir(study.config) / f"nipype-{__version__}")
+    crashes = Path(workflow.base_dir) / "crashes"
+    workflow.config["execution"] = EXECUTION | {"crashdump_dir": str(crashes)}
+    inputs = workflow.get_node("inputnode").inputs
+    inputs.images, inputs.participants = study.images, study.participants
+    inputs.on_template = study.on_template
+    if study.planted is not None:
+        inputs.planted = str(study.planted)
+    _share_threads(workflow, study)
+    watcher = _Watcher(results, display)
+    plugin_args = {"n_procs": study.n_procs, "status_callback": watcher}
+    if execution.memory_gb is not None:
+        plugin_args["memory_gb"] = execution.memory_gb
+    shutil.rmtree(crashes, ignore_errors=True)
+    if not logger.isEnabledFor(logging.DEBUG):
+        for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        workflow.run(
+            plugin=execution.plugin or DEFAULT_PLUGIN,
+            plugin_args=plugin_args | execution.plugin_args,
+        )
+    except Exception as error:
+        if not watcher.failed:
+            raise
+        reasons = "\n".join(
+            f"  {title}: {_reason(crashes, node)}" for title, node in watcher.failed
+        )
+        raise EngineError(FAILED_MSG.format(reasons=reasons, crashes=crashes)) from error
+
+
+def _share_threads(workflow: Workflow, study: Study) -> None:
+    """Divide the threads among the fits that can run side by side."""
+    ks, n_splits = study.config.decomposition.n_components, study.config.selection.n_splits
+    threads = {
+        "mask": study.n_procs,
+        "matrix": study.n_procs,
+        "decompose": max(1, study.n_procs // len(ks)),
+        "half_fit": max(1, study.n_procs // max(1, 2 * n_splits * len(ks))),
+    }
+    for name, number in threads.items():
+        if (node := workflow.get_node(name)) is not None:
+            node.n_procs = number
+
+
+def _reason(crashes: Path, node: str) -> str:
+    """Return the last line of the traceback that a node left."""
+    for crash in crashes.glob(f"crash-*-{node}-*.txt"):
+        lines = [line.strip() for line in crash.read_text().splitlines() if line.strip()]
+        return lines[-1]
+    return "no crash file"
+
+
+class _Watcher:
+    """Hears of each node that starts, ends or fails, and notes its files.
+
+    Attributes
+    ----------
+    failed : list of (str, str)
+        Titles and names of the nodes that failed.
+    """
+
+    def __init__(self, results: Results, display: Display) -> None:
+        self.failed: list[tuple[str, str]] = []
+        self._results = results
+        self._display = display
+        self._computed: set[str] = set()
+
+    def __call__(self, node: Any, status: str) -> None:
+        if isinstance(node.interface, IdentityInterface):
+            return
+        title = _title(node)
+        match status:
+            case "start":
+                if not node.is_cached()[0]:  # the Linear plugin starts what is there as well
+                    self._computed.add(node.itername)
+            case "exception":
+                self._display.note(f"{title}: failed")
+                self.failed.append((title, node._id))
+            case "end":
+                computed = node.itername in self._computed
+                if not computed and not node.is_cached()[0]:
+                    return  # the Linear plugin "ends" what it skips after a failure
+                self._display.note(f"{title}: {'computed' if computed else 'reused'}")
+                if computed:
+                    self._results.computed.append(title)
+                self._note(node)
+
+    def _note(self, node: Any) -> None:
+        outputs, results = node.result.outputs, self._results
+        match node.name:
+            case "mask":
+                results.mask = Path(outputs.mask_file)
+            case "matrix":
+                results.matrix = Path(outputs.matrix_dir) / "matrix.json"
+            case "decompose":
+                results.fits[_rank(node)] = Path(outputs.factorization_dir) / FACTORIZATION
+            case "half_fit":
+                results.half_fits.append(Path(outputs.factorization_dir) / FACTORIZATION)
+            case "maps":
+                results.maps[_rank(node)] = Path(outputs.components_file).parent
+            case "figures":
+                results.figures[_rank(node)] = Path(outputs.components_figure).parent
+            case "select":
+                results.metrics = Path(outputs.metrics_file)
+
+
+def _title(node: Any) -> str:
+    """Return the name of a stage as every engine shows it."""
+    found = _parameters(node)
+    if node.name == "half_fit":
+        return f"k = {found['n_components']}, split {found['split'] + 1}, half {found['half'] + 1}"
+    return f"{node.name}, k = {found['n_components']}" if found else str(node.name)
+
+
+def _rank(node: Any) -> int:
+    return _parameters(node)["n_components"]
+
+
+def _parameters(node: Any) -> dict[str, int]:
+    """Return what the iterables of the workflow are in this node."""
+    text = "".join(node.parameterization or ())
+    pairs = re.findall(r"_(n_components|split|half)_(\d+)", text)
+    return {name: int(value) for name, value in pairs}

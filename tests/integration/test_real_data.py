@@ -1,0 +1,58 @@
+"""The real grey-matter maps of the MCIC study, 3 mm."""
+
+import nibabel as nb
+import numpy as np
+import pandas as pd
+import pytest
+
+from opnmf_pipeline.config import load_config
+from opnmf_pipeline.engines.run import run
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(scope="module")
+def summary(test_data, tmp_path_factory):
+    overrides = [
+        f"inputs.bids={test_data / 'mcic-vbm'}",
+        f"output.dir={tmp_path_factory.mktemp('mcic') / 'out'}",
+        "decomposition.n_components=10",
+        "decomposition.max_iter=20",
+        "report.figures=false",
+    ]
+    return run(load_config(ROOT / "configs" / "vbm.yaml", overrides))
+
+
+def test_sizes(summary):
+    assert summary.n_subjects == 162
+    # One voxel has a mean of 0.1 + 6e-9: inside here, outside where the mean is taken in float32,
+    # which gives the 75 119 that others report.
+    assert summary.n_voxels == 75_120
+
+
+def test_participants(summary, test_data):
+    written = pd.read_csv(summary.outputs.path("participants"), sep="\t", index_col=0)
+    given = pd.read_csv(test_data / "mcic-vbm" / "participants.tsv", sep="\t", index_col=0)
+    pd.testing.assert_frame_equal(written, given.sort_index())
+
+
+def test_components_are_roughly_symmetric(summary):
+    image = nb.load(summary.outputs.path("components", 10))
+    values = image.get_fdata()
+    i, j, k = np.indices(image.shape[:3])
+    mm = nb.affines.apply_affine(image.affine, np.stack([i, j, k], axis=-1)) * [-1, 1, 1]
+    mirror = np.rint(nb.affines.apply_affine(np.linalg.inv(image.affine), mm)).astype(int)
+    inside = ((mirror >= 0) & (mirror < image.shape[:3])).all(axis=-1) & values.any(axis=-1)
+    here, there = values[inside], values[tuple(mirror[inside].T)]
+    correlations = [np.corrcoef(here[:, n], there[:, n])[0, 1] for n in range(10)]
+    assert min(correlations) > 0.3, correlations
+    assert np.median(correlations) > 0.6, correlations
+
+
+def test_metrics(summary):
+    row = summary.metrics.iloc[0]
+    assert row["n_iter"] == 20
+    assert not row["converged"]
+    assert 0.9 < row["explained_variance"] < 1
+    assert row["reconstruction_error"] > row["lower_bound"]

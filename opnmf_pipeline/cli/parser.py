@@ -47,7 +47,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     engine.add_argument(
         "--plugin",
         metavar="NAME",
-        help="Nipype plugin (Linear, MultiProc, SLURM, ...) or Pydra worker (debug, cf, slurm, sge)",
+        help="Nipype plugin (MultiProc, Linear, SLURM, ...) or Pydra worker (cf, slurm, ...)",
     )
     engine.add_argument(
         "--plugin-args", type=Path, metavar="FILE", help="YAML file with arguments of the plugin"

@@ -385,9 +385,10 @@ def _anchored(data: dict[str, Any], model: type[BaseModel], base: Path) -> dict[
     hints = typing.get_type_hints(model)
     anchored = dict(data)
     for key, value in data.items():
-        if isinstance(value, str | int) and _accepts(hints.get(key), Path):
-            # str: YAML reads a folder that is called 2024 as a number
-            anchored[key] = os.path.normpath(base / Path(str(value)).expanduser())
+        # YAML reads a folder that is called 2024 as a number; a bool is no name
+        if type(value) in (str, int) and _accepts(hints.get(key), Path):
+            # Path.expanduser fails where there is no such user
+            anchored[key] = os.path.normpath(base / os.path.expanduser(str(value)))  # noqa: PTH111
         elif isinstance(value, dict) and (section := _section(hints.get(key))):
             anchored[key] = _anchored(value, section, base)
     return anchored

@@ -1,0 +1,59 @@
+import matplotlib.image
+import nibabel as nb
+import numpy as np
+import pytest
+from nilearn.datasets import load_mni152_template
+
+from opnmf_pipeline.reporting.montage import draw_components, draw_parts
+
+
+@pytest.fixture(scope="module")
+def template():
+    return load_mni152_template(resolution=4)
+
+
+@pytest.fixture
+def components(template, tmp_path):
+    """Two boxes, one in each hemisphere."""
+    values = np.zeros((*template.shape, 2), dtype=np.float32)
+    values[8:14, 20:28, 20:26, 0] = 1
+    values[-14:-8, 20:28, 20:26, 1] = 2
+    nb.Nifti1Image(values, template.affine).to_filename(tmp_path / "components.nii.gz")
+    return tmp_path / "components.nii.gz"
+
+
+def coloured(path):
+    """Share of the pixels of a picture that are not grey."""
+    pixels = matplotlib.image.imread(path)[..., :3]
+    return float((np.ptp(pixels, axis=-1) > 0.2).mean())
+
+
+def test_components(components, template, tmp_path):
+    out = draw_components(components, template, tmp_path / "c.png")
+    pixels = matplotlib.image.imread(out)
+    assert pixels.shape[1] > pixels.shape[0] > 100
+    assert 0.003 < coloured(out) < 0.5
+
+
+def test_parts(components, template, tmp_path):
+    values = np.asarray(nb.load(components).dataobj)
+    labels = (values.argmax(axis=-1) + 1) * values.any(axis=-1)
+    image = nb.Nifti1Image(labels.astype(np.int16), template.affine)
+    image.to_filename(tmp_path / "dseg.nii.gz")
+    out = draw_parts(tmp_path / "dseg.nii.gz", template, tmp_path / "d.png")
+    assert 0.003 < coloured(out) < 0.5
+
+
+def test_a_component_without_weight_is_drawn_empty(template, tmp_path):
+    values = np.zeros((*template.shape, 2), dtype=np.float32)
+    values[8:14, 20:28, 20:26, 0] = 1
+    nb.Nifti1Image(values, template.affine).to_filename(tmp_path / "c.nii.gz")
+    assert draw_components(tmp_path / "c.nii.gz", template, tmp_path / "c.png").exists()
+
+
+def test_figures_are_closed(components, template, tmp_path):
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    draw_components(components, template, tmp_path / "c.png")
+    assert plt.get_fignums() == before

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from opnmf_pipeline.decomposition.optimality import column_scale, objective, scaled
 from opnmf_pipeline.decomposition.passes import (
     Array,
     Moments,
@@ -35,33 +36,21 @@ RuleMaker = Callable[[Array, Array], tuple[Array, Rule]]
 
 def orthonormal_rule(M: Array, G: Array) -> tuple[Array, Rule]:
     """W ← W ∘ XM ⊘ WS with S = MᵀM, which seeks WᵀW = I [2]_, [3]_; it has no use for G."""
-    scale = _scale(M)
-    M = M / scale
-    S = (M * scale).T @ M
-    return M, lambda W_b, XM: _multiply(W_b, XM, W_b @ S.astype(W_b.dtype))
+    M, S = scaled(M)
+    return M, lambda _, W_b, XM: _multiply(W_b, XM, W_b @ S.astype(W_b.dtype))
 
 
 def projective_rule(M: Array, G: Array) -> tuple[Array, Rule]:
     """W ← W ∘ (2XM ⊘ (WS + XMG))^⅓, which never raises ‖X − WWᵀX‖ [2]_."""
-    scale = _scale(M)
-    M, G = M / scale, G * scale[:, np.newaxis] / scale
-    S = (M * scale).T @ M
+    scale = column_scale(M)
+    G = G * scale[:, np.newaxis] / scale
+    M, S = scaled(M)
 
-    def rule(W_b: Array, XM: Array) -> Array:
+    def rule(_: slice, W_b: Array, XM: Array) -> Array:
         denominator = W_b @ S.astype(W_b.dtype) + XM @ G.astype(W_b.dtype)
         return _multiply(W_b, 2 * XM, denominator, root=np.cbrt)
 
     return M, rule
-
-
-def _scale(M: Array) -> Array:
-    """Return the squared norms of the columns of M, which both sides of a ratio are divided by.
-
-    That puts exact ones on the diagonal of S: rounded to float32, a diagonal would shift whole
-    components, and thousands of iterations would add that up.
-    """
-    scale = np.einsum("ij,ij->j", M, M)
-    return np.where(scale > 0, scale, 1.0)
 
 
 def _multiply(
@@ -110,7 +99,8 @@ def iterate(
         M, rule = make_rule(*state.of_scaled(norm))
         state = sweep(X, W, M, rule)
         old_norm, norm = norm, spectral_norm(state.G) if normalize else norm
-        progress.record(objective(norm_X2, state, norm), _change(state, size2, norm / old_norm))
+        error = objective(norm_X2, *state.of_scaled(norm))
+        progress.record(error, _change(state, size2, norm / old_norm))
     W /= norm
     return W
 
@@ -118,13 +108,6 @@ def iterate(
 def spectral_norm(G: Array) -> float:
     """Return ‖W‖₂ from G = WᵀW."""
     return float(np.sqrt(np.linalg.eigvalsh(G)[-1]))
-
-
-def objective(norm_X2: float, state: Moments, norm: float) -> float:
-    """Return ‖X − WWᵀX‖_F of W / norm, from ‖X‖² − 2‖M‖² + ⟨G, MᵀM⟩."""
-    M, G = state.of_scaled(norm)
-    square = norm_X2 - 2 * np.sum(M * M) + np.sum(G * (M.T @ M))
-    return float(np.sqrt(max(square, 0.0)))
 
 
 def _change(state: Moments, size2: float, ratio: float) -> float:

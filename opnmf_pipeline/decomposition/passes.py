@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 Array = NDArray[Any]
 """A floating array; the docstrings say shape and dtype."""
 
-Rule = Callable[[Array, Array], Array]
-"""From rows of W and the same rows of XM to the new rows of W; it may overwrite the second."""
+Rule = Callable[[slice, Array, Array], Array]
+"""From a block of rows, W there and XM there to the new W there; it may overwrite the last."""
 
 T = TypeVar("T")
 
@@ -142,7 +142,7 @@ def sweep(X: RowBlocks, W: Array, M: Array, rule: Rule) -> Moments:
     def update(rows: slice, X_b: Array) -> Moments:
         W_b = W[rows]
         old = W_b.ravel()
-        new = rule(W_b, X_b @ M)
+        new = rule(rows, W_b, X_b @ M)
         step = new.ravel() - old
         step2, along = float(step @ step), float(step @ old)
         W_b[...] = new

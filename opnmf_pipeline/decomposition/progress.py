@@ -72,11 +72,11 @@ class Progress:
         """Whether the solver has to stop."""
         return self.converged or self.stopped or len(self.history) >= self.max_iter
 
-    def record(self, objective: float, change: float) -> None:
-        """Take the outcome of one more iteration."""
+    def record(self, objective: float, change: float, converged: bool | None = None) -> None:
+        """Take the outcome of one more iteration; by default its change tells convergence."""
         record = Iteration(len(self.history), objective, change)
         self.history.append(record)
-        self.converged = change < self.tol
+        self.converged = change < self.tol if converged is None else converged
         if self.callback is not None and self.callback(record):
             self.stopped, self.converged = True, False
         if record.iteration % LOG_EVERY == 0:

@@ -10,6 +10,9 @@ from opnmf_pipeline.decomposition.passes import Array, RowBlocks
 
 DTYPES = ("float32", "float64")
 
+INTEGERS = {"n_components", "n_init", "max_iter", "n_threads"}
+"""Parameters that count something; of these, n_threads may be None."""
+
 CHOICE_MSG = "{name}={value!r} is unknown; use one of {choices}"
 RANGE_MSG = "{name} must be {expected}, got {value!r}"
 RANK_MSG = (
@@ -60,9 +63,9 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Check the parameters that all estimators share."""
+    """Check the parameters that an estimator has."""
     check_choice("dtype", parameters["dtype"], DTYPES)
-    for name in ("n_components", "max_iter", "n_threads"):
+    for name in INTEGERS & parameters.keys():
         value = parameters[name]
         optional = name == "n_threads" and value is None
         if not optional and (not isinstance(value, Integral) or value < 1):

@@ -19,6 +19,7 @@ X = np.random.default_rng(0).random((30, 8))
         ({"tol": -1}, "tol must be a number >= 0, got -1"),
         ({"tol": float("nan")}, "tol must be a number >= 0, got nan"),
         ({"max_iter": 0}, "max_iter must be an integer >= 1, got 0"),
+        ({"n_init": 0}, "n_init must be an integer >= 1, got 0"),
         ({"n_threads": 0}, "n_threads must be an integer >= 1, got 0"),
         ({"callback": 3}, "callback must be callable or None, got 3"),
         ({"init": "custom"}, "W_init must be given to fit when init='custom'"),

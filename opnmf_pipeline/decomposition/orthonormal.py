@@ -1,0 +1,205 @@
+"""Exactly orthonormal factorizations: every voxel belongs to one component.
+
+W ≥ 0 with WᵀW = I leaves one positive weight per row at most. So the problem is to assign rows to
+components; w_j is then the leading left singular vector of the rows of component j, and
+‖X − WWᵀX‖² = ‖X‖² − Σ_j σ₁(X_j)². Assignment and singular vectors are improved in turn, both in
+the same pass over X.
+
+References
+----------
+.. [1] Pompili, Gillis, Absil & Glineur (2014). Two algorithms for orthogonal nonnegative matrix
+   factorization with application to clustering. Neurocomputing 141.
+   https://doi.org/10.1016/j.neucom.2014.02.018
+"""
+
+import numpy as np
+
+from opnmf_pipeline.decomposition.optimality import objective
+from opnmf_pipeline.decomposition.passes import Array, RowBlocks, squared_norm, sweep
+from opnmf_pipeline.decomposition.progress import Progress
+
+SAMPLE_ROWS = 2**14
+"""Starts are compared on at least this many rows, spread evenly."""
+
+ROWS_PER_COMPONENT = 400
+"""And on this many rows per component."""
+
+SEARCH_TOL = 0.03
+"""A start is judged once about one row in two thousand changes component."""
+
+SEARCH_ITER = 40
+"""Or after this many sweeps over the sample."""
+
+SAME_DIRECTION = 1e-6
+"""A row with a smaller share of its norm outside its component needs no component of its own."""
+
+
+def orthonormal(
+    X: RowBlocks, W: Array, progress: Progress, *, n_init: int, rng: np.random.RandomState
+) -> Array:
+    """Return a W ≥ 0 with WᵀW = I.
+
+    Parameters
+    ----------
+    X : RowBlocks of shape (n_rows, n_columns)
+        The data, non-negative.
+    W : ndarray of shape (n_rows, k)
+        The first start, overwritten.
+    progress : Progress
+        Receives objective and change of every sweep over X.
+    n_init : int
+        Number of starts: the given one, and random rows of X.
+    rng : RandomState
+        Chooses the random starts.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, k)
+        Each row has one positive entry at most.
+    """
+    sample = _sample(X, W.shape[1])
+    W_sample = W[:: X.shape[0] // sample.shape[0]][: sample.shape[0]]
+    with RowBlocks(sample, str(X.dtype), X.n_threads) as small:
+        V = search(small, _unit(sample.T @ W_sample), n_init, rng)
+    return alternate(X, W, V, progress)
+
+
+def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
+    """Assign each row to the v_j that explains most of it, and let v_j follow its rows.
+
+    One pass does both: with the weights w = Xv of its rows, Xᵀw is a step of the power method
+    towards the leading right singular vector of these rows. Neither ever raises the error.
+
+    Parameters
+    ----------
+    X : RowBlocks of shape (n_rows, n_columns)
+        The data, non-negative.
+    W : ndarray of shape (n_rows, k)
+        Overwritten.
+    V : ndarray of shape (n_columns, k), float64
+        First directions, of norm 1.
+    progress : Progress
+        Receives objective and change of every sweep.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, k)
+        W, its columns of norm 1.
+    """
+    norm_X2 = squared_norm(X)
+    size2 = float(np.vdot(W, W))
+    norms = np.ones(V.shape[1])
+    while not progress.done:
+        state = sweep(X, W, V, _assign)
+        norms = np.sqrt(np.diag(state.G))
+        empty = norms == 0
+        norms[empty] = 1
+        M = state.M / norms
+        change = np.sqrt(state.step2 / size2) if size2 > 0 else 0.0
+        size2 = float(np.trace(state.G))
+        V = _unit(M)
+        repaired = empty.any() and _fill(X, V, np.flatnonzero(empty))
+        error = objective(norm_X2, M, np.eye(len(norms)))
+        progress.record(error, change, converged=change < progress.tol and not repaired)
+    # squared in float64: float32 sums would leave WᵀW − I above 1e-6
+    W /= np.where(empty, 1, np.sqrt(np.einsum("ij,ij->j", W, W, dtype=np.float64)))
+    return W
+
+
+def search(X: RowBlocks, V: Array, n_init: int, rng: np.random.RandomState) -> Array:
+    """Return the best directions found from a start and from random rows.
+
+    Every new solution is also crossed with the best one: of the components of both, those are
+    dropped one by one that are missed least, and what remains is improved again. A component that
+    one start found and another missed is so kept.
+    """
+    best, best_error = _settle(X, V)
+    k = V.shape[1]
+    for _ in range(n_init - 1):
+        rows = rng.choice(X.shape[0], k, replace=False)
+        new, error = _settle(X, _unit(X.X[rows].T.astype(np.float64)))
+        child, child_error = _settle(X, _cross(X, np.hstack([best, new]), k))
+        for candidate, found in ((new, error), (child, child_error)):
+            if found < best_error:
+                best, best_error = candidate, found
+    return best
+
+
+def _sample(X: RowBlocks, k: int) -> Array:
+    """Return rows of X, evenly spread, in memory."""
+    n_sample = max(SAMPLE_ROWS, ROWS_PER_COMPONENT * k)
+    step = max(1, X.shape[0] // n_sample)
+    return np.ascontiguousarray(X.X[::step], dtype=X.dtype)
+
+
+def _settle(X: RowBlocks, V: Array) -> tuple[Array, float]:
+    """Improve directions until few rows change component; return them and the error."""
+    progress = Progress(SEARCH_TOL, SEARCH_ITER)
+    W = alternate(X, np.zeros((X.shape[0], V.shape[1]), dtype=X.dtype), V, progress)
+    return _unit(X.X.T @ W), progress.history[-1].objective
+
+
+def _cross(X: RowBlocks, V: Array, k: int) -> Array:
+    """Drop columns of V, each time the one whose rows lose least by their second best."""
+    scores = np.square(np.maximum(X.X @ V.astype(X.dtype), 0))
+    kept = np.ones(V.shape[1], dtype=bool)
+    first, second = _two_best(scores)
+    rows = np.arange(len(scores))
+    for _ in range(V.shape[1] - k):
+        loss = np.bincount(first, scores[rows, first] - scores[rows, second], len(kept))
+        dropped = int(np.argmin(np.where(kept, loss, np.inf)))
+        kept[dropped] = False
+        scores[:, dropped] = -1
+        affected = (first == dropped) | (second == dropped)
+        first[affected], second[affected] = _two_best(scores[affected])
+    return V[:, kept]
+
+
+def _two_best(scores: Array) -> tuple[Array, Array]:
+    """Return the columns of the largest and of the second largest entry of each row."""
+    if scores.shape[1] == 1:
+        return np.zeros(len(scores), dtype=int), np.zeros(len(scores), dtype=int)
+    last = np.argpartition(scores, (-2, -1), axis=1)
+    return last[:, -1], last[:, -2]
+
+
+def _assign(rows: slice, W_b: Array, XV: Array) -> Array:
+    """Leave each row its largest entry only."""
+    index = np.arange(len(XV)), XV.argmax(axis=1)
+    new = np.zeros_like(XV)
+    new[index] = np.maximum(XV[index], 0)
+    return new
+
+
+def _fill(X: RowBlocks, V: Array, empty: Array) -> bool:
+    """Point empty components at the worst explained rows; return whether one needed that."""
+    filled = False
+    for j in empty:
+        row, share = _worst_row(X, V)
+        if share < SAME_DIRECTION:
+            break
+        V[:, [j]] = _unit(np.asarray(X.X[row], dtype=np.float64)[:, np.newaxis])
+        filled = True
+    return filled
+
+
+def _worst_row(X: RowBlocks, V: Array) -> tuple[int, float]:
+    """Return the row that loses most, and the share of its squared norm that it loses."""
+    V = V.astype(X.dtype)
+
+    def block(rows: slice, X_b: Array) -> tuple[float, int, float]:
+        sizes = np.einsum("ij,ij->i", X_b, X_b, dtype=np.float64)
+        losses = sizes - np.square(np.maximum((X_b @ V).max(axis=1), 0))
+        worst = int(losses.argmax())
+        return float(losses[worst]), rows.start + worst, float(sizes[worst])
+
+    loss, row, size = max(X.map(block))
+    return row, loss / size if size > 0 else 0.0
+
+
+def _unit(V: Array) -> Array:
+    """Return V with columns of norm 1, or zero, in float64."""
+    V = V.astype(np.float64)
+    norms = np.linalg.norm(V, axis=0)
+    unit: Array = V / np.where(norms > 0, norms, 1)
+    return unit

@@ -12,7 +12,7 @@ from typing import Any
 
 from opnmf_pipeline.config import DecompositionConfig
 from opnmf_pipeline.engines.cache import Cache, Result
-from opnmf_pipeline.engines.results import FACTORIZATION, Results
+from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
 from opnmf_pipeline.engines.study import Study, check_rank, work_dir
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.progress import Display
@@ -136,7 +136,7 @@ class _LocalEngine:
                 lambda out: decompose(
                     matrix_file, out, k, options, n_procs=self.study.n_procs, callback=callback
                 ),
-                title=f"decompose, k = {k}",
+                title=stage_title("decompose", k),
             )
         results.fits[k] = fit.folder / FACTORIZATION
         maps = self.stage(
@@ -144,7 +144,7 @@ class _LocalEngine:
             [fit.key],
             None,
             lambda out: write_maps(fit.folder / FACTORIZATION, mask_file, out),
-            title=f"maps, k = {k}",
+            title=stage_title("maps", k),
         )
         results.maps[k] = maps.folder
         if self.study.config.report.figures:
@@ -161,7 +161,7 @@ class _LocalEngine:
                     out,
                     on_template=on_template,
                 ),
-                title=f"figures, k = {k}",
+                title=stage_title("figures", k),
             )
             results.figures[k] = figures.folder
 
@@ -169,7 +169,7 @@ class _LocalEngine:
         assert self.results.matrix is not None
         options, selection = self.study.config.decomposition, self.study.config.selection
         for split, half in itertools.product(range(selection.n_splits), range(2)):
-            title = f"k = {k}, split {split + 1} of {selection.n_splits}, half {half + 1}"
+            title = stage_title("half_fit", k, split, half)
             with self.display.fit(title, options.tol) as callback:
                 fit = self.stage(
                     "half",

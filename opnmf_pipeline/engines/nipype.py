@@ -14,7 +14,7 @@ from nipype.utils.ram_estimator import RamEstimator
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import PipelineConfig, Section
-from opnmf_pipeline.engines.results import FACTORIZATION, Results
+from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
 from opnmf_pipeline.engines.study import Study, fit_bytes, work_dir
 from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.images.matrix import read_matrix
@@ -146,10 +146,10 @@ def _add_figures(workflow: Workflow, inputnode: Node, mask: Node, matrix: Node, 
 
 
 def _add_halves(workflow: Workflow, config: PipelineConfig, matrix: Node, select: Node) -> None:
-    halving = _fields("halving", "n_components", "split", "half")
+    halving = _fields("halving", "n_components", "split_number", "half")
     halving.iterables = [
         ("n_components", list(config.decomposition.n_components)),
-        ("split", list(range(config.selection.n_splits))),
+        ("split_number", list(range(config.selection.n_splits))),
         ("half", [0, 1]),
     ]
     half_fit = Node(
@@ -164,7 +164,11 @@ def _add_halves(workflow: Workflow, config: PipelineConfig, matrix: Node, select
     )
     workflow.connect(
         [
-            (halving, half_fit, [(field, field) for field in ("n_components", "split", "half")]),
+            (
+                halving,
+                half_fit,
+                [(field, field) for field in ("n_components", "split_number", "half")],
+            ),
             (matrix, half_fit, [("matrix_dir", "matrix_dir")]),
             (half_fit, gather, [("factorization_dir", "half_fits")]),
             (gather, select, [("half_fits", "half_fits")]),
@@ -309,11 +313,10 @@ class _Watcher:
 
 
 def _title(node: Any) -> str:
-    """Return the name of a stage as every engine shows it."""
     found = _parameters(node)
-    if node.name == "half_fit":
-        return f"k = {found['n_components']}, split {found['split'] + 1}, half {found['half'] + 1}"
-    return f"{node.name}, k = {found['n_components']}" if found else str(node.name)
+    return stage_title(
+        node.name, found.get("n_components"), found.get("split_number"), found.get("half")
+    )
 
 
 def _rank(node: Any) -> int:
@@ -323,5 +326,5 @@ def _rank(node: Any) -> int:
 def _parameters(node: Any) -> dict[str, int]:
     """Return what the iterables of the workflow are in this node."""
     text = "".join(node.parameterization or ())
-    pairs = re.findall(r"_(n_components|split|half)_(\d+)", text)
+    pairs = re.findall(r"_(n_components|split_number|half)_(\d+)", text)
     return {name: int(value) for name, value in pairs}

@@ -8,7 +8,7 @@ from pathlib import Path
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.outputs import BIDSIGNORE, OutputFolder, dataset_description, settings_yaml
 
-__all__ = ["FACTORIZATION", "Results", "publish"]
+__all__ = ["FACTORIZATION", "Results", "publish", "stage_title"]
 
 FACTORIZATION = "factorization.json"
 MAPS = {
@@ -51,6 +51,26 @@ class Results:
     figures: dict[int, Path] = field(default_factory=dict)
     half_fits: list[Path] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
+
+
+def stage_title(
+    name: str, k: int | None = None, split: int | None = None, half: int | None = None
+) -> str:
+    """Return what a stage is called in every engine.
+
+    Examples
+    --------
+    >>> stage_title("decompose", 10)
+    'decompose, k = 10'
+    >>> stage_title("half_fit", 10, 0, 1)
+    'half_fit, k = 10, split 1, half 2'
+    """
+    parts = [name]
+    if k is not None:
+        parts.append(f"k = {k}")
+    if split is not None and half is not None:
+        parts += [f"split {split + 1}", f"half {half + 1}"]
+    return ", ".join(parts)
 
 
 def publish(results: Results, output: OutputFolder, settings: dict[str, object]) -> None:

@@ -14,10 +14,10 @@ from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.results import Results, publish
 from opnmf_pipeline.engines.study import NO_OUTPUT_MSG, collect_study, determining_settings
 from opnmf_pipeline.exceptions import ConfigError
-from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.outputs import OutputFolder
 from opnmf_pipeline.progress import Display, SilentDisplay
+from opnmf_pipeline.stages.decompose import read_factorization
 
 __all__ = ["Summary", "run"]
 
@@ -92,11 +92,10 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
                 if results.maps:  # each finished k is kept, whatever stopped the run
                     publish(results, output, config.settings())
                 output.register(status)
-        assert results.matrix is not None
-        n_voxels, n_subjects = read_matrix(results.matrix)[0].shape
+        fit = read_factorization(next(iter(results.fits.values())))
     return Summary(
-        n_subjects=n_subjects,
-        n_voxels=n_voxels,
+        n_subjects=fit.H.shape[1],
+        n_voxels=fit.W.shape[0],
         metrics=pd.read_csv(output.path("metrics"), sep="\t"),
         computed=results.computed,
         outputs=output,

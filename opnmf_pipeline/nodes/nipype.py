@@ -279,7 +279,7 @@ _FitHalfInputSpec = _input_spec(
     _traits(SelectionConfig, prefix="split_", without=("n_splits",)),
     matrix_dir=_matrix(),
     n_components=_n_components(),
-    split=traits.Range(0, None, 0, mandatory=True, desc="number of the halving, from 0"),
+    split_number=traits.Range(0, None, 0, mandatory=True, desc="number of the halving, from 0"),
     half=traits.Enum(0, 1, mandatory=True, desc="which half"),
     num_threads=_num_threads(),
 )
@@ -297,7 +297,7 @@ class FitHalf(_Stage):
             Path(self.inputs.matrix_dir) / "matrix.json",
             _new_folder(cwd),
             k,
-            self.inputs.split,
+            self.inputs.split_number,
             self.inputs.half,
             self._section(DecompositionConfig, n_components=(k,)),
             self._section(SelectionConfig, prefix="split_"),

@@ -1,0 +1,293 @@
+"""The stages as Pydra tasks.
+
+The options of a task carry the choices, defaults and descriptions of the settings
+(:mod:`opnmf_pipeline.config`), where they are written once. A task uses as many BLAS threads as
+the environment allows it (``OMP_NUM_THREADS``): a number of threads among its inputs would be
+part of what its result is found by.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+from fileformats.application import Json
+from fileformats.generic import Directory, File
+from fileformats.image import Png
+from fileformats.medimage import NiftiGz
+from fileformats.text import Tsv
+from pydra.compose import python
+
+from opnmf_pipeline.config import (
+    DecompositionConfig,
+    InputsConfig,
+    MaskConfig,
+    MatrixConfig,
+    Section,
+    SelectionConfig,
+)
+from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.nodes.fields import Option, options_of
+from opnmf_pipeline.stages.collect import collect_cohort
+from opnmf_pipeline.stages.decompose import decompose
+from opnmf_pipeline.stages.figures import draw_figures
+from opnmf_pipeline.stages.maps import write_maps
+from opnmf_pipeline.stages.mask import make_mask
+from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.metrics import write_metrics
+from opnmf_pipeline.stages.select import fit_half
+
+__all__ = [
+    "BuildMatrix",
+    "CollectCohort",
+    "Decompose",
+    "DrawFigures",
+    "FitHalf",
+    "MakeMask",
+    "SelectRank",
+    "WriteMaps",
+]
+
+
+def _argument(option: Option) -> Any:
+    kind: Any = File if option.kind is Path else option.kind
+    if option.default is None:
+        kind = kind | None
+    return python.arg(
+        type=kind,
+        default=option.default,
+        allowed_values=option.choices,
+        help=option.description,
+    )
+
+
+def _arguments(section: type[Section], *, prefix: str = "", without: tuple[str, ...] = ()) -> Any:
+    options = options_of(section, without=without)
+    return {prefix + option.name: _argument(option) for option in options}
+
+
+def _input(kind: Any, description: str) -> Any:
+    return python.arg(type=kind, help=description)
+
+
+def _output(kind: Any, description: str) -> Any:
+    return python.out(type=kind, help=description)
+
+
+def _section(
+    section: type[Section], options: dict[str, Any], prefix: str = "", **values: Any
+) -> Any:
+    """Return the settings that the options of a task spell out."""
+    for name in section.model_fields:
+        if name not in values and (value := options.get(prefix + name)) is not None:
+            values[name] = str(value) if isinstance(value, File) else value
+    return section(**values)
+
+
+IMAGES = _input(list[File], "one 3D image per subject")
+PARTICIPANTS = _input(list[str], "identifier of each subject, in the order of images")
+MASK = _input(NiftiGz, "binary mask on the grid of the analysis")
+MATRIX = _input(Directory, "folder of BuildMatrix")
+N_COMPONENTS = _input(int, "number of components")
+FACTORIZATION = _output(
+    Directory, "W.npy (voxels, components), H.npy (components, subjects), factorization.json"
+)
+
+
+@python.define(
+    inputs=_arguments(InputsConfig, without=("simulation", "bids", "glob"))
+    | {
+        "bids": python.arg(
+            type=str | None, default=None, help=InputsConfig.model_fields["bids"].description
+        ),
+        "glob": python.arg(
+            type=str | None, default=None, help=InputsConfig.model_fields["glob"].description
+        ),
+    },
+    outputs={
+        "cohort_file": _output(Tsv, "participant_id, image, covariates"),
+        "images": _output(list[File], "one image per subject"),
+        "participants": _output(list[str], "identifier of each subject"),
+    },
+    xor=["bids", "table", "glob"],
+)
+def CollectCohort(**options: Any) -> Any:  # noqa: D103
+    cohort_file = collect_cohort(_section(InputsConfig, options), Path.cwd() / "cohort.tsv")
+    cohort = read_cohort(cohort_file)
+    return cohort_file, cohort["image"].tolist(), cohort["participant_id"].tolist()
+
+
+@python.define(
+    inputs={"images": IMAGES, **_arguments(MaskConfig), **_arguments(MatrixConfig)},
+    outputs={"mask_file": _output(NiftiGz, "binary mask, uint8, on the grid of the analysis")},
+)
+def MakeMask(images: list[File], **options: Any) -> Any:  # noqa: D103
+    mask, matrix = _section(MaskConfig, options), _section(MatrixConfig, options)
+    return make_mask([Path(image) for image in images], Path.cwd() / "mask.nii.gz", mask, matrix)
+
+
+@python.define(
+    inputs={
+        "images": IMAGES,
+        "participants": PARTICIPANTS,
+        "mask_file": MASK,
+        **_arguments(MatrixConfig),
+    },
+    outputs={
+        "matrix_dir": _output(Directory, "matrix.npy (voxels, subjects), float32, and matrix.json")
+    },
+)
+def BuildMatrix(  # noqa: D103
+    images: list[File], participants: list[str], mask_file: NiftiGz, **options: Any
+) -> Any:
+    return build_matrix(
+        [Path(image) for image in images],
+        participants,
+        Path(mask_file),
+        _new_folder("matrix"),
+        _section(MatrixConfig, options),
+    ).parent
+
+
+@python.define(
+    inputs={
+        "matrix_dir": MATRIX,
+        "n_components": N_COMPONENTS,
+        **_arguments(DecompositionConfig, without=("n_components",)),
+    },
+    outputs={"factorization_dir": FACTORIZATION},
+)
+def Decompose(matrix_dir: Directory, n_components: int, **options: Any) -> Any:  # noqa: D103
+    return decompose(
+        Path(matrix_dir) / "matrix.json",
+        _new_folder("factorization"),
+        n_components,
+        _section(DecompositionConfig, options, n_components=n_components),
+    ).parent
+
+
+@python.define(
+    inputs={
+        "matrix_dir": MATRIX,
+        "n_components": N_COMPONENTS,
+        "split_number": _input(int, "number of the halving, from 0"),
+        "half": python.arg(type=int, allowed_values=[0, 1], help="which half"),
+        **_arguments(DecompositionConfig, without=("n_components",)),
+        **_arguments(SelectionConfig, prefix="split_", without=("n_splits",)),
+    },
+    outputs={"factorization_dir": FACTORIZATION},
+)
+def FitHalf(  # noqa: D103
+    matrix_dir: Directory, n_components: int, split_number: int, half: int, **options: Any
+) -> Any:
+    return fit_half(
+        Path(matrix_dir) / "matrix.json",
+        _new_folder("factorization"),
+        n_components,
+        split_number,
+        half,
+        _section(DecompositionConfig, options, n_components=n_components),
+        _section(SelectionConfig, options, prefix="split_"),
+    ).parent
+
+
+@python.define(
+    inputs={
+        "factorization_dir": _input(Directory, "folder of Decompose"),
+        "mask_file": MASK,
+    },
+    outputs={
+        "maps_dir": _output(Directory, "folder of all files of this task"),
+        "components_file": _output(NiftiGz, "4D image, one component per volume"),
+        "labels_file": _output(NiftiGz, "winner-takes-all labels"),
+        "labels_table": _output(Tsv, "size (mm^3) and peak (mm) of each part"),
+        "loadings_file": _output(Tsv, "loadings of each subject"),
+    },
+)
+def WriteMaps(factorization_dir: Directory, mask_file: NiftiGz) -> Any:  # noqa: D103
+    maps = write_maps(
+        Path(factorization_dir) / "factorization.json", Path(mask_file), _new_folder("maps")
+    )
+    files = ("components.nii.gz", "dseg.nii.gz", "dseg.tsv", "loadings.tsv")
+    return (maps, *(maps / file for file in files))
+
+
+@python.define(
+    inputs={
+        "components_file": _input(NiftiGz, "4D image of WriteMaps"),
+        "labels_file": _input(NiftiGz, "label map of WriteMaps"),
+        "matrix_dir": MATRIX,
+        "mask_file": MASK,
+        "on_template": python.arg(
+            type=bool,
+            default=True,
+            help="draw on the MNI152 template, not on the mean of the subjects",
+        ),
+    },
+    outputs={
+        "figures_dir": _output(Directory, "folder of all files of this task"),
+        "components_figure": _output(Png, "every component at its peak"),
+        "labels_figure": _output(Png, "all parts"),
+    },
+)
+def DrawFigures(  # noqa: D103
+    components_file: NiftiGz,
+    labels_file: NiftiGz,
+    matrix_dir: Directory,
+    mask_file: NiftiGz,
+    on_template: bool,
+) -> Any:
+    figures = draw_figures(
+        Path(components_file),
+        Path(labels_file),
+        Path(matrix_dir) / "matrix.json",
+        Path(mask_file),
+        _new_folder("figures"),
+        on_template=on_template,
+    )
+    return figures, figures / "components.png", figures / "dseg.png"
+
+
+@python.define(
+    inputs={
+        "factorization_dirs": _input(
+            list[Directory], "folders of Decompose, one per number of components"
+        ),
+        "half_fits": python.arg(
+            type=list[Directory],
+            default=attrs.Factory(list),
+            help="folders of FitHalf, in any order",
+        ),
+        "planted": python.arg(
+            type=NiftiGz | None, default=None, help="label map of the truth, if known"
+        ),
+        "mask_file": python.arg(
+            type=NiftiGz | None, default=None, help="binary mask on the grid of the analysis"
+        ),
+    },
+    outputs={
+        "metrics_file": _output(Tsv, "one row of indices per number of components"),
+        "metrics_json": _output(Json, "description of these indices"),
+    },
+)
+def SelectRank(  # noqa: D103
+    factorization_dirs: list[Directory],
+    half_fits: list[Directory],
+    planted: NiftiGz | None,
+    mask_file: NiftiGz | None,
+) -> Any:
+    metrics = write_metrics(
+        [Path(folder) / "factorization.json" for folder in factorization_dirs],
+        Path.cwd() / "metrics.tsv",
+        half_fits=[Path(folder) / "factorization.json" for folder in half_fits],
+        planted=Path(planted) if planted else None,
+        mask_file=Path(mask_file) if mask_file else None,
+    )
+    return metrics, metrics.with_suffix(".json")
+
+
+def _new_folder(name: str) -> Path:
+    folder = Path.cwd() / name
+    folder.mkdir(exist_ok=True)
+    return folder

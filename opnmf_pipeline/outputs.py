@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -104,30 +105,29 @@ class OutputFolder:
 
     def publish(self, name: str, source: Path, k: int | None = None) -> Path:
         """Copy a finished file to its place, whole or not at all, and register it."""
-        target = self.path(name, k)
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with self._whole(self.path(name, k), name) as partial:
             shutil.copyfile(source, partial)
-            partial.replace(target)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise self._not_writable(error) from None
-        self._files[str(target.relative_to(self.root))] = OUTPUTS[name][1]
-        return target
+        return self.path(name, k)
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a small text output and register it."""
-        target = self.path(name)
+        """Write a small text output, whole or not at all, and register it."""
+        with self._whole(self.path(name), name) as partial:
+            partial.write_text(text, encoding="utf-8")
+        return self.path(name)
+
+    @contextmanager
+    def _whole(self, target: Path, name: str) -> Iterator[Path]:
         partial = target.with_name(f".{target.name}.partial")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(text, encoding="utf-8")
+            yield partial
             partial.replace(target)
         except OSError as error:
             raise self._not_writable(error) from None
+        finally:  # whatever stopped it, the end of the process included
+            with suppress(OSError):
+                partial.unlink()
         self._files[str(target.relative_to(self.root))] = OUTPUTS[name][1]
-        return target
 
     def register(self, status: str) -> None:
         """Write the registry of the run.

@@ -148,11 +148,25 @@ def test_folder_with_intermediate_results_only_is_taken(tmp_path):
     OutputFolder(tmp_path, SETTINGS)
 
 
-def test_interrupted_copy_leaves_the_old_file(finished, tmp_path):
-    with pytest.raises(OutputError):
-        finished.publish("dseg", tmp_path / "nowhere", 2)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SystemExit(143)])
+def test_interrupted_copy_leaves_the_old_file(finished, source, monkeypatch, error):
+    def interrupted(source, target):
+        target.write_text("ha")
+        raise error
+
+    monkeypatch.setattr("shutil.copyfile", interrupted)
+    with pytest.raises(OutputError if isinstance(error, OSError) else SystemExit):
+        finished.publish("dseg", source, 2)
     assert finished.path("dseg", 2).read_text() == "new"
     assert [path for path in finished.root.rglob("*") if "partial" in path.name] == []
+
+
+def test_a_file_where_a_folder_is_needed(tmp_path, source):
+    folder = OutputFolder(tmp_path / "out", SETTINGS)
+    folder.root.mkdir()
+    (folder.root / "group").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        folder.publish("dseg", source, 2)
 
 
 def test_dataset_description():

@@ -187,11 +187,10 @@ def test_batches_give_the_same_bits(cohort, n_bytes, monkeypatch):
 
 def test_processes_give_the_same_bits(tmp_path, monkeypatch):
     cohort = write_cohort(tmp_path / "dataset", three_parts(9))
-    options = MatrixConfig(smoothing_fwhm=4)
-    expected = np.array(build(cohort, options)[0])
+    expected = np.array(build(cohort)[0])
     monkeypatch.setattr(reading, "PROCESS_START_S", 0)
     monkeypatch.setattr(reading, "BATCH", 3)
-    np.testing.assert_array_equal(build(cohort, options, n_procs=2)[0], expected)
+    np.testing.assert_array_equal(build(cohort, n_procs=2)[0], expected)
 
 
 def test_progress_counts_every_image(cohort):

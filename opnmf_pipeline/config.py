@@ -188,11 +188,19 @@ class DecompositionConfig(Section):
     n_components: ComponentCounts = Field(
         (10,), description="Numbers of components (k): one integer or a list."
     )
-    solver: Literal["multiplicative"] = Field(
-        "multiplicative", description="The reference update of OPNMF."
+    solver: Literal["multiplicative", "accelerated", "orthonormal"] = Field(
+        "multiplicative",
+        description="multiplicative: the published iterates; accelerated: a stationary point of "
+        "the published update in far fewer passes over the data; orthonormal: exactly orthonormal "
+        "components, each voxel in one of them.",
     )
     init: Literal["nndsvd", "nndsvda", "nndsvdar", "random"] = Field(
         "nndsvd", description="Start of W."
+    )
+    n_init: int = Field(
+        10,
+        ge=1,
+        description="Starts of the solvers orthonormal and accelerated; the best one is kept.",
     )
     tol: float = Field(
         1e-5, ge=0, description="Stop when the relative change of W in an iteration is below this."

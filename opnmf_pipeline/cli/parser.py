@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.exceptions import ConfigError
@@ -114,19 +118,19 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text!r}")
+    return int(text)
 
 
-def _yaml_text(path: Path | None) -> str | None:
+def _plugin_args(args: argparse.Namespace) -> Any:
+    path: Path | None = getattr(args, "plugin_args", None)
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--plugin-args: {path}: cannot be read ({error.strerror})") from None
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"--plugin-args: {path}: cannot be read as YAML: {error}") from None
 
 
 def overrides(args: argparse.Namespace) -> list[str]:
@@ -137,9 +141,14 @@ def overrides(args: argparse.Namespace) -> list[str]:
         "execution.memory_gb": getattr(args, "mem", None),
         "execution.engine": getattr(args, "engine", None),
         "execution.plugin": getattr(args, "plugin", None),
-        "execution.plugin_args": _yaml_text(getattr(args, "plugin_args", None)),
+        "execution.plugin_args": _plugin_args(args),
         "execution.work_dir": getattr(args, "work_dir", None),
         "output.overwrite": getattr(args, "overwrite", False) or None,
     }
-    flagged = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    # As JSON, which is YAML: a folder may be called `yes` or `#1`
+    flagged = [
+        f"{key}={json.dumps(value, default=str, ensure_ascii=False)}"
+        for key, value in flags.items()
+        if value is not None
+    ]
     return [*args.overrides, *flagged]

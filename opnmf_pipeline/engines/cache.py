@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.exceptions import OutputError
 
-__all__ = ["Cache", "Result"]
+__all__ = ["Cache", "Result", "only_run"]
+
+NOT_WRITABLE_MSG = (
+    "execution.work_dir: {folder}: cannot be written ({reason}); choose another with --work-dir"
+)
+IN_USE_MSG = (
+    "execution.work_dir: {folder}: another run is using it; wait for its end, or choose another "
+    "with --work-dir"
+)
+
+
+@contextlib.contextmanager
+def only_run(work_dir: Path) -> Iterator[None]:
+    """Keep other runs out of a folder of intermediate results meanwhile.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, or another run is using it.
+    """
+    _make(work_dir)
+    lock = FileLock(work_dir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OutputError(IN_USE_MSG.format(folder=work_dir)) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(NOT_WRITABLE_MSG.format(folder=folder, reason=error.strerror)) from None
 
 
 class Result(NamedTuple):
@@ -46,16 +85,10 @@ class Cache:
 
     def __init__(self, work_dir: Path) -> None:
         self.root = work_dir / f"opnmf-pipeline-{__version__}"
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"execution.work_dir: {work_dir}: cannot be written ({error.strerror}); "
-                "choose another"
-            ) from None
+        _make(self.root)
         self._memo_file = self.root / "digests.json"
         self._memo: dict[str, list[Any]] = {}
-        if self._memo_file.exists():
+        with contextlib.suppress(OSError, ValueError):  # absent or damaged: digest anew
             self._memo = json.loads(self._memo_file.read_text())
 
     def digests(self, paths: Iterable[str | Path]) -> list[str]:
@@ -98,10 +131,11 @@ class Cache:
         if folder.exists():
             return Result(folder, key, reused=True)
         partial = folder.with_suffix(".partial")
-        partial.mkdir(exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
         try:
             make(partial)
-        except Exception:
+        except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         partial.rename(folder)

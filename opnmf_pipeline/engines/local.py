@@ -15,6 +15,7 @@ from opnmf_pipeline.engines.cache import Cache, Result
 from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
 from opnmf_pipeline.engines.study import Study, check_rank, work_dir
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.images.volumes import image_files
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import draw_figures
@@ -89,10 +90,10 @@ class _LocalEngine:
 
     def matrix(self) -> Result:
         study, config = self.study, self.study.config
-        given = [config.mask.image] if config.mask.image else []
+        images = [*study.images, *([str(config.mask.image)] if config.mask.image else [])]
         mask = self.stage(
             "mask",
-            self.cache.digests([*study.images, *given]),
+            self.cache.digests(file for image in images for file in image_files(image)),
             [config.mask.model_dump(mode="json"), config.matrix.model_dump(mode="json")],
             lambda out: make_mask(
                 study.images,

@@ -11,8 +11,14 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.engines.cache import only_run
 from opnmf_pipeline.engines.results import Results, publish
-from opnmf_pipeline.engines.study import NO_OUTPUT_MSG, collect_study, determining_settings
+from opnmf_pipeline.engines.study import (
+    NO_OUTPUT_MSG,
+    collect_study,
+    determining_settings,
+    work_dir,
+)
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.outputs import OutputFolder
@@ -74,7 +80,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
         config.output.dir, determining_settings(config), overwrite=config.output.overwrite
     )
     engine = importlib.import_module(f"opnmf_pipeline.engines.{config.execution.engine}")
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, only_run(work_dir(config)):
         study = collect_study(config, Path(folder) / "cohort.tsv")
         display.note(f"collect: {len(study.images)} subjects")
         results = Results(cohort=study.cohort_file, planted=study.planted)

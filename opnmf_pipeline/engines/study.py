@@ -132,9 +132,10 @@ def fit_bytes(n_voxels: int, n_subjects: int, n_components: int, dtype: str) -> 
 
 
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:
-    """Return the settings that results depend on: where they go and who computes them is not."""
+    """Return the settings that results depend on: not where they go, who computes or draws them."""
     settings = config.settings()
     settings["output"].pop("dir", None)
     settings["output"].pop("overwrite", None)
     settings.pop("execution", None)
+    settings.pop("report", None)
     return settings

@@ -21,6 +21,7 @@ __all__ = [
     "Grid",
     "analysis_grid",
     "check_grids",
+    "image_files",
     "open_image",
     "read_values",
     "read_volume",
@@ -106,6 +107,18 @@ def open_image(path: str | Path) -> Any:
     if len(shape) < 3 or any(size != 1 for size in shape[3:]):
         raise ImageError(NOT_3D_MSG.format(path=path, shape=shape))
     return image
+
+
+def image_files(path: str | Path) -> list[str]:
+    """Return the files that an image is made of: one, or two where header and values are apart.
+
+    Raises
+    ------
+    ImageError
+        The file is missing or is no image.
+    """
+    holders = open_image(path).file_map.values()
+    return sorted({str(holder.filename) for holder in holders if holder.filename is not None})
 
 
 def read_values(image: Any, path: str | Path) -> NDArray[np.float32]:

@@ -49,6 +49,7 @@ def estimator(
         n_components,
         solver=options.solver,
         init=options.init,
+        n_init=options.n_init,
         tol=options.tol,
         max_iter=options.max_iter,
         random_state=options.random_state,

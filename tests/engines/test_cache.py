@@ -57,15 +57,12 @@ def test_the_version_is_part_of_the_path(cache, tmp_path, monkeypatch):
     assert not Cache(tmp_path / "work").stage("mask", ["a"], None, write).reused
 
 
-INTERRUPTED = pytest.mark.xfail(reason="only an Exception is tidied up after")
-
-
 @pytest.mark.parametrize(
     "error",
     [
         ValueError,
-        pytest.param(KeyboardInterrupt, marks=INTERRUPTED),
-        pytest.param(SystemExit, marks=INTERRUPTED),
+        KeyboardInterrupt,
+        SystemExit,
     ],
 )
 def test_a_failed_stage_leaves_nothing(cache, error):
@@ -79,7 +76,6 @@ def test_a_failed_stage_leaves_nothing(cache, error):
     assert not cache.stage("mask", ["a"], None, write).reused
 
 
-@pytest.mark.xfail(reason="the folder of a killed stage is taken up with what is in it")
 def test_what_a_killed_stage_left_is_no_result(cache):
     folders = []
 
@@ -116,7 +112,6 @@ def test_digests_are_remembered(cache, tmp_path, monkeypatch):
     assert Cache(tmp_path / "work").digests([path]) == expected
 
 
-@pytest.mark.xfail(reason="a memory of digests that a full disk cut short stops every run")
 def test_a_damaged_memory_of_digests_is_forgotten(cache, tmp_path):
     path = tmp_path / "a"
     path.write_text("one")

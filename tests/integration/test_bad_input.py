@@ -126,7 +126,6 @@ def test_unknown_filter(run, cohort):
     assert "inputs.filters: unknown entity 'lable' (did you mean 'label'?)" in message
 
 
-@pytest.mark.xfail(reason="the cache reads the file before any stage can name it: exit code 1")
 def test_missing_mask_image(run, tmp_path):
     message = run("mask.method=image", f"mask.image={tmp_path / 'nowhere.nii.gz'}")
     assert f"{tmp_path / 'nowhere.nii.gz'}: no such file" in message

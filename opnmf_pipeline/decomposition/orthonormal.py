@@ -15,22 +15,25 @@ References
 import numpy as np
 
 from opnmf_pipeline.decomposition.optimality import objective
-from opnmf_pipeline.decomposition.passes import Array, RowBlocks, squared_norm, sweep
+from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm, sweep
 from opnmf_pipeline.decomposition.progress import Progress
 
 SAMPLE_ROWS = 2**14
-"""Starts are compared on at least this many rows, spread evenly."""
+"""Random starts are improved on so many random rows,"""
 
 ROWS_PER_COMPONENT = 400
-"""And on this many rows per component."""
+"""or on so many per component, if that is more."""
 
 SEARCH_TOL = 0.03
-"""A start is judged once about one row in two thousand changes component."""
+"""A start is good enough to compare once about one row in two thousand changes component,"""
 
-SEARCH_ITER = 40
-"""Or after this many sweeps over the sample."""
+SEARCH_SWEEPS = 40
+"""or after so many sweeps."""
 
-SAME_DIRECTION = 1e-6
+TRIAL_SWEEPS = 5
+"""What came out of a sample is compared after so many sweeps over all rows."""
+
+SAME_DIRECTION = 1e-5
 """A row with a smaller share of its norm outside its component needs no component of its own."""
 
 
@@ -57,11 +60,12 @@ def orthonormal(
     ndarray of shape (n_rows, k)
         Each row has one positive entry at most.
     """
-    sample = _sample(X, W.shape[1])
-    W_sample = W[:: X.shape[0] // sample.shape[0]][: sample.shape[0]]
-    with RowBlocks(sample, str(X.dtype), X.n_threads) as small:
-        V = search(small, _unit(sample.T @ W_sample), n_init, rng)
-    return alternate(X, W, V, progress)
+    V = search(X, _unit(moments(X, W).M), n_init, rng)
+    alternate(X, W, V, progress)
+    # squared in float64: float32 sums would leave WᵀW − I above 1e-6
+    norms = np.sqrt(np.einsum("ij,ij->j", W, W, dtype=np.float64))
+    W /= np.where(norms > 0, norms, 1)
+    return W
 
 
 def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
@@ -83,65 +87,67 @@ def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
 
     Returns
     -------
-    ndarray of shape (n_rows, k)
-        W, its columns of norm 1.
+    ndarray of shape (n_columns, k), float64
+        The directions that the last W leads to.
     """
     norm_X2 = squared_norm(X)
     size2 = float(np.vdot(W, W))
-    norms = np.ones(V.shape[1])
     while not progress.done:
         state = sweep(X, W, V, _assign)
         norms = np.sqrt(np.diag(state.G))
         empty = norms == 0
         norms[empty] = 1
         M = state.M / norms
-        change = np.sqrt(state.step2 / size2) if size2 > 0 else 0.0
+        change = np.sqrt(state.step2 / size2) if size2 > 0 else float(state.step2 > 0)
         size2 = float(np.trace(state.G))
         V = _unit(M)
         repaired = empty.any() and _fill(X, V, np.flatnonzero(empty))
         error = objective(norm_X2, M, np.eye(len(norms)))
         progress.record(error, change, converged=change < progress.tol and not repaired)
-    # squared in float64: float32 sums would leave WᵀW − I above 1e-6
-    W /= np.where(empty, 1, np.sqrt(np.einsum("ij,ij->j", W, W, dtype=np.float64)))
-    return W
+    return V
 
 
 def search(X: RowBlocks, V: Array, n_init: int, rng: np.random.RandomState) -> Array:
     """Return the best directions found from a start and from random rows.
 
-    Every new solution is also crossed with the best one: of the components of both, those are
-    dropped one by one that are missed least, and what remains is improved again. A component that
-    one start found and another missed is so kept.
+    Every random start is improved on a random sample of the rows, and crossed with the best
+    directions so far: of the components of both, those are dropped one by one that are missed
+    least. So a component that one start found and another missed is kept. A child that is better
+    on all rows takes the place of the best.
     """
-    best, best_error = _settle(X, V)
     k = V.shape[1]
+    best, error = _settle(X, V, SEARCH_SWEEPS)
     for _ in range(n_init - 1):
-        rows = rng.choice(X.shape[0], k, replace=False)
-        new, error = _settle(X, _unit(X.X[rows].T.astype(np.float64)))
-        child, child_error = _settle(X, _cross(X, np.hstack([best, new]), k))
-        for candidate, found in ((new, error), (child, child_error)):
-            if found < best_error:
-                best, best_error = candidate, found
+        sample = _sample(X, k, rng)
+        with RowBlocks(sample, str(X.dtype), X.n_threads) as small:
+            start = sample[rng.choice(len(sample), k, replace=False)].T
+            new, _ = _settle(small, _unit(start), SEARCH_SWEEPS)
+            child, _ = _settle(small, _cross(sample, np.hstack([best, new]), k), SEARCH_SWEEPS)
+        child, child_error = _settle(X, child, TRIAL_SWEEPS)
+        if child_error < error:
+            best, error = child, child_error
     return best
 
 
-def _sample(X: RowBlocks, k: int) -> Array:
-    """Return rows of X, evenly spread, in memory."""
-    n_sample = max(SAMPLE_ROWS, ROWS_PER_COMPONENT * k)
-    step = max(1, X.shape[0] // n_sample)
-    return np.ascontiguousarray(X.X[::step], dtype=X.dtype)
+def _sample(X: RowBlocks, k: int, rng: np.random.RandomState) -> Array:
+    """Return random rows of X, in order and in memory."""
+    n_rows = X.shape[0]
+    n_sample = min(n_rows, max(SAMPLE_ROWS, ROWS_PER_COMPONENT * k))
+    rows = np.sort(rng.choice(n_rows, n_sample, replace=False))
+    return np.asarray(X.X[rows], dtype=X.dtype)
 
 
-def _settle(X: RowBlocks, V: Array) -> tuple[Array, float]:
+def _settle(X: RowBlocks, V: Array, n_sweeps: int) -> tuple[Array, float]:
     """Improve directions until few rows change component; return them and the error."""
-    progress = Progress(SEARCH_TOL, SEARCH_ITER)
-    W = alternate(X, np.zeros((X.shape[0], V.shape[1]), dtype=X.dtype), V, progress)
-    return _unit(X.X.T @ W), progress.history[-1].objective
+    progress = Progress(SEARCH_TOL, n_sweeps)
+    W = np.zeros((X.shape[0], V.shape[1]), dtype=X.dtype)
+    V = alternate(X, W, V, progress)
+    return V, progress.history[-1].objective
 
 
-def _cross(X: RowBlocks, V: Array, k: int) -> Array:
+def _cross(X: Array, V: Array, k: int) -> Array:
     """Drop columns of V, each time the one whose rows lose least by their second best."""
-    scores = np.square(np.maximum(X.X @ V.astype(X.dtype), 0))
+    scores = np.square(np.maximum(X @ V.astype(X.dtype), 0))
     kept = np.ones(V.shape[1], dtype=bool)
     first, second = _two_best(scores)
     rows = np.arange(len(scores))
@@ -164,7 +170,8 @@ def _two_best(scores: Array) -> tuple[Array, Array]:
 
 
 def _assign(rows: slice, W_b: Array, XV: Array) -> Array:
-    """Leave each row its largest entry only."""
+    """Leave each row its largest entry only; the component that the row had wins a tie."""
+    XV *= 1 + 8 * np.finfo(XV.dtype).eps * (W_b > 0)
     index = np.arange(len(XV)), XV.argmax(axis=1)
     new = np.zeros_like(XV)
     new[index] = np.maximum(XV[index], 0)

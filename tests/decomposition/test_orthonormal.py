@@ -9,7 +9,6 @@ from sklearn.base import clone
 
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.orthonormal import _cross
-from opnmf_pipeline.decomposition.passes import RowBlocks
 from tests.decomposition.conftest import overlapping_parts
 
 
@@ -49,7 +48,7 @@ def test_error_never_rises_and_the_history_ends_with_it():
 @pytest.mark.parametrize("seed", range(8))
 def test_small_problems_are_solved_to_the_optimum(seed):
     X = np.random.default_rng(seed).random((7, 4))
-    assert model(2, dtype="float64").fit(X).mse_ == pytest.approx(best_error(X, 2))
+    assert model(2, dtype="float64", n_init=40).fit(X).mse_ == pytest.approx(best_error(X, 2))
 
 
 def test_it_is_better_than_the_reference_made_orthonormal(X):
@@ -109,6 +108,5 @@ def test_permuting_rows_and_columns_permutes_the_result(X):
 def test_crossing_keeps_what_both_found():
     directions = np.eye(4)
     X = np.repeat(directions, 10, axis=0)
-    with RowBlocks(X, "float64") as blocks:
-        kept = _cross(blocks, np.hstack([directions[:, [0, 1, 1]], directions[:, [2, 3, 0]]]), 4)
+    kept = _cross(X, np.hstack([directions[:, [0, 1, 1]], directions[:, [2, 3, 0]]]), 4)
     assert kept.any(axis=1).all()

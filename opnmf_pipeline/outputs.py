@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -151,16 +152,23 @@ class OutputFolder:
     def _previous(self) -> dict[str, Any]:
         """Return the registry of the run that owns the folder, or nothing."""
         try:
+            self._require_writable()
             if not self.root.exists() or {entry.name for entry in self.root.iterdir()} <= {WORK}:
                 return {}
-            if not os.access(self.root, os.W_OK):
-                raise PermissionError(13, "no permission")
             registry: dict[str, Any] = json.loads(self.path("registry").read_text())
         except (FileNotFoundError, ValueError):
             raise OutputError(FOREIGN_MSG.format(root=self.root)) from None
         except OSError as error:
             raise self._not_writable(error) from None
         return registry
+
+    def _require_writable(self) -> None:
+        """Look at the folder, or the nearest one above it that exists; nothing is written."""
+        nearest = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(nearest, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def _difference(self, previous: dict[str, Any]) -> list[str]:
         """Say how the run that owns the folder differs from this one, if it has results."""

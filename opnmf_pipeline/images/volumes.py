@@ -117,8 +117,9 @@ def image_files(path: str | Path) -> list[str]:
     ImageError
         The file is missing or is no image.
     """
-    holders = open_image(path).file_map.values()
-    return sorted({str(holder.filename) for holder in holders if holder.filename is not None})
+    files = {holder.filename for holder in open_image(path).file_map.values()}
+    # Formats name side files that need not be there, such as the .mat of SPM
+    return sorted(str(file) for file in files if file is not None and Path(file).exists())
 
 
 def read_values(image: Any, path: str | Path) -> NDArray[np.float32]:

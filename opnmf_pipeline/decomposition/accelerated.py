@@ -58,11 +58,13 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
     """
     norm_X2 = squared_norm(X)
     target = KKT_PER_TOL * progress.tol
-    solved = W.copy()
     # the norms of the columns are corrected after each pass; W and solved wait for it until the
     # next one, which reads them anyway
-    scale = np.ones(W.shape[1])
-    state = moments(X, W)
+    if saved := progress.resumed:
+        W[...], solved, scale = saved["W"], saved["solved"], saved["scale"]
+        state = Moments(saved["M"], saved["G"])
+    else:
+        solved, scale, state = W.copy(), np.ones(W.shape[1]), moments(X, W)
     while not progress.done:
         M, G = _rescaled(state, scale)
         M, S = scaled(M)
@@ -77,6 +79,7 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
         converged = residual < target and kkt_residual(X, W * scale.astype(X.dtype)) < target
         change = float(np.sqrt(state.step2 / np.trace(state.G)))
         progress.record(objective(norm_X2, *_rescaled(state, scale)), change, converged)
+        progress.save(W=W, solved=solved, scale=scale, M=state.M, G=state.G)
     W *= scale * best_scale(*_rescaled(state, scale))
     return W
 

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from opnmf_pipeline.decomposition.accelerated import accelerate
+from opnmf_pipeline.decomposition.checkpoint import Checkpoint
 from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
 from opnmf_pipeline.decomposition.multiplicative import iterate, orthonormal_rule, projective_rule
 from opnmf_pipeline.decomposition.optimality import kkt_residual
@@ -54,6 +56,8 @@ class _ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     n_threads: int | None
     verbose: int
     callback: Callable[[Iteration], object] | None
+    checkpoint: str | Path | None
+    checkpoint_minutes: float
 
     def fit(self, X: Array, y: None = None, *, W_init: Array | None = None) -> Self:
         """Factorize X.
@@ -180,7 +184,8 @@ class _ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         spectrum_ = spectrum(X, self.n_components)
         W = self._start(X, facts, spectrum_, W_init)
         level = logging.INFO if self.verbose else logging.DEBUG
-        progress = Progress(self.tol, self.max_iter, self.callback, level)
+        checkpoint = self._checkpoint(X, spectrum_)
+        progress = Progress(self.tol, self.max_iter, self.callback, level, checkpoint)
         if spectrum_.wide:
             # the iterates know X only through XXᵀ, which the square stand-in shares
             with RowBlocks(spectrum_.compressed(), self.dtype, self.n_threads) as square:
@@ -195,6 +200,20 @@ class _ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.n_iter_ = len(progress.history)
         self.converged_ = progress.converged
         return progress
+
+    def _checkpoint(self, X: RowBlocks, spectrum_: Spectrum) -> Checkpoint | None:
+        """Return where to save the state, for the fits that have the same course as this one."""
+        if self.checkpoint is None:
+            return None
+        free = {"max_iter", "n_threads", "verbose", "callback", "checkpoint", "checkpoint_minutes"}
+        settings = {name: value for name, value in self.get_params().items() if name not in free}
+        identity = {
+            "estimator": type(self).__name__,
+            **{name: str(value) for name, value in settings.items()},
+            "shape": X.shape,
+            "squared_norm": spectrum_.squared_norm,
+        }
+        return Checkpoint(self.checkpoint, self.checkpoint_minutes, identity)
 
     def _start(
         self, X: RowBlocks, facts: DataFacts, spectrum_: Spectrum, W_init: Array | None
@@ -265,6 +284,12 @@ class OPNMF(_ProjectiveNMF):
         Whether to log the course at INFO (otherwise at DEBUG).
     callback : callable or None, default=None
         Called with every `Iteration`; a true return value ends the fit, without a warning.
+    checkpoint : str, Path or None, default=None
+        A ``.npz`` file to keep the state of the solver in while it runs. A fit that finds it goes
+        on from there, and ends with the same bits as one that was never interrupted. Converged,
+        it deletes the file.
+    checkpoint_minutes : float, default=10.0
+        Time between two checkpoints.
 
     Attributes
     ----------
@@ -339,6 +364,8 @@ class OPNMF(_ProjectiveNMF):
         n_threads: int | None = None,
         verbose: int = 0,
         callback: Callable[[Iteration], object] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_minutes: float = 10.0,
     ) -> None:
         self.n_components = n_components
         self.solver = solver
@@ -351,6 +378,8 @@ class OPNMF(_ProjectiveNMF):
         self.n_threads = n_threads
         self.verbose = verbose
         self.callback = callback
+        self.checkpoint = checkpoint
+        self.checkpoint_minutes = checkpoint_minutes
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -362,8 +391,10 @@ class OPNMF(_ProjectiveNMF):
         rng = check_random_state(self.random_state)
         if self.solver == "orthonormal":
             return orthonormal(X, W, progress, n_init=self.n_init, rng=rng)
-        start = Progress(START_TOL, START_ITER)
-        return accelerate(X, orthonormal(X, W, start, n_init=self.n_init, rng=rng), progress)
+        if not progress.resumed:
+            start = Progress(START_TOL, START_ITER)
+            W = orthonormal(X, W, start, n_init=self.n_init, rng=rng)
+        return accelerate(X, W, progress)
 
 
 class PNMF(_ProjectiveNMF):
@@ -392,6 +423,12 @@ class PNMF(_ProjectiveNMF):
         Whether to log the course at INFO (otherwise at DEBUG).
     callback : callable or None, default=None
         Called with every `Iteration`; a true return value ends the fit, without a warning.
+    checkpoint : str, Path or None, default=None
+        A ``.npz`` file to keep the state of the solver in while it runs. A fit that finds it goes
+        on from there, and ends with the same bits as one that was never interrupted. Converged,
+        it deletes the file.
+    checkpoint_minutes : float, default=10.0
+        Time between two checkpoints.
 
     Attributes
     ----------
@@ -429,6 +466,8 @@ n_iter_, converged_, history_, n_features_in_
         n_threads: int | None = None,
         verbose: int = 0,
         callback: Callable[[Iteration], object] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_minutes: float = 10.0,
     ) -> None:
         self.n_components = n_components
         self.init = init
@@ -439,6 +478,8 @@ n_iter_, converged_, history_, n_features_in_
         self.n_threads = n_threads
         self.verbose = verbose
         self.callback = callback
+        self.checkpoint = checkpoint
+        self.checkpoint_minutes = checkpoint_minutes
 
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
         return iterate(X, W, projective_rule, progress, normalize=False)

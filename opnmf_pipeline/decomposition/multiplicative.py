@@ -92,8 +92,11 @@ def iterate(
     norm_X2 = squared_norm(X)
     # W is kept as the update left it, W / norm is the iterate: the orthonormal rule has the same
     # outcome for any scale of its rows, so that dividing W can wait until the end
-    norm = 1.0
-    state = moments(X, W)
+    if saved := progress.resumed:
+        W[...] = saved["W"]
+        norm, state = float(saved["norm"]), Moments(saved["M"], saved["G"])
+    else:
+        norm, state = 1.0, moments(X, W)
     while not progress.done:
         size2 = float(np.trace(state.G))
         M, rule = make_rule(*state.of_scaled(norm))
@@ -101,6 +104,7 @@ def iterate(
         old_norm, norm = norm, spectral_norm(state.G) if normalize else norm
         error = objective(norm_X2, *state.of_scaled(norm))
         progress.record(error, _change(state, size2, norm / old_norm))
+        progress.save(W=W, norm=norm, M=state.M, G=state.G)
     W /= norm
     return W
 

@@ -60,7 +60,10 @@ def orthonormal(
     ndarray of shape (n_rows, k)
         Each row has one positive entry at most.
     """
-    V = search(X, _unit(moments(X, W).M), n_init, rng)
+    if saved := progress.resumed:
+        W[...], V = saved["W"], saved["V"]
+    else:
+        V = search(X, _unit(moments(X, W).M), n_init, rng)
     alternate(X, W, V, progress)
     # squared in float64: float32 sums would leave WᵀW − I above 1e-6
     norms = np.sqrt(np.einsum("ij,ij->j", W, W, dtype=np.float64))
@@ -91,19 +94,20 @@ def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
         The directions that the last W leads to.
     """
     norm_X2 = squared_norm(X)
-    size2 = float(np.vdot(W, W))
+    size2 = float(progress.resumed.get("size2", np.vdot(W, W)))
     while not progress.done:
         state = sweep(X, W, V, _assign)
         norms = np.sqrt(np.diag(state.G))
         empty = norms == 0
         norms[empty] = 1
         M = state.M / norms
-        change = np.sqrt(state.step2 / size2) if size2 > 0 else float(state.step2 > 0)
+        change = float(np.sqrt(state.step2 / size2)) if size2 > 0 else float(state.step2 > 0)
         size2 = float(np.trace(state.G))
         V = _unit(M)
         repaired = empty.any() and _fill(X, V, np.flatnonzero(empty))
         error = objective(norm_X2, M, np.eye(len(norms)))
         progress.record(error, change, converged=change < progress.tol and not repaired)
+        progress.save(W=W, V=V, size2=size2)
     return V
 
 

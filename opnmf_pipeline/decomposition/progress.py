@@ -4,6 +4,11 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
+from opnmf_pipeline.decomposition.checkpoint import Checkpoint
+from opnmf_pipeline.decomposition.passes import Array
+
 logger = logging.getLogger(__name__)
 
 LOG_EVERY = 100
@@ -41,6 +46,8 @@ class Progress:
         Called with every `Iteration`; a true return value ends the fit.
     level : int, default=logging.DEBUG
         Level at which the course is logged.
+    checkpoint : Checkpoint, optional
+        Where `save` puts the state of the solver; a file from before is taken up.
 
     Attributes
     ----------
@@ -50,6 +57,8 @@ class Progress:
         Whether the change fell below `tol`.
     stopped : bool
         Whether the callback ended the fit.
+    resumed : dict of ndarray
+        State of the solver in the checkpoint, empty at a fresh start.
     """
 
     def __init__(
@@ -58,14 +67,21 @@ class Progress:
         max_iter: int,
         callback: Callable[[Iteration], object] | None = None,
         level: int = logging.DEBUG,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.tol = tol
         self.max_iter = max_iter
         self.callback = callback
         self.level = level
+        self.checkpoint = checkpoint
         self.history: list[Iteration] = []
         self.converged = False
         self.stopped = False
+        self.resumed = checkpoint.read() if checkpoint is not None else {}
+        if self.resumed:
+            course = self.resumed.pop("course").tolist()
+            self.history = [Iteration(i, *record) for i, record in enumerate(course)]
+            logger.log(level, "resumed after iteration %d", len(course) - 1)
 
     @property
     def done(self) -> bool:
@@ -85,3 +101,14 @@ class Progress:
             logger.log(
                 self.level, "converged at iteration %d: objective %.6g, change %.3g", *record
             )
+
+    def save(self, **state: Array | float) -> None:
+        """Write the state of the solver if it is time, or if the fit ends before it converged."""
+        if self.checkpoint is None:
+            return
+        if self.converged:
+            self.checkpoint.remove()
+        elif self.done or self.checkpoint.due:
+            course = np.array([record[1:] for record in self.history])
+            arrays = {name: np.asarray(value) for name, value in state.items()}
+            self.checkpoint.write({"course": course, **arrays})

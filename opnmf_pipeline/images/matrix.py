@@ -17,7 +17,14 @@ from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.volumes import Grid, open_image, read_volume
 
-__all__ = ["read_matrix", "subject_columns", "write_matrix", "write_sidecar"]
+__all__ = [
+    "bad_values",
+    "problem",
+    "read_matrix",
+    "subject_columns",
+    "write_matrix",
+    "write_sidecar",
+]
 
 BATCH_BYTES = 256 * 2**20
 N_NAMED = 5
@@ -124,8 +131,8 @@ def _fill(
     batch = np.empty((size, n_voxels), dtype=np.float32)
     smallest, bad = np.inf, []
     for number, (name, column) in enumerate(zip(names, columns, strict=True)):
-        if problem := _problem(column, options):
-            bad.append(f"  {name}: {problem}")
+        if found := problem(column, options):
+            bad.append(f"  {name}: {found}")
         smallest = min(smallest, float(column.min()))
         if not column.any():
             raise ImageError(ZERO_MSG.format(name=name))
@@ -134,11 +141,12 @@ def _fill(
         if filled == size or number == n_subjects - 1:
             matrix[:, number + 1 - filled : number + 1] = batch[:filled].T
     if bad:
-        raise ImageError(_bad_values(bad))
+        raise ImageError(bad_values(bad))
     return smallest
 
 
-def _problem(column: NDArray[np.float32], options: MatrixConfig) -> str:
+def problem(column: NDArray[np.float32], options: MatrixConfig) -> str:
+    """Say what a factorization cannot take in the values of one subject, or nothing."""
     n_nan = int(np.count_nonzero(~np.isfinite(column)))
     n_negative = int(np.count_nonzero(column < 0)) if options.negative == "error" else 0
     counts = [f"{n_nan} NaN or infinite"] * bool(n_nan)
@@ -146,7 +154,8 @@ def _problem(column: NDArray[np.float32], options: MatrixConfig) -> str:
     return f"{' and '.join(counts)} of {column.size} voxels" if counts else ""
 
 
-def _bad_values(bad: list[str]) -> str:
+def bad_values(bad: list[str]) -> str:
+    """Return the message about subjects with such values, one line each."""
     text = "\n".join(bad)
     remedies = [NAN_REMEDY] * ("NaN" in text) + [NEGATIVE_REMEDY] * ("negative" in text)
     named = "\n".join(bad[:N_NAMED] + ["  ..."] * (len(bad) > N_NAMED))

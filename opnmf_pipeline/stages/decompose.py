@@ -114,6 +114,8 @@ def decompose(
         "MatrixSHA256": sidecar["SHA256"],
         "SHA256": hashlib.sha256(np.ascontiguousarray(model.coef_).data).hexdigest(),
         "Participants": participants,
+        "Preprocessing": sidecar["Preprocessing"],
+        "Shift": sidecar["Shift"],
         "Norm": _norm(X),
         "ReconstructionError": float(model.reconstruction_err_),
         "LowerBound": float(model.lower_bound_),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
+import math
+import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nibabel as nb
+from nipype.interfaces.base import Undefined, isdefined
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import JoinNode, Node, Workflow
 from nipype.utils.ram_estimator import RamEstimator
@@ -15,7 +22,7 @@ from nipype.utils.ram_estimator import RamEstimator
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import PipelineConfig, Section
 from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
-from opnmf_pipeline.engines.study import Study, fit_bytes, work_dir
+from opnmf_pipeline.engines.study import BASE_BYTES, Study, fit_bytes, work_dir
 from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.nodes.nipype import (
@@ -28,12 +35,16 @@ from opnmf_pipeline.nodes.nipype import (
     WriteMaps,
 )
 from opnmf_pipeline.progress import Display
+from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.metrics import write_metrics
 
-__all__ = ["compute", "init_opnmf_wf"]
+__all__ = ["StageMemory", "compute", "init_opnmf_wf"]
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PLUGIN = "MultiProc"
+POLL_S = {"Linear": 0.2, "MultiProc": 0.2}
+"""How often to look for finished nodes; elsewhere as Nipype does, lest a scheduler be flooded."""
 FAILED_MSG = (
     "nodes failed:\n{reasons}\n"
     "details are in {crashes}; mend the cause and run the same command again"
@@ -42,9 +53,11 @@ EXECUTION = {
     "hash_method": "content",
     "crashfile_format": "txt",
     "stop_on_first_crash": False,
-    "poll_sleep_duration": 0.2,
+    # Shared file systems can show a file of another machine after up to a minute
+    "job_finished_timeout": 65,
 }
 """Settings of Nipype: results are reused by content, and one failure leaves the other nodes."""
+COPIES_OF_MAPS = 2
 MAPS = ["components_file", "labels_file", "labels_table", "loadings_file", "sidecars"]
 METRICS = ["metrics_file", "metrics_json"]
 
@@ -115,6 +128,8 @@ def init_opnmf_wf(config: PipelineConfig, name: str = "opnmf_wf") -> Workflow:
         _add_figures(workflow, inputnode, mask, matrix, maps)
     if config.selection.n_splits:
         _add_halves(workflow, config, matrix, select)
+    for name in workflow.list_node_names():
+        workflow.get_node(name).ram_estimator = StageMemory()
     return workflow
 
 
@@ -176,14 +191,26 @@ def _add_halves(workflow: Workflow, config: PipelineConfig, matrix: Node, select
     )
 
 
-class FitMemory(RamEstimator):  # type: ignore[misc]
-    """Memory of a fit, from the size of its matrix: MultiProc asks for it before it starts one."""
+class StageMemory(RamEstimator):  # type: ignore[misc]
+    """Memory of a node, from the size of what it reads, once that is there.
+
+    MultiProc asks for it before it starts a node, and the Slurm of a run is asked for it.
+    """
 
     def __call__(self, inputs: Any) -> tuple[float, str]:
         """Return GB, and how they came about."""
-        X, _ = read_matrix(Path(inputs.matrix_dir) / "matrix.json")
-        gigabytes = fit_bytes(len(X), X.shape[1], inputs.n_components, inputs.dtype) / 2**30
-        return gigabytes, f"{X.shape[0]} voxels, {X.shape[1]} subjects, k = {inputs.n_components}"
+        n_bytes, reason = BASE_BYTES, "libraries"
+        if isdefined(getattr(inputs, "matrix_dir", Undefined)):
+            X, _ = read_matrix(Path(inputs.matrix_dir) / "matrix.json")
+            k = getattr(inputs, "n_components", 1)
+            n_bytes = fit_bytes(len(X), X.shape[1], k, getattr(inputs, "dtype", "float32"))
+            reason = f"{X.shape[0]} voxels, {X.shape[1]} subjects, k = {k}"
+        elif isdefined(getattr(inputs, "factorization_dir", Undefined)):
+            W = read_factorization(Path(inputs.factorization_dir) / FACTORIZATION).W
+            n_grid = math.prod(nb.load(inputs.mask_file).shape)
+            n_bytes += COPIES_OF_MAPS * W.itemsize * n_grid * W.shape[1]
+            reason = f"{n_grid} voxels in the grid, k = {W.shape[1]}"
+        return n_bytes / 2**30, reason
 
 
 def compute(study: Study, results: Results, display: Display) -> None:
@@ -204,36 +231,65 @@ def compute(study: Study, results: Results, display: Display) -> None:
         Nodes failed; names them, their errors, and the folder of their crash files.
     """
     execution = study.config.execution
+    plugin = execution.plugin or DEFAULT_PLUGIN
     workflow = init_opnmf_wf(study.config)
     workflow.base_dir = str(work_dir(study.config) / f"nipype-{__version__}")
     crashes = Path(workflow.base_dir) / "crashes"
-    workflow.config["execution"] = EXECUTION | {"crashdump_dir": str(crashes)}
+    workflow.config["execution"] = EXECUTION | {
+        "crashdump_dir": str(crashes),
+        "poll_sleep_duration": POLL_S.get(plugin, 2),
+    }
     inputs = workflow.get_node("inputnode").inputs
     inputs.images, inputs.participants = study.images, study.participants
     inputs.on_template = study.on_template
     if study.planted is not None:
         inputs.planted = str(study.planted)
     _share_threads(workflow, study)
-    watcher = _Watcher(results, display)
+    watcher = _Watcher(results, display, str(execution.plugin_args.get("sbatch_args", "")))
     plugin_args = {"n_procs": study.n_procs, "status_callback": watcher}
     if execution.memory_gb is not None:
         plugin_args["memory_gb"] = execution.memory_gb
     shutil.rmtree(crashes, ignore_errors=True)
-    if not logger.isEnabledFor(logging.DEBUG):
-        for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ.setdefault("LOGNAME", getpass.getuser())  # the SLURM plugin reads it
     try:
-        workflow.run(
-            plugin=execution.plugin or DEFAULT_PLUGIN,
-            plugin_args=plugin_args | execution.plugin_args,
-        )
+        with _quiet():
+            workflow.run(plugin=plugin, plugin_args=plugin_args | execution.plugin_args)
     except Exception as error:
         if not watcher.failed:
             raise
+        _compare_finished(study, results)
         reasons = "\n".join(
             f"  {title}: {_reason(crashes, node)}" for title, node in watcher.failed
         )
         raise EngineError(FAILED_MSG.format(reasons=reasons, crashes=crashes)) from error
+
+
+def _compare_finished(study: Study, results: Results) -> None:
+    """Write the metrics of the numbers of components that have finished."""
+    fits = [results.fits[k] for k in study.config.decomposition.n_components if k in results.fits]
+    if fits:
+        results.metrics = write_metrics(
+            fits,
+            study.cohort_file.with_name("metrics.tsv"),
+            half_fits=results.half_fits,
+            planted=study.planted,
+            mask_file=results.mask,
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Show what Nipype logs only where this package logs at DEBUG."""
+    loggers = [logging.getLogger(f"nipype.{name}") for name in ("workflow", "interface", "utils")]
+    before = [one.level for one in loggers]
+    if not logger.isEnabledFor(logging.DEBUG):
+        for one in loggers:
+            one.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)
 
 
 def _share_threads(workflow: Workflow, study: Study) -> None:
@@ -267,10 +323,11 @@ class _Watcher:
         Titles and names of the nodes that failed.
     """
 
-    def __init__(self, results: Results, display: Display) -> None:
+    def __init__(self, results: Results, display: Display, sbatch_args: str) -> None:
         self.failed: list[tuple[str, str]] = []
         self._results = results
         self._display = display
+        self._sbatch_args = sbatch_args
         self._computed: set[str] = set()
 
     def __call__(self, node: Any, status: str) -> None:
@@ -281,6 +338,7 @@ class _Watcher:
             case "start":
                 if not node.is_cached()[0]:  # the Linear plugin starts what is there as well
                     self._computed.add(node.itername)
+                node.plugin_args = {"sbatch_args": self._sized(node)}
             case "exception":
                 self._display.note(f"{title}: failed")
                 self.failed.append((title, node._id))
@@ -292,6 +350,16 @@ class _Watcher:
                 if computed:
                     self._results.computed.append(title)
                 self._note(node)
+
+    def _sized(self, node: Any) -> str:
+        """Return what a node asks of Slurm, where the user has not said it."""
+        wanted = {
+            "--mem": f"{math.ceil(1024 * node.mem_gb_runtime)}M",
+            "--cpus-per-task": str(node.n_procs),
+        }
+        return " ".join(
+            f"{name}={value}" for name, value in wanted.items() if name not in self._sbatch_args
+        )
 
     def _note(self, node: Any) -> None:
         outputs, results = node.result.outputs, self._results

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
+import re
+import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,17 +20,21 @@ from typing import Any
 import attrs
 import nibabel as nb
 from fileformats.application import Json
-from fileformats.generic import Directory, File
+from fileformats.generic import Directory, File, FileSet
 from fileformats.medimage import NiftiGz
 from fileformats.text import Tsv
-from pydra.compose import python, workflow
+from pydra.compose import workflow
 from pydra.engine.hooks import TaskHooks
+from pydra.engine.result import load_result
+from pydra.engine.submitter import Submitter
+from pydra.workers import slurm
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
-from opnmf_pipeline.engines.study import Study, work_dir
-from opnmf_pipeline.exceptions import EngineError
+from opnmf_pipeline.engines.study import BASE_BYTES, Study, fit_bytes, work_dir
+from opnmf_pipeline.exceptions import ConfigError, EngineError
+from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.nodes.pydra import (
     BuildMatrix,
     Decompose,
@@ -37,29 +46,100 @@ from opnmf_pipeline.nodes.pydra import (
 )
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.metrics import write_metrics
 
-__all__ = ["OpnmfWorkflow", "compute"]
+__all__ = ["OpnmfWorkflow", "RankWorkflow", "SlurmWorker", "compute"]
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_WORKER = "cf"
-EVENTS = "events.jsonl"
+EVENTS = "events"
+"""Folder in that of the results in which jobs say that they have ended, one file each."""
 POLL_S = 0.2
 FAILED_MSG = "jobs failed:\n{reasons}\nmend the cause and run the same command again"
+ERROR_FILE_MSG = (
+    "execution.plugin_args: sbatch_args: remove {option}; Pydra needs to choose the file itself"
+)
+FAILED_JOB = re.compile(r"^Job '(\w+)(?:\(\d+\))?', (\w+\(.*\)), errored:", re.MULTILINE)
+ERROR_LINE = re.compile(r"[\w.]+: (?!Workflow job)")
+JOBS_OF_A_RANK = {
+    "decompose": "factorization_dir",
+    "maps": "maps_dir",
+    "figures": "figures_dir",
+}
+"""Jobs of :func:`RankWorkflow`, and the outputs of it that they make."""
 
 
-@python.define(outputs=["folder"])
-def Gather(folder: Directory) -> Directory:
-    """Return a folder as it is, to be combined over the numbers of components."""
-    return folder
+def _hooks() -> TaskHooks:
+    return TaskHooks(
+        pre_run=_report_reused, post_run=_report_computed, post_run_task=_report_failed
+    )
+
+
+@workflow.define(
+    outputs={
+        "factorization_dir": workflow.out(type=Directory, help="folder of Decompose"),
+        "maps_dir": workflow.out(type=Directory, help="maps, labels, loadings"),
+        "figures_dir": workflow.out(type=Directory | None, help="pictures, where asked for"),
+    }
+)
+def RankWorkflow(
+    matrix_dir: Directory,
+    mask_file: NiftiGz,
+    n_components: int,
+    decomposition: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
+    figures: bool = True,
+    on_template: bool = True,
+) -> Any:
+    """From the matrix to maps and figures, for one number of components.
+
+    Parameters
+    ----------
+    matrix_dir : Directory
+        Folder of BuildMatrix.
+    mask_file : NiftiGz
+        Its mask.
+    n_components : int
+        Number of components.
+    decomposition : dict
+        Settings of the fit that differ from the defaults.
+    figures : bool
+        Draw pictures.
+    on_template : bool
+        Draw on the MNI152 template, not on the mean of the subjects.
+    """
+    add = partial(workflow.add, hooks=_hooks())
+    fit = add(
+        Decompose(matrix_dir=matrix_dir, n_components=n_components, **decomposition),
+        name="decompose",
+    ).factorization_dir
+    maps = add(WriteMaps(factorization_dir=fit, mask_file=mask_file), name="maps")
+    figures_dir = None
+    if figures:
+        figures_dir = add(
+            DrawFigures(
+                components_file=maps.components_file,
+                labels_file=maps.labels_file,
+                matrix_dir=matrix_dir,
+                mask_file=mask_file,
+                on_template=on_template,
+            ),
+            name="figures",
+        ).figures_dir
+    return fit, maps.maps_dir, figures_dir
 
 
 @workflow.define(
     outputs={
         "mask_file": workflow.out(type=NiftiGz, help="voxels of the analysis"),
+        "matrix_dir": workflow.out(type=Directory, help="folder of BuildMatrix"),
         "factorization_dirs": workflow.out(
             type=list[Directory], help="fits, one per number of components"
         ),
         "maps_dirs": workflow.out(type=list[Directory], help="maps, labels, loadings of each fit"),
-        "figures_dirs": workflow.out(type=list[Directory], help="pictures of each fit"),
+        "figures_dirs": workflow.out(
+            type=list[Directory | None], help="pictures of each fit, where asked for"
+        ),
         "metrics_file": workflow.out(type=Tsv, help="one row of indices per number of components"),
         "metrics_json": workflow.out(type=Json, help="description of these indices"),
     }
@@ -104,36 +184,26 @@ def OpnmfWorkflow(
     on_template : bool
         Draw on the MNI152 template, not on the mean of the subjects.
     """
-    add = partial(workflow.add, hooks=TaskHooks(post_run_task=_report))
+    add = partial(workflow.add, hooks=_hooks())
     mask_file = add(MakeMask(images=images, **mask, **matrix), name="mask").mask_file
     matrix_dir = add(
         BuildMatrix(images=images, participants=participants, mask_file=mask_file, **matrix),
         name="matrix",
     ).matrix_dir
-    fit = add(
-        Decompose(matrix_dir=matrix_dir, **decomposition).split(n_components=n_components),
-        name="decompose",
+    # A workflow of its own for each number of components: after a job that failed Pydra runs
+    # nothing that depends on the same node, and so one k would take the maps of all with it.
+    rank = RankWorkflow(
+        matrix_dir=matrix_dir,
+        mask_file=mask_file,
+        decomposition=decomposition,
+        figures=figures,
+        on_template=on_template,
     )
-    maps = add(WriteMaps(factorization_dir=fit.factorization_dir, mask_file=mask_file), name="maps")
-    folders = {"all_fits": fit.factorization_dir, "all_maps": maps.maps_dir}
-    if figures:
-        drawn = add(
-            DrawFigures(
-                components_file=maps.components_file,
-                labels_file=maps.labels_file,
-                matrix_dir=matrix_dir,
-                mask_file=mask_file,
-                on_template=on_template,
-            ),
-            name="figures",
-        )
-        folders["all_figures"] = drawn.figures_dir
-    gathered = {
-        name: workflow.add(
-            Gather(folder=folder).combine("decompose.n_components"), name=name
-        ).folder
-        for name, folder in folders.items()
-    }
+    fits = workflow.add(
+        rank.split(n_components=n_components).combine("n_components"),
+        name="rank",
+        hooks=TaskHooks(pre_run=_report_reused_rank),
+    )
     half_fits: Any = []
     if n_splits:
         halvings = {
@@ -149,7 +219,7 @@ def OpnmfWorkflow(
         ).factorization_dir
     metrics = add(
         SelectRank(
-            factorization_dirs=gathered["all_fits"],
+            factorization_dirs=fits.factorization_dir,
             half_fits=half_fits,
             planted=planted,
             mask_file=mask_file,
@@ -158,27 +228,67 @@ def OpnmfWorkflow(
     )
     return (
         mask_file,
-        gathered["all_fits"],
-        gathered["all_maps"],
-        gathered.get("all_figures", []),
+        matrix_dir,
+        fits.factorization_dir,
+        fits.maps_dir,
+        fits.figures_dir,
         metrics.metrics_file,
         metrics.metrics_json,
     )
 
 
-def _report(job: Any, result: Any) -> None:
-    """Append one line about a finished job to a file that the process of the run follows."""
+def _report_reused(job: Any) -> None:
+    if (outputs := _earlier_outputs(job)) is not None:
+        _report(job, job.name, "reused", outputs)
+
+
+def _report_reused_rank(job: Any) -> None:
+    if (outputs := _earlier_outputs(job)) is not None:
+        for name, field in JOBS_OF_A_RANK.items():
+            if field in outputs:
+                _report(job, name, "reused", {field: outputs[field]})
+
+
+def _report_computed(job: Any, result: Any) -> None:
+    _report(job, job.name, "computed", _paths(result.outputs))
+
+
+def _report_failed(job: Any, result: Any) -> None:
     error = sys.exc_info()[1]
+    if isinstance(error, Exception):  # and not the end of a worker that was told to go
+        _report(job, job.name, "failed", {}, f"{type(error).__name__}: {error}")
+
+
+def _earlier_outputs(job: Any) -> dict[str, str] | None:
+    result = load_result(job.checksum, job.all_caches)
+    return None if result is None or result.errored else _paths(result.outputs)
+
+
+def _paths(outputs: Any) -> dict[str, str]:
+    values = attrs.asdict(outputs, recurse=False)
+    return {name: str(value) for name, value in values.items() if isinstance(value, FileSet)}
+
+
+def _report(
+    job: Any, name: str, status: str, outputs: dict[str, str], error: str | None = None
+) -> None:
+    """Leave a note about a job for the process of the run, if one is waiting for it."""
+    folder = job.cache_root / EVENTS
+    if not folder.is_dir():  # the workflow runs as a part of somebody else's
+        return
     record = {
-        "name": job.name,
+        "name": name,
+        "status": status,
         "n_components": _rank(job.task),
         "split": getattr(job.task, "split_number", None),
         "half": getattr(job.task, "half", None),
-        "error": None if error is None else f"{type(error).__name__}: {error}",
+        "outputs": outputs,
+        "error": error,
         "folder": str(job.cache_dir),
     }
-    with (job.cache_root / EVENTS).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")
+    partial = folder / f"{time.time_ns()}-{job.uid}-{name}.partial"
+    partial.write_text(json.dumps(record), encoding="utf-8")
+    partial.rename(partial.with_suffix(".json"))  # is read whole or not at all
 
 
 def _rank(task: Any) -> int | None:
@@ -191,39 +301,77 @@ def _rank(task: Any) -> int | None:
 
 
 def compute(study: Study, results: Results, display: Display) -> None:
-    """Run the workflow and note its files in ``results``.
+    """Run the workflow and note the files of each finished job in ``results``.
 
     Parameters
     ----------
     study : Study
         Settings and cohort.
     results : Results
-        Gets the files of the workflow.
+        Gets the files of each finished job.
     display : Display
-        Shows one line per job.
+        Shows one line per job; the log of Pydra is shown where this package logs at DEBUG.
 
     Raises
     ------
     EngineError
         Jobs failed; names them, their errors and their folders.
     """
-    execution = study.config.execution
     cache_root = work_dir(study.config) / f"pydra-{__version__}"
     cache_root.mkdir(parents=True, exist_ok=True)
-    worker = execution.plugin or DEFAULT_WORKER
-    worker_args = {"n_procs": study.n_procs} if worker == "cf" else {}
+    _tidy(cache_root)
     follower = _Follower(cache_root / EVENTS, results, display)
-    with _threads_per_job(study), follower:
-        try:
-            outputs = _task(study)(
-                cache_root=cache_root, worker=worker, **worker_args | execution.plugin_args
-            )
-        except Exception as error:
-            follower.read()
-            if not follower.failed:
-                raise
-            raise EngineError(FAILED_MSG.format(reasons="\n".join(follower.failed))) from error
-    _note(outputs, study, results)
+    threads = _threads_per_job(study)
+    with (
+        _quiet(),
+        _limited(threads),
+        follower,
+        # Each job is found in the cache, or not, by itself: so each has its line
+        Submitter(cache_root, propagate_rerun=False, **_worker(study, threads)) as submitter,
+    ):
+        result = submitter(_task(study), raise_errors=False, rerun=True)
+    if result.errored:
+        _compare_finished(study, results)
+        reasons = follower.failed or _unreported(result)
+        raise EngineError(FAILED_MSG.format(reasons="\n".join(reasons)))
+
+
+def _compare_finished(study: Study, results: Results) -> None:
+    """Write the metrics of the numbers of components that have finished."""
+    fits = [results.fits[k] for k in study.config.decomposition.n_components if k in results.fits]
+    if fits:
+        results.metrics = write_metrics(
+            fits,
+            study.cohort_file.with_name("metrics.tsv"),
+            half_fits=results.half_fits,
+            planted=study.planted,
+            mask_file=results.mask,
+        )
+
+
+def _tidy(cache_root: Path) -> None:
+    """Remove what failed or was interrupted in an earlier run.
+
+    Pydra takes the error of an earlier run for one of this run where it looks before the job
+    has started again, and waits for ever for a lock that nobody holds.
+    """
+    for error in cache_root.glob("*/_error.pklz"):
+        shutil.rmtree(error.parent)
+    for lock in cache_root.glob("*.lock"):
+        lock.unlink()
+    shutil.rmtree(cache_root / EVENTS, ignore_errors=True)
+    (cache_root / EVENTS).mkdir()
+
+
+def _worker(study: Study, threads: int) -> dict[str, Any]:
+    execution = study.config.execution
+    match execution.plugin or DEFAULT_WORKER:
+        case "cf":
+            return {"worker": "cf", "n_procs": study.n_procs // threads, **execution.plugin_args}
+        case "slurm":
+            return {"worker": SlurmWorker, "threads": threads, **execution.plugin_args}
+        case name:
+            return {"worker": name, **execution.plugin_args}
 
 
 def _task(study: Study) -> Any:
@@ -245,24 +393,17 @@ def _task(study: Study) -> Any:
     )
 
 
-def _note(outputs: Any, study: Study, results: Results) -> None:
-    ks = study.config.decomposition.n_components
-    results.mask = Path(outputs.mask_file)
-    results.metrics = Path(outputs.metrics_file)
-    results.fits |= {
-        k: Path(d) / FACTORIZATION for k, d in zip(ks, outputs.factorization_dirs, strict=True)
-    }
-    results.maps |= {k: Path(d) for k, d in zip(ks, outputs.maps_dirs, strict=True)}
-    results.figures |= {k: Path(d) for k, d in zip(ks, outputs.figures_dirs, strict=False)}
+def _threads_per_job(study: Study) -> int:
+    """Divide the threads among the fits that can run side by side."""
+    n_fits = len(study.config.decomposition.n_components) * (
+        1 + 2 * study.config.selection.n_splits
+    )
+    return max(1, study.n_procs // n_fits)
 
 
 @contextmanager
-def _threads_per_job(study: Study) -> Iterator[None]:
-    """Divide the threads among the jobs that can run side by side; workers inherit the limit."""
-    n_fits = len(study.config.decomposition.n_components) * max(
-        1, 2 * study.config.selection.n_splits
-    )
-    threads = max(1, study.n_procs // min(n_fits, study.n_procs))
+def _limited(threads: int) -> Iterator[None]:
+    """Limit the threads of each job; workers inherit the limit."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ[name] for name in names if name in os.environ}
     os.environ.update(dict.fromkeys(names, str(threads)))
@@ -275,8 +416,87 @@ def _threads_per_job(study: Study) -> Iterator[None]:
         os.environ.update(before)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Show what Pydra logs only where this package logs at DEBUG."""
+    pydra_logger = logging.getLogger("pydra")
+    before = pydra_logger.level
+    if not logger.isEnabledFor(logging.DEBUG):
+        pydra_logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        pydra_logger.setLevel(before)
+
+
+def _unreported(result: Any) -> list[str]:
+    """Return what failed, and why, from the error of a run in which no job could tell."""
+    text = "".join(result.errors["error message"]) if result.errors else "no error was saved"
+    reasons = []
+    _, *jobs = FAILED_JOB.split(text)
+    for name, arguments, report in zip(jobs[::3], jobs[1::3], jobs[2::3], strict=True):
+        errors = [line for line in report.splitlines() if ERROR_LINE.match(line)]
+        k = re.search(r"n_components=(\d+)", arguments)
+        if name != "rank" and errors:
+            reasons.append(f"  {stage_title(name, int(k[1]) if k else None)}: {errors[-1]}")
+    return reasons or [f"  {text.splitlines()[-1]}"]
+
+
+@attrs.define
+class SlurmWorker(slurm.Worker):  # type: ignore[misc]
+    """Slurm worker that asks for the memory of each job, from the size of its matrix.
+
+    Parameters
+    ----------
+    threads : int
+        CPUs that each job asks for.
+    sbatch_args : str
+        Further arguments; a ``--mem`` or ``--cpus-per-task`` in it takes the place of ours.
+    """
+
+    _plugin_name = "slurm"
+
+    threads: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what Pydra would stumble over once the first job has been submitted."""
+        if option := re.search(r"(?:^|\s)(-e|--error)\b", self.sbatch_args):
+            raise ConfigError(ERROR_FILE_MSG.format(option=option[1]))
+
+    async def run(self, job: Any, rerun: bool = False) -> Any:
+        """Submit one job and wait for its end."""
+        wanted = {"--mem": f"{_megabytes(job.task)}M", "--cpus-per-task": str(self.threads)}
+        added = [
+            f"{name}={value}" for name, value in wanted.items() if name not in self.sbatch_args
+        ]
+        sized = attrs.evolve(  # type: ignore[call-arg]
+            self, sbatch_args=" ".join([*added, self.sbatch_args]).strip()
+        )
+        return await super(SlurmWorker, sized).run(job, rerun)
+
+    async def _verify_exit_code(self, jobid: str) -> Any:
+        """Take a job that ran out of time for failed, where Pydra would submit it for ever."""
+        try:
+            status = await super()._verify_exit_code(jobid)
+        except (LookupError, OSError):  # it left no message
+            status = "FAILED"
+        if status in ("CANCELLED", "TIMEOUT", "FAILED"):
+            raise RuntimeError(f"Slurm job {jobid}: {status}; see {self.error[jobid]}")
+        return status
+
+
+def _megabytes(task: Any) -> int:
+    """Return the memory that a job takes, in MiB."""
+    n_bytes = BASE_BYTES
+    if hasattr(task, "matrix_dir"):
+        X, _ = read_matrix(Path(task.matrix_dir) / "matrix.json")
+        k = getattr(task, "n_components", 1)
+        n_bytes = fit_bytes(len(X), X.shape[1], k, getattr(task, "dtype", "float32"))
+    return math.ceil(n_bytes / 2**20)
+
+
 class _Follower:
-    """Reads the lines of :func:`_report` as they come, in a thread; used as a context.
+    """Takes the notes of :func:`_report` as they come, in a thread; used as a context.
 
     Attributes
     ----------
@@ -284,14 +504,12 @@ class _Follower:
         What failed, and why.
     """
 
-    def __init__(self, path: Path, results: Results, display: Display) -> None:
-        path.write_text("")
+    def __init__(self, folder: Path, results: Results, display: Display) -> None:
         self.failed: list[str] = []
-        self._stream = path.open(encoding="utf-8")
+        self._folder = folder
         self._results = results
         self._display = display
         self._stop = threading.Event()
-        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> _Follower:
@@ -301,32 +519,41 @@ class _Follower:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
-        self.read()
-        self._stream.close()
+        self._take_all()
 
     def _follow(self) -> None:
         while not self._stop.wait(POLL_S):
-            self.read()
+            self._take_all()
 
-    def read(self) -> None:
-        """Take the lines that have come since."""
-        with self._lock:
-            for line in self._stream:
-                self._take(json.loads(line))
+    def _take_all(self) -> None:
+        for path in sorted(self._folder.glob("*.json")):
+            self._take(json.loads(path.read_text(encoding="utf-8")))
+            path.unlink()
 
     def _take(self, record: dict[str, Any]) -> None:
         title = stage_title(record["name"], record["n_components"], record["split"], record["half"])
-        if record["error"] is not None:
-            self._display.note(f"{title}: failed")
+        self._display.note(f"{title}: {record['status']}")
+        if record["status"] == "failed":
             self.failed.append(f"  {title}: {record['error']} ({record['folder']})")
-            return
-        self._display.note(f"{title}: computed")
-        self._results.computed.append(title)
-        k, folder = record["n_components"], Path(record["folder"])
-        match record["name"]:
-            case "decompose":
-                self._results.fits[k] = folder / "factorization" / FACTORIZATION
-            case "maps":
-                self._results.maps[k] = folder / "maps"
-            case "figures":
-                self._results.figures[k] = folder / "figures"
+        if record["status"] == "computed":
+            self._results.computed.append(title)
+        self._note(record)
+
+    def _note(self, record: dict[str, Any]) -> None:
+        results, k = self._results, record["n_components"]
+        outputs = {name: Path(path) for name, path in record["outputs"].items()}
+        match record["name"], outputs:
+            case "mask", {"mask_file": path}:
+                results.mask = path
+            case "matrix", {"matrix_dir": path}:
+                results.matrix = path / "matrix.json"
+            case "decompose", {"factorization_dir": path}:
+                results.fits[k] = path / FACTORIZATION
+            case "half_fit", {"factorization_dir": path}:
+                results.half_fits.append(path / FACTORIZATION)
+            case "maps", {"maps_dir": path}:
+                results.maps[k] = path
+            case "figures", {"figures_dir": path}:
+                results.figures[k] = path
+            case "select", {"metrics_file": path}:
+                results.metrics = path

@@ -17,7 +17,7 @@ from opnmf_pipeline.decomposition.checkpoint import Checkpoint
 from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
 from opnmf_pipeline.decomposition.multiplicative import iterate, orthonormal_rule, projective_rule
 from opnmf_pipeline.decomposition.optimality import kkt_residual
-from opnmf_pipeline.decomposition.orthonormal import orthonormal
+from opnmf_pipeline.decomposition.orthonormal import orthonormal, sample_size
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
 from opnmf_pipeline.decomposition.progress import Iteration, Progress
 from opnmf_pipeline.decomposition.spectrum import Spectrum, spectrum
@@ -25,6 +25,7 @@ from opnmf_pipeline.decomposition.validation import (
     DataFacts,
     check_choice,
     check_data,
+    check_memory,
     check_parameters,
     check_rank,
     check_start,
@@ -36,6 +37,17 @@ SOLVERS = ("multiplicative", "accelerated", "orthonormal")
 
 START_TOL, START_ITER = 0.03, 40
 """How well the orthonormal start of ``accelerated`` has to converge."""
+
+FREE_SETTINGS = {
+    "max_iter",
+    "n_threads",
+    "max_memory",
+    "verbose",
+    "callback",
+    "checkpoint",
+    "checkpoint_minutes",
+}
+"""What a resumed fit may change: none of it has an influence on the iterates."""
 
 NOT_CONVERGED_MSG = (
     "{name} stopped at max_iter={max_iter} with change {change:.3g}, not below tol={tol:g}; "
@@ -54,6 +66,7 @@ class _ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     random_state: Any
     dtype: str
     n_threads: int | None
+    max_memory: float | None
     verbose: int
     callback: Callable[[Iteration], object] | None
     checkpoint: str | Path | None
@@ -180,8 +193,10 @@ class _ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _factorize(self, X: RowBlocks, W_init: Array | None) -> Progress:
         """Start, solve, and set the fitted attributes."""
+        k = int(self.n_components)  # numpy's small integers would overflow
+        check_memory(self.max_memory, X, k, sample_size(X.shape[0], k))
         facts = check_data(X, type(self).__name__)
-        spectrum_ = spectrum(X, self.n_components)
+        spectrum_ = spectrum(X, k)
         W = self._start(X, facts, spectrum_, W_init)
         level = logging.INFO if self.verbose else logging.DEBUG
         checkpoint = self._checkpoint(X, spectrum_)
@@ -195,7 +210,7 @@ class _ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         W[facts.zero_rows] = 0
         self._set_factors(X, W)
         self.kkt_residual_ = kkt_residual(X, self.coef_)
-        self.lower_bound_ = spectrum_.lower_bound(self.n_components)
+        self.lower_bound_ = spectrum_.lower_bound(k)
         self.history_ = progress.history
         self.n_iter_ = len(progress.history)
         self.converged_ = progress.converged
@@ -205,11 +220,10 @@ class _ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Return where to save the state, for the fits that have the same course as this one."""
         if self.checkpoint is None:
             return None
-        free = {"max_iter", "n_threads", "verbose", "callback", "checkpoint", "checkpoint_minutes"}
-        settings = {name: value for name, value in self.get_params().items() if name not in free}
+        settings = self.get_params().items()
         identity = {
             "estimator": type(self).__name__,
-            **{name: str(value) for name, value in settings.items()},
+            **{name: str(value) for name, value in settings if name not in FREE_SETTINGS},
             "shape": X.shape,
             "squared_norm": spectrum_.squared_norm,
         }
@@ -280,6 +294,9 @@ class OPNMF(_ProjectiveNMF):
         Dtype of W and H and of the arithmetic; sums over voxels are float64 in any case.
     n_threads : int or None, default=None
         Number of threads, None for as many as BLAS would use. The result does not depend on it.
+    max_memory : float or None, default=None
+        Private memory in MB that a fit may take; one that would need more is refused at once. A
+        memory-mapped X does not count: it is read block by block.
     verbose : int, default=0
         Whether to log the course at INFO (otherwise at DEBUG).
     callback : callable or None, default=None
@@ -362,6 +379,7 @@ class OPNMF(_ProjectiveNMF):
         random_state: int | np.random.RandomState | None = None,
         dtype: str = "float32",
         n_threads: int | None = None,
+        max_memory: float | None = None,
         verbose: int = 0,
         callback: Callable[[Iteration], object] | None = None,
         checkpoint: str | Path | None = None,
@@ -376,6 +394,7 @@ class OPNMF(_ProjectiveNMF):
         self.random_state = random_state
         self.dtype = dtype
         self.n_threads = n_threads
+        self.max_memory = max_memory
         self.verbose = verbose
         self.callback = callback
         self.checkpoint = checkpoint
@@ -419,6 +438,9 @@ class PNMF(_ProjectiveNMF):
         Dtype of W and H and of the arithmetic; sums over voxels are float64 in any case.
     n_threads : int or None, default=None
         Number of threads, None for as many as BLAS would use. The result does not depend on it.
+    max_memory : float or None, default=None
+        Private memory in MB that a fit may take; one that would need more is refused at once. A
+        memory-mapped X does not count: it is read block by block.
     verbose : int, default=0
         Whether to log the course at INFO (otherwise at DEBUG).
     callback : callable or None, default=None
@@ -464,6 +486,7 @@ n_iter_, converged_, history_, n_features_in_
         random_state: int | np.random.RandomState | None = None,
         dtype: str = "float32",
         n_threads: int | None = None,
+        max_memory: float | None = None,
         verbose: int = 0,
         callback: Callable[[Iteration], object] | None = None,
         checkpoint: str | Path | None = None,
@@ -476,6 +499,7 @@ n_iter_, converged_, history_, n_features_in_
         self.random_state = random_state
         self.dtype = dtype
         self.n_threads = n_threads
+        self.max_memory = max_memory
         self.verbose = verbose
         self.callback = callback
         self.checkpoint = checkpoint

@@ -133,11 +133,14 @@ def search(X: RowBlocks, V: Array, n_init: int, rng: np.random.RandomState) -> A
     return best
 
 
+def sample_size(n_rows: int, k: int) -> int:
+    """Return the number of rows that random starts are improved on."""
+    return min(n_rows, max(SAMPLE_ROWS, ROWS_PER_COMPONENT * k))
+
+
 def _sample(X: RowBlocks, k: int, rng: np.random.RandomState) -> Array:
     """Return random rows of X, in order and in memory."""
-    n_rows = X.shape[0]
-    n_sample = min(n_rows, max(SAMPLE_ROWS, ROWS_PER_COMPONENT * k))
-    rows = np.sort(rng.choice(n_rows, n_sample, replace=False))
+    rows = np.sort(rng.choice(X.shape[0], sample_size(X.shape[0], k), replace=False))
     return np.asarray(X.X[rows], dtype=X.dtype)
 
 

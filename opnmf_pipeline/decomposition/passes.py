@@ -74,7 +74,8 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
 
     def __init__(self, X: Array, dtype: str, n_threads: int | None = None) -> None:
         self.dtype = np.dtype(dtype)
-        self.X = X if isinstance(X, np.memmap) else self._cast(X)
+        self.mapped = _is_mapped(X)
+        self.X = X if self.mapped else self._cast(X)
         self.n_threads = n_threads or default_threads()
         n_block = max(64, BLOCK_BYTES // (self.dtype.itemsize * X.shape[1]))
         self.blocks = [slice(i, i + n_block) for i in range(0, X.shape[0], n_block)]
@@ -106,6 +107,14 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
     def _cast(self, X: Array) -> Array:
         with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused
             return np.asarray(X, dtype=self.dtype)
+
+
+def _is_mapped(X: Array) -> bool:
+    """Whether X, or what X is a view of, is a memory map (checks of scikit-learn return views)."""
+    array: Array | None = X
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    return isinstance(array, np.memmap)
 
 
 def default_threads() -> int:

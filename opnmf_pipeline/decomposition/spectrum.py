@@ -4,11 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh
+from sklearn.utils.extmath import randomized_svd
 
-from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments
+from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm
 
 RANK_TOLERANCE = 1e-7
 """Singular values below this share of the largest are rounding errors of the Gram matrix."""
+
+GRAM_SIDE = 7900
+"""Up to this size a Gram matrix is formed: it takes 500 MB."""
 
 COLUMN_BYTES = 2**26
 """Size of a float64 block of columns of a wide X."""
@@ -57,8 +61,16 @@ class Spectrum:
 
 
 def spectrum(X: RowBlocks, k: int) -> Spectrum:
-    """Decompose the Gram matrix of X: k values of a tall X, all of a wide one."""
+    """Decompose the Gram matrix of X: k values of a tall X, all of a wide one.
+
+    Where both sides of X are too long for a Gram matrix, a randomized range finder takes its place.
+    Its values are a little low, so that the lower bound is a little high; and X is never called
+    wide.
+    """
     n_rows, n_columns = X.shape
+    if min(X.shape) > GRAM_SIDE:
+        _, values, Vt = randomized_svd(X.X, k, random_state=0)
+        return Spectrum(values.astype(np.float64), Vt.T, squared_norm(X), wide=False)
     wide = n_columns > n_rows
     gram = _gram_of_rows(X) if wide else _gram_of_columns(X)
     n = gram.shape[0]

@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks
+from opnmf_pipeline.decomposition.spectrum import GRAM_SIDE
 
 DTYPES = ("float32", "float64")
 
 INTEGERS = {"n_components", "n_init", "max_iter", "n_threads"}
 """Parameters that count something; of these, n_threads may be None."""
+
+INTERPRETER_MB = 300
+"""Python, its libraries and the blocks in work."""
 
 CHOICE_MSG = "{name}={value!r} is unknown; use one of {choices}"
 RANGE_MSG = "{name} must be {expected}, got {value!r}"
@@ -26,6 +30,11 @@ NOT_FINITE_MSG = (
 NEGATIVE_MSG = (
     "Negative values in data passed to {name} (input X): {n} of them, the least is {least:g}; "
     "the factorization is defined for X >= 0"
+)
+MEMORY_MSG = (
+    "max_memory={limit:.0f} MB is too little: the fit needs about {needed:.0f} MB, of which "
+    "{weights:.0f} MB for arrays of the size of W; raise it, ask for fewer components, or pass X "
+    "as a memory map"
 )
 W_INIT_MSG = "W_init must be {expected}, got {got}"
 
@@ -82,6 +91,24 @@ def check_rank(k: int, shape: tuple[int, int]) -> None:
     """Refuse more components than rows or columns."""
     if k > min(shape):
         raise ValueError(RANK_MSG.format(k=k, n_rows=shape[0], n_columns=shape[1]))
+
+
+def check_memory(limit: float | None, X: RowBlocks, k: int, n_sample: int) -> None:
+    """Refuse a fit whose private memory would exceed `limit` MB.
+
+    A memory map counts as nothing, since its pages belong to the file. Counted are four arrays of
+    the size of W, a sample of X, the Gram matrix and its vectors, and the interpreter.
+    """
+    if limit is None:
+        return
+    n_rows, n_columns = X.shape
+    weights = 4 * n_rows * k * X.dtype.itemsize
+    sample = n_sample * n_columns * X.dtype.itemsize
+    gram = 3 * 8 * min(n_rows, n_columns, GRAM_SIDE) ** 2
+    data = 0 if X.mapped else X.X.nbytes
+    needed = INTERPRETER_MB + (weights + sample + gram + data) / 1e6
+    if needed > limit:
+        raise ValueError(MEMORY_MSG.format(limit=limit, needed=needed, weights=weights / 1e6))
 
 
 def check_data(X: RowBlocks, name: str) -> DataFacts:

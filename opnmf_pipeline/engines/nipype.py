@@ -13,18 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import nibabel as nb
-from nipype.interfaces.base import Undefined, isdefined
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import JoinNode, Node, Workflow
 from nipype.utils.ram_estimator import RamEstimator
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import PipelineConfig, Section
+from opnmf_pipeline.engines.memory import stage_bytes
 from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
-from opnmf_pipeline.engines.study import BASE_BYTES, Study, fit_bytes, work_dir
+from opnmf_pipeline.engines.study import Study, work_dir
 from opnmf_pipeline.exceptions import EngineError
-from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.nodes.nipype import (
     BuildMatrix,
     Decompose,
@@ -35,7 +33,6 @@ from opnmf_pipeline.nodes.nipype import (
     WriteMaps,
 )
 from opnmf_pipeline.progress import Display
-from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.metrics import write_metrics
 
 __all__ = ["StageMemory", "compute", "init_opnmf_wf"]
@@ -57,7 +54,6 @@ EXECUTION = {
     "job_finished_timeout": 65,
 }
 """Settings of Nipype: results are reused by content, and one failure leaves the other nodes."""
-COPIES_OF_MAPS = 2
 MAPS = ["components_file", "labels_file", "labels_table", "loadings_file", "sidecars"]
 METRICS = ["metrics_file", "metrics_json"]
 
@@ -102,6 +98,7 @@ def init_opnmf_wf(config: PipelineConfig, name: str = "opnmf_wf") -> Workflow:
         joinsource="rank",
         joinfield=["factorization_dirs", *MAPS],
         name="gather",
+        run_without_submitting=True,
     )
     select = Node(SelectRank(), name="select")
     workflow.connect(
@@ -176,6 +173,7 @@ def _add_halves(workflow: Workflow, config: PipelineConfig, matrix: Node, select
         joinsource="halving",
         joinfield=["half_fits"],
         name="gather_halves",
+        run_without_submitting=True,
     )
     workflow.connect(
         [
@@ -199,18 +197,7 @@ class StageMemory(RamEstimator):  # type: ignore[misc]
 
     def __call__(self, inputs: Any) -> tuple[float, str]:
         """Return GB, and how they came about."""
-        n_bytes, reason = BASE_BYTES, "libraries"
-        if isdefined(getattr(inputs, "matrix_dir", Undefined)):
-            X, _ = read_matrix(Path(inputs.matrix_dir) / "matrix.json")
-            k = getattr(inputs, "n_components", 1)
-            n_bytes = fit_bytes(len(X), X.shape[1], k, getattr(inputs, "dtype", "float32"))
-            reason = f"{X.shape[0]} voxels, {X.shape[1]} subjects, k = {k}"
-        elif isdefined(getattr(inputs, "factorization_dir", Undefined)):
-            W = read_factorization(Path(inputs.factorization_dir) / FACTORIZATION).W
-            n_grid = math.prod(nb.load(inputs.mask_file).shape)
-            n_bytes += COPIES_OF_MAPS * W.itemsize * n_grid * W.shape[1]
-            reason = f"{n_grid} voxels in the grid, k = {W.shape[1]}"
-        return n_bytes / 2**30, reason
+        return stage_bytes(inputs) / 2**30, "libraries, matrix and maps of the node"
 
 
 def compute(study: Study, results: Results, display: Display) -> None:

@@ -31,10 +31,10 @@ from pydra.workers import slurm
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline import __version__
+from opnmf_pipeline.engines.memory import stage_bytes
 from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
-from opnmf_pipeline.engines.study import BASE_BYTES, Study, fit_bytes, work_dir
+from opnmf_pipeline.engines.study import Study, work_dir
 from opnmf_pipeline.exceptions import ConfigError, EngineError
-from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.nodes.pydra import (
     BuildMatrix,
     Decompose,
@@ -442,7 +442,7 @@ def _unreported(result: Any) -> list[str]:
     return reasons or [f"  {text.splitlines()[-1]}"]
 
 
-@attrs.define
+@attrs.define(getstate_setstate=False)  # a worker that has run pickles only as Pydra does it
 class SlurmWorker(slurm.Worker):  # type: ignore[misc]
     """Slurm worker that asks for the memory of each job, from the size of its matrix.
 
@@ -465,7 +465,10 @@ class SlurmWorker(slurm.Worker):  # type: ignore[misc]
 
     async def run(self, job: Any, rerun: bool = False) -> Any:
         """Submit one job and wait for its end."""
-        wanted = {"--mem": f"{_megabytes(job.task)}M", "--cpus-per-task": str(self.threads)}
+        wanted = {
+            "--mem": f"{math.ceil(stage_bytes(job.task) / 2**20)}M",
+            "--cpus-per-task": str(self.threads),
+        }
         added = [
             f"{name}={value}" for name, value in wanted.items() if name not in self.sbatch_args
         ]
@@ -483,16 +486,6 @@ class SlurmWorker(slurm.Worker):  # type: ignore[misc]
         if status in ("CANCELLED", "TIMEOUT", "FAILED"):
             raise RuntimeError(f"Slurm job {jobid}: {status}; see {self.error[jobid]}")
         return status
-
-
-def _megabytes(task: Any) -> int:
-    """Return the memory that a job takes, in MiB."""
-    n_bytes = BASE_BYTES
-    if hasattr(task, "matrix_dir"):
-        X, _ = read_matrix(Path(task.matrix_dir) / "matrix.json")
-        k = getattr(task, "n_components", 1)
-        n_bytes = fit_bytes(len(X), X.shape[1], k, getattr(task, "dtype", "float32"))
-    return math.ceil(n_bytes / 2**20)
 
 
 class _Follower:

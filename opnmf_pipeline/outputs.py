@@ -39,6 +39,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "metrics_json": ("group/desc-opnmf_metrics.json", "Description of these indices"),
     "montage": ("figures/{space}desc-opnmfK{k}_components.png", "Picture of every component"),
     "parts": ("figures/{space}desc-opnmfK{k}_dseg.png", "Picture of the label map"),
+    "report": ("report.html", "Page about the results, to be opened in a browser"),
     "cohort": ("logs/cohort.tsv", "Image of each subject"),
     "config": ("logs/config.yaml", "All settings; a run can start from it"),
     "log": ("logs/opnmf-pipeline.log", "Messages and versions"),
@@ -49,7 +50,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
 WORK = "work"
 """Folder of intermediate results, unless `execution.work_dir` names another."""
 
-BIDSIGNORE = "figures/\ngroup/\nlogs/\nwork/\n"
+BIDSIGNORE = "report.html\nfigures/\ngroup/\nlogs/\nwork/\n"
 
 NOT_WRITABLE_MSG = "output.dir: {root}: cannot be written ({reason}); choose another with --output"
 FOREIGN_MSG = (

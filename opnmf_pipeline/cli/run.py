@@ -61,8 +61,11 @@ def _print(summary: Summary, console: Console) -> None:
         )
     if not summary.computed:
         console.print("nothing was computed: every result was there from an earlier run")
-    ks = summary.metrics["n_components"].tolist()
-    for title, name in {"maps": "components", "labels": "dseg", "pictures": "montage"}.items():
-        paths = [path for k in ks if (path := output.path(name, k)).exists()]
-        for path in paths:
+    places = {
+        "maps": output.path("mask").parent,
+        "pictures": output.path("montage").parent,
+        "report": output.path("report"),
+    }
+    for title, path in places.items():
+        if path.exists():
             console.print(f"{title:9} {path}", soft_wrap=True, highlight=False)

@@ -29,7 +29,7 @@ class Results:
 
     Attributes
     ----------
-    cohort, mask, matrix, planted, metrics : path or None
+    cohort, mask, matrix, planted, metrics, report : path or None
         Single files.
     fits : dict of int to path
         ``factorization.json`` for each number of components.
@@ -46,6 +46,7 @@ class Results:
     mask: Path | None = None
     matrix: Path | None = None
     metrics: Path | None = None
+    report: Path | None = None
     fits: dict[int, Path] = field(default_factory=dict)
     maps: dict[int, Path] = field(default_factory=dict)
     figures: dict[int, Path] = field(default_factory=dict)
@@ -91,7 +92,7 @@ def publish(results: Results, output: OutputFolder, settings: dict[str, object])
     output.write_text("config", settings_yaml(settings))
     output.write_text("bidsignore", BIDSIGNORE)
     output.write_text("dataset", dataset_description(settings))
-    for name in ("planted", "mask", "metrics"):
+    for name in ("planted", "mask", "metrics", "report"):
         if (source := getattr(results, name)) is not None:
             output.publish(name, source)
     if results.metrics is not None:

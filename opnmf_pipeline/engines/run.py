@@ -21,9 +21,10 @@ from opnmf_pipeline.engines.study import (
 )
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.logs import log_file
-from opnmf_pipeline.outputs import OutputFolder
+from opnmf_pipeline.outputs import OutputFolder, settings_yaml
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.report import make_report
 
 __all__ = ["Summary", "run"]
 
@@ -51,6 +52,23 @@ class Summary:
     metrics: pd.DataFrame
     computed: list[str]
     outputs: OutputFolder
+
+
+def _report(config: PipelineConfig, results: Results, out_file: Path) -> None:
+    ks = sorted(results.fits)
+    assert results.metrics is not None
+    results.report = make_report(
+        results.metrics,
+        [results.fits[k] for k in ks],
+        [results.maps[k] / "dseg.tsv" for k in ks],
+        [
+            (results.figures[k] / "components.png", results.figures[k] / "dseg.png")
+            for k in ks
+            if k in results.figures
+        ],
+        out_file,
+        settings_yaml(determining_settings(config)),
+    )
 
 
 def run(config: PipelineConfig, display: Display | None = None) -> Summary:
@@ -90,6 +108,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
         with log_file(output.path("log")):
             try:
                 engine.compute(study, results, display)
+                _report(config, results, Path(folder) / "report.html")
                 status = "finished"
             except BaseException as error:
                 logger.info("failed: %s: %s", type(error).__name__, error)

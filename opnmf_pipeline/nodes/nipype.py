@@ -46,6 +46,8 @@ from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.metrics import write_metrics
+from opnmf_pipeline.stages.project import project_subjects
+from opnmf_pipeline.stages.report import make_report
 from opnmf_pipeline.stages.select import fit_half
 
 __all__ = [
@@ -55,6 +57,8 @@ __all__ = [
     "DrawFigures",
     "FitHalf",
     "MakeMask",
+    "MakeReport",
+    "ProjectSubjects",
     "SelectRank",
     "WriteMaps",
 ]
@@ -413,6 +417,88 @@ class SelectRank(_Stage):
         )
         self._results["metrics_file"] = str(metrics_file)
         self._results["metrics_json"] = str(metrics_file.with_suffix(".json"))
+
+
+_MakeReportInputSpec = _input_spec(
+    "_MakeReportInputSpec",
+    metrics_file=File(exists=True, mandatory=True, desc="table of SelectRank"),
+    metrics_json=File(exists=True, mandatory=True, desc="description of its columns"),
+    factorization_dirs=InputMultiObject(
+        Directory(exists=True),
+        mandatory=True,
+        desc="folders of Decompose, one per number of components",
+    ),
+    labels_tables=InputMultiObject(
+        File(exists=True), mandatory=True, desc="tables of WriteMaps, in the same order"
+    ),
+    components_figures=InputMultiObject(
+        File(exists=True), desc="pictures of DrawFigures, in the same order"
+    ),
+    labels_figures=InputMultiObject(
+        File(exists=True),
+        requires=["components_figures"],
+        desc="pictures of DrawFigures, in the same order",
+    ),
+    settings=traits.Str("", usedefault=True, desc="YAML of the settings, shown at the end"),
+)
+
+
+class _MakeReportOutputSpec(TraitedSpec):  # type: ignore[misc]
+    report_file = File(exists=True, desc="HTML page that needs no other file")
+
+
+class MakeReport(_Stage):
+    """Write one self-contained page about the results."""
+
+    input_spec = _MakeReportInputSpec
+    output_spec = _MakeReportOutputSpec
+
+    def _run_stage(self, cwd: Path) -> None:
+        figures = [
+            list(map(Path, files)) if isdefined(files) else []
+            for files in (self.inputs.components_figures, self.inputs.labels_figures)
+        ]
+        report_file = make_report(
+            Path(self.inputs.metrics_file),
+            [Path(folder) / "factorization.json" for folder in self.inputs.factorization_dirs],
+            [Path(table) for table in self.inputs.labels_tables],
+            list(zip(*figures, strict=True)),
+            cwd / "report.html",
+            self.inputs.settings,
+        )
+        self._results["report_file"] = str(report_file)
+
+
+_ProjectSubjectsInputSpec = _input_spec(
+    "_ProjectSubjectsInputSpec",
+    images=_images(),
+    participants=_participants(),
+    factorization_dir=Directory(exists=True, mandatory=True, desc="folder of Decompose"),
+    mask_file=_mask(),
+    num_threads=_num_threads(),
+)
+
+
+class _ProjectSubjectsOutputSpec(TraitedSpec):  # type: ignore[misc]
+    loadings_file = File(exists=True, desc="TSV: loadings of each new subject")
+
+
+class ProjectSubjects(_Stage):
+    """Find the loadings of new subjects on components that were learned before."""
+
+    input_spec = _ProjectSubjectsInputSpec
+    output_spec = _ProjectSubjectsOutputSpec
+
+    def _run_stage(self, cwd: Path) -> None:
+        loadings_file = project_subjects(
+            self.inputs.images,
+            self.inputs.participants,
+            Path(self.inputs.factorization_dir) / "factorization.json",
+            Path(self.inputs.mask_file),
+            cwd / "loadings.tsv",
+            n_procs=self.inputs.num_threads,
+        )
+        self._results["loadings_file"] = str(loadings_file)
 
 
 def _path(value: Any) -> Path | None:

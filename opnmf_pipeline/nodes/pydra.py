@@ -36,6 +36,8 @@ from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.metrics import write_metrics
+from opnmf_pipeline.stages.project import project_subjects
+from opnmf_pipeline.stages.report import make_report
 from opnmf_pipeline.stages.select import fit_half
 
 __all__ = [
@@ -45,6 +47,8 @@ __all__ = [
     "DrawFigures",
     "FitHalf",
     "MakeMask",
+    "MakeReport",
+    "ProjectSubjects",
     "SelectRank",
     "WriteMaps",
 ]
@@ -285,6 +289,69 @@ def SelectRank(  # noqa: D103
         mask_file=Path(mask_file) if mask_file else None,
     )
     return metrics, metrics.with_suffix(".json")
+
+
+@python.define(
+    inputs={
+        "metrics_file": _input(Tsv, "table of SelectRank"),
+        "metrics_json": _input(Json, "description of its columns"),
+        "factorization_dirs": _input(
+            list[Directory], "folders of Decompose, one per number of components"
+        ),
+        "labels_tables": _input(list[Tsv], "tables of WriteMaps, in the same order"),
+        "components_figures": python.arg(
+            type=list[Png],
+            default=attrs.Factory(list),
+            help="pictures of DrawFigures, in the same order",
+        ),
+        "labels_figures": python.arg(
+            type=list[Png],
+            default=attrs.Factory(list),
+            help="pictures of DrawFigures, in the same order",
+        ),
+        "settings": python.arg(type=str, default="", help="YAML of the settings, shown at the end"),
+    },
+    outputs={"report_file": _output(File, "HTML page that needs no other file")},
+)
+def MakeReport(  # noqa: D103
+    metrics_file: Tsv,
+    metrics_json: Json,
+    factorization_dirs: list[Directory],
+    labels_tables: list[Tsv],
+    components_figures: list[Png],
+    labels_figures: list[Png],
+    settings: str,
+) -> Any:
+    figures = zip(map(Path, components_figures), map(Path, labels_figures), strict=True)
+    return make_report(
+        Path(metrics_file),
+        [Path(folder) / "factorization.json" for folder in factorization_dirs],
+        [Path(table) for table in labels_tables],
+        list(figures),
+        Path.cwd() / "report.html",
+        settings,
+    )
+
+
+@python.define(
+    inputs={
+        "images": IMAGES,
+        "participants": PARTICIPANTS,
+        "factorization_dir": _input(Directory, "folder of Decompose"),
+        "mask_file": MASK,
+    },
+    outputs={"loadings_file": _output(Tsv, "loadings of each new subject")},
+)
+def ProjectSubjects(  # noqa: D103
+    images: list[File], participants: list[str], factorization_dir: Directory, mask_file: NiftiGz
+) -> Any:
+    return project_subjects(
+        [Path(image) for image in images],
+        participants,
+        Path(factorization_dir) / "factorization.json",
+        Path(mask_file),
+        Path.cwd() / "loadings.tsv",
+    )
 
 
 def _new_folder(name: str) -> Path:

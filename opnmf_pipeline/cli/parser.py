@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
     _add_check(commands)
+    _add_graph(commands)
     commands.add_parser(
         "schema",
         help="print the JSON Schema of the settings",
@@ -98,15 +99,34 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_settings(check)
 
 
-def _add_settings(command: argparse.ArgumentParser) -> None:
-    command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of settings")
-    command.add_argument(
+def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    graph = commands.add_parser(
+        "graph",
+        help="draw the workflow",
+        description="Draw the stages that the settings lead to, and what they need of each other.",
+    )
+    _add_settings(graph, output=False)
+    graph.add_argument(
         "-o",
         "--output",
         type=Path,
-        metavar="DIR",
-        help="output folder (replaces output.dir)",
+        required=True,
+        dest="picture",
+        metavar="FILE",
+        help="picture to write: .svg, .png or .pdf",
     )
+
+
+def _add_settings(command: argparse.ArgumentParser, *, output: bool = True) -> None:
+    command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of settings")
+    if output:
+        command.add_argument(
+            "-o",
+            "--output",
+            type=Path,
+            metavar="DIR",
+            help="output folder (replaces output.dir)",
+        )
     command.add_argument(
         "--set",
         action="append",
@@ -136,7 +156,7 @@ def _plugin_args(args: argparse.Namespace) -> Any:
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return all that the command line sets, as ``section.key=value`` items."""
     flags = {
-        "output.dir": args.output,
+        "output.dir": getattr(args, "output", None),
         "execution.n_procs": getattr(args, "nprocs", None),
         "execution.memory_gb": getattr(args, "mem", None),
         "execution.engine": getattr(args, "engine", None),

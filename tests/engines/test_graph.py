@@ -1,0 +1,54 @@
+import pytest
+
+from opnmf_pipeline.cli import main
+from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.engines.graph import workflow_edges
+
+PLAIN = {
+    ("images", "mask"),
+    ("mask", "matrix"),
+    ("matrix", "decompose"),
+    ("decompose", "maps"),
+    ("decompose", "select"),
+}
+
+
+def config(**sections):
+    return PipelineConfig.model_validate({"inputs": {"bids": "data"}, **sections})
+
+
+@pytest.mark.parametrize(
+    ("sections", "more"),
+    [
+        ({"report": {"figures": False}}, set()),
+        ({}, {("maps", "figures")}),
+        (
+            {"selection": {"n_splits": 2}},
+            {("maps", "figures"), ("matrix", "half_fit"), ("half_fit", "select")},
+        ),
+    ],
+)
+def test_each_stage_waits_for_what_it_needs(sections, more):
+    assert set(workflow_edges(config(**sections))) == PLAIN | more
+
+
+def test_the_picture(write_config, settings, tmp_path):
+    path = str(write_config(settings))
+    assert main(["graph", path, "-o", str(tmp_path / "graph.svg")]) == 0
+    text = (tmp_path / "graph.svg").read_text()
+    assert text.startswith("<?xml")
+    assert main(["graph", path, "-o", str(tmp_path / "graph.png")]) == 0
+
+
+def test_a_format_that_cannot_be_drawn(write_config, settings, tmp_path, capsys):
+    assert main(["graph", str(write_config(settings)), "-o", str(tmp_path / "graph.txt")]) == 2
+    assert "graph.txt: expected a name ending in .pdf, .png, .svg" in capsys.readouterr().err
+
+
+def test_pydra_finds_the_tasks_among_its_own():
+    import pydra.tasks.opnmf as tasks
+
+    from opnmf_pipeline.nodes import pydra as nodes
+
+    assert set(tasks.__all__) == {*nodes.__all__, "OpnmfWorkflow"}
+    assert tasks.Decompose is nodes.Decompose

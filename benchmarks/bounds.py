@@ -1,0 +1,117 @@
+"""The bounds that the solvers must reach."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.measure import Measures
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A ratio of measures and its limit."""
+
+    text: str
+    value: Callable[[Measures], float]
+    limit: float
+    at_least: bool = False
+
+    def check(self, found: Measures) -> tuple[float | None, bool | None]:
+        """Return the value and whether it keeps the limit; None where it was not measured."""
+        try:
+            value = self.value(found)
+        except KeyError:
+            return None, None
+        return value, value >= self.limit if self.at_least else value <= self.limit
+
+    @property
+    def sign(self) -> str:
+        """Direction of the limit."""
+        return "≥" if self.at_least else "≤"
+
+
+def _ratio(numerator: str, denominator: str) -> Callable[[Measures], float]:
+    return lambda found: found[numerator] / found[denominator]
+
+
+def _passes(found: Measures) -> float:
+    return found["published: iterations"] / found["accelerated: passes to the published error"]
+
+
+PER_ITERATION = "seconds per iteration"
+REFERENCE = f"multiplicative: {PER_ITERATION}"
+
+BOUNDS = (
+    Bound(
+        "multiplicative: one iteration / the two products",
+        _ratio(REFERENCE, f"products: {PER_ITERATION}"),
+        1.3,
+    ),
+    Bound(
+        "multiplicative: times faster than published-mem",
+        _ratio(f"published-mem: {PER_ITERATION}", REFERENCE),
+        4,
+        at_least=True,
+    ),
+    Bound(
+        "multiplicative: times faster than published-xxt",
+        _ratio(f"published-xxt: {PER_ITERATION}", REFERENCE),
+        15,
+        at_least=True,
+    ),
+    Bound("accelerated: times fewer passes to the published error", _passes, 50, at_least=True),
+    Bound(
+        "accelerated: times faster to the published error",
+        _ratio("published: seconds", "accelerated: seconds to the published error"),
+        100,
+        at_least=True,
+    ),
+    Bound(
+        "accelerated: passes to its own stop / published iterations",
+        _ratio("accelerated: passes", "published: iterations"),
+        0.1,
+    ),
+    Bound("accelerated: KKT residual", lambda found: found["accelerated: KKT residual"], 1e-4),
+    Bound("accelerated: largest rise", lambda found: found["accelerated: largest rise"], 1e-6),
+    Bound(
+        "accelerated: error / published",
+        _ratio("accelerated: error", "published: error"),
+        1.0001,
+    ),
+    Bound("orthonormal: error / published", _ratio("orthonormal: error", "published: error"), 1.0),
+    Bound(
+        "orthonormal: times faster than published",
+        _ratio("published: seconds", "orthonormal: seconds"),
+        200,
+        at_least=True,
+    ),
+    Bound(
+        "orthonormal: error / best restart", _ratio("orthonormal: error", "restarts: error"), 1.0
+    ),
+    Bound(
+        "orthonormal: time / all restarts",
+        _ratio("orthonormal: seconds", "restarts: seconds"),
+        0.2,
+    ),
+    Bound(
+        "orthonormal: deviation of WᵀW from I",
+        lambda found: found["orthonormal: deviation of WᵀW from I"],
+        1e-6,
+    ),
+    Bound(
+        "NNDSVD: time / orthonormal fit",
+        _ratio("start: seconds", "orthonormal: seconds"),
+        0.05,
+    ),
+    Bound(
+        "reproducibility: accelerated less published, inner product",
+        lambda found: found["accelerated: inner product"] - found["published: inner product"],
+        0,
+        at_least=True,
+    ),
+    Bound(
+        "reproducibility: accelerated less published, Rand index",
+        lambda found: found["accelerated: Rand index"] - found["published: Rand index"],
+        0,
+        at_least=True,
+    ),
+)

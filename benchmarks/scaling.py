@@ -1,0 +1,50 @@
+"""Cost of one iteration against voxels, subjects and components."""
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Measures, iteration_times
+
+AXES = {"voxels": 0, "subjects": 1, "components": 2}
+BASE = (20_000, 100, 20)
+FACTORS = (1, 2, 4)
+
+
+def scaling(n_timed: int, base: tuple[int, int, int] = BASE) -> dict[str, list[tuple[int, float]]]:
+    """Return (size, seconds per iteration) along each axis, the others as in `base`."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for name, axis in AXES.items():
+        found[name] = []
+        for factor in FACTORS:
+            sizes = [size * factor if i == axis else size for i, size in enumerate(base)]
+            found[name].append((sizes[axis], _seconds(*sizes, n_timed)))
+    return found
+
+
+def slope(points: list[tuple[int, float]]) -> float:
+    """Return the exponent of the power law through the points."""
+    sizes, seconds = np.log(np.array(points)).T
+    return float(np.polyfit(sizes, seconds, 1)[0])
+
+
+def plot(found: dict[str, list[tuple[int, float]]], path: Path) -> None:
+    """Draw one panel per axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    axes = figure.subplots(1, len(found), sharey=True)
+    for ax, (name, points) in zip(axes, found.items(), strict=True):
+        ax.loglog(*np.transpose(points), "o-", color="tab:blue")
+        ax.set_xlabel(name)
+        ax.set_title(f"slope {slope(points):.2f}")
+    axes[0].set_ylabel("seconds per iteration")
+    figure.savefig(path, dpi=100)
+
+
+def _seconds(n_voxels: int, n_subjects: int, k: int, n_timed: int) -> float:
+    rng = np.random.default_rng(0)
+    X = rng.random((n_voxels, n_subjects), dtype=np.float32)
+    W = rng.random((n_voxels, k), dtype=np.float32)
+    found: Measures = iteration_times(X, W, n_timed)
+    return found["multiplicative: seconds per iteration"]

@@ -1,0 +1,72 @@
+"""The harness of the benchmarks: that it measures what it says, never how fast anything is."""
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__, datasets, peers, report, scaling
+from benchmarks.bounds import BOUNDS
+from benchmarks.measure import Limits, count_passes, measure
+from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.decomposition.passes import RowBlocks, moments
+
+LIMITS = Limits(max_iter=20, n_restarts=2, n_timed=2, accelerated_iter=5)
+
+
+@pytest.mark.parametrize("peer", [peers.published_mem, peers.published_xxt])
+def test_peers_make_the_iterates_of_the_reference(X, peer):
+    start = np.random.default_rng(0).random((len(X), 3))
+    run = peers.run(X, start, peer(X), tol=0, max_iter=5, max_seconds=60)
+    assert run.n_iter == 5
+    assert not run.converged
+    with pytest.warns(UserWarning, match="max_iter=5"):
+        model = OPNMF(3, init="custom", max_iter=5, dtype="float64").fit(X, W_init=start)
+    assert run.error == pytest.approx(model.mse_)
+
+
+def test_passes_are_counted(X):
+    with count_passes(len(X)) as passes:
+        for source in (X, X[:45]):
+            with RowBlocks(source, "float64") as blocks:
+                moments(blocks, np.ones((len(source), 2)))
+        assert passes() == pytest.approx(1.5)
+
+
+def test_every_bound_is_measured(X):
+    found = measure(X.astype(np.float32), 3, LIMITS)
+    missing = [
+        bound.text
+        for bound in BOUNDS
+        if bound.check(found)[0] is None and not bound.text.startswith("reproducibility")
+    ]
+    assert all("published error" in text for text in missing)
+    assert found["published: iterations"] == 20
+
+
+def test_slope_of_a_power_law():
+    assert scaling.slope([(1, 2.0), (2, 8.0), (4, 32.0)]) == pytest.approx(2)
+
+
+def test_a_missed_bound_is_marked():
+    table = report.bounds_table({("x", 2): {"accelerated: KKT residual": 0.5}})
+    row = next(line for line in table.splitlines() if "KKT" in line)
+    assert row == "| accelerated: KKT residual ≤ 0.0001 | 0.5 ✗ |"
+    assert "n/a" in table
+
+
+def test_quick_form_writes_the_report(X, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(__main__, "QUICK", {"tiny": (lambda: X.astype(np.float32), (3,))})
+    monkeypatch.setattr(__main__, "QUICK_LIMITS", LIMITS)
+    monkeypatch.setattr(__main__, "QUICK_BASE", (100, 20, 2))
+    assert __main__.main(["--quick", "--splits", "1", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "tiny, k = 3" in text
+    assert "Processor: " in text
+    assert (tmp_path / "scaling.png").stat().st_size > 1000
+    assert "tiny 90 x 24, k = 3" in capsys.readouterr().out
+
+
+def test_simulated_data_are_non_negative():
+    X = datasets.planted()
+    assert X.shape == (4000, 60)
+    assert X.dtype == np.float32
+    assert (X > 0).all()

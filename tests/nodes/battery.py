@@ -1,0 +1,215 @@
+"""Every stage on one tiny cohort, with what its function writes: what all nodes are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from opnmf_pipeline.config import (
+    DecompositionConfig,
+    InputsConfig,
+    MaskConfig,
+    MatrixConfig,
+    SelectionConfig,
+)
+from opnmf_pipeline.stages.collect import collect_cohort
+from opnmf_pipeline.stages.decompose import decompose
+from opnmf_pipeline.stages.figures import draw_figures
+from opnmf_pipeline.stages.maps import write_maps
+from opnmf_pipeline.stages.mask import make_mask
+from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.metrics import write_metrics
+from opnmf_pipeline.stages.project import project_subjects
+from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.stages.select import fit_half
+from tests.builders import Cohort
+
+K = 3
+# Not the defaults, so that a setting which is not passed on shows
+MASK = {"threshold": 0.2, "method": "coverage", "coverage": 0.5}
+MATRIX = {"smoothing_fwhm": 4.0}
+FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
+FIT_JSON = "factorization.json"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One stage: what its node takes, the settings among it, and what its function leaves."""
+
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    sections: dict[str, type] = field(default_factory=dict)
+    """Section of the settings: prefix of its fields in the node."""
+    without: tuple[str, ...] = ()
+    """Settings that the node takes in another form."""
+    stage: Callable[..., Any] | None = None
+
+
+def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
+    """Run every function and return what its node must do, by the name of the node."""
+
+    def folder(name: str) -> Path:
+        path = root / name
+        path.mkdir(parents=True)
+        return path
+
+    options = DecompositionConfig(n_components=K, **FIT)
+    images, people = [str(path) for path in cohort.images], cohort.subjects
+    bids = {"bids": str(cohort.root), "filters": {"label": ["GM"], "suffix": ["probseg"]}}
+    cohort_file = collect_cohort(InputsConfig(**bids), folder("cohort") / "cohort.tsv")
+    mask_file = make_mask(
+        images, folder("mask") / "mask.nii.gz", MaskConfig(**MASK), MatrixConfig(**MATRIX)
+    )
+    matrix = build_matrix(images, people, mask_file, folder("matrix"), MatrixConfig(**MATRIX))
+    fit = decompose(matrix, folder("fit"), K, options)
+    halves = [
+        fit_half(
+            matrix, folder(f"half{half}"), K, 1, half, options, SelectionConfig(random_state=5)
+        )
+        for half in (0, 1)
+    ]
+    maps = write_maps(fit, mask_file, folder("maps"))
+    figures = draw_figures(
+        maps / "components.nii.gz",
+        maps / "dseg.nii.gz",
+        matrix,
+        mask_file,
+        folder("figures"),
+        on_template=False,
+    )
+    metrics = write_metrics(
+        [fit],
+        folder("metrics") / "metrics.tsv",
+        half_fits=halves,
+        planted=maps / "dseg.nii.gz",
+        mask_file=mask_file,
+    )
+    projected = project_subjects(images, people, fit, mask_file, folder("new") / "loadings.tsv")
+    pictures = [(figures / "components.png", figures / "dseg.png")]
+    report = make_report(
+        metrics, [fit], [maps / "dseg.tsv"], pictures, folder("report") / "report.html", "k: 3\n"
+    )
+    matrix_dir, fit_dir = str(matrix.parent), str(fit.parent)
+    at = {"matrix_dir": matrix_dir, "n_components": K}
+    return {
+        "CollectCohort": Case(
+            inputs=bids,
+            outputs={"cohort_file": cohort_file, "images": images, "participants": people},
+            sections={"": InputsConfig},
+            without=("simulation",),
+            stage=collect_cohort,
+        ),
+        "MakeMask": Case(
+            inputs={"images": images, **MASK, **MATRIX},
+            outputs={"mask_file": mask_file},
+            sections={"": MaskConfig, "matrix": MatrixConfig},
+            stage=make_mask,
+        ),
+        "BuildMatrix": Case(
+            inputs={"images": images, "participants": people, "mask_file": mask_file, **MATRIX},
+            outputs={"matrix_dir": matrix.parent},
+            sections={"": MatrixConfig},
+            stage=build_matrix,
+        ),
+        "Decompose": Case(
+            inputs={**at, **FIT},
+            outputs={"factorization_dir": fit.parent},
+            sections={"": DecompositionConfig},
+            without=("n_components",),
+            stage=decompose,
+        ),
+        "FitHalf": Case(
+            inputs={**at, **FIT, "split_number": 1, "half": 1, "split_random_state": 5},
+            outputs={"factorization_dir": halves[1].parent},
+            sections={"": DecompositionConfig, "split_": SelectionConfig},
+            without=("n_components", "n_splits"),
+            stage=fit_half,
+        ),
+        "WriteMaps": Case(
+            inputs={"factorization_dir": fit_dir, "mask_file": mask_file},
+            outputs={
+                "maps_dir": maps,
+                "components_file": maps / "components.nii.gz",
+                "labels_file": maps / "dseg.nii.gz",
+                "labels_table": maps / "dseg.tsv",
+                "loadings_file": maps / "loadings.tsv",
+                "sidecars": [maps / f"{name}.json" for name in ("components", "dseg", "loadings")],
+            },
+            stage=write_maps,
+        ),
+        "DrawFigures": Case(
+            inputs={
+                "components_file": maps / "components.nii.gz",
+                "labels_file": maps / "dseg.nii.gz",
+                "matrix_dir": matrix_dir,
+                "mask_file": mask_file,
+                "on_template": False,
+            },
+            outputs={
+                "figures_dir": figures,
+                "components_figure": figures / "components.png",
+                "labels_figure": figures / "dseg.png",
+            },
+            stage=draw_figures,
+        ),
+        "SelectRank": Case(
+            inputs={
+                "factorization_dirs": [fit_dir],
+                "half_fits": [str(half.parent) for half in halves],
+                "planted": maps / "dseg.nii.gz",
+                "mask_file": mask_file,
+            },
+            outputs={"metrics_file": metrics, "metrics_json": metrics.with_suffix(".json")},
+            stage=write_metrics,
+        ),
+        "MakeReport": Case(
+            inputs={
+                "metrics_file": metrics,
+                "metrics_json": metrics.with_suffix(".json"),
+                "factorization_dirs": [fit_dir],
+                "labels_tables": [maps / "dseg.tsv"],
+                "components_figures": [figures / "components.png"],
+                "labels_figures": [figures / "dseg.png"],
+                "settings": "k: 3\n",
+            },
+            outputs={"report_file": report},
+            stage=make_report,
+        ),
+        "ProjectSubjects": Case(
+            inputs={
+                "images": images,
+                "participants": people,
+                "factorization_dir": fit_dir,
+                "mask_file": mask_file,
+            },
+            outputs={"loadings_file": projected},
+            stage=project_subjects,
+        ),
+    }
+
+
+def content(value: Any) -> Any:
+    """Return the bytes of a file, or of every file of a folder or of a list."""
+    if isinstance(value, list | tuple):
+        return [content(item) for item in value]
+    path = Path(value)
+    if path.is_dir():
+        return {
+            str(file.relative_to(path)): file.read_bytes()
+            for file in sorted(path.rglob("*"))
+            if file.is_file()
+        }
+    return path.read_bytes() if path.is_file() else value
+
+
+def settings_of(case: Case) -> dict[str, tuple[type, str]]:
+    """Return the settings that a node must have: (section, name in it) by the name of the input."""
+    found = {}
+    for prefix, section in case.sections.items():
+        prefix = prefix if prefix.endswith("_") else ""
+        for name in section.model_fields:
+            if name not in case.without:
+                found[prefix + name] = (section, name)
+    return found

@@ -323,7 +323,7 @@ class _Watcher:
         title = _title(node)
         match status:
             case "start":
-                if not node.is_cached()[0]:  # the Linear plugin starts what is there as well
+                if not all(node.is_cached()):  # the Linear plugin starts what is there as well
                     self._computed.add(node.itername)
                 node.plugin_args = {"sbatch_args": self._sized(node)}
             case "exception":
@@ -331,7 +331,7 @@ class _Watcher:
                 self.failed.append((title, node._id))
             case "end":
                 computed = node.itername in self._computed
-                if not computed and not node.is_cached()[0]:
+                if not computed and not all(node.is_cached()):
                     return  # the Linear plugin "ends" what it skips after a failure
                 self._display.note(f"{title}: {'computed' if computed else 'reused'}")
                 if computed:

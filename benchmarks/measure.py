@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 from unittest import mock
 
 import numpy as np
@@ -19,6 +20,8 @@ from opnmf_pipeline.decomposition.progress import Progress
 from opnmf_pipeline.decomposition.selection import matched_inner_products, split_halves
 from opnmf_pipeline.decomposition.spectrum import spectrum
 from opnmf_pipeline.exceptions import ConvergenceWarning
+
+T = TypeVar("T")
 
 XXT_BYTES = 500e6
 """XXᵀ is formed for published-xxt up to this size."""
@@ -45,14 +48,7 @@ def measure(X: Array, k: int, limits: Limits) -> Measures:
     """Run all solvers and peers on X."""
     W, found = start(X, k)
     found |= iteration_times(X, W, limits.n_timed)
-    peer = peers.run(
-        X,
-        W.copy(),
-        peers.published_mem(X),
-        tol=TOL,
-        max_iter=limits.max_iter,
-        max_seconds=limits.max_seconds,
-    )
+    peer = published(X, W.copy(), limits)
     found |= {
         "published: error": peer.error,
         "published: iterations": peer.n_iter,
@@ -62,6 +58,18 @@ def measure(X: Array, k: int, limits: Limits) -> Measures:
     found |= accelerated(X, k, peer.error, limits)
     found |= orthonormal(X, k)
     return found | restarts(X, k, limits.n_restarts)
+
+
+def published(X: Array, W: Array, limits: Limits) -> peers.PeerRun:
+    """Run published-mem until it stops or has used up its limits."""
+    return peers.run(
+        X,
+        W,
+        peers.published_mem(X),
+        tol=TOL,
+        max_iter=limits.max_iter,
+        max_seconds=limits.max_seconds,
+    )
 
 
 def start(X: Array, k: int) -> tuple[Array, Measures]:
@@ -161,7 +169,7 @@ def count_passes(n_rows: int) -> Iterator[Callable[[], float]]:
     """Count rows that are read, in units of all rows: samples of rows count as their share."""
     plain, rows_read = RowBlocks.map, [0]
 
-    def counting(self: RowBlocks, function: Callable) -> Iterator:
+    def counting(self: RowBlocks, function: Callable[[slice, Array], T]) -> Iterator[T]:
         rows_read[0] += self.shape[0]
         return plain(self, function)
 
@@ -174,11 +182,10 @@ def _weights(X: Array, k: int, solver: str, limits: Limits) -> Array:
     if solver != "published":
         return _fit(X, k, solver, max_iter=limits.accelerated_iter).coef_
     W, _ = start(X, k)
-    limit = {"max_iter": limits.max_iter, "max_seconds": limits.max_seconds}
-    return peers.run(X, W, peers.published_mem(X), tol=TOL, **limit).W
+    return published(X, W, limits).W
 
 
-def _fit(X: Array, k: int, solver: str, **parameters: object) -> OPNMF:
+def _fit(X: Array, k: int, solver: str, **parameters: Any) -> OPNMF:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return OPNMF(k, solver=solver, random_state=0, **parameters).fit(X)

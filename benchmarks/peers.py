@@ -33,7 +33,8 @@ def published_xxt(X: Array) -> Step:
 
 def _finish(W: Array) -> Array:
     W[W < 1e-16] = 1e-16
-    return W / np.linalg.norm(W, ord=2)
+    W /= np.linalg.norm(W, ord=2)
+    return W
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ def scaling(n_timed: int, base: tuple[int, int, int] = BASE) -> dict[str, list[t
     for name, axis in AXES.items():
         found[name] = []
         for factor in FACTORS:
-            sizes = [size * factor if i == axis else size for i, size in enumerate(base)]
-            found[name].append((sizes[axis], _seconds(*sizes, n_timed)))
+            sizes = list(base)
+            sizes[axis] *= factor
+            found[name].append((sizes[axis], _seconds(sizes, n_timed)))
     return found
 
 
@@ -42,7 +43,8 @@ def plot(found: dict[str, list[tuple[int, float]]], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _seconds(n_voxels: int, n_subjects: int, k: int, n_timed: int) -> float:
+def _seconds(sizes: list[int], n_timed: int) -> float:
+    n_voxels, n_subjects, k = sizes
     rng = np.random.default_rng(0)
     X = rng.random((n_voxels, n_subjects), dtype=np.float32)
     W = rng.random((n_voxels, k), dtype=np.float32)

@@ -35,7 +35,7 @@ DESCENTS = 2
 GENTLE_PASSES = 5
 """The first passes make one round: a hard start moves far enough."""
 
-MOMENTUM = 0.8
+MOMENTUM = 0.85
 """Share of the last step that is added to the next."""
 
 

@@ -88,7 +88,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         return n_rows, n_columns
 
     def __enter__(self) -> "RowBlocks":
-        self._exit.enter_context(threadpool_limits(1))
+        self._exit.enter_context(threadpool_limits(1, user_api="blas"))
         self._pool = self._exit.enter_context(ThreadPoolExecutor(self.n_threads))
         return self
 

@@ -5,6 +5,7 @@ from sklearn.base import clone
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.optimality import best_scale, kkt_residual, objective
 from opnmf_pipeline.decomposition.passes import RowBlocks, moments
+from opnmf_pipeline.exceptions import ConvergenceWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
@@ -85,3 +86,8 @@ def test_zero_rows_and_empty_components_do_no_harm():
     W = model(4, max_iter=50).fit_transform(X)
     assert np.isfinite(W).all()
     assert not W[3].any()
+
+
+def test_a_fit_that_does_not_converge_names_the_residual(X):
+    with pytest.warns(ConvergenceWarning, match="with KKT residual .*, not below 10 x tol=1e-05"):
+        model(max_iter=2).fit(X)

@@ -1,0 +1,261 @@
+"""What the estimators share: data in, start, solver, fitted attributes out."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from scipy.optimize import nnls
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from opnmf_pipeline.decomposition.checkpoint import Checkpoint
+from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
+from opnmf_pipeline.decomposition.optimality import kkt_residual
+from opnmf_pipeline.decomposition.orthonormal import sample_size
+from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
+from opnmf_pipeline.decomposition.progress import Iteration, Progress
+from opnmf_pipeline.decomposition.spectrum import Spectrum, spectrum
+from opnmf_pipeline.decomposition.validation import (
+    DataFacts,
+    check_choice,
+    check_data,
+    check_memory,
+    check_parameters,
+    check_rank,
+    check_start,
+)
+from opnmf_pipeline.exceptions import ConvergenceWarning
+
+FREE_SETTINGS = {
+    "max_iter",
+    "n_threads",
+    "max_memory",
+    "verbose",
+    "callback",
+    "checkpoint",
+    "checkpoint_minutes",
+}
+"""What a resumed fit may change: none of it has an influence on the iterates."""
+
+NOT_CONVERGED_MSG = (
+    "{name} stopped at max_iter={max_iter} with {measure} {value:.3g}, not below {limit}; "
+    "raise max_iter, or raise tol if a coarser solution will do"
+)
+PROJECT_MSG = "{name}.project expects the {n_rows} rows (voxels) of the fit, got shape {shape}"
+
+
+class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of the estimators: everything but the solver, which a subclass adds as `_solve`."""
+
+    n_components: int
+    init: str
+    tol: float
+    max_iter: int
+    random_state: Any
+    dtype: str
+    n_threads: int | None
+    max_memory: float | None
+    verbose: int
+    callback: Callable[[Iteration], object] | None
+    checkpoint: str | Path | None
+    checkpoint_minutes: float
+
+    def fit(self, X: Array, y: None = None, *, W_init: Array | None = None) -> Self:
+        """Factorize X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_voxels, n_subjects)
+            The data, non-negative, one row per voxel. A memory map is read block by block.
+        y : None
+            Not used.
+        W_init : array-like of shape (n_voxels, n_components), optional
+            The start, for ``init='custom'`` only.
+
+        Returns
+        -------
+        Self
+            The fitted estimator.
+        """
+        self._check_parameters()
+        X = validate_data(self, X, dtype="numeric", ensure_all_finite=False)
+        check_rank(self.n_components, X.shape)
+        check_start(W_init, self.init, (X.shape[0], self.n_components))
+        with RowBlocks(X, self.dtype, self.n_threads) as blocks:
+            progress = self._factorize(blocks, W_init)
+        if not progress.converged and not progress.stopped:
+            self._warn(progress)
+        return self
+
+    def fit_transform(self, X: Array, y: None = None, *, W_init: Array | None = None) -> Array:
+        """Factorize X and return W.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_voxels, n_subjects)
+            The data, non-negative, one row per voxel.
+        y : None
+            Not used.
+        W_init : array-like of shape (n_voxels, n_components), optional
+            The start, for ``init='custom'`` only.
+
+        Returns
+        -------
+        ndarray of shape (n_voxels, n_components)
+            W, in the dtype of the estimator.
+        """
+        return self.fit(X, W_init=W_init).coef_
+
+    def transform(self, X: Array) -> Array:
+        """Return the non-negative weights of new rows against the fitted components.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_subjects)
+            New voxels of the same subjects.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_components)
+            For each row x the w ≥ 0 that minimizes ‖x − wH‖.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        # With Hᵀ = QR, ‖x − wH‖ and ‖xQ − wRᵀ‖ have the same minimum: k numbers per row will do
+        Q, R = np.linalg.qr(self.components_.T.astype(np.float64))
+        return np.array([nnls(R, row)[0] for row in X @ Q], dtype=self.dtype)
+
+    def inverse_transform(self, X: Array) -> Array:
+        """Return WH, the rows that weights stand for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_components)
+            Weights, as `transform` returns them.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_subjects)
+            The reconstruction.
+        """
+        check_is_fitted(self)
+        reconstruction: Array = np.asarray(X) @ self.components_
+        return reconstruction
+
+    def project(self, X: Array) -> Array:
+        """Return WᵀX, the loadings of new columns.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_voxels, n_new_subjects)
+            New subjects, on the voxels of the fit.
+
+        Returns
+        -------
+        ndarray of shape (n_components, n_new_subjects)
+            In the dtype of the estimator.
+        """
+        check_is_fitted(self)
+        X = np.asanyarray(X)
+        n_rows = self.coef_.shape[0]
+        if X.ndim != 2 or X.shape[0] != n_rows:
+            name = type(self).__name__
+            raise ValueError(PROJECT_MSG.format(name=name, n_rows=n_rows, shape=X.shape))
+        with RowBlocks(X, self.dtype, self.n_threads) as blocks:
+            return moments(blocks, self.coef_).M.T.astype(self.dtype)
+
+    @property
+    def _n_features_out(self) -> int:
+        """Number of columns that `transform` returns."""
+        return int(self.n_components_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _check_parameters(self) -> None:
+        check_parameters(self.get_params())
+        check_choice("init", self.init, INITS)
+
+    def _factorize(self, X: RowBlocks, W_init: Array | None) -> Progress:
+        """Start, solve, and set the fitted attributes."""
+        k = int(self.n_components)  # numpy's small integers would overflow
+        check_memory(self.max_memory, X, k, sample_size(X.shape[0], k))
+        facts = check_data(X, type(self).__name__)
+        spectrum_ = spectrum(X, k)
+        W = self._start(X, facts, spectrum_, W_init)
+        level = logging.INFO if self.verbose else logging.DEBUG
+        checkpoint = self._checkpoint(X, spectrum_)
+        progress = Progress(self.tol, self.max_iter, self.callback, level, checkpoint)
+        if spectrum_.wide:
+            # the iterates know X only through XXᵀ, which the square stand-in shares
+            with RowBlocks(spectrum_.compressed(), self.dtype, X.n_threads) as square:
+                W = self._solve(square, W, progress)
+        else:
+            W = self._solve(X, W, progress)
+        W[facts.zero_rows] = 0
+        self._set_factors(X, W)
+        self.kkt_residual_ = kkt_residual(X, self.coef_)
+        self.lower_bound_ = spectrum_.lower_bound(k)
+        self.history_ = progress.history
+        self.n_iter_ = len(progress.history)
+        self.converged_ = progress.converged
+        return progress
+
+    def _checkpoint(self, X: RowBlocks, spectrum_: Spectrum) -> Checkpoint | None:
+        """Return where to save the state, for the fits that have the same course as this one."""
+        if self.checkpoint is None:
+            return None
+        settings = self.get_params().items()
+        identity = {
+            "estimator": type(self).__name__,
+            **{name: str(value) for name, value in settings if name not in FREE_SETTINGS},
+            "shape": X.shape,
+            "squared_norm": spectrum_.squared_norm,
+        }
+        return Checkpoint(self.checkpoint, self.checkpoint_minutes, identity)
+
+    def _start(
+        self, X: RowBlocks, facts: DataFacts, spectrum_: Spectrum, W_init: Array | None
+    ) -> Array:
+        """Return the first W, an array that the solver may overwrite."""
+        if W_init is not None:
+            return np.array(W_init, dtype=self.dtype, order="C")
+        rng = check_random_state(self.random_state)
+        return initial_weights(X, self.n_components, self.init, spectrum_, facts.mean, rng)
+
+    def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
+        """Return the last W of the solver; the first may be overwritten."""
+        raise NotImplementedError
+
+    def _set_factors(self, X: RowBlocks, W: Array) -> None:
+        """Sort the components by ‖w‖·‖h‖, largest first, and set what follows from W."""
+        M, G, *_ = moments(X, W)
+        sizes = np.sqrt(np.diag(G)) * np.linalg.norm(M, axis=0)
+        order = np.argsort(-sizes, kind="stable")
+        self.coef_ = np.ascontiguousarray(W[:, order])
+        self.components_ = M.T[order].astype(self.dtype)
+        self.reconstruction_err_ = residual_norm(X, self.coef_, self.components_)
+        self.mse_ = self.reconstruction_err_
+        self.n_components_ = int(self.n_components)
+
+    def _warn(self, progress: Progress) -> None:
+        measure, value, limit = self._criterion(progress)
+        message = NOT_CONVERGED_MSG.format(
+            name=type(self).__name__,
+            max_iter=self.max_iter,
+            measure=measure,
+            value=value,
+            limit=limit,
+        )
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+    def _criterion(self, progress: Progress) -> tuple[str, float, str]:
+        """Return what had to become small, its last value, and the limit."""
+        return "change", progress.history[-1].change, f"tol={self.tol:g}"

@@ -294,10 +294,10 @@ def _share_threads(workflow: Workflow, study: Study) -> None:
 
 
 def _reason(crashes: Path, node: str) -> str:
-    """Return the last line of the traceback that a node left."""
+    """Return the last line of the traceback that a node left, without the module of the error."""
     for crash in crashes.glob(f"crash-*-{node}-*.txt"):
         lines = [line.strip() for line in crash.read_text().splitlines() if line.strip()]
-        return lines[-1]
+        return re.sub(r"^[\w.]+\.(?=\w+: )", "", lines[-1])
     return "no crash file"
 
 

@@ -27,6 +27,7 @@ from pydra.compose import workflow
 from pydra.engine.hooks import TaskHooks
 from pydra.engine.result import load_result
 from pydra.engine.submitter import Submitter
+from pydra.engine.workflow import Workflow
 from pydra.workers import slurm
 from threadpoolctl import threadpool_limits
 
@@ -320,6 +321,9 @@ def compute(study: Study, results: Results, display: Display) -> None:
     cache_root = work_dir(study.config) / f"pydra-{__version__}"
     cache_root.mkdir(parents=True, exist_ok=True)
     _tidy(cache_root)
+    # Pydra finds a workflow that it has built before by the content of its inputs; the paths in it
+    # would be those of an earlier run in this process, which may be gone.
+    Workflow.clear_cache()
     follower = _Follower(cache_root / EVENTS, results, display)
     threads = _threads_per_job(study)
     with (

@@ -1,0 +1,97 @@
+import pytest
+
+from opnmf_pipeline.config import load_config
+from opnmf_pipeline.engines.run import run
+from opnmf_pipeline.stages import decompose as stage
+from tests.builders import three_parts, write_cohort
+
+
+class Study:
+    """A tiny cohort that any engine can run, again and again, into one folder for each engine."""
+
+    def __init__(self, root):
+        self.root = root
+        self.cohort = write_cohort(root / "dataset", three_parts(n_subjects=8))
+
+    def config(self, engine, *overrides):
+        path = self.root / "config.yaml"
+        path.write_text(
+            f"inputs: {{bids: {self.cohort.root}, filters: {{label: GM, suffix: probseg}}}}\n"
+            "decomposition: {n_components: [3, 2], max_iter: 100, tol: 1e-3}\n"
+            "report: {figures: false}\n"
+            "execution: {n_procs: 2}\n"
+        )
+        given = [f"execution.engine={engine}", f"output.dir={self.out(engine)}", *overrides]
+        return load_config(path, given)
+
+    def out(self, engine):
+        return self.root / f"out-{engine}"
+
+    def run(self, engine, *overrides):
+        display = Lines()
+        return run(self.config(engine, *overrides), display), display.lines
+
+
+class Lines:
+    """A display that keeps its lines."""
+
+    def __init__(self):
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+    def track(self, items, description, total):
+        yield from items
+
+    def fit(self, description, tol):
+        return _no_callback()
+
+
+class _no_callback:
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *error):
+        return None
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch):
+    """Leave out the page about the results: it is no part of an engine, and takes seconds."""
+
+    def write(*args):
+        out_file = args[4]
+        out_file.write_text("report")
+        return out_file
+
+    monkeypatch.setattr("opnmf_pipeline.engines.run.make_report", write)
+
+
+@pytest.fixture
+def each_fit(monkeypatch):
+    """Return a function that has another called at the start of each fit, in workers too.
+
+    Workers are forks of this process; and the stage is the one place that they all look up.
+    """
+
+    def install(before):
+        def estimator(n_components, *args, **keywords):
+            before(n_components)
+            return original(n_components, *args, **keywords)
+
+        monkeypatch.setattr(stage, "estimator", estimator)
+
+    original = stage.estimator
+    return install
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYDRA_HASH_CACHE", str(tmp_path / "hashes"))
+    return Study(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_study(tmp_path_factory):
+    return Study(tmp_path_factory.mktemp("study"))

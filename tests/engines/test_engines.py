@@ -1,0 +1,161 @@
+"""What holds for every engine: the same bytes, nothing computed twice, one failure kept small."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from opnmf_pipeline.exceptions import EngineError, OPNMFError
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::opnmf_pipeline.exceptions.ConvergenceWarning", "ignore:Too many cuts"
+)
+
+ENGINES = ["local", "nipype", "pydra"]
+OTHERS = ENGINES[1:]
+STAGES = ["mask", "matrix", *(f"{name}, k = {k}" for k in (3, 2) for name in ("decompose", "maps"))]
+
+
+def results(folder):
+    """Content of what two equal runs must agree on: no times, no logs, nothing in between."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for part in ("group", "figures", "participants.tsv", "dataset_description.json")
+        for path in [folder / part, *(folder / part).rglob("*")]
+        if path.is_file()
+    }
+
+
+def fits(folder):
+    """Content of W and H of every fit, whole cohort and halves."""
+    found = {}
+    for path in folder.glob("work/**/factorization.json"):
+        info = json.loads(path.read_text())
+        key = (info["NumberOfComponents"], info.get("Split"), info.get("Half"))
+        found[key] = [path.with_name(name).read_bytes() for name in ("W.npy", "H.npy")]
+    return found
+
+
+@pytest.fixture(scope="module")
+def full(module_study):
+    """A run of each engine with all but pictures: (summary, lines)."""
+    return {engine: module_study.run(engine, "selection.n_splits=1") for engine in ENGINES}
+
+
+@pytest.mark.parametrize("engine", OTHERS)
+def test_engines_give_the_same_bytes(full, module_study, engine):
+    expected, found = (results(module_study.out(name)) for name in ("local", engine))
+    assert len(expected) == 19
+    assert set(found) == set(expected)
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+@pytest.mark.parametrize("engine", OTHERS)
+def test_engines_give_the_same_fits(full, module_study, engine):
+    expected = fits(module_study.out("local"))
+    assert len(expected) == 2 + 4
+    assert fits(module_study.out(engine)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", OTHERS)
+def test_engines_draw_the_same_pictures(study, engine):
+    pictures = []
+    for name in ("local", engine):
+        study.run(name, "report.figures=true", "decomposition.n_components=2")
+        found = results(study.out(name))
+        pictures.append({path: found[path] for path in found if path.startswith("figures/")})
+    assert len(pictures[0]) == 2
+    assert pictures[1] == pictures[0]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_line_for_each_stage_in_the_same_words(full, engine):
+    _, lines = full[engine]
+    _, local_lines = full["local"]
+    lines = [line for line in lines if not line.startswith("select")]  # no stage of its own locally
+    assert sorted(lines) == sorted(local_lines)
+    assert len(lines) == 1 + 2 + 2 * 2 + 4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_order_of_the_numbers_of_components(full, engine):
+    summary, _ = full[engine]
+    assert summary.metrics["n_components"].tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_computed_again(study, engine):
+    """Nothing in a second run or for a new time; one fit for a new k; all for a new image."""
+    first, _ = study.run(engine)
+    assert sorted(stages(first)) == sorted(STAGES)
+    before = results(study.out(engine))
+
+    os.utime(study.cohort.images[0], (1, 1))
+    again, lines = study.run(engine)
+    assert again.computed == []
+    assert sorted(line for line in lines if "select" not in line) == sorted(
+        ["collect: 8 subjects", *(f"{stage}: reused" for stage in STAGES)]
+    )
+    assert results(study.out(engine)) == before
+
+    more, _ = study.run(engine, "decomposition.n_components=[3, 2, 4]")
+    assert stages(more) == ["decompose, k = 4", "maps, k = 4"]
+    assert more.metrics["n_components"].tolist() == [3, 2, 4]
+
+    study.cohort.damage(0, study.cohort.values[0] * 1.1)
+    changed, lines = study.run(engine, "output.overwrite=true")
+    assert sorted(stages(changed)) == sorted(STAGES)
+    assert not [line for line in lines if "reused" in line]
+    assert results(study.out(engine)) != before
+
+
+def stages(summary):
+    return [title for title in summary.computed if title != "select"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_failing_k_leaves_the_others(study, engine, each_fit):
+    def fail(k):
+        if k == 3:
+            raise MemoryError("no memory for three")
+
+    each_fit(fail)
+    with pytest.raises((OPNMFError, MemoryError), match="no memory for three") as raised:
+        study.run(engine)
+    out = study.out(engine)
+    assert list(out.glob("group/*K2_components.nii.gz"))
+    assert not list(out.glob("group/*K3*"))
+    metrics = pd.read_csv(out / "group" / "desc-opnmf_metrics.tsv", sep="\t")
+    assert metrics["n_components"].tolist() == [2]
+    assert json.loads((out / "logs" / "run.json").read_text())["Status"] == "failed"
+    if engine != "local":
+        assert raised.value.exit_code == 1
+        assert "decompose, k = 3: MemoryError: no memory for three" in str(raised.value)
+        assert str(out / "work") in str(raised.value)
+
+    each_fit(lambda k: None)
+    mended, lines = study.run(engine)
+    assert stages(mended) == ["decompose, k = 3", "maps, k = 3"]
+    assert "decompose, k = 2: reused" in lines
+    whole = study.run("local", f"output.dir={study.root / 'whole'}")[0].outputs.root
+    assert results(out) == results(whole)
+
+
+@pytest.mark.parametrize("engine", OTHERS)
+def test_a_k_that_the_solver_refuses(study, engine):
+    """As many subjects as components, but a mask with fewer voxels."""
+    means = np.sort(study.cohort.values.mean(axis=0), axis=None)
+    threshold = float(means[-7:-5].mean())  # six voxels
+    few = [f"mask.threshold={threshold}", "decomposition.n_components=[2, 8]"]
+    with pytest.raises(EngineError, match="decompose, k = 8: ValueError: n_components=8") as raised:
+        study.run(engine, *few)
+    assert raised.value.exit_code == 1
+    assert list(study.out(engine).glob("group/*K2_components.nii.gz"))
+    summary, lines = study.run(
+        engine, few[0], "decomposition.n_components=[2, 4]", "output.overwrite=true"
+    )
+    assert stages(summary) == ["decompose, k = 4", "maps, k = 4"]
+    assert "decompose, k = 2: reused" in lines

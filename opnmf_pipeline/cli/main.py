@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     # A batch system ends a job with SIGTERM: as an exception it lets the run tidy up.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         command = importlib.import_module(f"opnmf_pipeline.cli.{args.command}")
         command.execute(args)
@@ -51,4 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("opnmf-pipeline: interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0

@@ -99,7 +99,9 @@ def test_run_prints_what_it_found(write_config, settings, tmp_path, capsys, monk
     printed = capsys.readouterr().out
     assert "6 subjects, 59 voxels" in printed
     assert "reconstruction error" in printed
-    assert str(out / "group" / "space-MNI152_res-3mm_desc-opnmfK3_components.nii.gz") in printed
+    assert f"maps      {out / 'group'}\n" in printed
+    assert f"report    {out / 'report.html'}\n" in printed
+    assert "pictures" not in printed
 
 
 def test_quiet(write_config, settings, tmp_path, capfd):

@@ -170,8 +170,6 @@ def _cross(X: Array, V: Array, k: int) -> Array:
 
 def _two_best(scores: Array) -> tuple[Array, Array]:
     """Return the columns of the largest and of the second largest entry of each row."""
-    if scores.shape[1] == 1:
-        return np.zeros(len(scores), dtype=int), np.zeros(len(scores), dtype=int)
     last = np.argpartition(scores, (-2, -1), axis=1)
     return last[:, -1], last[:, -2]
 

@@ -32,6 +32,7 @@ from pydra.workers import slurm
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline import __version__
+from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.memory import stage_bytes
 from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
 from opnmf_pipeline.engines.study import Study, work_dir
@@ -49,7 +50,7 @@ from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.metrics import write_metrics
 
-__all__ = ["OpnmfWorkflow", "RankWorkflow", "SlurmWorker", "compute"]
+__all__ = ["OpnmfWorkflow", "RankWorkflow", "SlurmWorker", "compute", "workflow_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -378,22 +379,31 @@ def _worker(study: Study, threads: int) -> dict[str, Any]:
             return {"worker": name, **execution.plugin_args}
 
 
+def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
+    """Return the settings as inputs of :func:`OpnmfWorkflow`; ``inputs``, ``output`` are not used.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings.
+    """
+    decomposition = config.decomposition.model_dump(mode="json", exclude_none=True)
+    return {
+        "n_components": decomposition.pop("n_components"),
+        "mask": config.mask.model_dump(mode="json", exclude_none=True),
+        "matrix": config.matrix.model_dump(mode="json", exclude_none=True),
+        "decomposition": decomposition,
+        "n_splits": config.selection.n_splits,
+        "split_random_state": config.selection.random_state,
+        "figures": config.report.figures,
+        "on_template": config.report.background != "mean",
+    }
+
+
 def _task(study: Study) -> Any:
-    config = study.config
-    settings = config.decomposition.model_dump(mode="json", exclude_none=True)
-    ks = settings.pop("n_components")
+    settings = workflow_settings(study.config) | {"on_template": study.on_template}
     return OpnmfWorkflow(
-        images=study.images,
-        participants=study.participants,
-        n_components=ks,
-        mask=config.mask.model_dump(mode="json", exclude_none=True),
-        matrix=config.matrix.model_dump(mode="json", exclude_none=True),
-        decomposition=settings,
-        n_splits=config.selection.n_splits,
-        split_random_state=config.selection.random_state,
-        planted=study.planted,
-        figures=config.report.figures,
-        on_template=study.on_template,
+        images=study.images, participants=study.participants, planted=study.planted, **settings
     )
 
 

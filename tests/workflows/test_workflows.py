@@ -1,0 +1,68 @@
+"""The scripts in workflows/, each as a lab would start it."""
+
+import os
+import subprocess
+import sys
+
+import nibabel as nb
+import pandas as pd
+import pytest
+
+from tests.builders import three_parts, write_cohort
+from tests.conftest import ROOT
+
+SCRIPTS = sorted((ROOT / "workflows").glob("*.py"))
+MAPS = {"components.nii.gz", "components.json", "dseg.nii.gz", "dseg.tsv", "dseg.json"} | {
+    "loadings.tsv",
+    "loadings.json",
+}
+
+
+def start(name, *arguments, cwd):
+    command = [sys.executable, str(ROOT / "workflows" / name), *map(str, arguments)]
+    environment = os.environ | {"PYDRA_HASH_CACHE": str(cwd / "hashes")}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    return write_cohort(tmp_path / "dataset", three_parts(n_subjects=8))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_says_what_it_does_and_is_short(script, tmp_path):
+    assert "usage:" in start(script.name, "--help", cwd=tmp_path)
+    assert len(script.read_text().splitlines()) <= 66
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nipype_group.py", "pydra_group.py"])
+def test_from_a_bids_folder_to_maps_and_tables(name, cohort, settings, write_config, tmp_path):
+    config = write_config(settings)
+    out = tmp_path / "out"
+    arguments = (cohort.root, config, out, "--nprocs", 2)
+    start(name, *arguments, cwd=tmp_path)
+    for k in (2, 3):
+        folder = out / "group" / f"k-{k}"
+        assert {path.name for path in folder.iterdir()} >= MAPS
+        assert nb.load(folder / "components.nii.gz").shape[3] == k
+        loadings = pd.read_csv(folder / "loadings.tsv", sep="\t")
+        assert loadings["participant_id"].tolist() == cohort.subjects
+    metrics = pd.read_csv(out / "group" / "metrics.tsv", sep="\t")
+    assert metrics["n_components"].tolist() == [2, 3]
+    assert (out / "group" / "mask.nii.gz").exists()
+    fits = {path: path.stat().st_mtime_ns for path in out.rglob("W.npy")}
+    assert fits
+    start(name, *arguments, cwd=tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("W.npy")} == fits
+
+
+@pytest.mark.slow
+def test_nodes_in_a_workflow_of_somebody_else(cohort, tmp_path):
+    start("foreign_nipype.py", "out", *cohort.images, "--k", 2, 3, cwd=tmp_path)
+    folder = tmp_path / "out" / "foreign"
+    assert len(list(folder.rglob("smooth*.nii.gz"))) == 8
+    components = list(folder.glob("opnmf_wf/_n_components_*/maps/components.nii.gz"))
+    assert sorted(nb.load(path).shape[3] for path in components) == [2, 3]

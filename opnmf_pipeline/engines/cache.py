@@ -109,6 +109,11 @@ class Cache:
         self._memo[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
         return digest
 
+    def key(self, name: str, inputs: Iterable[str], settings: Any) -> str:
+        """Return what stands for the result of a stage with these inputs and settings."""
+        content = json.dumps([name, list(inputs), settings], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
     def stage(
         self, name: str, inputs: Iterable[str], settings: Any, make: Callable[[Path], object]
     ) -> Result:
@@ -125,8 +130,7 @@ class Cache:
         make : callable
             Writes the result into the folder that it is given.
         """
-        content = json.dumps([name, list(inputs), settings], sort_keys=True)
-        key = hashlib.sha256(content.encode()).hexdigest()
+        key = self.key(name, inputs, settings)
         folder = self.root / f"{name}-{key[:16]}"
         if folder.exists():
             return Result(folder, key, reused=True)

@@ -135,7 +135,13 @@ class _LocalEngine:
                 [matrix.key],
                 [k, _fit_settings(options)],
                 lambda out: decompose(
-                    matrix_file, out, k, options, n_procs=self.study.n_procs, callback=callback
+                    matrix_file,
+                    out,
+                    k,
+                    options,
+                    n_procs=self.study.n_procs,
+                    callback=callback,
+                    checkpoint=self.checkpoint(k, matrix),
                 ),
                 title=stage_title("decompose", k),
             )
@@ -165,6 +171,13 @@ class _LocalEngine:
                 title=stage_title("figures", k),
             )
             results.figures[k] = figures.folder
+
+    def checkpoint(self, k: int, matrix: Result) -> Path:
+        """Return the file that a fit goes on from: after it was killed, or with more iterations."""
+        options = _fit_settings(self.study.config.decomposition)
+        del options["max_iter"]
+        key = self.cache.key("decompose", [matrix.key], [k, options])
+        return self.cache.root / f"decompose-{key[:16]}.checkpoint"
 
     def halves(self, k: int, matrix: Result) -> None:
         assert self.results.matrix is not None

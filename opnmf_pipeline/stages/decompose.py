@@ -43,6 +43,7 @@ def estimator(
     n_components: int,
     options: DecompositionConfig,
     callback: Callable[[Any], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> OPNMF:
     """Return the estimator that the options describe."""
     return OPNMF(
@@ -55,6 +56,7 @@ def estimator(
         random_state=options.random_state,
         dtype=options.dtype,
         callback=callback,
+        checkpoint=checkpoint,
     )
 
 
@@ -68,6 +70,7 @@ def decompose(
     label: Mapping[str, Any] = MappingProxyType({}),
     n_procs: int | None = None,
     callback: Callable[[Any], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> Path:
     """Fit the matrix with one number of components.
 
@@ -89,6 +92,8 @@ def decompose(
         Largest number of BLAS threads.
     callback : callable, optional
         Takes each iteration of the fit.
+    checkpoint : path, optional
+        File that a fit goes on from after it was killed; it is deleted at the end.
 
     Returns
     -------
@@ -101,7 +106,7 @@ def decompose(
         X = np.ascontiguousarray(X[:, subjects])
         participants = [participants[number] for number in subjects]
     with threadpool_limits(n_procs):
-        model = estimator(n_components, options, callback).fit(X)
+        model = estimator(n_components, options, callback, checkpoint).fit(X)
     np.save(out_dir / "W.npy", model.coef_)
     np.save(out_dir / "H.npy", model.components_)
     info = {

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: example test test-slow test-slurm lint clean
+.PHONY: example test test-slow test-slurm bench lint clean
 
 example: $(VENV)/installed
 	$(BIN)/opnmf-pipeline run configs/example.yaml
@@ -16,6 +16,9 @@ test-slow: $(VENV)/installed
 
 test-slurm: $(VENV)/installed
 	$(BIN)/python -m pytest -m slurm
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

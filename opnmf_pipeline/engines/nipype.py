@@ -46,6 +46,7 @@ FAILED_MSG = (
     "nodes failed:\n{reasons}\n"
     "details are in {crashes}; mend the cause and run the same command again"
 )
+ERROR_LINE = re.compile(r"\s*[\w.]+(?:Error|Exception|Exit): ")
 EXECUTION = {
     "hash_method": "content",
     "crashfile_format": "txt",
@@ -294,10 +295,11 @@ def _share_threads(workflow: Workflow, study: Study) -> None:
 
 
 def _reason(crashes: Path, node: str) -> str:
-    """Return the last line of the traceback that a node left, without the module of the error."""
+    """Return the error that a node left, without its module and what Nipype says after it."""
     for crash in crashes.glob(f"crash-*-{node}-*.txt"):
-        lines = [line.strip() for line in crash.read_text().splitlines() if line.strip()]
-        return re.sub(r"^[\w.]+\.(?=\w+: )", "", lines[-1])
+        lines = crash.read_text().splitlines()
+        errors = [line for line in lines if ERROR_LINE.match(line)]
+        return re.sub(r"^[\w.]+\.(?=\w+: )", "", (errors or lines)[-1].strip())
     return "no crash file"
 
 

@@ -1,0 +1,74 @@
+"""A small cohort through a real Slurm, whichever answers on this machine."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from opnmf_pipeline.exceptions import EngineError
+from tests.engines.test_engines import results
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm():
+    """Skip where no Slurm takes jobs."""
+    for program in ("sbatch", "squeue", "sacct"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no Slurm: {program} is not installed")
+    asked = subprocess.run(["sinfo", "-h", "-o", "%a %T"], capture_output=True, text=True)
+    states = asked.stdout.split()
+    if asked.returncode != 0 or not {"idle", "mixed", "allocated"} & set(states):
+        pytest.skip(f"no Slurm: sinfo says {(asked.stdout + asked.stderr).strip()!r}")
+
+
+def jobs_since(before):
+    """Return {first part of the name: (state, memory, CPUs)} of the jobs after ``before``."""
+    columns = "JobIDRaw,JobName%80,State,ReqMem,ReqCPUS"
+    command = ["sacct", "-X", "-n", "-P", "-S", "now-1hour", "-o", columns]
+    rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = [row.split("|") for row in rows]
+    return [row for row in found if int(row[0]) > before]
+
+
+@pytest.fixture
+def last_job():
+    rows = jobs_since(0)
+    return max((int(row[0]) for row in rows), default=0)
+
+
+@pytest.mark.parametrize(("engine", "plugin"), [("nipype", "SLURM"), ("pydra", "slurm")])
+def test_a_run_on_slurm(study, monkeypatch, last_job, engine, plugin):
+    monkeypatch.delenv("LOGNAME", raising=False)  # as in a batch job or a container
+    asked = [f"execution.plugin={plugin}", "execution.plugin_args.sbatch_args=--time=5"]
+    summary, _ = study.run(engine, *asked)
+    assert len(summary.computed) == 7
+    study.run("local")
+    assert results(study.out(engine)) == results(study.out("local"))
+    jobs = jobs_since(last_job)
+    assert len(jobs) == 7  # gathering is no job
+    for _, name, state, memory, cpus in jobs:
+        assert state == "COMPLETED", name
+        assert 300 <= int(memory.rstrip("Mcn")) < 400, name
+        assert int(cpus) <= 2, name
+
+    again, _ = study.run(engine, *asked)
+    assert again.computed == []
+
+
+@pytest.mark.parametrize(("engine", "plugin"), [("nipype", "SLURM"), ("pydra", "slurm")])
+def test_a_job_that_fails(study, engine, plugin):
+    """A job is no fork of this process: the cause has to be a real one."""
+    means = sorted(study.cohort.values.mean(axis=0).ravel())
+    asked = [
+        f"execution.plugin={plugin}",
+        f"mask.threshold={sum(means[-7:-5]) / 2}",  # six voxels
+        "decomposition.n_components=[2, 8]",
+    ]
+    with pytest.raises(EngineError, match="decompose, k = 8: ValueError: n_components=8"):
+        study.run(engine, *asked)
+    assert list(study.out(engine).glob("group/*K2_components.nii.gz"))

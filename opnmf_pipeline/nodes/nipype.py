@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 
+import joblib
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     Directory,
@@ -126,7 +127,11 @@ def _num_threads() -> Any:
 
 class _Stage(SimpleInterface):  # type: ignore[misc]
     def _run_interface(self, runtime: Any) -> Any:
-        with threadpool_limits(getattr(self.inputs, "num_threads", 1)):
+        # A worker of Nipype never ends while it holds worker processes of its own: threads, then
+        with (
+            threadpool_limits(getattr(self.inputs, "num_threads", 1)),
+            joblib.parallel_config(backend="threading"),
+        ):
             self._run_stage(Path(runtime.cwd))
         return runtime
 

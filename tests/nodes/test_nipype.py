@@ -5,12 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky import reusable_executor
 from nipype.interfaces.base import Undefined
 from nipype.interfaces.base.traits_extension import BasePath
 from nipype.interfaces.utility import Function, IdentityInterface
 from nipype.pipeline.engine import JoinNode, MapNode, Node, Workflow
 from threadpoolctl import threadpool_info
 
+from opnmf_pipeline.images import reading
 from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.nodes.fields import options_of
 from tests.builders import three_parts, write_cohort
@@ -211,6 +213,16 @@ class TestThreads:
             for threads in (1, 2)
         }
         assert len(hashes) == 1
+
+    @pytest.mark.parametrize("name", ["MakeMask", "BuildMatrix", "ProjectSubjects"])
+    def test_leave_no_process_behind(self, battery, name, tmp_path, monkeypatch):
+        """A worker of the MultiProc plugin that has processes of its own would never end."""
+        monkeypatch.setattr(reading, "PROCESS_START_S", 0)
+        monkeypatch.setattr(reusable_executor, "_executor", None)
+        outputs = node(battery, name, tmp_path, num_threads=2).run().outputs.get()
+        assert reusable_executor._executor is None
+        for output, value in outputs.items():
+            assert content(value) == content(battery[name].outputs[output])
 
     def test_are_those_that_the_node_reserves(self, battery, tmp_path):
         built = node(battery, "Decompose", tmp_path)

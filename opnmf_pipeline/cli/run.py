@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
@@ -18,12 +19,12 @@ __all__ = ["execute"]
 
 SHOWN = {
     "n_components": ("k", "{:.0f}"),
-    "reconstruction_error": ("reconstruction error", "{:.5g}"),
-    "explained_variance": ("explained variance", "{:.1%}"),
+    "reconstruction_error": ("reconstruction\nerror", "{:.5g}"),
+    "explained_variance": ("explained\nvariance", "{:.1%}"),
     "n_iter": ("iterations", "{:.0f}"),
-    "inner_product": ("halves: inner product", "{:.3f}"),
-    "label_ari": ("halves: ARI", "{:.3f}"),
-    "planted_ari": ("ARI with planted labels", "{:.3f}"),
+    "inner_product": ("inner product\nof halves", "{:.3f}"),
+    "label_ari": ("ARI of\nhalves", "{:.3f}"),
+    "planted_ari": ("ARI with\nplanted", "{:.3f}"),
 }
 
 
@@ -48,7 +49,7 @@ def _print(summary: Summary, console: Console) -> None:
     output = summary.outputs
     console.print(f"\n{summary.n_subjects} subjects, {summary.n_voxels} voxels")
     columns = [name for name in SHOWN if name in summary.metrics]
-    table = Table(*(SHOWN[name][0] for name in columns))
+    table = Table(*(SHOWN[name][0] for name in columns), box=SIMPLE_HEAD)
     for row in summary.metrics.to_dict("records"):
         cells = [SHOWN[name][1].format(row[name]) for name in columns]
         table.add_row(*cells)

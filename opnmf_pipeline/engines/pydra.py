@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import re
 import shutil
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,14 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import nibabel as nb
 from fileformats.application import Json
-from fileformats.generic import Directory, File, FileSet
+from fileformats.generic import Directory, File
 from fileformats.medimage import NiftiGz
 from fileformats.text import Tsv
 from pydra.compose import workflow
-from pydra.engine.hooks import TaskHooks
-from pydra.engine.result import load_result
 from pydra.engine.submitter import Submitter
 from pydra.engine.workflow import Workflow
 from pydra.workers import slurm
@@ -34,7 +27,14 @@ from threadpoolctl import threadpool_limits
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.memory import stage_bytes
-from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
+from opnmf_pipeline.engines.pydra_jobs import (
+    EVENTS,
+    Follower,
+    job_hooks,
+    rank_hooks,
+    unreported,
+)
+from opnmf_pipeline.engines.results import Results
 from opnmf_pipeline.engines.study import Study, work_dir
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.nodes.pydra import (
@@ -47,7 +47,6 @@ from opnmf_pipeline.nodes.pydra import (
     WriteMaps,
 )
 from opnmf_pipeline.progress import Display
-from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.metrics import write_metrics
 
 __all__ = ["OpnmfWorkflow", "RankWorkflow", "SlurmWorker", "compute", "workflow_settings"]
@@ -55,27 +54,10 @@ __all__ = ["OpnmfWorkflow", "RankWorkflow", "SlurmWorker", "compute", "workflow_
 logger = logging.getLogger(__name__)
 
 DEFAULT_WORKER = "cf"
-EVENTS = "events"
-"""Folder in that of the results in which jobs say that they have ended, one file each."""
-POLL_S = 0.2
 FAILED_MSG = "jobs failed:\n{reasons}\nmend the cause and run the same command again"
 ERROR_FILE_MSG = (
     "execution.plugin_args: sbatch_args: remove {option}; Pydra needs to choose the file itself"
 )
-FAILED_JOB = re.compile(r"^Job '(\w+)(?:\(\d+\))?', (\w+\(.*\)), errored:", re.MULTILINE)
-ERROR_LINE = re.compile(r"[\w.]+: (?!Workflow job)")
-JOBS_OF_A_RANK = {
-    "decompose": "factorization_dir",
-    "maps": "maps_dir",
-    "figures": "figures_dir",
-}
-"""Jobs of :func:`RankWorkflow`, and the outputs of it that they make."""
-
-
-def _hooks() -> TaskHooks:
-    return TaskHooks(
-        pre_run=_report_reused, post_run=_report_computed, post_run_task=_report_failed
-    )
 
 
 @workflow.define(
@@ -110,7 +92,7 @@ def RankWorkflow(
     on_template : bool
         Draw on the MNI152 template, not on the mean of the subjects.
     """
-    add = partial(workflow.add, hooks=_hooks())
+    add = partial(workflow.add, hooks=job_hooks())
     fit = add(
         Decompose(matrix_dir=matrix_dir, n_components=n_components, **decomposition),
         name="decompose",
@@ -186,7 +168,7 @@ def OpnmfWorkflow(
     on_template : bool
         Draw on the MNI152 template, not on the mean of the subjects.
     """
-    add = partial(workflow.add, hooks=_hooks())
+    add = partial(workflow.add, hooks=job_hooks())
     mask_file = add(MakeMask(images=images, **mask, **matrix), name="mask").mask_file
     matrix_dir = add(
         BuildMatrix(images=images, participants=participants, mask_file=mask_file, **matrix),
@@ -204,7 +186,7 @@ def OpnmfWorkflow(
     fits = workflow.add(
         rank.split(n_components=n_components).combine("n_components"),
         name="rank",
-        hooks=TaskHooks(pre_run=_report_reused_rank),
+        hooks=rank_hooks(),
     )
     half_fits: Any = []
     if n_splits:
@@ -239,69 +221,6 @@ def OpnmfWorkflow(
     )
 
 
-def _report_reused(job: Any) -> None:
-    if (outputs := _earlier_outputs(job)) is not None:
-        _report(job, job.name, "reused", outputs)
-
-
-def _report_reused_rank(job: Any) -> None:
-    if (outputs := _earlier_outputs(job)) is not None:
-        for name, field in JOBS_OF_A_RANK.items():
-            if field in outputs:
-                _report(job, name, "reused", {field: outputs[field]})
-
-
-def _report_computed(job: Any, result: Any) -> None:
-    _report(job, job.name, "computed", _paths(result.outputs))
-
-
-def _report_failed(job: Any, result: Any) -> None:
-    error = sys.exc_info()[1]
-    if isinstance(error, Exception):  # and not the end of a worker that was told to go
-        _report(job, job.name, "failed", {}, f"{type(error).__name__}: {error}")
-
-
-def _earlier_outputs(job: Any) -> dict[str, str] | None:
-    result = load_result(job.checksum, job.all_caches)
-    return None if result is None or result.errored else _paths(result.outputs)
-
-
-def _paths(outputs: Any) -> dict[str, str]:
-    values = attrs.asdict(outputs, recurse=False)
-    return {name: str(value) for name, value in values.items() if isinstance(value, FileSet)}
-
-
-def _report(
-    job: Any, name: str, status: str, outputs: dict[str, str], error: str | None = None
-) -> None:
-    """Leave a note about a job for the process of the run, if one is waiting for it."""
-    folder = job.cache_root / EVENTS
-    if not folder.is_dir():  # the workflow runs as a part of somebody else's
-        return
-    record = {
-        "name": name,
-        "status": status,
-        "n_components": _rank(job.task),
-        "split": getattr(job.task, "split_number", None),
-        "half": getattr(job.task, "half", None),
-        "outputs": outputs,
-        "error": error,
-        "folder": str(job.cache_dir),
-    }
-    partial = folder / f"{time.time_ns()}-{job.uid}-{name}.partial"
-    partial.write_text(json.dumps(record), encoding="utf-8")
-    partial.rename(partial.with_suffix(".json"))  # is read whole or not at all
-
-
-def _rank(task: Any) -> int | None:
-    """Return the number of components that a task is about."""
-    if hasattr(task, "factorization_dir"):
-        return int(read_factorization(Path(task.factorization_dir) / FACTORIZATION).W.shape[1])
-    if hasattr(task, "components_file"):
-        return int(nb.load(task.components_file).shape[3])
-    return getattr(task, "n_components", None)
-
-
 def compute(study: Study, results: Results, display: Display) -> None:
     """Run the workflow and note the files of each finished job in ``results``.
 
@@ -325,7 +244,7 @@ def compute(study: Study, results: Results, display: Display) -> None:
     # Pydra finds a workflow that it has built before by the content of its inputs; the paths in it
     # would be those of an earlier run in this process, which may be gone.
     Workflow.clear_cache()
-    follower = _Follower(cache_root / EVENTS, results, display)
+    follower = Follower(cache_root / EVENTS, results, display)
     threads = _threads_per_job(study)
     with (
         _quiet(),
@@ -337,7 +256,7 @@ def compute(study: Study, results: Results, display: Display) -> None:
         result = submitter(_task(study), raise_errors=False, rerun=True)
     if result.errored:
         _compare_finished(study, results)
-        reasons = follower.failed or _unreported(result)
+        reasons = follower.failed or unreported(result)
         raise EngineError(FAILED_MSG.format(reasons="\n".join(reasons)))
 
 
@@ -443,19 +362,6 @@ def _quiet() -> Iterator[None]:
         pydra_logger.setLevel(before)
 
 
-def _unreported(result: Any) -> list[str]:
-    """Return what failed, and why, from the error of a run in which no job could tell."""
-    text = "".join(result.errors["error message"]) if result.errors else "no error was saved"
-    reasons = []
-    _, *jobs = FAILED_JOB.split(text)
-    for name, arguments, report in zip(jobs[::3], jobs[1::3], jobs[2::3], strict=True):
-        errors = [line for line in report.splitlines() if ERROR_LINE.match(line)]
-        k = re.search(r"n_components=(\d+)", arguments)
-        if name != "rank" and errors:
-            reasons.append(f"  {stage_title(name, int(k[1]) if k else None)}: {errors[-1]}")
-    return reasons or [f"  {text.splitlines()[-1]}"]
-
-
 @attrs.define(getstate_setstate=False)  # a worker that has run pickles only as Pydra does it
 class SlurmWorker(slurm.Worker):  # type: ignore[misc]
     """Slurm worker that asks for the memory of each job, from the size of its matrix.
@@ -500,67 +406,3 @@ class SlurmWorker(slurm.Worker):  # type: ignore[misc]
         if status in ("CANCELLED", "TIMEOUT", "FAILED"):
             raise RuntimeError(f"Slurm job {jobid}: {status}; see {self.error[jobid]}")
         return status
-
-
-class _Follower:
-    """Takes the notes of :func:`_report` as they come, in a thread; used as a context.
-
-    Attributes
-    ----------
-    failed : list of str
-        What failed, and why.
-    """
-
-    def __init__(self, folder: Path, results: Results, display: Display) -> None:
-        self.failed: list[str] = []
-        self._folder = folder
-        self._results = results
-        self._display = display
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> _Follower:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._take_all()
-
-    def _follow(self) -> None:
-        while not self._stop.wait(POLL_S):
-            self._take_all()
-
-    def _take_all(self) -> None:
-        for path in sorted(self._folder.glob("*.json")):
-            self._take(json.loads(path.read_text(encoding="utf-8")))
-            path.unlink()
-
-    def _take(self, record: dict[str, Any]) -> None:
-        title = stage_title(record["name"], record["n_components"], record["split"], record["half"])
-        self._display.note(f"{title}: {record['status']}")
-        if record["status"] == "failed":
-            self.failed.append(f"  {title}: {record['error']} ({record['folder']})")
-        if record["status"] == "computed":
-            self._results.computed.append(title)
-        self._note(record)
-
-    def _note(self, record: dict[str, Any]) -> None:
-        results, k = self._results, record["n_components"]
-        outputs = {name: Path(path) for name, path in record["outputs"].items()}
-        match record["name"], outputs:
-            case "mask", {"mask_file": path}:
-                results.mask = path
-            case "matrix", {"matrix_dir": path}:
-                results.matrix = path / "matrix.json"
-            case "decompose", {"factorization_dir": path}:
-                results.fits[k] = path / FACTORIZATION
-            case "half_fit", {"factorization_dir": path}:
-                results.half_fits.append(path / FACTORIZATION)
-            case "maps", {"maps_dir": path}:
-                results.maps[k] = path
-            case "figures", {"figures_dir": path}:
-                results.figures[k] = path
-            case "select", {"metrics_file": path}:
-                results.metrics = path

@@ -36,6 +36,7 @@ RENAMED = {
 NO_INPUTS = {"out_file", "out_dir", "options", "matrix", "selection", "track", "callback"} | {
     "subjects",  # what FitHalf is for
     "label",
+    "checkpoint",  # is no part of a result
 }
 """Parameters that the nodes see to."""
 

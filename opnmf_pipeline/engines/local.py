@@ -12,7 +12,7 @@ from typing import Any
 
 from opnmf_pipeline.config import DecompositionConfig
 from opnmf_pipeline.engines.cache import Cache, Result
-from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
+from opnmf_pipeline.engines.results import FACTORIZATION, Results, compare, stage_title
 from opnmf_pipeline.engines.study import Study, check_rank, work_dir
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.volumes import image_files
@@ -22,7 +22,6 @@ from opnmf_pipeline.stages.figures import draw_figures
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
-from opnmf_pipeline.stages.metrics import write_metrics
 from opnmf_pipeline.stages.select import fit_half
 
 __all__ = ["compute"]
@@ -54,13 +53,7 @@ def compute(study: Study, results: Results, display: Display) -> None:
             errors.append(error)
     for k in results.fits:
         engine.halves(k, matrix)
-    results.metrics = write_metrics(
-        list(results.fits.values()),
-        study.cohort_file.with_name("metrics.tsv"),
-        half_fits=results.half_fits,
-        planted=study.planted,
-        mask_file=results.mask,
-    )
+    compare(study, results)
     if errors:
         raise errors[0]
 

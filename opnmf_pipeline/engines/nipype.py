@@ -20,7 +20,7 @@ from nipype.utils.ram_estimator import RamEstimator
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import PipelineConfig, Section
 from opnmf_pipeline.engines.memory import stage_bytes
-from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
+from opnmf_pipeline.engines.results import FACTORIZATION, Results, compare, stage_title
 from opnmf_pipeline.engines.study import Study, work_dir
 from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.nodes.nipype import (
@@ -33,7 +33,6 @@ from opnmf_pipeline.nodes.nipype import (
     WriteMaps,
 )
 from opnmf_pipeline.progress import Display
-from opnmf_pipeline.stages.metrics import write_metrics
 
 __all__ = ["StageMemory", "compute", "init_opnmf_wf"]
 
@@ -245,24 +244,11 @@ def compute(study: Study, results: Results, display: Display) -> None:
     except Exception as error:
         if not watcher.failed:
             raise
-        _compare_finished(study, results)
+        compare(study, results)
         reasons = "\n".join(
             f"  {title}: {_reason(crashes, node)}" for title, node in watcher.failed
         )
         raise EngineError(FAILED_MSG.format(reasons=reasons, crashes=crashes)) from error
-
-
-def _compare_finished(study: Study, results: Results) -> None:
-    """Write the metrics of the numbers of components that have finished."""
-    fits = [results.fits[k] for k in study.config.decomposition.n_components if k in results.fits]
-    if fits:
-        results.metrics = write_metrics(
-            fits,
-            study.cohort_file.with_name("metrics.tsv"),
-            half_fits=results.half_fits,
-            planted=study.planted,
-            mask_file=results.mask,
-        )
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from opnmf_pipeline.engines.pydra_jobs import (
     rank_hooks,
     unreported,
 )
-from opnmf_pipeline.engines.results import Results
+from opnmf_pipeline.engines.results import Results, compare
 from opnmf_pipeline.engines.study import Study, work_dir
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.nodes.pydra import (
@@ -47,7 +47,6 @@ from opnmf_pipeline.nodes.pydra import (
     WriteMaps,
 )
 from opnmf_pipeline.progress import Display
-from opnmf_pipeline.stages.metrics import write_metrics
 
 __all__ = ["OpnmfWorkflow", "RankWorkflow", "SlurmWorker", "compute", "workflow_settings"]
 
@@ -255,22 +254,9 @@ def compute(study: Study, results: Results, display: Display) -> None:
     ):
         result = submitter(_task(study), raise_errors=False, rerun=True)
     if result.errored:
-        _compare_finished(study, results)
+        compare(study, results)
         reasons = follower.failed or unreported(result)
         raise EngineError(FAILED_MSG.format(reasons="\n".join(reasons)))
-
-
-def _compare_finished(study: Study, results: Results) -> None:
-    """Write the metrics of the numbers of components that have finished."""
-    fits = [results.fits[k] for k in study.config.decomposition.n_components if k in results.fits]
-    if fits:
-        results.metrics = write_metrics(
-            fits,
-            study.cohort_file.with_name("metrics.tsv"),
-            half_fits=results.half_fits,
-            planted=study.planted,
-            mask_file=results.mask,
-        )
 
 
 def _tidy(cache_root: Path) -> None:

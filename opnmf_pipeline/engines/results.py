@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from opnmf_pipeline.engines.study import Study
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.outputs import BIDSIGNORE, OutputFolder, dataset_description, settings_yaml
+from opnmf_pipeline.stages.metrics import write_metrics
 
-__all__ = ["FACTORIZATION", "Results", "publish", "stage_title"]
+__all__ = ["FACTORIZATION", "Results", "compare", "publish", "stage_title"]
 
 FACTORIZATION = "factorization.json"
 MAPS = {
@@ -72,6 +74,19 @@ def stage_title(
     if split is not None and half is not None:
         parts += [f"split {split + 1}", f"half {half + 1}"]
     return ", ".join(parts)
+
+
+def compare(study: Study, results: Results) -> None:
+    """Write the metrics of the numbers of components that have finished, in their order."""
+    fits = [results.fits[k] for k in study.config.decomposition.n_components if k in results.fits]
+    if fits:
+        results.metrics = write_metrics(
+            fits,
+            study.cohort_file.with_name("metrics.tsv"),
+            half_fits=results.half_fits,
+            planted=study.planted,
+            mask_file=results.mask,
+        )
 
 
 def publish(results: Results, output: OutputFolder, settings: dict[str, object]) -> None:

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import joblib
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     Directory,
     File,
     InputMultiObject,
@@ -39,7 +38,16 @@ from opnmf_pipeline.config import (
     SelectionConfig,
 )
 from opnmf_pipeline.images.cohort import read_cohort
-from opnmf_pipeline.nodes.fields import Option, options_of
+from opnmf_pipeline.nodes.traits import (
+    images_input,
+    make_input_spec,
+    mask_input,
+    matrix_input,
+    n_components_input,
+    num_threads_input,
+    option_traits,
+    participants_input,
+)
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import draw_figures
@@ -67,64 +75,6 @@ __all__ = [
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-def _trait(option: Option, **metadata: Any) -> Any:
-    metadata["desc"] = option.description
-    if option.default is not None:
-        metadata["usedefault"] = True
-    default = option.default
-    if option.choices:
-        choices = option.choices if default is None else (default, *option.choices)
-        return traits.Enum(*dict.fromkeys(choices), **metadata)
-    if option.kind is Path:
-        return File(exists=True, **metadata)
-    if option.low is not None or option.high is not None:
-        low, high = (None if end is None else option.kind(end) for end in (option.low, option.high))
-        value = low if default is None else default
-        return traits.Range(low, high, value, exclude_low=option.open_low, **metadata)
-    kinds = {str: traits.Str, int: traits.Int, float: traits.Float, dict: traits.Dict}
-    return kinds[option.kind](Undefined if default is None else default, **metadata)
-
-
-def _traits(section: type[Section], *, prefix: str = "", without: tuple[str, ...] = ()) -> Any:
-    options = options_of(section, without=without)
-    return {prefix + option.name: _trait(option) for option in options}
-
-
-def _input_spec(name: str, *options: dict[str, Any], **inputs: Any) -> type[BaseInterfaceInputSpec]:
-    fields = dict(inputs)
-    for group in options:
-        fields |= group
-    return type(name, (BaseInterfaceInputSpec,), {"__module__": __name__, **fields})
-
-
-def _images() -> Any:
-    return InputMultiObject(File(exists=True), mandatory=True, desc="one 3D image per subject")
-
-
-def _participants() -> Any:
-    return traits.List(
-        traits.Str, mandatory=True, desc="identifier of each subject, in the order of images"
-    )
-
-
-def _mask() -> Any:
-    return File(exists=True, mandatory=True, desc="binary mask on the grid of the analysis")
-
-
-def _matrix() -> Any:
-    return Directory(exists=True, mandatory=True, desc="folder of BuildMatrix")
-
-
-def _n_components() -> Any:
-    return traits.Range(1, None, 10, mandatory=True, desc="number of components")
-
-
-def _num_threads() -> Any:
-    return traits.Range(
-        1, None, 1, usedefault=True, nohash=True, desc="largest number of threads and processes"
-    )
-
-
 class _Stage(SimpleInterface):  # type: ignore[misc]
     def _run_interface(self, runtime: Any) -> Any:
         # A worker of Nipype never ends while it holds worker processes of its own: threads, then
@@ -148,9 +98,9 @@ class _Stage(SimpleInterface):  # type: ignore[misc]
         return section(**values)
 
 
-_CollectCohortInputSpec = _input_spec(
+_CollectCohortInputSpec = make_input_spec(
     "_CollectCohortInputSpec",
-    _traits(InputsConfig, without=("simulation", "bids", "table", "glob", "filters")),
+    option_traits(InputsConfig, without=("simulation", "bids", "table", "glob", "filters")),
     bids=Directory(
         exists=True, xor=["table", "glob"], desc=InputsConfig.model_fields["bids"].description
     ),
@@ -184,12 +134,12 @@ class CollectCohort(_Stage):
         self._results["participants"] = cohort["participant_id"].tolist()
 
 
-_MakeMaskInputSpec = _input_spec(
+_MakeMaskInputSpec = make_input_spec(
     "_MakeMaskInputSpec",
-    _traits(MaskConfig),
-    _traits(MatrixConfig),
-    images=_images(),
-    num_threads=_num_threads(),
+    option_traits(MaskConfig),
+    option_traits(MatrixConfig),
+    images=images_input(),
+    num_threads=num_threads_input(),
 )
 
 
@@ -214,13 +164,13 @@ class MakeMask(_Stage):
         self._results["mask_file"] = str(mask_file)
 
 
-_BuildMatrixInputSpec = _input_spec(
+_BuildMatrixInputSpec = make_input_spec(
     "_BuildMatrixInputSpec",
-    _traits(MatrixConfig),
-    images=_images(),
-    participants=_participants(),
-    mask_file=_mask(),
-    num_threads=_num_threads(),
+    option_traits(MatrixConfig),
+    images=images_input(),
+    participants=participants_input(),
+    mask_file=mask_input(),
+    num_threads=num_threads_input(),
 )
 
 
@@ -248,12 +198,12 @@ class BuildMatrix(_Stage):
         self._results["matrix_dir"] = _named_by_content(matrix_file, "matrix")
 
 
-_DecomposeInputSpec = _input_spec(
+_DecomposeInputSpec = make_input_spec(
     "_DecomposeInputSpec",
-    _traits(DecompositionConfig, without=("n_components",)),
-    matrix_dir=_matrix(),
-    n_components=_n_components(),
-    num_threads=_num_threads(),
+    option_traits(DecompositionConfig, without=("n_components",)),
+    matrix_dir=matrix_input(),
+    n_components=n_components_input(),
+    num_threads=num_threads_input(),
 )
 
 
@@ -282,15 +232,15 @@ class Decompose(_Stage):
         self._results["factorization_dir"] = _named_by_content(factorization_file, "factorization")
 
 
-_FitHalfInputSpec = _input_spec(
+_FitHalfInputSpec = make_input_spec(
     "_FitHalfInputSpec",
-    _traits(DecompositionConfig, without=("n_components",)),
-    _traits(SelectionConfig, prefix="split_", without=("n_splits",)),
-    matrix_dir=_matrix(),
-    n_components=_n_components(),
+    option_traits(DecompositionConfig, without=("n_components",)),
+    option_traits(SelectionConfig, prefix="split_", without=("n_splits",)),
+    matrix_dir=matrix_input(),
+    n_components=n_components_input(),
     split_number=traits.Range(0, None, 0, mandatory=True, desc="number of the halving, from 0"),
     half=traits.Enum(0, 1, mandatory=True, desc="which half"),
-    num_threads=_num_threads(),
+    num_threads=num_threads_input(),
 )
 
 
@@ -315,10 +265,10 @@ class FitHalf(_Stage):
         self._results["factorization_dir"] = _named_by_content(factorization_file, "factorization")
 
 
-_WriteMapsInputSpec = _input_spec(
+_WriteMapsInputSpec = make_input_spec(
     "_WriteMapsInputSpec",
     factorization_dir=Directory(exists=True, mandatory=True, desc="folder of Decompose"),
-    mask_file=_mask(),
+    mask_file=mask_input(),
 )
 
 
@@ -351,12 +301,12 @@ class WriteMaps(_Stage):
         ]
 
 
-_DrawFiguresInputSpec = _input_spec(
+_DrawFiguresInputSpec = make_input_spec(
     "_DrawFiguresInputSpec",
     components_file=File(exists=True, mandatory=True, desc="4D image of WriteMaps"),
     labels_file=File(exists=True, mandatory=True, desc="label map of WriteMaps"),
-    matrix_dir=_matrix(),
-    mask_file=_mask(),
+    matrix_dir=matrix_input(),
+    mask_file=mask_input(),
     on_template=traits.Bool(
         True, usedefault=True, desc="draw on the MNI152 template, not on the mean of the subjects"
     ),
@@ -387,7 +337,7 @@ class DrawFigures(_Stage):
         self._results["labels_figure"] = str(out_dir / "dseg.png")
 
 
-_SelectRankInputSpec = _input_spec(
+_SelectRankInputSpec = make_input_spec(
     "_SelectRankInputSpec",
     factorization_dirs=InputMultiObject(
         Directory(exists=True),
@@ -424,7 +374,7 @@ class SelectRank(_Stage):
         self._results["metrics_json"] = str(metrics_file.with_suffix(".json"))
 
 
-_MakeReportInputSpec = _input_spec(
+_MakeReportInputSpec = make_input_spec(
     "_MakeReportInputSpec",
     metrics_file=File(exists=True, mandatory=True, desc="table of SelectRank"),
     metrics_json=File(exists=True, mandatory=True, desc="description of its columns"),
@@ -474,13 +424,13 @@ class MakeReport(_Stage):
         self._results["report_file"] = str(report_file)
 
 
-_ProjectSubjectsInputSpec = _input_spec(
+_ProjectSubjectsInputSpec = make_input_spec(
     "_ProjectSubjectsInputSpec",
-    images=_images(),
-    participants=_participants(),
+    images=images_input(),
+    participants=participants_input(),
     factorization_dir=Directory(exists=True, mandatory=True, desc="folder of Decompose"),
-    mask_file=_mask(),
-    num_threads=_num_threads(),
+    mask_file=mask_input(),
+    num_threads=num_threads_input(),
 )
 
 

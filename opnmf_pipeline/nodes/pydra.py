@@ -116,7 +116,8 @@ FACTORIZATION = _output(
     },
     xor=["bids", "table", "glob"],
 )
-def CollectCohort(**options: Any) -> Any:  # noqa: D103
+def CollectCohort(**options: Any) -> Any:
+    """Pair every subject with its image."""
     cohort_file = collect_cohort(_section(InputsConfig, options), Path.cwd() / "cohort.tsv")
     cohort = read_cohort(cohort_file)
     return cohort_file, cohort["image"].tolist(), cohort["participant_id"].tolist()
@@ -126,7 +127,8 @@ def CollectCohort(**options: Any) -> Any:  # noqa: D103
     inputs={"images": IMAGES, **_arguments(MaskConfig), **_arguments(MatrixConfig)},
     outputs={"mask_file": _output(NiftiGz, "binary mask, uint8, on the grid of the analysis")},
 )
-def MakeMask(images: list[File], **options: Any) -> Any:  # noqa: D103
+def MakeMask(images: list[File], **options: Any) -> Any:
+    """Choose the voxels of the analysis."""
     mask, matrix = _section(MaskConfig, options), _section(MatrixConfig, options)
     return make_mask([Path(image) for image in images], Path.cwd() / "mask.nii.gz", mask, matrix)
 
@@ -142,9 +144,10 @@ def MakeMask(images: list[File], **options: Any) -> Any:  # noqa: D103
         "matrix_dir": _output(Directory, "matrix.npy (voxels, subjects), float32, and matrix.json")
     },
 )
-def BuildMatrix(  # noqa: D103
+def BuildMatrix(
     images: list[File], participants: list[str], mask_file: NiftiGz, **options: Any
 ) -> Any:
+    """Write the voxel-by-subject matrix."""
     return build_matrix(
         [Path(image) for image in images],
         participants,
@@ -162,7 +165,8 @@ def BuildMatrix(  # noqa: D103
     },
     outputs={"factorization_dir": FACTORIZATION},
 )
-def Decompose(matrix_dir: Directory, n_components: int, **options: Any) -> Any:  # noqa: D103
+def Decompose(matrix_dir: Directory, n_components: int, **options: Any) -> Any:
+    """Factorize the matrix with one number of components."""
     return decompose(
         Path(matrix_dir) / "matrix.json",
         _new_folder("factorization"),
@@ -182,9 +186,10 @@ def Decompose(matrix_dir: Directory, n_components: int, **options: Any) -> Any: 
     },
     outputs={"factorization_dir": FACTORIZATION},
 )
-def FitHalf(  # noqa: D103
+def FitHalf(
     matrix_dir: Directory, n_components: int, split_number: int, half: int, **options: Any
 ) -> Any:
+    """Factorize one half of one random halving of the cohort."""
     return fit_half(
         Path(matrix_dir) / "matrix.json",
         _new_folder("factorization"),
@@ -209,7 +214,8 @@ def FitHalf(  # noqa: D103
         "loadings_file": _output(Tsv, "loadings of each subject"),
     },
 )
-def WriteMaps(factorization_dir: Directory, mask_file: NiftiGz) -> Any:  # noqa: D103
+def WriteMaps(factorization_dir: Directory, mask_file: NiftiGz) -> Any:
+    """Write component maps, labels and loadings."""
     maps = write_maps(
         Path(factorization_dir) / "factorization.json", Path(mask_file), _new_folder("maps")
     )
@@ -235,13 +241,14 @@ def WriteMaps(factorization_dir: Directory, mask_file: NiftiGz) -> Any:  # noqa:
         "labels_figure": _output(Png, "all parts"),
     },
 )
-def DrawFigures(  # noqa: D103
+def DrawFigures(
     components_file: NiftiGz,
     labels_file: NiftiGz,
     matrix_dir: Directory,
     mask_file: NiftiGz,
     on_template: bool,
 ) -> Any:
+    """Draw every component and the map of all parts."""
     figures = draw_figures(
         Path(components_file),
         Path(labels_file),
@@ -275,12 +282,13 @@ def DrawFigures(  # noqa: D103
         "metrics_json": _output(Json, "description of these indices"),
     },
 )
-def SelectRank(  # noqa: D103
+def SelectRank(
     factorization_dirs: list[Directory],
     half_fits: list[Directory],
     planted: NiftiGz | None,
     mask_file: NiftiGz | None,
 ) -> Any:
+    """Compare numbers of components: error, sparsity, reproducibility between halves."""
     metrics = write_metrics(
         [Path(folder) / "factorization.json" for folder in factorization_dirs],
         Path.cwd() / "metrics.tsv",
@@ -313,7 +321,7 @@ def SelectRank(  # noqa: D103
     },
     outputs={"report_file": _output(File, "HTML page that needs no other file")},
 )
-def MakeReport(  # noqa: D103
+def MakeReport(
     metrics_file: Tsv,
     metrics_json: Json,
     factorization_dirs: list[Directory],
@@ -322,6 +330,7 @@ def MakeReport(  # noqa: D103
     labels_figures: list[Png],
     settings: str,
 ) -> Any:
+    """Write one self-contained page about the results."""
     figures = zip(map(Path, components_figures), map(Path, labels_figures), strict=True)
     return make_report(
         Path(metrics_file),
@@ -342,9 +351,10 @@ def MakeReport(  # noqa: D103
     },
     outputs={"loadings_file": _output(Tsv, "loadings of each new subject")},
 )
-def ProjectSubjects(  # noqa: D103
+def ProjectSubjects(
     images: list[File], participants: list[str], factorization_dir: Directory, mask_file: NiftiGz
 ) -> Any:
+    """Find the loadings of new subjects on components that were learned before."""
     return project_subjects(
         [Path(image) for image in images],
         participants,

@@ -13,6 +13,7 @@ from pathlib import Path
 from nipype.interfaces.io import DataSink
 from nipype.pipeline.engine import Node, Workflow
 
+from opnmf_pipeline import __version__
 from opnmf_pipeline.config import load_config
 from opnmf_pipeline.engines.nipype import init_opnmf_wf
 from opnmf_pipeline.nodes.nipype import CollectCohort
@@ -28,7 +29,8 @@ def init_group_wf(bids_dir, config, output_dir):
     sink = Node(DataSink(base_directory=str(output_dir)), name="sink")
     sink.inputs.substitutions = [("_n_components_", "k-")]
     opnmf = init_opnmf_wf(config)
-    workflow = Workflow("group", base_dir=str(output_dir / "work"))
+    # Nipype caches by inputs and not by code: a new version computes anew
+    workflow = Workflow("group", base_dir=str(output_dir / f"work-{__version__}"))
     workflow.config["execution"] = {"hash_method": "content", "poll_sleep_duration": 0.2}
     copied = [(f"outputnode.{field}", f"group.@{field}") for field in FIELDS]
     inputs = [(name, f"inputnode.{name}") for name in ("images", "participants")]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydra.compose import workflow
 
+from opnmf_pipeline import __version__
 from opnmf_pipeline.config import load_config
 from opnmf_pipeline.engines.pydra import OpnmfWorkflow, workflow_settings
 from opnmf_pipeline.nodes.pydra import CollectCohort
@@ -41,8 +42,10 @@ def main():
     config = load_config(args.config, [f"inputs.bids={bids_dir}"])
     cohort = {"bids": str(bids_dir), "filters": config.inputs.filters}
     task = GroupWorkflow(cohort=cohort, settings=workflow_settings(config))
-    (output_dir / "work").mkdir(parents=True, exist_ok=True)
-    outputs = task(worker="cf", n_procs=args.nprocs, cache_root=output_dir / "work")
+    # Pydra caches by inputs and not by our code: a new version computes anew
+    cache_root = output_dir / f"work-{__version__}"
+    cache_root.mkdir(parents=True, exist_ok=True)
+    outputs = task(worker="cf", n_procs=args.nprocs, cache_root=cache_root)
     for k, folder in zip(config.decomposition.n_components, outputs.maps_dirs, strict=True):
         shutil.copytree(folder, output_dir / "group" / f"k-{k}", dirs_exist_ok=True)
     for file in (outputs.mask_file, outputs.metrics_file, outputs.metrics_json):

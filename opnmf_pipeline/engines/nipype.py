@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 import logging
 import math
 import os
@@ -284,8 +285,10 @@ def _reason(crashes: Path, node: str) -> str:
     """Return the error that a node left, without its module and what Nipype says after it."""
     for crash in crashes.glob(f"crash-*-{node}-*.txt"):
         lines = crash.read_text().splitlines()
-        errors = [line for line in lines if ERROR_LINE.match(line)]
-        return re.sub(r"^[\w.]+\.(?=\w+: )", "", (errors or lines)[-1].strip())
+        starts = [number for number, line in enumerate(lines) if ERROR_LINE.match(line)]
+        message = itertools.takewhile(str.strip, lines[starts[-1] if starts else -1 :])
+        text = "\n    ".join(line.strip() for line in message)
+        return re.sub(r"^[\w.]+\.(?=\w+: )", "", text)
     return "no crash file"
 
 

@@ -159,3 +159,14 @@ def test_a_k_that_the_solver_refuses(study, engine):
     )
     assert stages(summary) == ["decompose, k = 4", "maps, k = 4"]
     assert "decompose, k = 2: reused" in lines
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_whole_message_of_a_bad_image_comes_through(study, engine):
+    study.cohort.damage(2, -study.cohort.values[2])
+    with pytest.raises(OPNMFError) as info:
+        study.run(engine)
+    message = str(info.value)
+    assert "sub-03" in message
+    assert "negative of" in message
+    assert "set matrix.negative: clip (to 0) or shift" in message

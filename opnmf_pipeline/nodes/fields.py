@@ -13,7 +13,43 @@ from pydantic.fields import FieldInfo
 
 from opnmf_pipeline.config import Section
 
-__all__ = ["Option", "options_of"]
+__all__ = ["FIELDS", "Option", "options_of"]
+
+
+FIELDS = {
+    "cohort_file": "table of the subjects: participant_id, image, covariates (TSV)",
+    "images": "one 3D image per subject",
+    "participants": "identifier of each subject, in the order of images",
+    "mask_file": "binary mask, uint8, on the grid of the analysis",
+    "matrix_dir": "folder with matrix.npy, (voxels, subjects), float32, and matrix.json",
+    "n_components": "number of components",
+    "num_threads": "largest number of threads and processes",
+    "factorization_dir": "folder with W.npy (voxels, components), H.npy (components, subjects) and "
+    "factorization.json",
+    "factorization_dirs": "folders of Decompose, one per number of components",
+    "split_number": "number of the halving, from 0",
+    "half": "which half",
+    "half_fits": "folders of FitHalf, in any order",
+    "components_file": "4D image, one component per volume",
+    "labels_file": "winner-takes-all labels, 3D",
+    "labels_table": "size (mm^3) and peak (mm) of each part (TSV)",
+    "labels_tables": "tables of WriteMaps, one per number of components",
+    "loadings_file": "loadings of each subject on each component (TSV)",
+    "sidecars": "JSON of components, labels and loadings",
+    "maps_dir": "folder with all files of the task",
+    "on_template": "draw on the MNI152 template, not on the mean of the subjects",
+    "components_figure": "picture of every component at its peak (PNG)",
+    "labels_figure": "picture of all parts (PNG)",
+    "components_figures": "pictures of DrawFigures, one per number of components",
+    "labels_figures": "pictures of DrawFigures, one per number of components",
+    "figures_dir": "folder with all files of the task",
+    "planted": "label map of the truth, if known",
+    "metrics_file": "one row of indices per number of components (TSV)",
+    "metrics_json": "description of these indices",
+    "settings": "YAML of the settings, shown at the end",
+    "report_file": "HTML page that needs no other file",
+}
+"""What the inputs and outputs are that are no settings; the nodes of both engines say it so."""
 
 
 @dataclass(frozen=True)

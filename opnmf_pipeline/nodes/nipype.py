@@ -38,6 +38,7 @@ from opnmf_pipeline.config import (
     SelectionConfig,
 )
 from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.nodes.fields import FIELDS
 from opnmf_pipeline.nodes.traits import (
     images_input,
     make_input_spec,
@@ -113,9 +114,9 @@ _CollectCohortInputSpec = make_input_spec(
 
 
 class _CollectCohortOutputSpec(TraitedSpec):  # type: ignore[misc]
-    cohort_file = File(exists=True, desc="TSV: participant_id, image, covariates")
-    images = OutputMultiObject(File(exists=True), desc="one image per subject")
-    participants = traits.List(traits.Str, desc="identifier of each subject")
+    cohort_file = File(exists=True, desc=FIELDS["cohort_file"])
+    images = OutputMultiObject(File(exists=True), desc=FIELDS["images"])
+    participants = traits.List(traits.Str, desc=FIELDS["participants"])
 
 
 class CollectCohort(_Stage):
@@ -144,7 +145,7 @@ _MakeMaskInputSpec = make_input_spec(
 
 
 class _MakeMaskOutputSpec(TraitedSpec):  # type: ignore[misc]
-    mask_file = File(exists=True, desc="binary mask, uint8, on the grid of the analysis")
+    mask_file = File(exists=True, desc=FIELDS["mask_file"])
 
 
 class MakeMask(_Stage):
@@ -175,9 +176,7 @@ _BuildMatrixInputSpec = make_input_spec(
 
 
 class _BuildMatrixOutputSpec(TraitedSpec):  # type: ignore[misc]
-    matrix_dir = Directory(
-        exists=True, desc="matrix.npy (voxels, subjects), float32, and matrix.json"
-    )
+    matrix_dir = Directory(exists=True, desc=FIELDS["matrix_dir"])
 
 
 class BuildMatrix(_Stage):
@@ -210,7 +209,7 @@ _DecomposeInputSpec = make_input_spec(
 class _DecomposeOutputSpec(TraitedSpec):  # type: ignore[misc]
     factorization_dir = Directory(
         exists=True,
-        desc="W.npy (voxels, components), H.npy (components, subjects), factorization.json",
+        desc=FIELDS["factorization_dir"],
     )
 
 
@@ -238,8 +237,8 @@ _FitHalfInputSpec = make_input_spec(
     option_traits(SelectionConfig, prefix="split_", without=("n_splits",)),
     matrix_dir=matrix_input(),
     n_components=n_components_input(),
-    split_number=traits.Range(0, None, 0, mandatory=True, desc="number of the halving, from 0"),
-    half=traits.Enum(0, 1, mandatory=True, desc="which half"),
+    split_number=traits.Range(0, None, 0, mandatory=True, desc=FIELDS["split_number"]),
+    half=traits.Enum(0, 1, mandatory=True, desc=FIELDS["half"]),
     num_threads=num_threads_input(),
 )
 
@@ -267,17 +266,17 @@ class FitHalf(_Stage):
 
 _WriteMapsInputSpec = make_input_spec(
     "_WriteMapsInputSpec",
-    factorization_dir=Directory(exists=True, mandatory=True, desc="folder of Decompose"),
+    factorization_dir=Directory(exists=True, mandatory=True, desc=FIELDS["factorization_dir"]),
     mask_file=mask_input(),
 )
 
 
 class _WriteMapsOutputSpec(TraitedSpec):  # type: ignore[misc]
-    components_file = File(exists=True, desc="4D image, one component per volume")
-    labels_file = File(exists=True, desc="winner-takes-all labels")
-    labels_table = File(exists=True, desc="TSV: size (mm^3) and peak (mm) of each part")
-    loadings_file = File(exists=True, desc="TSV: loadings of each subject")
-    sidecars = OutputMultiObject(File(exists=True), desc="JSON of components, labels and loadings")
+    components_file = File(exists=True, desc=FIELDS["components_file"])
+    labels_file = File(exists=True, desc=FIELDS["labels_file"])
+    labels_table = File(exists=True, desc=FIELDS["labels_table"])
+    loadings_file = File(exists=True, desc=FIELDS["loadings_file"])
+    sidecars = OutputMultiObject(File(exists=True), desc=FIELDS["sidecars"])
 
 
 class WriteMaps(_Stage):
@@ -303,19 +302,17 @@ class WriteMaps(_Stage):
 
 _DrawFiguresInputSpec = make_input_spec(
     "_DrawFiguresInputSpec",
-    components_file=File(exists=True, mandatory=True, desc="4D image of WriteMaps"),
-    labels_file=File(exists=True, mandatory=True, desc="label map of WriteMaps"),
+    components_file=File(exists=True, mandatory=True, desc=FIELDS["components_file"]),
+    labels_file=File(exists=True, mandatory=True, desc=FIELDS["labels_file"]),
     matrix_dir=matrix_input(),
     mask_file=mask_input(),
-    on_template=traits.Bool(
-        True, usedefault=True, desc="draw on the MNI152 template, not on the mean of the subjects"
-    ),
+    on_template=traits.Bool(True, usedefault=True, desc=FIELDS["on_template"]),
 )
 
 
 class _DrawFiguresOutputSpec(TraitedSpec):  # type: ignore[misc]
-    components_figure = File(exists=True, desc="PNG: every component at its peak")
-    labels_figure = File(exists=True, desc="PNG: all parts")
+    components_figure = File(exists=True, desc=FIELDS["components_figure"])
+    labels_figure = File(exists=True, desc=FIELDS["labels_figure"])
 
 
 class DrawFigures(_Stage):
@@ -342,17 +339,17 @@ _SelectRankInputSpec = make_input_spec(
     factorization_dirs=InputMultiObject(
         Directory(exists=True),
         mandatory=True,
-        desc="folders of Decompose, one per number of components",
+        desc=FIELDS["factorization_dirs"],
     ),
-    half_fits=InputMultiObject(Directory(exists=True), desc="folders of FitHalf, in any order"),
-    planted=File(exists=True, requires=["mask_file"], desc="label map of the truth, if known"),
-    mask_file=File(exists=True, desc="binary mask on the grid of the analysis"),
+    half_fits=InputMultiObject(Directory(exists=True), desc=FIELDS["half_fits"]),
+    planted=File(exists=True, requires=["mask_file"], desc=FIELDS["planted"]),
+    mask_file=File(exists=True, desc=FIELDS["mask_file"]),
 )
 
 
 class _SelectRankOutputSpec(TraitedSpec):  # type: ignore[misc]
-    metrics_file = File(exists=True, desc="TSV: one row of indices per number of components")
-    metrics_json = File(exists=True, desc="description of these indices")
+    metrics_file = File(exists=True, desc=FIELDS["metrics_file"])
+    metrics_json = File(exists=True, desc=FIELDS["metrics_json"])
 
 
 class SelectRank(_Stage):
@@ -376,30 +373,26 @@ class SelectRank(_Stage):
 
 _MakeReportInputSpec = make_input_spec(
     "_MakeReportInputSpec",
-    metrics_file=File(exists=True, mandatory=True, desc="table of SelectRank"),
-    metrics_json=File(exists=True, mandatory=True, desc="description of its columns"),
+    metrics_file=File(exists=True, mandatory=True, desc=FIELDS["metrics_file"]),
+    metrics_json=File(exists=True, mandatory=True, desc=FIELDS["metrics_json"]),
     factorization_dirs=InputMultiObject(
         Directory(exists=True),
         mandatory=True,
-        desc="folders of Decompose, one per number of components",
+        desc=FIELDS["factorization_dirs"],
     ),
-    labels_tables=InputMultiObject(
-        File(exists=True), mandatory=True, desc="tables of WriteMaps, in the same order"
-    ),
-    components_figures=InputMultiObject(
-        File(exists=True), desc="pictures of DrawFigures, in the same order"
-    ),
+    labels_tables=InputMultiObject(File(exists=True), mandatory=True, desc=FIELDS["labels_tables"]),
+    components_figures=InputMultiObject(File(exists=True), desc=FIELDS["components_figures"]),
     labels_figures=InputMultiObject(
         File(exists=True),
         requires=["components_figures"],
-        desc="pictures of DrawFigures, in the same order",
+        desc=FIELDS["labels_figures"],
     ),
-    settings=traits.Str("", usedefault=True, desc="YAML of the settings, shown at the end"),
+    settings=traits.Str("", usedefault=True, desc=FIELDS["settings"]),
 )
 
 
 class _MakeReportOutputSpec(TraitedSpec):  # type: ignore[misc]
-    report_file = File(exists=True, desc="HTML page that needs no other file")
+    report_file = File(exists=True, desc=FIELDS["report_file"])
 
 
 class MakeReport(_Stage):
@@ -428,14 +421,14 @@ _ProjectSubjectsInputSpec = make_input_spec(
     "_ProjectSubjectsInputSpec",
     images=images_input(),
     participants=participants_input(),
-    factorization_dir=Directory(exists=True, mandatory=True, desc="folder of Decompose"),
+    factorization_dir=Directory(exists=True, mandatory=True, desc=FIELDS["factorization_dir"]),
     mask_file=mask_input(),
     num_threads=num_threads_input(),
 )
 
 
 class _ProjectSubjectsOutputSpec(TraitedSpec):  # type: ignore[misc]
-    loadings_file = File(exists=True, desc="TSV: loadings of each new subject")
+    loadings_file = File(exists=True, desc=FIELDS["loadings_file"])
 
 
 class ProjectSubjects(_Stage):

@@ -28,7 +28,7 @@ from opnmf_pipeline.config import (
     SelectionConfig,
 )
 from opnmf_pipeline.images.cohort import read_cohort
-from opnmf_pipeline.nodes.fields import Option, options_of
+from opnmf_pipeline.nodes.fields import FIELDS, Option, options_of
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import draw_figures
@@ -71,12 +71,12 @@ def _arguments(section: type[Section], *, prefix: str = "", without: tuple[str, 
     return {prefix + option.name: _argument(option) for option in options}
 
 
-def _input(kind: Any, description: str) -> Any:
-    return python.arg(type=kind, help=description)
+def _input(kind: Any, name: str) -> Any:
+    return python.arg(type=kind, help=FIELDS[name])
 
 
-def _output(kind: Any, description: str) -> Any:
-    return python.out(type=kind, help=description)
+def _output(kind: Any, name: str) -> Any:
+    return python.out(type=kind, help=FIELDS[name])
 
 
 def _section(
@@ -89,14 +89,12 @@ def _section(
     return section(**values)
 
 
-IMAGES = _input(list[File], "one 3D image per subject")
-PARTICIPANTS = _input(list[str], "identifier of each subject, in the order of images")
-MASK = _input(NiftiGz, "binary mask on the grid of the analysis")
-MATRIX = _input(Directory, "folder of BuildMatrix")
-N_COMPONENTS = _input(int, "number of components")
-FACTORIZATION = _output(
-    Directory, "W.npy (voxels, components), H.npy (components, subjects), factorization.json"
-)
+IMAGES = _input(list[File], "images")
+PARTICIPANTS = _input(list[str], "participants")
+MASK = _input(NiftiGz, "mask_file")
+MATRIX = _input(Directory, "matrix_dir")
+N_COMPONENTS = _input(int, "n_components")
+FACTORIZATION = _output(Directory, "factorization_dir")
 
 
 @python.define(
@@ -110,9 +108,9 @@ FACTORIZATION = _output(
         ),
     },
     outputs={
-        "cohort_file": _output(Tsv, "participant_id, image, covariates"),
-        "images": _output(list[File], "one image per subject"),
-        "participants": _output(list[str], "identifier of each subject"),
+        "cohort_file": _output(Tsv, "cohort_file"),
+        "images": _output(list[File], "images"),
+        "participants": _output(list[str], "participants"),
     },
     xor=["bids", "table", "glob"],
 )
@@ -125,7 +123,7 @@ def CollectCohort(**options: Any) -> Any:
 
 @python.define(
     inputs={"images": IMAGES, **_arguments(MaskConfig), **_arguments(MatrixConfig)},
-    outputs={"mask_file": _output(NiftiGz, "binary mask, uint8, on the grid of the analysis")},
+    outputs={"mask_file": _output(NiftiGz, "mask_file")},
 )
 def MakeMask(images: list[File], **options: Any) -> Any:
     """Choose the voxels of the analysis."""
@@ -140,9 +138,7 @@ def MakeMask(images: list[File], **options: Any) -> Any:
         "mask_file": MASK,
         **_arguments(MatrixConfig),
     },
-    outputs={
-        "matrix_dir": _output(Directory, "matrix.npy (voxels, subjects), float32, and matrix.json")
-    },
+    outputs={"matrix_dir": _output(Directory, "matrix_dir")},
 )
 def BuildMatrix(
     images: list[File], participants: list[str], mask_file: NiftiGz, **options: Any
@@ -179,8 +175,8 @@ def Decompose(matrix_dir: Directory, n_components: int, **options: Any) -> Any:
     inputs={
         "matrix_dir": MATRIX,
         "n_components": N_COMPONENTS,
-        "split_number": _input(int, "number of the halving, from 0"),
-        "half": python.arg(type=int, allowed_values=[0, 1], help="which half"),
+        "split_number": _input(int, "split_number"),
+        "half": python.arg(type=int, allowed_values=[0, 1], help=FIELDS["half"]),
         **_arguments(DecompositionConfig, without=("n_components",)),
         **_arguments(SelectionConfig, prefix="split_", without=("n_splits",)),
     },
@@ -203,15 +199,15 @@ def FitHalf(
 
 @python.define(
     inputs={
-        "factorization_dir": _input(Directory, "folder of Decompose"),
+        "factorization_dir": _input(Directory, "factorization_dir"),
         "mask_file": MASK,
     },
     outputs={
-        "maps_dir": _output(Directory, "folder of all files of this task"),
-        "components_file": _output(NiftiGz, "4D image, one component per volume"),
-        "labels_file": _output(NiftiGz, "winner-takes-all labels"),
-        "labels_table": _output(Tsv, "size (mm^3) and peak (mm) of each part"),
-        "loadings_file": _output(Tsv, "loadings of each subject"),
+        "maps_dir": _output(Directory, "maps_dir"),
+        "components_file": _output(NiftiGz, "components_file"),
+        "labels_file": _output(NiftiGz, "labels_file"),
+        "labels_table": _output(Tsv, "labels_table"),
+        "loadings_file": _output(Tsv, "loadings_file"),
     },
 )
 def WriteMaps(factorization_dir: Directory, mask_file: NiftiGz) -> Any:
@@ -225,20 +221,20 @@ def WriteMaps(factorization_dir: Directory, mask_file: NiftiGz) -> Any:
 
 @python.define(
     inputs={
-        "components_file": _input(NiftiGz, "4D image of WriteMaps"),
-        "labels_file": _input(NiftiGz, "label map of WriteMaps"),
+        "components_file": _input(NiftiGz, "components_file"),
+        "labels_file": _input(NiftiGz, "labels_file"),
         "matrix_dir": MATRIX,
         "mask_file": MASK,
         "on_template": python.arg(
             type=bool,
             default=True,
-            help="draw on the MNI152 template, not on the mean of the subjects",
+            help=FIELDS["on_template"],
         ),
     },
     outputs={
-        "figures_dir": _output(Directory, "folder of all files of this task"),
-        "components_figure": _output(Png, "every component at its peak"),
-        "labels_figure": _output(Png, "all parts"),
+        "figures_dir": _output(Directory, "figures_dir"),
+        "components_figure": _output(Png, "components_figure"),
+        "labels_figure": _output(Png, "labels_figure"),
     },
 )
 def DrawFigures(
@@ -262,24 +258,18 @@ def DrawFigures(
 
 @python.define(
     inputs={
-        "factorization_dirs": _input(
-            list[Directory], "folders of Decompose, one per number of components"
-        ),
+        "factorization_dirs": _input(list[Directory], "factorization_dirs"),
         "half_fits": python.arg(
             type=list[Directory],
             default=attrs.Factory(list),
-            help="folders of FitHalf, in any order",
+            help=FIELDS["half_fits"],
         ),
-        "planted": python.arg(
-            type=NiftiGz | None, default=None, help="label map of the truth, if known"
-        ),
-        "mask_file": python.arg(
-            type=NiftiGz | None, default=None, help="binary mask on the grid of the analysis"
-        ),
+        "planted": python.arg(type=NiftiGz | None, default=None, help=FIELDS["planted"]),
+        "mask_file": python.arg(type=NiftiGz | None, default=None, help=FIELDS["mask_file"]),
     },
     outputs={
-        "metrics_file": _output(Tsv, "one row of indices per number of components"),
-        "metrics_json": _output(Json, "description of these indices"),
+        "metrics_file": _output(Tsv, "metrics_file"),
+        "metrics_json": _output(Json, "metrics_json"),
     },
 )
 def SelectRank(
@@ -301,25 +291,23 @@ def SelectRank(
 
 @python.define(
     inputs={
-        "metrics_file": _input(Tsv, "table of SelectRank"),
-        "metrics_json": _input(Json, "description of its columns"),
-        "factorization_dirs": _input(
-            list[Directory], "folders of Decompose, one per number of components"
-        ),
-        "labels_tables": _input(list[Tsv], "tables of WriteMaps, in the same order"),
+        "metrics_file": _input(Tsv, "metrics_file"),
+        "metrics_json": _input(Json, "metrics_json"),
+        "factorization_dirs": _input(list[Directory], "factorization_dirs"),
+        "labels_tables": _input(list[Tsv], "labels_tables"),
         "components_figures": python.arg(
             type=list[Png],
             default=attrs.Factory(list),
-            help="pictures of DrawFigures, in the same order",
+            help=FIELDS["components_figures"],
         ),
         "labels_figures": python.arg(
             type=list[Png],
             default=attrs.Factory(list),
-            help="pictures of DrawFigures, in the same order",
+            help=FIELDS["labels_figures"],
         ),
-        "settings": python.arg(type=str, default="", help="YAML of the settings, shown at the end"),
+        "settings": python.arg(type=str, default="", help=FIELDS["settings"]),
     },
-    outputs={"report_file": _output(File, "HTML page that needs no other file")},
+    outputs={"report_file": _output(File, "report_file")},
 )
 def MakeReport(
     metrics_file: Tsv,
@@ -346,10 +334,10 @@ def MakeReport(
     inputs={
         "images": IMAGES,
         "participants": PARTICIPANTS,
-        "factorization_dir": _input(Directory, "folder of Decompose"),
+        "factorization_dir": _input(Directory, "factorization_dir"),
         "mask_file": MASK,
     },
-    outputs={"loadings_file": _output(Tsv, "loadings of each new subject")},
+    outputs={"loadings_file": _output(Tsv, "loadings_file")},
 )
 def ProjectSubjects(
     images: list[File], participants: list[str], factorization_dir: Directory, mask_file: NiftiGz

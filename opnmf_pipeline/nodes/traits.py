@@ -15,7 +15,7 @@ from nipype.interfaces.base import (
 )
 
 from opnmf_pipeline.config import Section
-from opnmf_pipeline.nodes.fields import Option, options_of
+from opnmf_pipeline.nodes.fields import FIELDS, Option, options_of
 
 __all__ = [
     "images_input",
@@ -70,33 +70,29 @@ def make_input_spec(
 
 def images_input() -> Any:
     """Return the input for the images of the subjects."""
-    return InputMultiObject(File(exists=True), mandatory=True, desc="one 3D image per subject")
+    return InputMultiObject(File(exists=True), mandatory=True, desc=FIELDS["images"])
 
 
 def participants_input() -> Any:
     """Return the input for the identifiers of the subjects."""
-    return traits.List(
-        traits.Str, mandatory=True, desc="identifier of each subject, in the order of images"
-    )
+    return traits.List(traits.Str, mandatory=True, desc=FIELDS["participants"])
 
 
 def mask_input() -> Any:
     """Return the input for the mask."""
-    return File(exists=True, mandatory=True, desc="binary mask on the grid of the analysis")
+    return File(exists=True, mandatory=True, desc=FIELDS["mask_file"])
 
 
 def matrix_input() -> Any:
     """Return the input for the matrix."""
-    return Directory(exists=True, mandatory=True, desc="folder of BuildMatrix")
+    return Directory(exists=True, mandatory=True, desc=FIELDS["matrix_dir"])
 
 
 def n_components_input() -> Any:
     """Return the input for the number of components."""
-    return traits.Range(1, None, 10, mandatory=True, desc="number of components")
+    return traits.Range(1, None, 10, mandatory=True, desc=FIELDS["n_components"])
 
 
 def num_threads_input() -> Any:
     """Return the input for the number of threads, which is no part of what a result is."""
-    return traits.Range(
-        1, None, 1, usedefault=True, nohash=True, desc="largest number of threads and processes"
-    )
+    return traits.Range(1, None, 1, usedefault=True, nohash=True, desc=FIELDS["num_threads"])

@@ -9,7 +9,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.engines.study import check_rank, determining_settings, fit_bytes
+from opnmf_pipeline.engines.study import (
+    check_rank,
+    check_subjects,
+    determining_settings,
+    fit_bytes,
+)
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.volumes import Grid, analysis_grid, check_grids, read_volume
@@ -69,7 +74,7 @@ def make_plan(config: PipelineConfig) -> Plan:
         )
     with TemporaryDirectory() as folder:
         images, n_subjects = _cohort(config, Path(folder))
-        check_rank(config, n_subjects, "subjects")
+        check_subjects(config, n_subjects)
         if config.matrix.resample is None:
             check_grids(images, images[0])
         grid = analysis_grid(images[0], config.mask.image, config.matrix)
@@ -84,7 +89,7 @@ def make_plan(config: PipelineConfig) -> Plan:
         n_voxels=n_voxels,
         matrix_bytes=4 * n_voxels * n_subjects,
         memory_bytes=fit_bytes(n_voxels, n_subjects, max(ks), config.decomposition.dtype),
-        n_fits=len(ks) * (1 + 2 * config.selection.n_splits),
+        n_fits=config.n_fits,
     )
 
 

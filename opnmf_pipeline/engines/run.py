@@ -14,12 +14,11 @@ from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.cache import only_run
 from opnmf_pipeline.engines.results import Results, publish
 from opnmf_pipeline.engines.study import (
-    NO_OUTPUT_MSG,
     collect_study,
     determining_settings,
+    output_dir,
     work_dir,
 )
-from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.outputs import OutputFolder, settings_yaml
 from opnmf_pipeline.progress import Display, SilentDisplay
@@ -91,11 +90,9 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     OPNMFError
         A setting, an image or the output folder is wrong; the message says what to do.
     """
-    if config.output.dir is None:
-        raise ConfigError(NO_OUTPUT_MSG)
     display = display or SilentDisplay()
     output = OutputFolder(
-        config.output.dir, determining_settings(config), overwrite=config.output.overwrite
+        output_dir(config), determining_settings(config), overwrite=config.output.overwrite
     )
     engine = importlib.import_module(f"opnmf_pipeline.engines.{config.execution.engine}")
     with TemporaryDirectory() as folder, only_run(work_dir(config)):

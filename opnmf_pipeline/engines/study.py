@@ -18,7 +18,16 @@ from opnmf_pipeline.images.simulation import PLANTED_LABELS
 from opnmf_pipeline.outputs import WORK
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 
-__all__ = ["Study", "check_rank", "collect_study", "determining_settings", "fit_bytes", "work_dir"]
+__all__ = [
+    "Study",
+    "check_rank",
+    "check_subjects",
+    "collect_study",
+    "determining_settings",
+    "fit_bytes",
+    "output_dir",
+    "work_dir",
+]
 
 BASE_BYTES = 300 * 2**20
 """What Python and the libraries take before any data."""
@@ -99,9 +108,7 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
         )
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
     cohort = read_cohort(collect_cohort(inputs, cohort_file))
-    check_rank(config, len(cohort), "subjects")
-    if config.selection.n_splits:
-        check_rank(config, len(cohort) // 2, "subjects of a half")
+    check_subjects(config, len(cohort))
     return Study(
         config=config,
         cohort_file=cohort_file,
@@ -113,9 +120,14 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
 
 def work_dir(config: PipelineConfig) -> Path:
     """Return the folder of intermediate results."""
+    return config.execution.work_dir or output_dir(config) / WORK
+
+
+def output_dir(config: PipelineConfig) -> Path:
+    """Return the output folder, which a run needs."""
     if config.output.dir is None:
         raise ConfigError(NO_OUTPUT_MSG)
-    return config.execution.work_dir or config.output.dir / WORK
+    return config.output.dir
 
 
 def check_rank(config: PipelineConfig, n: int, what: str) -> None:
@@ -123,6 +135,13 @@ def check_rank(config: PipelineConfig, n: int, what: str) -> None:
     k = max(config.decomposition.n_components)
     if k > n:
         raise ConfigError(TOO_MANY_MSG.format(k=k, n=n, what=what))
+
+
+def check_subjects(config: PipelineConfig, n_subjects: int) -> None:
+    """Require that no number of components is above the subjects of any fit, halves included."""
+    check_rank(config, n_subjects, "subjects")
+    if config.selection.n_splits:
+        check_rank(config, n_subjects // 2, "subjects of a half")
 
 
 def fit_bytes(n_voxels: int, n_subjects: int, n_components: int, dtype: str) -> int:

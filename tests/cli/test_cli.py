@@ -155,3 +155,9 @@ def test_interruption(write_config, settings, tmp_path, capsys, monkeypatch):
     command = ["run", str(write_config(settings)), "--output", str(tmp_path / "out")]
     assert main(command) == 130
     assert "interrupted; the same command goes on from here" in capsys.readouterr().err
+
+
+def test_check_knows_the_limit_of_the_halves(write_config, settings, capsys):
+    command = ["check", str(write_config(settings)), "--set", "selection.n_splits=1"]
+    assert main([*command, "--set", "decomposition.n_components=[2, 4]"]) == 2
+    assert "n_components: 4 is more than the 3 subjects of a half" in capsys.readouterr().err

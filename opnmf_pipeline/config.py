@@ -209,6 +209,10 @@ class DecompositionConfig(Section):
     random_state: int = Field(0, ge=0, description="Seed of random starts.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of the fit.")
 
+    def of_each_fit(self) -> dict[str, Any]:
+        """Return the settings that the fits of all numbers of components share."""
+        return self.model_dump(exclude={"n_components"})
+
     @field_validator("n_components")
     @classmethod
     def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
@@ -296,6 +300,11 @@ class PipelineConfig(Section):
         if self.matrix.resample == "to-mask" and self.mask.method != "image":
             raise ValueError("matrix.resample: to-mask needs mask.method: image and mask.image")
         return self
+
+    @property
+    def n_fits(self) -> int:
+        """Fits of a run: for each number of components the whole cohort, and both halves."""
+        return len(self.decomposition.n_components) * (1 + 2 * self.selection.n_splits)
 
     def settings(self) -> dict[str, Any]:
         """Return every setting as plain values, as they would stand in a YAML file."""

@@ -10,18 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opnmf_pipeline.config import DecompositionConfig
 from opnmf_pipeline.engines.cache import Cache, Result
-from opnmf_pipeline.engines.results import FACTORIZATION, Results, compare, stage_title
+from opnmf_pipeline.engines.results import Results, compare, stage_title
 from opnmf_pipeline.engines.study import Study, check_rank, work_dir
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.volumes import image_files
 from opnmf_pipeline.progress import Display
-from opnmf_pipeline.stages.decompose import decompose
+from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, decompose
 from opnmf_pipeline.stages.figures import draw_figures
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
-from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
 from opnmf_pipeline.stages.select import fit_half
 
 __all__ = ["compute"]
@@ -112,7 +111,7 @@ class _LocalEngine:
                 track=self.display.track,
             ),
         )
-        self.results.matrix = matrix.folder / "matrix.json"
+        self.results.matrix = matrix.folder / MATRIX_FILE
         check_rank(config, len(read_matrix(self.results.matrix)[0]), "voxels")
         return matrix
 
@@ -126,7 +125,7 @@ class _LocalEngine:
             fit = self.stage(
                 "decompose",
                 [matrix.key],
-                [k, _fit_settings(options)],
+                [k, options.of_each_fit()],
                 lambda out: decompose(
                     matrix_file,
                     out,
@@ -138,12 +137,12 @@ class _LocalEngine:
                 ),
                 title=stage_title("decompose", k),
             )
-        results.fits[k] = fit.folder / FACTORIZATION
+        results.fits[k] = fit.folder / FACTORIZATION_FILE
         maps = self.stage(
             "maps",
             [fit.key],
             None,
-            lambda out: write_maps(fit.folder / FACTORIZATION, mask_file, out),
+            lambda out: write_maps(fit.folder / FACTORIZATION_FILE, mask_file, out),
             title=stage_title("maps", k),
         )
         results.maps[k] = maps.folder
@@ -167,7 +166,7 @@ class _LocalEngine:
 
     def checkpoint(self, k: int, matrix: Result) -> Path:
         """Return the file that a fit goes on from: after it was killed, or with more iterations."""
-        options = _fit_settings(self.study.config.decomposition)
+        options = self.study.config.decomposition.of_each_fit()
         del options["max_iter"]
         key = self.cache.key("decompose", [matrix.key], [k, options])
         return self.cache.root / f"decompose-{key[:16]}.checkpoint"
@@ -181,7 +180,7 @@ class _LocalEngine:
                 fit = self.stage(
                     "half",
                     [matrix.key],
-                    [k, split, half, selection.random_state, _fit_settings(options)],
+                    [k, split, half, selection.random_state, options.of_each_fit()],
                     partial(
                         fit_half,
                         self.results.matrix,
@@ -195,8 +194,4 @@ class _LocalEngine:
                     ),
                     title=title,
                 )
-            self.results.half_fits.append(fit.folder / FACTORIZATION)
-
-
-def _fit_settings(options: DecompositionConfig) -> dict[str, Any]:
-    return options.model_dump(exclude={"n_components"})
+            self.results.half_fits.append(fit.folder / FACTORIZATION_FILE)

@@ -8,10 +8,10 @@ from typing import Any
 
 import nibabel as nb
 
-from opnmf_pipeline.engines.results import FACTORIZATION
 from opnmf_pipeline.engines.study import BASE_BYTES, fit_bytes
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, read_factorization
+from opnmf_pipeline.stages.matrix import MATRIX_FILE
 
 __all__ = ["stage_bytes"]
 
@@ -27,11 +27,11 @@ def stage_bytes(inputs: Any) -> int:
         Inputs of a node of either engine, once the nodes before it have finished.
     """
     if hasattr(inputs, "matrix_dir"):
-        X, _ = read_matrix(Path(inputs.matrix_dir) / "matrix.json")
+        X, _ = read_matrix(Path(inputs.matrix_dir) / MATRIX_FILE)
         k, dtype = getattr(inputs, "n_components", 1), getattr(inputs, "dtype", "float32")
         return fit_bytes(len(X), X.shape[1], k, dtype)
     if hasattr(inputs, "factorization_dir"):
-        W = read_factorization(Path(inputs.factorization_dir) / FACTORIZATION).W
+        W = read_factorization(Path(inputs.factorization_dir) / FACTORIZATION_FILE).W
         n_grid = math.prod(nb.load(inputs.mask_file).shape)
         return BASE_BYTES + COPIES_OF_MAPS * int(W.itemsize * n_grid * W.shape[1])
     return BASE_BYTES

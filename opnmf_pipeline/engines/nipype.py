@@ -21,7 +21,7 @@ from nipype.utils.ram_estimator import RamEstimator
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import PipelineConfig, Section
 from opnmf_pipeline.engines.memory import stage_bytes
-from opnmf_pipeline.engines.results import FACTORIZATION, Results, compare, stage_title
+from opnmf_pipeline.engines.results import Results, compare, stage_title
 from opnmf_pipeline.engines.study import Study, work_dir
 from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.nodes.nipype import (
@@ -34,6 +34,8 @@ from opnmf_pipeline.nodes.nipype import (
     WriteMaps,
 )
 from opnmf_pipeline.progress import Display
+from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
+from opnmf_pipeline.stages.matrix import MATRIX_FILE
 
 __all__ = ["StageMemory", "compute", "init_opnmf_wf"]
 
@@ -92,7 +94,7 @@ def init_opnmf_wf(config: PipelineConfig, name: str = "opnmf_wf") -> Workflow:
     matrix = Node(BuildMatrix(**_set(config.matrix)), name="matrix")
     rank = _fields("rank", "n_components")
     rank.iterables = ("n_components", list(config.decomposition.n_components))
-    decompose = Node(Decompose(**_fit_options(config)), name="decompose")
+    decompose = Node(Decompose(**config.decomposition.of_each_fit()), name="decompose")
     maps = Node(WriteMaps(), name="maps")
     gather = JoinNode(
         IdentityInterface(["factorization_dirs", *MAPS]),
@@ -140,12 +142,6 @@ def _set(section: Section) -> dict[str, Any]:
     return section.model_dump(mode="json", exclude_none=True)
 
 
-def _fit_options(config: PipelineConfig) -> dict[str, Any]:
-    options = _set(config.decomposition)
-    del options["n_components"]
-    return options
-
-
 def _add_figures(workflow: Workflow, inputnode: Node, mask: Node, matrix: Node, maps: Node) -> None:
     figures = Node(DrawFigures(), name="figures")
     workflow.connect(
@@ -166,7 +162,9 @@ def _add_halves(workflow: Workflow, config: PipelineConfig, matrix: Node, select
         ("half", [0, 1]),
     ]
     half_fit = Node(
-        FitHalf(split_random_state=config.selection.random_state, **_fit_options(config)),
+        FitHalf(
+            split_random_state=config.selection.random_state, **config.decomposition.of_each_fit()
+        ),
         name="half_fit",
     )
     gather = JoinNode(
@@ -345,11 +343,11 @@ class _Watcher:
             case "mask":
                 results.mask = Path(outputs.mask_file)
             case "matrix":
-                results.matrix = Path(outputs.matrix_dir) / "matrix.json"
+                results.matrix = Path(outputs.matrix_dir) / MATRIX_FILE
             case "decompose":
-                results.fits[_rank(node)] = Path(outputs.factorization_dir) / FACTORIZATION
+                results.fits[_rank(node)] = Path(outputs.factorization_dir) / FACTORIZATION_FILE
             case "half_fit":
-                results.half_fits.append(Path(outputs.factorization_dir) / FACTORIZATION)
+                results.half_fits.append(Path(outputs.factorization_dir) / FACTORIZATION_FILE)
             case "maps":
                 results.maps[_rank(node)] = Path(outputs.components_file).parent
             case "figures":

@@ -292,12 +292,11 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
     config : PipelineConfig
         Settings.
     """
-    decomposition = config.decomposition.model_dump(mode="json", exclude_none=True)
     return {
-        "n_components": decomposition.pop("n_components"),
+        "n_components": list(config.decomposition.n_components),
         "mask": config.mask.model_dump(mode="json", exclude_none=True),
         "matrix": config.matrix.model_dump(mode="json", exclude_none=True),
-        "decomposition": decomposition,
+        "decomposition": config.decomposition.of_each_fit(),
         "n_splits": config.selection.n_splits,
         "split_random_state": config.selection.random_state,
         "figures": config.report.figures,
@@ -314,10 +313,7 @@ def _task(study: Study) -> Any:
 
 def _threads_per_job(study: Study) -> int:
     """Divide the threads among the fits that can run side by side."""
-    n_fits = len(study.config.decomposition.n_components) * (
-        1 + 2 * study.config.selection.n_splits
-    )
-    return max(1, study.n_procs // n_fits)
+    return max(1, study.n_procs // study.config.n_fits)
 
 
 @contextmanager

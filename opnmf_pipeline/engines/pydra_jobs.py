@@ -16,9 +16,10 @@ from fileformats.generic import FileSet
 from pydra.engine.hooks import TaskHooks
 from pydra.engine.result import load_result
 
-from opnmf_pipeline.engines.results import FACTORIZATION, Results, stage_title
+from opnmf_pipeline.engines.results import Results, stage_title
 from opnmf_pipeline.progress import Display
-from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, read_factorization
+from opnmf_pipeline.stages.matrix import MATRIX_FILE
 
 __all__ = ["EVENTS", "Follower", "job_hooks", "rank_hooks", "unreported"]
 
@@ -104,7 +105,7 @@ def _report(
 def _rank(task: Any) -> int | None:
     """Return the number of components that a task is about."""
     if hasattr(task, "factorization_dir"):
-        return int(read_factorization(Path(task.factorization_dir) / FACTORIZATION).W.shape[1])
+        return int(read_factorization(Path(task.factorization_dir) / FACTORIZATION_FILE).W.shape[1])
     if hasattr(task, "components_file"):
         return int(nb.load(task.components_file).shape[3])
     return getattr(task, "n_components", None)
@@ -174,11 +175,11 @@ class Follower:
             case "mask", {"mask_file": path}:
                 results.mask = path
             case "matrix", {"matrix_dir": path}:
-                results.matrix = path / "matrix.json"
+                results.matrix = path / MATRIX_FILE
             case "decompose", {"factorization_dir": path}:
-                results.fits[k] = path / FACTORIZATION
+                results.fits[k] = path / FACTORIZATION_FILE
             case "half_fit", {"factorization_dir": path}:
-                results.half_fits.append(path / FACTORIZATION)
+                results.half_fits.append(path / FACTORIZATION_FILE)
             case "maps", {"maps_dir": path}:
                 results.maps[k] = path
             case "figures", {"figures_dir": path}:

@@ -10,9 +10,8 @@ from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.outputs import BIDSIGNORE, OutputFolder, dataset_description, settings_yaml
 from opnmf_pipeline.stages.metrics import write_metrics
 
-__all__ = ["FACTORIZATION", "Results", "compare", "publish", "stage_title"]
+__all__ = ["Results", "compare", "publish", "stage_title"]
 
-FACTORIZATION = "factorization.json"
 MAPS = {
     "components": "components.nii.gz",
     "components_json": "components.json",

@@ -50,11 +50,11 @@ from opnmf_pipeline.nodes.traits import (
     participants_input,
 )
 from opnmf_pipeline.stages.collect import collect_cohort
-from opnmf_pipeline.stages.decompose import decompose
+from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, decompose
 from opnmf_pipeline.stages.figures import draw_figures
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
-from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
 from opnmf_pipeline.stages.metrics import write_metrics
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.report import make_report
@@ -222,7 +222,7 @@ class Decompose(_Stage):
     def _run_stage(self, cwd: Path) -> None:
         k = self.inputs.n_components
         factorization_file = decompose(
-            Path(self.inputs.matrix_dir) / "matrix.json",
+            Path(self.inputs.matrix_dir) / MATRIX_FILE,
             _new_folder(cwd),
             k,
             self._section(DecompositionConfig, n_components=(k,)),
@@ -252,7 +252,7 @@ class FitHalf(_Stage):
     def _run_stage(self, cwd: Path) -> None:
         k = self.inputs.n_components
         factorization_file = fit_half(
-            Path(self.inputs.matrix_dir) / "matrix.json",
+            Path(self.inputs.matrix_dir) / MATRIX_FILE,
             _new_folder(cwd),
             k,
             self.inputs.split_number,
@@ -287,7 +287,7 @@ class WriteMaps(_Stage):
 
     def _run_stage(self, cwd: Path) -> None:
         out_dir = write_maps(
-            Path(self.inputs.factorization_dir) / "factorization.json",
+            Path(self.inputs.factorization_dir) / FACTORIZATION_FILE,
             Path(self.inputs.mask_file),
             cwd,
         )
@@ -325,7 +325,7 @@ class DrawFigures(_Stage):
         out_dir = draw_figures(
             Path(self.inputs.components_file),
             Path(self.inputs.labels_file),
-            Path(self.inputs.matrix_dir) / "matrix.json",
+            Path(self.inputs.matrix_dir) / MATRIX_FILE,
             Path(self.inputs.mask_file),
             cwd,
             on_template=self.inputs.on_template,
@@ -361,9 +361,9 @@ class SelectRank(_Stage):
     def _run_stage(self, cwd: Path) -> None:
         half_fits = self.inputs.half_fits if isdefined(self.inputs.half_fits) else []
         metrics_file = write_metrics(
-            [Path(folder) / "factorization.json" for folder in self.inputs.factorization_dirs],
+            [Path(folder) / FACTORIZATION_FILE for folder in self.inputs.factorization_dirs],
             cwd / "metrics.tsv",
-            half_fits=[Path(folder) / "factorization.json" for folder in half_fits],
+            half_fits=[Path(folder) / FACTORIZATION_FILE for folder in half_fits],
             planted=_path(self.inputs.planted),
             mask_file=_path(self.inputs.mask_file),
         )
@@ -408,7 +408,7 @@ class MakeReport(_Stage):
         ]
         report_file = make_report(
             Path(self.inputs.metrics_file),
-            [Path(folder) / "factorization.json" for folder in self.inputs.factorization_dirs],
+            [Path(folder) / FACTORIZATION_FILE for folder in self.inputs.factorization_dirs],
             [Path(table) for table in self.inputs.labels_tables],
             list(zip(*figures, strict=True)),
             cwd / "report.html",
@@ -441,7 +441,7 @@ class ProjectSubjects(_Stage):
         loadings_file = project_subjects(
             self.inputs.images,
             self.inputs.participants,
-            Path(self.inputs.factorization_dir) / "factorization.json",
+            Path(self.inputs.factorization_dir) / FACTORIZATION_FILE,
             Path(self.inputs.mask_file),
             cwd / "loadings.tsv",
             n_procs=self.inputs.num_threads,

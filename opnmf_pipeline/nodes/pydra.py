@@ -30,11 +30,11 @@ from opnmf_pipeline.config import (
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.nodes.fields import FIELDS, Option, options_of
 from opnmf_pipeline.stages.collect import collect_cohort
-from opnmf_pipeline.stages.decompose import decompose
+from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, decompose
 from opnmf_pipeline.stages.figures import draw_figures
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
-from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
 from opnmf_pipeline.stages.metrics import write_metrics
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.report import make_report
@@ -164,7 +164,7 @@ def BuildMatrix(
 def Decompose(matrix_dir: Directory, n_components: int, **options: Any) -> Any:
     """Factorize the matrix with one number of components."""
     return decompose(
-        Path(matrix_dir) / "matrix.json",
+        Path(matrix_dir) / MATRIX_FILE,
         _new_folder("factorization"),
         n_components,
         _section(DecompositionConfig, options, n_components=n_components),
@@ -187,7 +187,7 @@ def FitHalf(
 ) -> Any:
     """Factorize one half of one random halving of the cohort."""
     return fit_half(
-        Path(matrix_dir) / "matrix.json",
+        Path(matrix_dir) / MATRIX_FILE,
         _new_folder("factorization"),
         n_components,
         split_number,
@@ -213,7 +213,7 @@ def FitHalf(
 def WriteMaps(factorization_dir: Directory, mask_file: NiftiGz) -> Any:
     """Write component maps, labels and loadings."""
     maps = write_maps(
-        Path(factorization_dir) / "factorization.json", Path(mask_file), _new_folder("maps")
+        Path(factorization_dir) / FACTORIZATION_FILE, Path(mask_file), _new_folder("maps")
     )
     files = ("components.nii.gz", "dseg.nii.gz", "dseg.tsv", "loadings.tsv")
     return (maps, *(maps / file for file in files))
@@ -248,7 +248,7 @@ def DrawFigures(
     figures = draw_figures(
         Path(components_file),
         Path(labels_file),
-        Path(matrix_dir) / "matrix.json",
+        Path(matrix_dir) / MATRIX_FILE,
         Path(mask_file),
         _new_folder("figures"),
         on_template=on_template,
@@ -280,9 +280,9 @@ def SelectRank(
 ) -> Any:
     """Compare numbers of components: error, sparsity, reproducibility between halves."""
     metrics = write_metrics(
-        [Path(folder) / "factorization.json" for folder in factorization_dirs],
+        [Path(folder) / FACTORIZATION_FILE for folder in factorization_dirs],
         Path.cwd() / "metrics.tsv",
-        half_fits=[Path(folder) / "factorization.json" for folder in half_fits],
+        half_fits=[Path(folder) / FACTORIZATION_FILE for folder in half_fits],
         planted=Path(planted) if planted else None,
         mask_file=Path(mask_file) if mask_file else None,
     )
@@ -322,7 +322,7 @@ def MakeReport(
     figures = zip(map(Path, components_figures), map(Path, labels_figures), strict=True)
     return make_report(
         Path(metrics_file),
-        [Path(folder) / "factorization.json" for folder in factorization_dirs],
+        [Path(folder) / FACTORIZATION_FILE for folder in factorization_dirs],
         [Path(table) for table in labels_tables],
         list(figures),
         Path.cwd() / "report.html",
@@ -346,7 +346,7 @@ def ProjectSubjects(
     return project_subjects(
         [Path(image) for image in images],
         participants,
-        Path(factorization_dir) / "factorization.json",
+        Path(factorization_dir) / FACTORIZATION_FILE,
         Path(mask_file),
         Path.cwd() / "loadings.tsv",
     )

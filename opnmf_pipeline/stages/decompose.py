@@ -18,7 +18,10 @@ from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
 
-__all__ = ["Factorization", "decompose", "estimator", "read_factorization"]
+__all__ = ["FACTORIZATION_FILE", "Factorization", "decompose", "estimator", "read_factorization"]
+
+FACTORIZATION_FILE = "factorization.json"
+"""Name of the file that stands for a fit."""
 
 
 class Factorization(NamedTuple):
@@ -114,7 +117,7 @@ def decompose(
         "NumberOfComponents": n_components,
         "NumberOfVoxels": X.shape[0],
         "NumberOfSubjects": X.shape[1],
-        "Settings": options.model_dump(exclude={"n_components"}),
+        "Settings": options.of_each_fit(),
         "Versions": library_versions(),
         "MatrixSHA256": sidecar["SHA256"],
         "SHA256": hashlib.sha256(np.ascontiguousarray(model.coef_).data).hexdigest(),
@@ -131,7 +134,7 @@ def decompose(
             "change": [float(f"{record.change:.4g}") for record in model.history_],
         },
     }
-    out_file = out_dir / "factorization.json"
+    out_file = out_dir / FACTORIZATION_FILE
     out_file.write_text(json.dumps(info, indent=1) + "\n")
     return out_file
 

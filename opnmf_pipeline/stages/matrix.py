@@ -12,7 +12,10 @@ from opnmf_pipeline.images.matrix import subject_columns, write_matrix, write_si
 from opnmf_pipeline.images.volumes import Grid, open_image
 from opnmf_pipeline.progress import Track, silent
 
-__all__ = ["build_matrix"]
+__all__ = ["MATRIX_FILE", "build_matrix"]
+
+MATRIX_FILE = "matrix.json"
+"""Name of the file that stands for the matrix."""
 
 
 def build_matrix(
@@ -59,7 +62,7 @@ def build_matrix(
     inside = np.asarray(mask.dataobj) != 0
     columns = subject_columns(images, inside, Grid.of(mask), options, n_procs)
     columns = track(columns, "matrix", len(images))
-    matrix_file, sidecar = out_dir / "matrix.npy", out_dir / "matrix.json"
+    matrix_file, sidecar = out_dir / "matrix.npy", out_dir / MATRIX_FILE
     names = [f"{subject}: {path}" for subject, path in zip(participants, images, strict=True)]
     shift = write_matrix(matrix_file, columns, names, int(inside.sum()), options)
     write_sidecar(sidecar, matrix_file, mask_file, participants, shift, options)

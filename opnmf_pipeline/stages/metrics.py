@@ -66,15 +66,14 @@ def write_metrics(
     path
         ``out_file``.
     """
-    table = pd.DataFrame([_indices(read_factorization(path)) for path in fits])
+    found = [read_factorization(path) for path in fits]
+    table = pd.DataFrame([_indices(fit) for fit in found])
     reproducibility = _reproducibility([read_factorization(path) for path in half_fits])
     if not reproducibility.empty:
         table = table.merge(reproducibility, how="left", on="n_components")
     if planted is not None and mask_file is not None:
         truth = masked(planted, mask_file)
-        table["planted_ari"] = [
-            _planted_agreement(read_factorization(path), truth) for path in fits
-        ]
+        table["planted_ari"] = [_planted_agreement(fit, truth) for fit in found]
     table.to_csv(out_file, sep="\t", index=False, na_rep="n/a", float_format="%.8g")
     described = {name: {"Description": COLUMNS[str(name)]} for name in table}
     text = json.dumps(described, indent=1, ensure_ascii=False)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot as plt
 import nibabel as nb
 import numpy as np
+from matplotlib.colors import ListedColormap
 from nibabel.affines import apply_affine
 
 __all__ = ["draw_components", "draw_parts"]
@@ -94,6 +96,7 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
     from nilearn import plotting
 
     labels: Any = nb.load(labels_file)
+    k = max(1, int(np.max(labels.dataobj)))
     figure, axes = plt.subplots(3, 1, figsize=(14, 7))
     figure.patch.set_facecolor("black")
     for axis, direction in zip(axes, "xyz", strict=True):
@@ -103,13 +106,23 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
             bg_img=background,
             display_mode=direction,
             cut_coords=N_SLICES,
-            cmap="nipy_spectral" if labels.get_fdata().max() > 20 else "tab20",
+            cmap=_part_colours(k),
+            vmin=1,
+            vmax=k,
             alpha=0.8,
             colorbar=False,
             black_bg=True,
             axes=axis,
         )
     return _save(figure, out_file)
+
+
+def _part_colours(k: int) -> ListedColormap:
+    """Return one colour per part, none of them a grey that would be lost on the brain."""
+    distinct = [colour for colour in matplotlib.color_sequences["tab20"] if len(set(colour)) > 1]
+    if k <= len(distinct):
+        return ListedColormap(distinct[:k])
+    return ListedColormap(plt.get_cmap("turbo")(np.linspace(0.08, 0.95, k)))
 
 
 def _save(figure: Any, out_file: Path) -> Path:

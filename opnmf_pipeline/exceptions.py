@@ -8,6 +8,7 @@ __all__ = [
     "ImageError",
     "OPNMFError",
     "OutputError",
+    "SelectionError",
 ]
 
 
@@ -31,6 +32,10 @@ class ImageError(OPNMFError):
 
 class OutputError(OPNMFError):
     """The output folder cannot be written, or it holds the results of another run."""
+
+
+class SelectionError(OPNMFError):
+    """The subjects cannot be split, or a number of components chosen, as asked for."""
 
 
 class EngineError(OPNMFError):

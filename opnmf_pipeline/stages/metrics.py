@@ -12,11 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from opnmf_pipeline.decomposition.selection import (
-    hoyer_sparsity,
-    largest_overlap,
-    matched_inner_products,
-)
+from opnmf_pipeline.decomposition.reproducibility import matched_inner_products
+from opnmf_pipeline.decomposition.shape import hoyer_sparsity, largest_overlap
 from opnmf_pipeline.images.maps import masked, winner_takes_all
 from opnmf_pipeline.stages.decompose import Factorization, read_factorization
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import DecompositionConfig, SelectionConfig
-from opnmf_pipeline.decomposition.selection import split_halves
+from opnmf_pipeline.decomposition.splits import split_halves
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.stages.decompose import decompose
 

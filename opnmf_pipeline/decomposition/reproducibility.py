@@ -1,0 +1,171 @@
+"""Agreement of two factorizations of the same voxels, as of the two halves of a cohort."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import entropy
+from sklearn.metrics import (
+    adjusted_mutual_info_score,
+    adjusted_rand_score,
+    mutual_info_score,
+    normalized_mutual_info_score,
+)
+
+from opnmf_pipeline.decomposition.shape import Weights, unit_columns
+
+__all__ = ["label_agreement", "matched_inner_products", "matching", "stability_coefficient"]
+
+Labels = NDArray[np.integer]
+
+CONSTANT = 1e-10
+"""Similarities that vary by a smaller share of their mean square are equal but for rounding."""
+
+
+def matching(W_a: Weights, W_b: Weights) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pair the components of two factorizations.
+
+    The pairs are the one-to-one assignment with the largest sum of cosines: the Hungarian method,
+    as in Sotiras et al. 2017 (PNAS 114, 3527-3532, https://doi.org/10.1073/pnas.1620928114).
+
+    Parameters
+    ----------
+    W_a, W_b : ndarray of shape (n_voxels, n_components)
+
+    Returns
+    -------
+    rows, columns : ndarray of shape (n_components,), int64
+        Component ``rows[i]`` of A goes with ``columns[i]`` of B; ``rows`` is in order.
+    """
+    rows, columns = linear_sum_assignment(-unit_columns(W_a).T @ unit_columns(W_b))
+    return rows, columns
+
+
+def matched_inner_products(W_a: Weights, W_b: Weights) -> NDArray[np.float64]:
+    """Return the cosine of each component of A with its partner in B, see `matching`.
+
+    The mean is the split-half reproducibility of Sotiras et al. 2017 (PNAS 114, 3527-3532,
+    https://doi.org/10.1073/pnas.1620928114).
+
+    Parameters
+    ----------
+    W_a, W_b : ndarray of shape (n_voxels, n_components)
+
+    Returns
+    -------
+    ndarray of shape (n_components,), float64
+        In the order of the components of A; 1 where partners are equal.
+    """
+    rows, columns = matching(W_a, W_b)
+    unit_a, unit_b = unit_columns(W_a)[:, rows], unit_columns(W_b)[:, columns]
+    matched: NDArray[np.float64] = np.einsum("ij,ij->j", unit_a, unit_b)
+    return matched
+
+
+def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> dict[str, float]:
+    """Compare two maps that give each voxel to one part.
+
+    Voxels without a part in both maps tell nothing and are left out. A voxel that has none in one
+    map only counts as one that lies in another part there.
+
+    Parameters
+    ----------
+    labels_a, labels_b : ndarray of shape (n_voxels,), integer
+        Parts from 1 to ``n_components``, 0 for none. Their order does not matter.
+    n_components : int
+        Number of parts, also of those that hold no voxel.
+
+    Returns
+    -------
+    dict
+        ``ari``: adjusted Rand index, 0 by chance and 1 if equal [1]_. ``ami``, ``nmi``: mutual
+        information, adjusted for chance (0 by chance) or not, over the mean of the two entropies
+        [2]_. ``variation_of_information``: H(A) + H(B) − 2I(A, B) in bits, a metric that is 0
+        if equal [3]_. ``dice``: mean of 2|a ∩ b| / (|a| + |b|) over the one-to-one pairs of parts
+        with the largest sum of it; a pair of empty parts counts as 0.
+
+    References
+    ----------
+    .. [1] Hubert & Arabie (1985). Comparing partitions. J. Classification 2.
+       https://doi.org/10.1007/BF01908075
+    .. [2] Vinh, Epps & Bailey (2010). Information theoretic measures for clusterings comparison.
+       J. Mach. Learn. Res. 11.
+    .. [3] Meilă (2007). Comparing clusterings: an information based distance. J. Multivariate
+       Analysis 98. https://doi.org/10.1016/j.jmva.2006.11.013
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from opnmf_pipeline.decomposition.reproducibility import label_agreement
+    >>> found = label_agreement(np.array([1, 1, 2, 2]), np.array([2, 2, 1, 1]), 2)
+    >>> found["ari"], found["variation_of_information"], found["dice"]
+    (1.0, 0.0, 1.0)
+    """
+    known = (labels_a != 0) | (labels_b != 0)
+    a, b = labels_a[known], labels_b[known]
+    counts = np.zeros((n_components + 1, n_components + 1), dtype=np.int64)
+    np.add.at(counts, (a, b), 1)
+    information = mutual_info_score(None, None, contingency=counts) / np.log(2)
+    entropies = entropy(counts.sum(axis=0), base=2) + entropy(counts.sum(axis=1), base=2)
+    return {
+        "ari": float(adjusted_rand_score(a, b)),
+        "ami": float(adjusted_mutual_info_score(a, b)),
+        "nmi": float(normalized_mutual_info_score(a, b)),
+        "variation_of_information": float(max(entropies - 2 * information, 0.0)),
+        "dice": _mean_dice(counts),
+    }
+
+
+def _mean_dice(counts: NDArray[np.int64]) -> float:
+    """Return the mean Dice coefficient of matched parts; row and column 0 are voxels of none."""
+    sizes = counts.sum(axis=1)[1:, np.newaxis] + counts.sum(axis=0)[np.newaxis, 1:]
+    dice = 2 * counts[1:, 1:] / np.maximum(sizes, 1)
+    return float(dice[linear_sum_assignment(-dice)].mean())
+
+
+def stability_coefficient(W_a: Weights, W_b: Weights) -> NDArray[np.float64]:
+    """Return for each voxel how alike the two factorizations see its neighbours in weight.
+
+    With the weights of a voxel as a vector, its cosines with all voxels are one row per
+    factorization; the coefficient is the Pearson correlation of the two rows, as in Patel et al.
+    2020 (NeuroImage 207, 116348, https://doi.org/10.1016/j.neuroimage.2019.116348). Components
+    need no matching.
+
+    Voxels by voxels are never formed. With rows aᵢ of A and bᵢ of B, of norm 1, the cosines of
+    voxel i have the scalar product aᵢᵀ(AᵀB)bᵢ, the squared norm aᵢᵀ(AᵀA)aᵢ and the sum aᵢᵀ(Aᵀ1):
+    O(n_voxels · n_components²) operations.
+
+    Parameters
+    ----------
+    W_a, W_b : ndarray of shape (n_voxels, n_components)
+        The numbers of components may differ.
+
+    Returns
+    -------
+    ndarray of shape (n_voxels,), float64
+        From -1 to 1. NaN where it is undefined: for a voxel without weight, and for one that is
+        equally similar to all voxels, as with one component.
+    """
+    A, B = unit_columns(W_a.T).T, unit_columns(W_b.T).T
+    n_voxels = len(A)
+    mean_a, mean_b = A @ A.mean(axis=0), B @ B.mean(axis=0)
+    square_a, square_b = _products(A, A.T @ A, A), _products(B, B.T @ B, B)
+    variance_a = square_a / n_voxels - mean_a**2
+    variance_b = square_b / n_voxels - mean_b**2
+    covariance = _products(A, A.T @ B, B) / n_voxels - mean_a * mean_b
+    varies = (variance_a > CONSTANT * square_a / n_voxels) & (
+        variance_b > CONSTANT * square_b / n_voxels
+    )
+    stability = np.full(n_voxels, np.nan)
+    stability[varies] = covariance[varies] / np.sqrt(variance_a[varies] * variance_b[varies])
+    bounded: NDArray[np.float64] = np.clip(stability, -1, 1)
+    return bounded
+
+
+def _products(A: NDArray[Any], middle: NDArray[Any], B: NDArray[Any]) -> NDArray[np.float64]:
+    """Return aᵢᵀ · middle · bᵢ for each row i."""
+    products: NDArray[np.float64] = np.einsum("ij,ij->i", A @ middle, B)
+    return products

@@ -1,0 +1,49 @@
+"""Shape of one factorization: how sparse its components are, and how much they overlap."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["hoyer_sparsity", "largest_overlap", "unit_columns"]
+
+Weights = NDArray[np.floating]
+
+
+def unit_columns(W: Weights) -> NDArray[np.float64]:
+    """Return W with columns of norm 1, in float64; a column of zeros stays as it is."""
+    unit = W.astype(np.float64)
+    norms = np.linalg.norm(unit, axis=0)
+    unit /= np.where(norms > 0, norms, 1)
+    return unit
+
+
+def hoyer_sparsity(W: Weights) -> NDArray[np.float64]:
+    """Return the sparsity of each column: 0 where all entries are equal, 1 where one is not zero.
+
+    (√n − ‖w‖₁ / ‖w‖₂) / (√n − 1); Hoyer 2004, J. Mach. Learn. Res. 5, 1457-1469.
+
+    Parameters
+    ----------
+    W : ndarray of shape (n_voxels, n_components)
+
+    Returns
+    -------
+    ndarray of shape (n_components,), float64
+    """
+    root = np.sqrt(W.shape[0])
+    sparsity: NDArray[np.float64] = (root - np.abs(unit_columns(W)).sum(axis=0)) / (root - 1)
+    return sparsity
+
+
+def largest_overlap(W: Weights) -> float:
+    """Return the largest cosine between two columns: 0 where WᵀW is diagonal.
+
+    Parameters
+    ----------
+    W : ndarray of shape (n_voxels, n_components)
+    """
+    unit = unit_columns(W)
+    cosines = unit.T @ unit
+    np.fill_diagonal(cosines, 0)
+    return float(np.abs(cosines).max(initial=0.0))

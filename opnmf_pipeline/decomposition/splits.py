@@ -1,0 +1,165 @@
+"""Ways to cut a cohort in two: balanced halves, and one group left out at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from opnmf_pipeline.exceptions import SelectionError
+
+__all__ = ["leave_group_out", "split_halves", "strata_of"]
+
+Subjects = NDArray[np.int64]
+Split = tuple[Subjects, Subjects]
+
+LENGTH_MSG = "{name} has {got} values for {n_subjects} subjects; give one per subject"
+ONE_GROUP_MSG = (
+    "all {n_subjects} subjects are in one group, which cannot be cut in two; "
+    "use another column or none"
+)
+MISSING_MSG = "{n} of {n_subjects} subjects have no value for the group to leave out; fill it in"
+
+
+def split_halves(
+    n_subjects: int,
+    n_splits: int,
+    random_state: int,
+    *,
+    strata: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+) -> list[Split]:
+    """Return random halvings of the subjects.
+
+    Subjects, or whole groups of them, are taken in random order, the largest groups first and
+    stratum by stratum, and each goes to the half that has fewer of its stratum; to the smaller half
+    if both have the same; by chance if these are equal too.
+
+    Parameters
+    ----------
+    n_subjects : int
+        An odd one out goes to the second half.
+    n_splits : int
+        Number of halvings; a smaller number gives the first ones of a larger number.
+    random_state : int
+        Seed.
+    strata : array-like of shape (n_subjects,), optional
+        Labels, see `strata_of`. The halves differ by at most one subject in each, as far as groups
+        allow.
+    groups : array-like of shape (n_subjects,), optional
+        Labels of what must stay in one half: families, or the scans of one person. A missing value
+        is a group of its own.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        Sorted indices of the subjects in each half.
+
+    Raises
+    ------
+    SelectionError
+        For labels of another length, and if all subjects are in one group.
+
+    Examples
+    --------
+    >>> from opnmf_pipeline.decomposition.splits import split_halves
+    >>> first, second = split_halves(6, 1, 0, groups=["a", "a", "b", "b", "c", "c"])[0]
+    >>> first.size, second.size
+    (2, 4)
+    """
+    stratum = _codes("strata", strata, n_subjects)
+    group = _codes("groups", groups, n_subjects)
+    alone = group < 0
+    group[alone] = group.max(initial=-1) + 1 + np.arange(alone.sum())
+    counts = np.zeros((group.max() + 1, stratum.max() + 2), dtype=np.int64)
+    np.add.at(counts, (group, stratum), 1)
+    if len(counts) < 2:
+        raise SelectionError(ONE_GROUP_MSG.format(n_subjects=n_subjects))
+    rng = np.random.default_rng(random_state)
+    return [_halve(counts, group, rng) for _ in range(n_splits)]
+
+
+def _halve(counts: NDArray[np.int64], group: Subjects, rng: np.random.Generator) -> Split:
+    """Deal groups, with so many subjects in each stratum, to two halves."""
+    chance = rng.permutation(len(counts))
+    coins = rng.choice((-1, 1), len(counts))
+    side = np.zeros(len(counts), dtype=np.int64)
+    surplus = np.zeros(counts.shape[1], dtype=np.int64)
+    for unit in np.lexsort((chance, counts.argmax(axis=1), -counts.sum(axis=1))):
+        # Σ(surplus ± counts)² is the smaller on the side where the scalar product is negative
+        lean = surplus @ counts[unit] or surplus.sum() or coins[unit]
+        side[unit] = -np.sign(lean)
+        surplus += side[unit] * counts[unit]
+    smaller = -1 if surplus.sum() > 0 else 1
+    in_first = side[group] == smaller
+    return np.flatnonzero(in_first), np.flatnonzero(~in_first)
+
+
+def leave_group_out(groups: ArrayLike) -> list[Split]:
+    """Return one split per group: all others to learn from, and the group to test on.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n_subjects,)
+        Labels, for example of the site.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        Sorted indices of the other subjects and of the group; groups in the order of their labels.
+
+    Raises
+    ------
+    SelectionError
+        For a missing label, and if there is only one.
+    """
+    codes, labels = pd.factorize(pd.Series(groups), sort=True)
+    if n_missing := int((codes < 0).sum()):
+        raise SelectionError(MISSING_MSG.format(n=n_missing, n_subjects=len(codes)))
+    if len(labels) < 2:
+        raise SelectionError(ONE_GROUP_MSG.format(n_subjects=len(codes)))
+    return [
+        (np.flatnonzero(codes != code), np.flatnonzero(codes == code))
+        for code in range(len(labels))
+    ]
+
+
+def strata_of(table: pd.DataFrame, columns: Sequence[str], n_bins: int) -> NDArray[np.str_]:
+    """Return one label per subject that combines covariates.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per subject.
+    columns : sequence of str
+        Covariates, none for one stratum. A numeric one with more than ``n_bins`` different values
+        is cut at its quantiles. A missing value is a level of its own.
+    n_bins : int
+        Number of quantile bins.
+
+    Returns
+    -------
+    ndarray of shape (n_subjects,), str
+        For example ``age=(17.9, 35.0], sex=F``.
+    """
+    labels = pd.Series("", index=table.index)
+    for name in columns:
+        levels = table[name]
+        if pd.api.types.is_numeric_dtype(levels) and levels.nunique() > n_bins:
+            levels = pd.qcut(levels, n_bins, duplicates="drop")
+        text = levels.astype("object").where(levels.notna(), "n/a").astype(str)
+        labels += f"{name}=" + text + ", "
+    return labels.str.removesuffix(", ").to_numpy(dtype=str)
+
+
+def _codes(name: str, labels: ArrayLike | None, n_subjects: int) -> NDArray[np.int64]:
+    """Return labels as integers from 0, -1 for a missing one (and for all where there are none)."""
+    if labels is None:
+        return np.full(n_subjects, -1)
+    codes, _ = pd.factorize(pd.Series(labels), sort=True)
+    if len(codes) != n_subjects:
+        message = LENGTH_MSG.format(name=name, got=len(codes), n_subjects=n_subjects)
+        raise SelectionError(message)
+    return codes.astype(np.int64)

@@ -1,0 +1,19 @@
+import numpy as np
+import pytest
+
+from opnmf_pipeline.decomposition.shape import hoyer_sparsity, largest_overlap
+
+
+def test_sparsity_from_flat_to_one_voxel():
+    W = np.zeros((100, 3))
+    W[:, 0] = 0.3
+    W[4, 1] = 2
+    W[:25, 2] = 1
+    np.testing.assert_allclose(hoyer_sparsity(W), [0, 1, (10 - 5) / 9], atol=1e-12)
+
+
+def test_overlap_is_the_largest_cosine():
+    W = np.array([[1.0, 0.0, 1.0], [0.0, 2.0, 1.0], [0.0, 0.0, 0.0]])
+    assert largest_overlap(W) == pytest.approx(np.sqrt(0.5))
+    assert largest_overlap(W[:, :2]) == 0
+    assert largest_overlap(W[:, :1]) == 0

@@ -37,6 +37,9 @@ __all__ = [
     "load_config",
 ]
 
+Rule = Literal["reproducibility-peak", "null-crossing", "one-standard-error", "weighted"]
+"""Ways to choose a number of components."""
+
 UNKNOWN_KEY_MSG = "unknown key{hint}; allowed here: {allowed}"
 SOURCES = ("bids", "table", "glob", "simulation")
 
@@ -175,11 +178,17 @@ ComponentCounts = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 1},
-                {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
+                {"type": "array", "items": {"type": "integer", "minimum": 1}},
             ]
         }
     ),
 ]
+
+
+def _without_twins(value: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(value)) != len(value):
+        raise ValueError("a number of components stands twice in the list")
+    return value
 
 
 class DecompositionConfig(Section):
@@ -216,20 +225,90 @@ class DecompositionConfig(Section):
     @field_validator("n_components")
     @classmethod
     def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value:
-            raise ValueError("the list is empty")
-        if len(set(value)) != len(value):
-            raise ValueError("a number of components stands twice in the list")
-        return value
+        return _without_twins(value)
+
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_list),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    ),
+]
 
 
 class SelectionConfig(Section):
-    """Split-half study of how well each number of components reproduces."""
+    """Study of how many components there are: what is compared, and how one number is chosen."""
 
+    candidates: ComponentCounts = Field(
+        (),
+        description="Numbers of components to compare; maps are written of those in "
+        "decomposition.n_components only. Default: these.",
+    )
     n_splits: int = Field(
         0, ge=0, description="Random halvings of the cohort; each costs two fits for every k."
     )
-    random_state: int = Field(0, ge=0, description="Seed of the halvings.")
+    stratify: Names = Field(
+        (),
+        description="Columns of the participants table whose values both halves get alike, such as "
+        "`[age, sex, site]`.",
+    )
+    n_bins: int = Field(
+        4, ge=2, description="Numeric columns of `stratify` are cut into so many equal groups."
+    )
+    groups: str | None = Field(
+        None,
+        description="Column that says what belongs together, such as a family: never in two halves.",
+    )
+    leave_out: str | None = Field(
+        None,
+        description="Column, such as site: instead of random halves, the subjects with one value "
+        "of it against all others, for each value.",
+    )
+    n_permutations: int = Field(
+        0,
+        ge=0,
+        description="Fits of data without structure, the voxels of each subject shuffled; each "
+        "costs one fit for every k.",
+    )
+    rule: Rule | None = Field(
+        None,
+        description="How a number of components is chosen. Default: reproducibility-peak where "
+        "there are splits, else null-crossing where there are permutations.",
+    )
+    range: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+        None, description="Smallest and largest number that may be chosen. Default: all."
+    )
+    random_state: int = Field(0, ge=0, description="Seed of the halvings and of the shuffling.")
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether the cohort is split, one way or the other."""
+        return self.n_splits > 0 or self.leave_out is not None
+
+    @field_validator("candidates")
+    @classmethod
+    def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return _without_twins(value)
+
+    @model_validator(mode="after")
+    def _one_way_to_split(self) -> SelectionConfig:
+        if self.leave_out is not None and (self.n_splits or self.stratify or self.groups):
+            raise ValueError(
+                "`leave_out` takes the place of random halves; remove it, or n_splits, stratify "
+                "and groups"
+            )
+        if self.range is not None and self.range[0] > self.range[1]:
+            raise ValueError(f"range: {self.range[0]} is above {self.range[1]}")
+        return self
+
+    @model_validator(mode="after")
+    def _data_for_the_rule(self) -> SelectionConfig:
+        if self.rule == "null-crossing" and not self.n_permutations:
+            raise ValueError("rule: null-crossing needs n_permutations; set it to 1 or more")
+        if self.rule not in (None, "null-crossing") and not self.has_splits:
+            raise ValueError(f"rule: {self.rule} needs n_splits (or leave_out); set n_splits")
+        return self
 
 
 class OutputConfig(Section):
@@ -301,10 +380,21 @@ class PipelineConfig(Section):
             raise ValueError("matrix.resample: to-mask needs mask.method: image and mask.image")
         return self
 
+    @model_validator(mode="after")
+    def _something_to_fit(self) -> PipelineConfig:
+        if not self.ranks:
+            raise ValueError("decomposition.n_components: the list is empty")
+        return self
+
     @property
-    def n_fits(self) -> int:
-        """Fits of a run: for each number of components the whole cohort, and both halves."""
-        return len(self.decomposition.n_components) * (1 + 2 * self.selection.n_splits)
+    def ranks(self) -> tuple[int, ...]:
+        """Numbers of components of the study: those that get maps, then the other candidates."""
+        mapped = self.decomposition.n_components
+        return mapped + tuple(k for k in self.selection.candidates if k not in mapped)
+
+    def n_fits(self, n_splits: int) -> int:
+        """Return the fits of a run: of each number of components whole, halves, permutations."""
+        return len(self.ranks) * (1 + 2 * n_splits + self.selection.n_permutations)
 
     def settings(self) -> dict[str, Any]:
         """Return every setting as plain values, as they would stand in a YAML file."""

@@ -89,7 +89,7 @@ def make_plan(config: PipelineConfig) -> Plan:
         n_voxels=n_voxels,
         matrix_bytes=4 * n_voxels * n_subjects,
         memory_bytes=fit_bytes(n_voxels, n_subjects, max(ks), config.decomposition.dtype),
-        n_fits=config.n_fits,
+        n_fits=config.n_fits(config.selection.n_splits),
     )
 
 

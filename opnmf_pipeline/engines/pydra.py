@@ -313,7 +313,7 @@ def _task(study: Study) -> Any:
 
 def _threads_per_job(study: Study) -> int:
     """Divide the threads among the fits that can run side by side."""
-    return max(1, study.n_procs // study.config.n_fits)
+    return max(1, study.n_procs // study.config.n_fits(study.config.selection.n_splits))
 
 
 @contextmanager

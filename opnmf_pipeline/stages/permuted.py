@@ -1,0 +1,71 @@
+"""Stage ``permuted``: fits of data whose structure has been shuffled away."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from opnmf_pipeline.config import DecompositionConfig
+from opnmf_pipeline.decomposition.ranks import permuted
+from opnmf_pipeline.exceptions import ConvergenceWarning
+from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.stages.decompose import estimator
+
+__all__ = ["PERMUTED_FILE", "fit_permuted"]
+
+PERMUTED_FILE = "permuted.json"
+"""Name of the file that stands for the fit."""
+
+
+def fit_permuted(
+    matrix_file: Path,
+    out_dir: Path,
+    n_components: int,
+    seed: int,
+    options: DecompositionConfig,
+    *,
+    n_procs: int | None = None,
+) -> Path:
+    """Factorize the matrix with the voxels shuffled within each subject.
+
+    What is left is the distribution of each subject's values, and nothing that voxels share. The
+    shuffled matrix is in memory only.
+
+    Parameters
+    ----------
+    matrix_file : path
+        ``matrix.json`` of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
+    out_dir : path
+        Existing folder that gets ``permuted.json``.
+    n_components : int
+        Number of components, at most min(n_voxels, n_subjects).
+    seed : int
+        Seed of the shuffling; the same for every number of components, so that their errors can be
+        compared.
+    options : DecompositionConfig
+        How the matrix is factorized.
+    n_procs : int, optional
+        Largest number of BLAS threads.
+
+    Returns
+    -------
+    path
+        ``permuted.json``: number of components, seed, error, iterations.
+    """
+    X = permuted(read_matrix(matrix_file)[0], seed)
+    with threadpool_limits(n_procs), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a bound is enough
+        model = estimator(n_components, options).fit(X)
+    found = {
+        "n_components": n_components,
+        "seed": seed,
+        "error": float(model.reconstruction_err_),
+        "n_iter": int(model.n_iter_),
+        "converged": bool(model.converged_),
+    }
+    out_file = out_dir / PERMUTED_FILE
+    out_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return out_file

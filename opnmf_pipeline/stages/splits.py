@@ -1,0 +1,124 @@
+"""Stage ``splits``: which subjects are in which half, for each split of the cohort."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from opnmf_pipeline.config import SelectionConfig
+from opnmf_pipeline.decomposition.splits import leave_group_out, split_halves, strata_of
+from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.images.cohort import read_cohort
+
+__all__ = ["Split", "make_splits", "split_cohort"]
+
+NO_COLUMN_MSG = (
+    "selection.{key}: the participants table has no column {column!r}; it has: {columns}"
+)
+
+
+class Split(NamedTuple):
+    """One split of the cohort.
+
+    Attributes
+    ----------
+    left_out : str or None
+        What the subjects of the second part have in common, such as a site; None for halves.
+    halves : (list of str, list of str)
+        Identifiers of the subjects in each part.
+    """
+
+    left_out: str | None
+    halves: tuple[list[str], list[str]]
+
+
+def split_cohort(cohort: pd.DataFrame, options: SelectionConfig) -> list[Split]:
+    """Split a cohort as often as the settings say.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        ``participant_id`` and covariates, one row per subject.
+    options : SelectionConfig
+        Number and kind of the splits.
+
+    Returns
+    -------
+    list of Split
+        More random halves only add to fewer.
+
+    Raises
+    ------
+    ConfigError, SelectionError
+        The settings name a column that the table has not, or that cannot split it.
+    """
+    people = cohort["participant_id"].tolist()
+    if options.leave_out is not None:
+        values = _column(cohort, "leave_out", options.leave_out)
+        pairs = leave_group_out(values)
+        names = [str(values.iloc[left_out[0]]) for _, left_out in pairs]
+    else:
+        for column in options.stratify:
+            _column(cohort, "stratify", column)
+        strata = strata_of(cohort, options.stratify, options.n_bins)
+        groups = None if options.groups is None else _column(cohort, "groups", options.groups)
+        pairs = split_halves(
+            len(people), options.n_splits, options.random_state, strata=strata, groups=groups
+        )
+        names = ["" for _ in pairs]
+    return [
+        Split(name or None, ([people[i] for i in first], [people[i] for i in second]))
+        for name, (first, second) in zip(names, pairs, strict=True)
+    ]
+
+
+def _column(cohort: pd.DataFrame, key: str, column: str) -> pd.Series[Any]:
+    if column not in cohort:
+        columns = ", ".join(map(str, cohort.columns))
+        raise ConfigError(NO_COLUMN_MSG.format(key=key, column=column, columns=columns))
+    return cohort[column]
+
+
+def make_splits(
+    participants: Sequence[str],
+    out_dir: Path,
+    options: SelectionConfig,
+    covariates: Path | None = None,
+) -> list[Path]:
+    """Write one file for each split, so that a further split leaves the others as they are.
+
+    Parameters
+    ----------
+    participants : sequence of str
+        Identifier of each subject of the matrix.
+    out_dir : path
+        Existing folder that gets ``split-001.json``, ...: the subjects of each half.
+    options : SelectionConfig
+        Number and kind of the splits.
+    covariates : path, optional
+        Table with ``participant_id`` and the columns that the settings name (TSV).
+
+    Returns
+    -------
+    list of path
+        The files, in the order of the splits.
+
+    Raises
+    ------
+    ConfigError, SelectionError
+        See :func:`split_cohort`.
+    """
+    cohort = pd.DataFrame({"participant_id": list(participants)})
+    if covariates is not None:
+        cohort = cohort.merge(read_cohort(covariates), how="left", on="participant_id")
+    files = []
+    for number, split in enumerate(split_cohort(cohort, options), start=1):
+        path = out_dir / f"split-{number:03d}.json"
+        content = {"Split": number, "LeftOut": split.left_out, "Halves": split.halves}
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        files.append(path)
+    return files

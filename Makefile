@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: example test test-slow test-slurm bench lint clean
+.PHONY: example test test-slow test-slurm bench docs lint clean
 
 example: $(VENV)/installed
 	$(BIN)/opnmf-pipeline run configs/example.yaml
@@ -20,6 +20,9 @@ test-slurm: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
 
+docs: $(VENV)/installed
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,4 +35,4 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out docs/_build docs/auto_examples docs/reference/api

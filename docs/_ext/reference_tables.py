@@ -1,0 +1,121 @@
+"""Directives that write reference pages from what the code itself uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.outputs import OUTPUTS
+from opnmf_pipeline.stages.metrics import COLUMNS
+
+Schema = dict[str, Any]
+
+LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+WORDS = {"object": "mapping", "string": "text", "boolean": "true or false"}
+CONFVAL = """
+:::{{confval}} {name}
+:type: {kind}
+:default: {default}
+
+{description}
+:::
+"""
+
+
+class SettingsReference(SphinxDirective):
+    """Every key of the YAML file, from the models that read it."""
+
+    def run(self) -> list[nodes.Node]:
+        schema = PipelineConfig.model_json_schema()
+        sections = schema["properties"].items()
+        text = "\n".join(_section(name, _resolved(part, schema), schema) for name, part in sections)
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+def _section(name: str, model: Schema, schema: Schema, level: str = "##") -> str:
+    text = [f"{level} {name}\n\n{model['description']}\n"]
+    nested = []
+    required = model.get("required", [])
+    for key, field in model["properties"].items():
+        part = _resolved(field, schema)
+        if "properties" in part:
+            nested.append(_section(f"{name}.{key}", part, schema, level + "#"))
+            continue
+        default = "required" if key in required else _value(field.get("default", []))
+        description = field.get("description", "")
+        kind = _kind(field)
+        text.append(
+            CONFVAL.format(
+                name=f"{name}.{key}", kind=kind, default=default, description=description
+            )
+        )
+    return "\n".join(text + nested)
+
+
+def _resolved(field: Schema, schema: Schema) -> Schema:
+    """Return the model that a field refers to, or the field."""
+    for option in (field, *field.get("anyOf", [])):
+        if "$ref" in option:
+            found: Schema = schema["$defs"][option["$ref"].rpartition("/")[2]]
+            return found
+    return field
+
+
+def _kind(field: Schema) -> str:
+    """Say in words what a value may be."""
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "anyOf" in field:
+        kinds = [_kind(option) for option in field["anyOf"] if option.get("type") != "null"]
+        return " or ".join(dict.fromkeys(kinds))
+    if field.get("format") == "path":
+        return "path"
+    kind = field.get("type", "any value")
+    if isinstance(kind, list):
+        return " or ".join(WORDS.get(one, one) for one in kind)
+    limits = [f"{sign} {field[limit]:g}" for limit, sign in LIMITS.items() if limit in field]
+    if "items" in field:
+        return f"list, each {_kind(field['items'])}"
+    return " ".join([WORDS.get(kind, kind), ", ".join(limits)]).strip()
+
+
+def _value(default: Any) -> str:
+    if default is None:
+        return "not set"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if default == [] or default == {}:
+        return "empty"
+    return f"`{', '.join(map(str, default)) if isinstance(default, list) else default}`"
+
+
+class OutputsReference(SphinxDirective):
+    """Every file of a run, from the table that names them."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = [(f"`{path}`", what) for path, what in OUTPUTS.values()]
+        return self.parse_text_to_nodes(_table(("file", "what it is"), rows))
+
+
+class MetricsReference(SphinxDirective):
+    """Every column of the table of metrics."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = [(f"`{name}`", what) for name, what in COLUMNS.items()]
+        return self.parse_text_to_nodes(_table(("column", "what it is"), rows))
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("settings-reference", SettingsReference)
+    app.add_directive("outputs-reference", OutputsReference)
+    app.add_directive("metrics-reference", MetricsReference)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,102 @@
+"""Sphinx settings: ``make docs`` builds the site without a network."""
+
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+from sklearn.datasets import fetch_olivetti_faces
+from sphinx_gallery.sorting import ExplicitOrder
+
+from opnmf_pipeline import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "opnmf-pipeline"
+author = "The opnmf-pipeline developers"
+copyright = author
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+    "sphinxarg.ext",
+    "reference_tables",
+]
+exclude_patterns = ["_build", "_templates", "examples"]
+nitpicky = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_typehints = "none"  # the docstrings say types, with shapes
+autodoc_member_order = "bysource"
+autosummary_generate = True
+numpydoc_show_class_members = False
+templates_path = ["_templates"]
+
+html_theme = "furo"
+html_title = f"opnmf-pipeline {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+copybutton_exclude = ".linenos, .gp, .go"
+
+
+def _faces_are_here() -> bool:
+    """Whether scikit-learn has the Olivetti faces, or can fetch them (4 MB)."""
+    try:
+        fetch_olivetti_faces(n_retries=1, delay=0.1)
+    except OSError:
+        return False
+    return True
+
+
+FACES_PAGE = "auto_examples/plot_faces_decomposition"
+FACES_MSG = """
+.. admonition:: No pictures here
+   :class: warning
+
+   scikit-learn did not find the Olivetti faces, nor could it fetch them, when this page was built.
+   Run the script below where ``sklearn.datasets.fetch_olivetti_faces()`` works.
+
+"""
+faces_are_here = _faces_are_here()
+
+mpl.rcParams["figure.dpi"] = 100
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": "/plot_" if faces_are_here else "/plot_(?!faces)",
+    "within_subsection_order": ExplicitOrder(
+        [
+            "plot_faces_decomposition.py",
+            "plot_brain_components.py",
+            "plot_solvers.py",
+            "plot_rank_selection.py",
+            "*",
+        ]
+    ),
+    "doc_module": ("opnmf_pipeline",),
+    "backreferences_dir": "auto_examples/used",
+    "image_srcset": ["2x"],
+    "min_reported_time": 1,
+    "show_signature": False,
+    "show_memory": False,
+    "abort_on_example_error": True,
+    "copyfile_regex": r".*\.ya?ml",
+}
+
+
+def _say_that_faces_are_missing(app, page, source):
+    if page == FACES_PAGE and not faces_are_here:
+        label, title, rest = source[0].partition(".. _sphx_glr_auto_examples_plot_faces")
+        source[0] = label + FACES_MSG + title + rest
+
+
+def setup(app):
+    """Register what is done to pages as they are read."""
+    app.connect("source-read", _say_that_faces_are_missing)

@@ -92,10 +92,11 @@ def draw_weights(weights, title):
         yticklabels=False,
         figsize=(6, 6),
         dendrogram_ratio=(0.15, 0.01),
-        cbar_pos=(1.01, 0.4, 0.03, 0.25),
+        cbar_pos=(0.92, 0.4, 0.025, 0.25),
     )
+    grid.gs.update(left=0.02, right=0.9, bottom=0.09, top=0.93)
     grid.ax_heatmap.set_xlabel("component")
-    grid.figure.suptitle(title, y=1.02)
+    grid.figure.suptitle(title)
 
 
 draw_weights(W, "NMF of the faces: W")
@@ -122,15 +123,27 @@ opnmf = OPNMF(**SETTINGS, verbose=1).fit(X)
 # %%
 # PNMF stops after iteration 6 and OPNMF after iteration 80. (The first error of PNMF is large since
 # its start has no scale yet; OPNMF divides W by its largest singular value in each iteration.)
-for name, model in {"PNMF": pnmf, "OPNMF": opnmf}.items():
-    W, H = model.coef_, model.components_
-    print(f"{name}: W {W.shape}, H {H.shape}, ‖X − WH‖ = {model.reconstruction_err_:.2f}")
-    draw_faces(H, f"{name} of the faces: the rows of H = WᵀX")
+#
+# Rows of X are faces, so what is sorted into components is *faces*: a row of H is a weighted sum of
+# the faces of its group, and looks like one.
+
+
+def describe(name, model, data):
+    """Print the shapes of W and H and the error."""
+    shapes = f"W {model.coef_.shape}, H {model.components_.shape}"
+    print(f"{name}: {shapes}, ‖{data} − WH‖ = {model.reconstruction_err_:.2f}")
+
+
+describe("PNMF", pnmf, "X")
+draw_faces(pnmf.components_, "PNMF of the faces: the rows of H = WᵀX")
 
 # %%
-# Rows of X are faces, so what is sorted into components is *faces*: a row of H is a weighted sum of
-# the faces of its group, and looks like one. Component 1 is the mean face, which all of them share
-# at this tolerance; in components 2 to 6 of OPNMF few faces have a weight in more than one.
+describe("OPNMF", opnmf, "X")
+draw_faces(opnmf.components_, "OPNMF of the faces: the rows of H = WᵀX")
+
+# %%
+# At this tolerance component 1 is the mean face, which all faces share. In components 2 to 6 of
+# OPNMF, four of five faces have at most one weight above a fifth of the largest.
 draw_weights(pnmf.coef_, "PNMF of the faces: W")
 draw_weights(opnmf.coef_, "OPNMF of the faces: W")
 
@@ -141,13 +154,12 @@ draw_weights(opnmf.coef_, "OPNMF of the faces: W")
 # components are groups of pixels: W holds the pictures and H the loadings of the faces. It is the
 # way in which OPNMF is used with brains: a voxel per row and a subject per column.
 parts = OPNMF(**SETTINGS, verbose=1).fit(X.T)
-W, H = parts.coef_, parts.components_
-print(f"OPNMF: W {W.shape}, H {H.shape}, ‖Xᵀ − WH‖ = {parts.reconstruction_err_:.2f}")
-draw_faces(W.T, "OPNMF of the pixels: the columns of W")
+describe("OPNMF", parts, "Xᵀ")
+draw_faces(parts.coef_.T, "OPNMF of the pixels: the columns of W")
 
 # %%
 # It converges after iteration 114, with an error of 146.47 at iteration 100.
-draw_weights(H.T, "OPNMF of the pixels: H (transposed)")
+draw_weights(parts.components_.T, "OPNMF of the pixels: H (transposed)")
 
 # %%
 # NMF of the transpose: nothing new

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: example test test-slow test-slurm bench docs lint clean
+.PHONY: example test test-slow test-slurm bench docs lint lock containers clean
 
 example: $(VENV)/installed
 	$(BIN)/opnmf-pipeline run configs/example.yaml
@@ -27,6 +27,13 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lock:
+	containers/lock.sh
+
+# Long, and needs root for a base image where no registry can be reached: containers/README.md
+containers:
+	nice containers/build-and-test.sh out/containers
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

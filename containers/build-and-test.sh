@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Build the images and run the example in them: no network, read-only, an ordinary user without a home
+# folder. The maps must equal, byte for byte, those of the same versions outside of any container.
+#   containers/build-and-test.sh WORK_DIR [native] [oci] [apptainer]
+# What needs a tool that is not here is skipped, and the reason is said. Environment:
+#   BASE             base image (default: the Dockerfile's; made by debootstrap where it cannot be had)
+#   CA_BUNDLE        certificates for a proxy that signs with one of its own
+#   OPNMF_APPTAINER  command that runs Apptainer in the current folder (default: apptainer)
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+[ $# -ge 1 ] || { sed -n '2,9s/^# \?//p' "$0" >&2; exit 2; }
+mkdir -p "$1" && cd "$1"
+shift
+read -ra apptainer <<<"${OPNMF_APPTAINER:-apptainer}"
+image=localhost/opnmf-pipeline
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$root/opnmf_pipeline/__init__.py")
+labels=(--build-arg "VERSION=$version" --build-arg "REVISION=$(git -C "$root" rev-parse HEAD)")
+example=(run /opt/opnmf/share/example.yaml --quiet --nprocs 2 --output)
+
+skip() { echo "skipped: $*"; exit 0; } # of the step, each of which is a subshell
+
+# Compare the maps and tables of a run with those of the first step that was done.
+compare() {
+    (cd "$1/group" && sha256sum -- *) >"$1.sha256"
+    if [ ! -e reference.sha256 ]; then
+        cp "$1.sha256" reference.sha256
+        echo "$1: $(wc -l <reference.sha256) files, to compare with"
+    else
+        diff reference.sha256 "$1.sha256"
+        echo "$1: $(wc -l <reference.sha256) files equal, byte for byte"
+    fi
+}
+
+output() { rm -rf "$1"; mkdir -m 777 "$1"; } # a user of any number writes there
+
+start_up() { # the fastest of five
+    local fastest=inf seconds TIMEFORMAT=%R
+    for _ in 1 2 3 4 5; do
+        seconds=$({ time "$@" >/dev/null 2>&1; } 2>&1)
+        fastest=$(awk -v a="$fastest" -v b="$seconds" 'BEGIN {print (a == "inf" || b < a) ? b : a}')
+    done
+    echo "start-up: $fastest s"
+}
+
+test_native() (
+    python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null ||
+        skip "native: requirements.lock is for Python 3.11, and python3 is none"
+    rm -rf native-env reference.sha256
+    "$root/containers/install.sh" native-env
+    output native
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 native-env/bin/opnmf-pipeline \
+        run "$root/configs/example.yaml" "${example[@]:2}" native
+    compare native
+)
+
+# Docker, or Podman. A container root without systemd may have both hierarchies of control groups,
+# which Podman refuses: it then gets the unified one in a mount name space of its own.
+find_engine() {
+    runtime=()
+    if docker info >/dev/null 2>&1; then
+        engine=(docker)
+        return
+    fi
+    command -v podman >/dev/null || return 1
+    engine=(podman --root "$PWD/oci/store" --runroot "$PWD/oci/run")
+    if [ "$(id -u)" = 0 ] && [ -d /sys/fs/cgroup/unified ]; then
+        engine=(unshare --mount sh -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"' sh
+            "${engine[@]}" --cgroup-manager cgroupfs)
+        runtime=(--cgroups disabled --ulimit nofile=1024:1024 --ulimit nproc=1024:1024)
+    fi
+}
+
+find_base() {
+    base=${BASE:-docker.io/library/debian:bookworm-slim}
+    "${engine[@]}" image inspect "$base" >/dev/null 2>&1 && return
+    "${engine[@]}" pull --quiet "$base" >/dev/null 2>&1 && return
+    command -v debootstrap >/dev/null && [ "$(id -u)" = 0 ] || return 1
+    echo "oci: $base cannot be had; a base is made by debootstrap"
+    base=localhost/debian:bookworm
+    [ -d debian ] || debootstrap --variant=minbase bookworm debian >debootstrap.log
+    rm -rf debian/var/cache/apt/archives/*.deb debian/var/lib/apt/lists/* debian/usr/share/doc
+    tar -C debian -c . | "${engine[@]}" import - "$base" >/dev/null
+}
+
+test_oci() (
+    find_engine || skip "oci: no Docker engine answers, and there is no podman"
+    find_base || skip "oci: the base image cannot be had, and debootstrap needs to be there, and root"
+    build=("${labels[@]}" --build-arg "BASE=$base")
+    [ "${engine[0]}" = docker ] || build+=(--isolation chroot)
+    [ -z "${CA_BUNDLE:-}" ] || build+=(--secret "id=ca_bundle,src=$CA_BUNDLE")
+    "${engine[@]}" build "${build[@]}" --file "$root/containers/Dockerfile" --tag "$image" "$root" >oci.log 2>&1 ||
+        { tail -n 40 oci.log >&2; exit 1; }
+    "${engine[@]}" save "$base" >base.tar
+    echo "oci: $("${engine[@]}" save "$image" | gzip | wc -c | awk '{printf "%.0f", $1 / 1e6}') MB compressed"
+    output oci-out
+    run=("${engine[@]}" run --rm "${runtime[@]}" --network none --read-only --user 54321:54321
+        --tmpfs /tmp --env HOME=/nonexistent --volume "$PWD/oci-out:/out")
+    "${run[@]}" --entrypoint opnmf-pipeline "$image" "${example[@]}" /out
+    compare oci-out
+    start_up "${run[@]}" "$image" --version
+)
+
+test_apptainer() (
+    "${apptainer[@]}" --version >/dev/null 2>&1 || skip "apptainer: '${apptainer[*]}' does not run here"
+    build=("${labels[@]}")
+    # Where the step before had a base image, the same one
+    [ ! -e base.tar ] || build+=(--build-arg BOOTSTRAP=docker-archive --build-arg BASE=base.tar)
+    if [ -n "${CA_BUNDLE:-}" ]; then
+        mkdir -p certificates && cp "$CA_BUNDLE" certificates/bundle.crt
+        build+=(--bind certificates:/mnt --build-arg CA_BUNDLE=/mnt/bundle.crt)
+    fi
+    # %files are sought in the current folder
+    tar -C "$root" --exclude __pycache__ -c LICENSE README.md pyproject.toml configs containers \
+        opnmf_pipeline pydra | tar -x
+    "${apptainer[@]}" build --force "${build[@]}" opnmf-pipeline.sif containers/opnmf-pipeline.def \
+        >apptainer.log 2>&1 || { tail -n 40 apptainer.log >&2; exit 1; }
+    echo "apptainer: $(stat --format %s opnmf-pipeline.sif | awk '{printf "%.0f", $1 / 1e6}') MB"
+    output apptainer-out
+    run=("${apptainer[@]}" exec --containall --no-home --net --network none --bind apptainer-out:/out)
+    "${run[@]}" opnmf-pipeline.sif opnmf-pipeline "${example[@]}" /out
+    compare apptainer-out
+    start_up "${run[@]}" opnmf-pipeline.sif opnmf-bids --version
+)
+
+[ $# -gt 0 ] || set -- native oci apptainer
+for step in "$@"; do
+    case $step in
+    native | oci | apptainer) "test_$step" ;;
+    *) echo "$step: is no step; native, oci and apptainer are" >&2; exit 2 ;;
+    esac
+done

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Write the locked versions, with hashes: requirements.lock of what the package needs to run, and
+# build.lock of what its wheel is built with. Run it after a change of pyproject.toml: `make lock`.
+set -eu
+cd "$(dirname "$0")/.."
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+python3 -m venv "$tools"
+"$tools/bin/pip" install --quiet uv
+compile="$tools/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --only-binary :all:
+    --upgrade --no-annotate --custom-compile-command containers/lock.sh"
+$compile pyproject.toml --output-file containers/requirements.lock
+"$tools/bin/python" -c '
+import pathlib, tomllib
+print(*tomllib.loads(pathlib.Path("pyproject.toml").read_text())["build-system"]["requires"], sep="\n")
+' | $compile - --output-file containers/build.lock

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from opnmf_pipeline.decomposition.shape import Weights
 
-__all__ = ["gains", "hierarchy", "null_crossing", "permuted"]
+__all__ = ["elbow", "gains", "hierarchy", "null_crossing", "permuted"]
 
 
 def permuted(X: NDArray[np.floating], random_state: int) -> NDArray[np.floating]:
@@ -61,10 +61,13 @@ def gains(errors: ArrayLike, ks: Sequence[int]) -> NDArray[np.float64]:
 
 
 def null_crossing(ks: Sequence[int], errors: ArrayLike, null_errors: ArrayLike) -> int | None:
-    """Return the last k before an added component gains no more than it does on shuffled data.
+    """Return the k beyond which components gain no more than they do on shuffled data.
 
     The idea is that of Frigyesi & Höglund 2008 (Cancer Informatics 6, 275-292,
-    https://doi.org/10.4137/CIN.S606): beyond that k, components fit what is noise to each other.
+    https://doi.org/10.4137/CIN.S606), who take the first k with a gain below that of shuffled data.
+    A fit that ended in a poor local optimum has such a gain too. So it is the gains of all further
+    components together that are compared: the k is where the error is furthest below that of
+    shuffled data.
 
     Parameters
     ----------
@@ -78,8 +81,7 @@ def null_crossing(ks: Sequence[int], errors: ArrayLike, null_errors: ArrayLike) 
     Returns
     -------
     int or None
-        The largest k if its gain is above that of shuffled data, as all before; None if that of the
-        second k is not.
+        The largest k if the gain is above that of shuffled data to the end; None if it never is.
 
     Examples
     --------
@@ -88,9 +90,32 @@ def null_crossing(ks: Sequence[int], errors: ArrayLike, null_errors: ArrayLike) 
     4
     """
     null = np.atleast_2d(np.asarray(null_errors, dtype=np.float64)).mean(axis=0)
-    above = gains(errors, ks)[1:] > gains(null, ks)[1:]
-    n_above = len(above) if above.all() else int(np.argmin(above))
-    return int(ks[n_above]) if n_above else None
+    furthest = int(np.argmax(null - np.asarray(errors, dtype=np.float64)))
+    return int(ks[furthest]) if furthest else None
+
+
+def elbow(ks: Sequence[int], errors: ArrayLike) -> int:
+    """Return the k at which the error lies furthest below a straight line from first to last.
+
+    The "kneedle" of Satopää et al. 2011 (ICDCS Workshops, 166-171,
+    https://doi.org/10.1109/ICDCSW.2011.20) without smoothing. It depends on the range of k.
+
+    Parameters
+    ----------
+    ks : sequence of int
+        Numbers of components, increasing.
+    errors : array-like of shape (n_ks,)
+        Reconstruction errors.
+
+    Examples
+    --------
+    >>> from opnmf_pipeline.decomposition.ranks import elbow
+    >>> elbow([2, 4, 6, 8, 10], [10, 6, 2, 1, 0])
+    6
+    """
+    values = np.asarray(errors, dtype=np.float64)
+    share = (np.asarray(ks) - ks[0]) / max(ks[-1] - ks[0], 1)
+    return int(ks[int(np.argmax(values[0] + share * (values[-1] - values[0]) - values))])
 
 
 def hierarchy(W_coarse: Weights, W_fine: Weights) -> NDArray[np.int64]:

@@ -1,0 +1,321 @@
+"""Choice of a number of components from a table of measures, with the reason in words.
+
+Splits of one cohort share subjects, so their mean does not become certain with their number. By
+the correction of Nadeau & Bengio 2003 (Machine Learning 52, 239-281,
+https://doi.org/10.1023/A:1024068626366) the variance of a mean over J splits that test on as many
+subjects as they learn from is (1/J + 1) times that over the splits. So the standard deviation over
+the splits is taken here as the standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.signal import find_peaks, peak_prominences
+
+from opnmf_pipeline.decomposition.ranks import elbow, gains
+from opnmf_pipeline.exceptions import SelectionError
+
+__all__ = ["RULES", "Choice", "choose_rank"]
+
+WEIGHTS = {
+    "inner_product": 1 / 3,
+    "label_ari": 1 / 3,
+    "stability": 1 / 3,
+    "out_of_sample_explained_variance": 1.0,
+}
+"""Reproducibility, seen in three ways, weighs as much as fit: it falls with k, and fit rises."""
+
+RULE_MSG = "rule {rule!r} is unknown; use one of {rules}"
+LACKS_MSG = "rule {rule!r} needs {column}, of which the table has no value; set {setting}"
+RANGE_MSG = "none of the candidates k = {wanted} was fitted; the table has k = {known}"
+SPLITS, TWO_SPLITS = "selection.n_splits to 1 or more", "selection.n_splits to 2 or more"
+
+
+class Choice(NamedTuple):
+    """A number of components, and how much it means.
+
+    Attributes
+    ----------
+    k : int
+        The number that the rule chooses.
+    good : list of int
+        All that the rule finds good, in order; ``k`` is one of them unless none is good.
+    reason : str
+        Why, with the numbers, in one or two sentences.
+    flat : bool
+        Whether nothing stands out in the range: ``k`` is then a convention and no finding.
+    """
+
+    k: int
+    good: list[int]
+    reason: str
+    flat: bool
+
+
+class Curves(NamedTuple):
+    """The table as arrays over k, and which k may be chosen."""
+
+    table: pd.DataFrame
+    ks: NDArray[np.int64]
+    allowed: NDArray[np.bool_]
+
+    def of(self, column: str) -> NDArray[np.float64]:
+        """Return one column."""
+        return self.table[column].to_numpy(dtype=np.float64)
+
+
+def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None = None) -> Choice:
+    """Choose a number of components.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per number of components, columns as in ``desc-opnmf_metrics.tsv``.
+    rule : {'reproducibility-peak', 'null-crossing', 'one-standard-error', 'weighted'}
+        ``reproducibility-peak``: the highest peak of ``inner_product`` that stands out of the
+        noise, at the elbow of the error or before it (Sotiras et al. 2017).
+        ``null-crossing``: the k beyond which components gain no more than on shuffled data, see
+        `null_crossing` (Frigyesi & Höglund 2008).
+        ``one-standard-error``: the smallest k with an out-of-sample error within one standard error
+        of the least (Breiman et al. 1984, Classification and Regression Trees), after subtraction
+        of what any component gains: the slope over the last quarter of the table.
+        ``weighted``: the k with the highest weighted mean of reproducibility and out-of-sample fit,
+        each scaled to 0..1 over the range, as both are weighed in Patel et al. 2020.
+    candidates : iterable of int, optional
+        The numbers that may be chosen; those outside still show the course of the curves.
+
+    Returns
+    -------
+    Choice
+        Number, list of good numbers, reason, and whether the curves are flat.
+
+    Raises
+    ------
+    SelectionError
+        For an unknown rule, a measure that the table lacks, and a range without any row.
+    """
+    if rule not in RULES:
+        raise SelectionError(RULE_MSG.format(rule=rule, rules=", ".join(RULES)))
+    decide, needs = RULES[rule]
+    known = table.sort_values("n_components")
+    for column, setting in needs.items():
+        if column not in known or known[column].isna().all():
+            raise SelectionError(LACKS_MSG.format(rule=rule, column=column, setting=setting))
+    known = known.dropna(subset=list(needs))
+    ks = known["n_components"].to_numpy(dtype=np.int64)
+    wanted = set(ks.tolist() if candidates is None else candidates)
+    allowed = np.isin(ks, list(wanted))
+    if not allowed.any():
+        message = RANGE_MSG.format(wanted=_listed(sorted(wanted)), known=_listed(ks.tolist()))
+        raise SelectionError(message)
+    if allowed.sum() == 1:
+        k = int(ks[allowed][0])
+        return Choice(k, [k], f"k = {k} is the only candidate, so nothing was compared.", True)
+    return decide(Curves(known, ks, allowed))
+
+
+def _reproducibility_peak(curves: Curves) -> Choice:
+    ks, values, sd = curves.ks, curves.of("inner_product"), curves.of("inner_product_sd")
+    bend = elbow(ks.tolist(), curves.of("reconstruction_error"))
+    peaks = [i for i in _clear_peaks(values, sd) if curves.allowed[i]]
+    if not peaks:
+        return _no_peak(curves, values, sd, bend)
+    # where the error bends is known to one step of k only
+    limit = ks[min(int(np.searchsorted(ks, bend)) + 1, len(ks) - 1)]
+    early = [i for i in peaks if ks[i] <= limit]
+    best = max(early or peaks, key=lambda i: values[i])
+    level = _plateau(values >= values[best] - sd[best], best) & curves.allowed
+    k = int(ks[level].max())
+    good = sorted({*ks[level].tolist(), *ks[peaks].tolist()})
+    reason = (
+        f"Reproducibility (mean inner product of matched components) peaks at k = {ks[best]}: "
+        f"{_pm(values[best], sd[best])}{_beside(ks, values, best)}. "
+        f"The error bends at k = {bend}"
+    )
+    reason += ". " if early else ", before any peak that stands out of the noise. "
+    if k != ks[best]:
+        reason += f"k = {k} is as reproducible, and the largest that is. "
+    return Choice(k, good, reason + _others(good, k), False)
+
+
+def _clear_peaks(values: NDArray[Any], sd: NDArray[Any]) -> list[int]:
+    """Return local maxima, first and last k not among them, that stand out of the noise."""
+    peaks, _ = find_peaks(values)
+    prominences, left, right = peak_prominences(values, peaks)
+    base = np.where(values[left] > values[right], left, right)
+    clear: list[int] = peaks[prominences > np.hypot(sd[peaks], sd[base])].tolist()
+    return clear
+
+
+def _plateau(high: NDArray[np.bool_], i: int) -> NDArray[np.bool_]:
+    """Return where the values are high without a break from i on, in both directions."""
+    run = np.cumsum(~high)
+    plateau: NDArray[np.bool_] = high & (run == run[i])
+    return plateau
+
+
+def _no_peak(curves: Curves, values: NDArray[Any], sd: NDArray[Any], bend: int) -> Choice:
+    """Reproducibility does not decide: say how it runs, and take the elbow of the error."""
+    ks = curves.ks[curves.allowed]
+    values, sd = values[curves.allowed], sd[curves.allowed]
+    best, worst = int(values.argmax()), int(values.argmin())
+    k = int(ks[np.argmin(np.abs(ks - bend))])
+    as_good = values >= values[best] - sd[best]
+    spread = f"{_pm(values[best], sd[best])} at k = {ks[best]}, "
+    spread += f"{_pm(values[worst], sd[worst])} at k = {ks[worst]}"
+    if values[best] - values[worst] <= np.hypot(sd[best], sd[worst]):
+        course, as_good = "is flat", np.ones(len(ks), dtype=bool)
+    elif best == len(ks) - 1:
+        course, k = "still rises at the end of the range, which is too short", int(ks[-1])
+    elif best == 0:
+        course = "falls from the smallest k on, without a peak that stands out of the noise"
+    else:
+        course = "has no peak that stands out of the noise"
+    how = "the largest candidate" if course.startswith("still") else "where the error bends"
+    reason = f"Reproducibility {course} ({spread}), and does not single out a k. k = {k} is {how}"
+    reason += " (the nearest candidate to it). " if how[0] == "w" and k != bend else ". "
+    reason += f"Within one standard error of the highest: {_listed(ks[as_good].tolist())}."
+    return Choice(k, sorted({k, *ks[as_good].tolist()}), reason, True)
+
+
+def _null_crossing(curves: Curves) -> Choice:
+    ks, allowed = curves.ks, np.flatnonzero(curves.allowed)
+    errors, null = curves.of("reconstruction_error"), curves.of("null_error")
+    lead = null - errors
+    top = int(lead.argmax())
+    if top < allowed[0] or top == 0:
+        k = int(ks[allowed[0]])
+        where = "the second" if top == 0 else f"k = {ks[top]}"
+        reason = (
+            f"From {where} on, components gain no more than on shuffled data: more find no "
+            f"structure. k = {k} is the smallest candidate, and not a good one."
+        )
+        return Choice(k, [], reason, True)
+    at = int(allowed[allowed <= top][-1])
+    k, real, shuffled = int(ks[at]), gains(errors, ks.tolist()), gains(null, ks.tolist())
+    reason = (
+        f"The last component up to k = {ks[top]} lowers the error by {real[top]:.4g}, on shuffled "
+        f"data by {shuffled[top]:.4g}; "
+    )
+    if top == len(ks) - 1:
+        reason += (
+            "that is the end of the range, which is too short for this rule, or the noise of "
+            "neighbouring voxels is alike, which shuffling undoes."
+        )
+    else:
+        reason += (
+            f"beyond it the next gains {real[top + 1]:.4g} against {shuffled[top + 1]:.4g}, and no "
+            "number of further ones gains more than on shuffled data."
+        )
+    if at < top:
+        reason += f" It is no candidate; k = {k} is the last one before it."
+    if at < top or top == len(ks) - 1:
+        return Choice(k, [k], reason, True)
+    first = int(np.argmax(np.diff(lead) <= 0))
+    if not 0 < first < at or not curves.allowed[first]:
+        return Choice(k, [k], reason, False)
+    reason += f" The gain is first at that of shuffled data after k = {ks[first]}."
+    return Choice(k, [int(ks[first]), k], reason, False)
+
+
+def _one_standard_error(curves: Curves) -> Choice:
+    error, sd = curves.of("out_of_sample_error"), curves.of("out_of_sample_error_sd")
+    first = min(3 * len(error) // 4, len(error) - 2)
+    free = max((error[first] - error[-1]) / (curves.ks[-1] - curves.ks[first]), 0.0)
+    ks = curves.ks[curves.allowed]
+    excess = (error + free * curves.ks)[curves.allowed]
+    best = int(excess.argmin())
+    limit = sd[curves.allowed][best]
+    within = excess <= excess[best] + limit
+    k = int(ks[within][0])
+    reason = (
+        f"Any component lowers the out-of-sample error by {free:.3g}, as the last of the table do. "
+        f"Beyond that the error is least at k = {ks[best]}, and k = {k} is the smallest within one "
+        f"standard error ({limit:.3g}) of it."
+    )
+    if within.all():
+        reason += " So are all candidates: the curve is flat, and does not single out a k."
+        return Choice(k, ks.tolist(), reason, True)
+    return Choice(k, [k], reason + _at_the_end(k, ks), False)
+
+
+def _weighted(curves: Curves) -> Choice:
+    ks = curves.ks[curves.allowed]
+    score, noise, total, flat = np.zeros(len(ks)), np.zeros(len(ks)), 0.0, []
+    for name, weight in WEIGHTS.items():
+        values, sd = (curves.of(column)[curves.allowed] for column in (name, f"{name}_sd"))
+        best, worst = values.argmax(), values.argmin()
+        span = values[best] - values[worst]
+        if span <= np.hypot(sd[best], sd[worst]):
+            flat.append(name)
+            continue
+        score += weight * (values - values[worst]) / span
+        noise += weight * sd / span
+        total += weight
+    if not total:
+        k = int(ks[0])
+        reason = f"Every measure is flat over the range; k = {k} is the smallest candidate."
+        return Choice(k, ks.tolist(), reason, True)
+    score, noise = score / total, noise / total
+    top = int(score.argmax())
+    good = ks[score >= score[top] - noise[top]].tolist()
+    k = int(ks[top])
+    reason = (
+        f"The weighted mean of reproducibility and out-of-sample fit, each from 0 to 1 over the "
+        f"range, is highest at k = {k}: {_pm(score[top], noise[top])}"
+        f"{_beside(ks, score, top)}. "
+    )
+    if flat:
+        reason += f"Left out, as flat over the range: {', '.join(flat)}. "
+    if len(good) == len(ks):
+        reason += "All candidates are within its noise: it is flat, and does not single out a k. "
+    reason += _others(good, k) + _at_the_end(k, ks)
+    return Choice(k, good, reason, len(good) == len(ks))
+
+
+def _at_the_end(k: int, ks: NDArray[np.int64]) -> str:
+    return f" k = {k} is an end of the range, which may be too narrow." if k in ks[[0, -1]] else ""
+
+
+def _pm(value: float, sd: float) -> str:
+    return f"{value:.3f} ± {sd:.2g}"
+
+
+def _beside(ks: NDArray[Any], values: NDArray[Any], i: int) -> str:
+    """Say what the values are at the k before and after."""
+    beside = [f"{values[j]:.3f} at {ks[j]}" for j in (i - 1, i + 1) if 0 <= j < len(ks)]
+    return ", against " + " and ".join(beside)
+
+
+def _others(good: Sequence[int], k: int) -> str:
+    others = [other for other in good if other != k]
+    return f"Also good: {_listed(others)}." if others else "No other k is as good."
+
+
+def _listed(ks: Sequence[int]) -> str:
+    *most, last = [str(k) for k in ks]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+Rule = Callable[[Curves], Choice]
+RULES: dict[str, tuple[Rule, dict[str, str]]] = {
+    "reproducibility-peak": (
+        _reproducibility_peak,
+        {"inner_product": SPLITS, "inner_product_sd": TWO_SPLITS},
+    ),
+    "null-crossing": (_null_crossing, {"null_error": "selection.n_permutations to 1 or more"}),
+    "one-standard-error": (
+        _one_standard_error,
+        {"out_of_sample_error": SPLITS, "out_of_sample_error_sd": TWO_SPLITS},
+    ),
+    "weighted": (
+        _weighted,
+        dict.fromkeys(WEIGHTS, SPLITS) | {f"{name}_sd": TWO_SPLITS for name in WEIGHTS},
+    ),
+}
+"""The rules, and the columns that each needs, with the setting that fills them."""

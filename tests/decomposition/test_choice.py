@@ -1,0 +1,195 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from opnmf_pipeline.decomposition.choice import RULES, choose_rank
+from opnmf_pipeline.exceptions import SelectionError
+
+PLANTED = 8
+KS = np.arange(2, 17)
+
+
+@pytest.fixture
+def table():
+    """What simulated cohorts with eight parts look like: up to them, and beyond."""
+    missing, surplus = np.maximum(PLANTED - KS, 0), np.maximum(KS - PLANTED, 0)
+    agreement = 0.99 - 0.08 * missing - 0.06 * surplus
+    return pd.DataFrame(
+        {
+            "n_components": KS,
+            "reconstruction_error": 335 + 12.0 * missing - 0.2 * surplus,
+            "null_error": 420 - 0.5 * KS,
+            "inner_product": agreement,
+            "inner_product_sd": np.where(KS == PLANTED, 0.002, 0.03),
+            "label_ari": agreement - 0.02,
+            "label_ari_sd": 0.03,
+            "stability": agreement - 0.01,
+            "stability_sd": 0.03,
+            "out_of_sample_error": 340 + 13.0 * missing - 0.018 * surplus,
+            "out_of_sample_error_sd": 0.07,
+            "out_of_sample_explained_variance": 0.92 - 0.01 * missing + 1e-5 * surplus,
+            "out_of_sample_explained_variance_sd": 1e-4,
+        }
+    )
+
+
+@pytest.fixture
+def flat(table):
+    """No k is better than another: noise around a constant."""
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(-1, 1, (4, len(table)))
+    names = ["inner_product", "label_ari", "stability", "out_of_sample_explained_variance"]
+    for name, values in zip(names, noise, strict=True):
+        table[name], table[f"{name}_sd"] = 0.6 + 0.01 * values, 0.02
+    table["out_of_sample_error"] = 340 + 0.03 * noise[0]
+    table["reconstruction_error"] = table["null_error"] = 420 - 0.5 * KS
+    return table
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_was_planted_is_chosen(table, rule):
+    choice = choose_rank(table, rule)
+    assert (choice.k, choice.good, choice.flat) == (PLANTED, [PLANTED], False)
+    assert f"k = {PLANTED}" in choice.reason
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_flat_curves_are_called_flat(flat, rule):
+    choice = choose_rank(flat, rule)
+    assert choice.flat
+    if rule == "null-crossing":
+        assert choice.good == []
+        assert "no structure" in choice.reason
+    else:
+        assert choice.good == KS.tolist()
+        assert "flat" in choice.reason
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_order_and_holes_of_the_table_do_not_matter(table, rule):
+    holes = table.copy()
+    holes.loc[holes["n_components"] == 15, ["inner_product", "null_error", "label_ari"]] = np.nan
+    shuffled = holes.sample(frac=1, random_state=0)
+    assert choose_rank(shuffled, rule) == choose_rank(holes, rule)
+    assert choose_rank(shuffled, rule).k == PLANTED
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("candidates", [[3, 4, 5], range(10, 14), [6], [2, 16], range(1, 100)])
+def test_only_candidates_are_chosen(table, rule, candidates):
+    choice = choose_rank(table, rule, candidates)
+    assert {choice.k, *choice.good} <= set(candidates)
+    if PLANTED in candidates:
+        assert (choice.k, choice.flat) == (PLANTED, False)
+    else:
+        assert choice.flat or "is an end of the range, which may be too narrow" in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("rule", "column", "message"),
+    [
+        ("null-crossing", "null_error", "set selection.n_permutations to 1 or more"),
+        ("reproducibility-peak", "inner_product", "set selection.n_splits to 1 or more"),
+        ("reproducibility-peak", "inner_product_sd", "set selection.n_splits to 2 or more"),
+        ("one-standard-error", "out_of_sample_error", "set selection.n_splits to 1 or more"),
+        ("one-standard-error", "out_of_sample_error_sd", "set selection.n_splits to 2 or more"),
+        ("weighted", "stability", "set selection.n_splits to 1 or more"),
+        ("weighted", "label_ari_sd", "set selection.n_splits to 2 or more"),
+    ],
+)
+@pytest.mark.parametrize("as_nan", [True, False])
+def test_a_measure_that_lacks_is_named_with_its_setting(table, rule, column, message, as_nan):
+    lacking = table.assign(**{column: np.nan}) if as_nan else table.drop(columns=column)
+    with pytest.raises(SelectionError, match=f"rule '{rule}' needs {column}, .*{message}"):
+        choose_rank(lacking, rule)
+
+
+def test_impossible_questions_are_refused(table):
+    with pytest.raises(SelectionError, match="rule 'best' is unknown; use one of repro"):
+        choose_rank(table, "best")
+    with pytest.raises(SelectionError, match=r"k = 40 and 50 was fitted; the table has k = 2, 3"):
+        choose_rank(table, "weighted", [40, 50])
+
+
+def test_a_single_candidate_is_no_finding(table):
+    choice = choose_rank(table, "weighted", [8])
+    assert choice.k == 8
+    assert choice.flat
+    assert "only candidate" in choice.reason
+
+
+def test_the_highest_of_two_peaks_is_chosen_and_the_other_listed(table):
+    table["inner_product"] = 0.5
+    table.loc[KS == 4, "inner_product"] = 0.8
+    table.loc[KS == 8, "inner_product"] = 0.9
+    choice = choose_rank(table, "reproducibility-peak")
+    assert (choice.k, choice.good) == (8, [4, 8])
+    assert "Also good: 4." in choice.reason
+
+
+def test_a_peak_far_beyond_the_elbow_does_not_win(table):
+    table["inner_product"] = 0.5
+    table.loc[KS == 7, "inner_product"] = 0.8
+    table.loc[KS == 14, "inner_product"] = 0.9
+    choice = choose_rank(table, "reproducibility-peak")
+    assert (choice.k, choice.good) == (7, [7, 14])
+    table.loc[KS == 7, "inner_product"] = 0.5
+    choice = choose_rank(table, "reproducibility-peak")
+    assert choice.k == 14
+    assert "The error bends at k = 8, before any peak" in choice.reason
+
+
+def test_of_equally_reproducible_neighbours_the_largest_is_chosen(table):
+    table.loc[np.isin(KS, [6, 7, 8]), "inner_product"] = [0.989, 0.990, 0.989]
+    table.loc[KS == 7, "inner_product_sd"] = 0.0005
+    choice = choose_rank(table, "reproducibility-peak")
+    assert (choice.k, choice.good) == (7, [7])
+    table.loc[KS == 7, "inner_product_sd"] = 0.002
+    choice = choose_rank(table, "reproducibility-peak")
+    assert (choice.k, choice.good) == (8, [6, 7, 8])
+    assert "k = 8 is as reproducible, and the largest that is" in choice.reason
+
+
+def test_a_curve_that_only_falls_or_rises_has_no_peak(table):
+    table["inner_product"] = 0.9 - 0.04 * (KS - 2)
+    choice = choose_rank(table, "reproducibility-peak")
+    assert (choice.k, choice.flat) == (8, True)  # the elbow of the error
+    assert "falls from the smallest k on" in choice.reason
+    table["inner_product"] = 0.2 + 0.04 * (KS - 2)
+    choice = choose_rank(table, "reproducibility-peak")
+    assert (choice.k, choice.flat) == (16, True)
+    assert "still rises at the end of the range, which is too short" in choice.reason
+
+
+def test_a_bump_within_the_noise_is_no_peak(table):
+    table["inner_product"] = 0.9 - 0.04 * (KS - 2)
+    table.loc[KS == 6, "inner_product"] += 0.05
+    choice = choose_rank(table, "reproducibility-peak")
+    assert choice.flat
+    table["inner_product_sd"] = 0.001
+    assert choose_rank(table, "reproducibility-peak").k == 6
+
+
+def test_no_crossing_in_the_range_is_said(table):
+    table["null_error"] = 420 - 0.1 * KS
+    choice = choose_rank(table, "null-crossing")
+    assert (choice.k, choice.flat) == (16, True)
+    assert "range, which is too short for this rule" in choice.reason
+
+
+def test_the_first_crossing_is_listed_too(table):
+    table.loc[KS == 5, "reconstruction_error"] += 12  # a poor local optimum: no gain at 5
+    choice = choose_rank(table, "null-crossing")
+    assert (choice.k, choice.good) == (8, [4, 8])
+
+
+def test_every_component_gains_a_little_out_of_sample(table):
+    # without that slope, each k up to the last would be better by more than a standard error
+    table["out_of_sample_error_sd"] = 0.01
+    assert choose_rank(table, "one-standard-error").k == PLANTED
+
+
+def test_two_candidates_are_enough(table):
+    for rule in RULES:
+        choice = choose_rank(table.iloc[[0, 6]], rule)
+        assert choice.k in (2, PLANTED)

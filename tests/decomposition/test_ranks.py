@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from opnmf_pipeline.decomposition.ranks import elbow, gains, hierarchy, null_crossing, permuted
+
+
+def test_permuted_keeps_the_values_of_each_subject(X):
+    before = X.copy()
+    shuffled = permuted(X, 3)
+    np.testing.assert_array_equal(X, before)
+    np.testing.assert_array_equal(np.sort(shuffled, axis=0), np.sort(X, axis=0))
+    assert np.linalg.norm(shuffled) == pytest.approx(np.linalg.norm(X))
+    assert (shuffled != X).any(axis=0).all()
+    np.testing.assert_array_equal(permuted(X, 3), shuffled)
+    assert (permuted(X, 4) != shuffled).any()
+
+
+def test_permuted_shuffles_each_subject_by_itself():
+    X = np.tile(np.arange(2000.0)[:, np.newaxis], (1, 3))
+    correlation = np.corrcoef(permuted(X, 0).T)
+    assert np.abs(correlation[~np.eye(3, dtype=bool)]).max() < 0.1
+
+
+def test_permuted_reads_a_memory_map_in_its_dtype(X, tmp_path):
+    np.save(tmp_path / "X.npy", X.astype(np.float32))
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    shuffled = permuted(mapped, 0)
+    assert shuffled.dtype == np.float32
+    assert not isinstance(shuffled, np.memmap)
+    np.testing.assert_array_equal(shuffled, permuted(X.astype(np.float32), 0))
+
+
+def test_gains_are_per_component_and_of_each_curve():
+    errors = [[10.0, 6.0, 5.0], [9.0, 9.0, 12.0]]
+    expected = [[np.nan, 2, 1], [np.nan, 0, -3]]
+    np.testing.assert_array_equal(gains(errors, [2, 4, 5]), expected)
+
+
+def test_null_crossing_is_the_largest_gap():
+    ks = [2, 4, 6, 8, 10]
+    errors = [100.0, 80, 60, 58, 56]
+    null = [100.0, 96, 92, 88, 84]
+    assert null_crossing(ks, errors, null) == 6
+    assert null_crossing(ks, errors, [null, null]) == 6
+    assert null_crossing(ks[:3], errors[:3], null[:3]) == 6
+    assert null_crossing(ks, null, null) is None
+
+
+def test_null_crossing_passes_over_a_poor_local_optimum():
+    null = [100.0, 98, 96, 94, 92, 90]
+    errors = [100.0, 90, 89, 70, 69, 68]  # the fit at the third k is poor
+    assert null_crossing([2, 3, 4, 5, 6, 7], errors, null) == 5
+
+
+@pytest.mark.parametrize("scale", [1, 1e-6])
+def test_elbow_of_two_lines_is_where_they_meet(scale):
+    ks = [2, 3, 5, 8, 12, 20]
+    errors = [scale * (100 - 10 * min(k, 8) - 0.5 * k) for k in ks]
+    assert elbow(ks, errors) == 8
+
+
+def test_hierarchy_counts_shared_voxels():
+    coarse = np.eye(2)[[0, 0, 0, 1, 1, 1]]
+    fine = np.eye(3)[[0, 0, 2, 1, 1, 1]] * [1, 5, 2]
+    np.testing.assert_array_equal(hierarchy(coarse, fine), [[2, 0, 1], [0, 3, 0]])
+    fine[5] = 0
+    np.testing.assert_array_equal(hierarchy(coarse, fine), [[2, 0, 1], [0, 2, 0]])
+    np.testing.assert_array_equal(hierarchy(fine, coarse), hierarchy(coarse, fine).T)

@@ -9,6 +9,7 @@ __all__ = [
     "OPNMFError",
     "OutputError",
     "SelectionError",
+    "SelectionWarning",
 ]
 
 
@@ -46,3 +47,7 @@ class EngineError(OPNMFError):
 
 class ConvergenceWarning(UserWarning):
     """A fit reached ``max_iter`` before its change fell below ``tol``."""
+
+
+class SelectionWarning(UserWarning):
+    """No number of components stands out of those that were compared."""

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from opnmf_pipeline.decomposition.optimality import kkt_residual
 from opnmf_pipeline.decomposition.orthonormal import sample_size
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
 from opnmf_pipeline.decomposition.progress import Iteration, Progress
+from opnmf_pipeline.decomposition.search import SEED_LIMIT, search_ranks
 from opnmf_pipeline.decomposition.spectrum import Spectrum, spectrum
 from opnmf_pipeline.decomposition.validation import (
     DataFacts,
@@ -25,8 +27,8 @@ from opnmf_pipeline.decomposition.validation import (
     check_data,
     check_memory,
     check_parameters,
-    check_rank,
     check_start,
+    ranks_to_try,
 )
 from opnmf_pipeline.exceptions import ConvergenceWarning
 
@@ -45,13 +47,14 @@ NOT_CONVERGED_MSG = (
     "{name} stopped at max_iter={max_iter} with {measure} {value:.3g}, not below {limit}; "
     "raise max_iter, or raise tol if a coarser solution will do"
 )
+CUSTOM_MSG = "init='custom' gives W one number of components; n_components={value!r} is a choice"
 PROJECT_MSG = "{name}.project expects the {n_rows} rows (voxels) of the fit, got shape {shape}"
 
 
 class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators: everything but the solver, which a subclass adds as `_solve`."""
 
-    n_components: int
+    n_components: int | str | Iterable[int]
     init: str
     tol: float
     max_iter: int
@@ -83,10 +86,10 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         self._check_parameters()
         X = validate_data(self, X, dtype="numeric", ensure_all_finite=False)
-        check_rank(self.n_components, X.shape)
-        check_start(W_init, self.init, (X.shape[0], self.n_components))
+        k = self._rank(X)
+        check_start(W_init, self.init, (X.shape[0], k))
         with RowBlocks(X, self.dtype, self.n_threads) as blocks:
-            progress = self._factorize(blocks, W_init)
+            progress = self._factorize(blocks, k, W_init)
         if not progress.converged and not progress.stopped:
             self._warn(progress)
         return self
@@ -183,15 +186,27 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_parameters(self.get_params())
         check_choice("init", self.init, INITS)
 
-    def _factorize(self, X: RowBlocks, W_init: Array | None) -> Progress:
+    def _rank(self, X: Array) -> int:
+        """Return the number of components; choose it, where the parameter leaves a choice."""
+        ks = ranks_to_try(self.n_components, X.shape)
+        if isinstance(self.n_components, Integral):
+            return ks[0]
+        if self.init == "custom":
+            raise ValueError(CUSTOM_MSG.format(value=self.n_components))
+        seed = check_random_state(self.random_state).randint(SEED_LIMIT)
+        found = search_ranks(X, ks, self, 1, seed)
+        self.ranks_, self.errors_ = found.ranks_, found.errors_
+        self.random_errors_, self.good_ranks_ = found.random_errors_[0], found.good_ranks_
+        return found.choice_.k
+
+    def _factorize(self, X: RowBlocks, k: int, W_init: Array | None) -> Progress:
         """Start, solve, and set the fitted attributes."""
-        k = int(self.n_components)  # numpy's small integers would overflow
         check_memory(self.max_memory, X, k, sample_size(X.shape[0], k))
         facts = check_data(X, type(self).__name__)
         spectrum_ = spectrum(X, k)
-        W = self._start(X, facts, spectrum_, W_init)
+        W = self._start(X, k, facts, spectrum_, W_init)
         level = logging.INFO if self.verbose else logging.DEBUG
-        checkpoint = self._checkpoint(X, spectrum_)
+        checkpoint = self._checkpoint(X, k, spectrum_)
         progress = Progress(self.tol, self.max_iter, self.callback, level, checkpoint)
         if spectrum_.wide:
             # the iterates know X only through XXᵀ, which the square stand-in shares
@@ -208,7 +223,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.converged_ = progress.converged
         return progress
 
-    def _checkpoint(self, X: RowBlocks, spectrum_: Spectrum) -> Checkpoint | None:
+    def _checkpoint(self, X: RowBlocks, k: int, spectrum_: Spectrum) -> Checkpoint | None:
         """Return where to save the state, for the fits that have the same course as this one."""
         if self.checkpoint is None:
             return None
@@ -216,19 +231,20 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         identity = {
             "estimator": type(self).__name__,
             **{name: str(value) for name, value in settings if name not in FREE_SETTINGS},
+            "n_components": str(k),  # what was chosen, not what was asked for
             "shape": X.shape,
             "squared_norm": spectrum_.squared_norm,
         }
         return Checkpoint(self.checkpoint, self.checkpoint_minutes, identity)
 
     def _start(
-        self, X: RowBlocks, facts: DataFacts, spectrum_: Spectrum, W_init: Array | None
+        self, X: RowBlocks, k: int, facts: DataFacts, spectrum_: Spectrum, W_init: Array | None
     ) -> Array:
         """Return the first W, an array that the solver may overwrite."""
         if W_init is not None:
             return np.array(W_init, dtype=self.dtype, order="C")
         rng = check_random_state(self.random_state)
-        return initial_weights(X, self.n_components, self.init, spectrum_, facts.mean, rng)
+        return initial_weights(X, k, self.init, spectrum_, facts.mean, rng)
 
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
         """Return the last W of the solver; the first may be overwritten."""
@@ -243,7 +259,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.components_ = M.T[order].astype(self.dtype)
         self.reconstruction_err_ = residual_norm(X, self.coef_, self.components_)
         self.mse_ = self.reconstruction_err_
-        self.n_components_ = int(self.n_components)
+        self.n_components_ = W.shape[1]
 
     def _warn(self, progress: Progress) -> None:
         measure, value, limit = self._criterion(progress)

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.signal import find_peaks, peak_prominences
 
-from opnmf_pipeline.decomposition.ranks import elbow, gains
+from opnmf_pipeline.decomposition.ranks import elbow, gains, null_lead
 from opnmf_pipeline.exceptions import SelectionError
 
 __all__ = ["RULES", "Choice", "choose_rank"]
@@ -186,13 +186,13 @@ def _no_peak(curves: Curves, values: NDArray[Any], sd: NDArray[Any], bend: int) 
 def _null_crossing(curves: Curves) -> Choice:
     ks, allowed = curves.ks, np.flatnonzero(curves.allowed)
     errors, null = curves.of("reconstruction_error"), curves.of("null_error")
-    lead = null - errors
+    lead = null_lead(errors, null)
     top = int(lead.argmax())
     if top < allowed[0] or top == 0:
         k = int(ks[allowed[0]])
         where = "the second" if top == 0 else f"k = {ks[top]}"
         reason = (
-            f"From {where} on, components gain no more than on shuffled data: more find no "
+            f"From {where} on, components gain hardly more than on shuffled data: more find no "
             f"structure. k = {k} is the smallest candidate, and not a good one."
         )
         return Choice(k, [], reason, True)
@@ -210,7 +210,7 @@ def _null_crossing(curves: Curves) -> Choice:
     else:
         reason += (
             f"beyond it the next gains {real[top + 1]:.4g} against {shuffled[top + 1]:.4g}, and no "
-            "number of further ones gains more than on shuffled data."
+            "number of further ones gains clearly more than on shuffled data."
         )
     if at < top:
         reason += f" It is no candidate; k = {k} is the last one before it."

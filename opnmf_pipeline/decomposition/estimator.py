@@ -1,6 +1,6 @@
 """Scikit-learn estimators of projective non-negative matrix factorizations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,11 @@ class OPNMF(ProjectiveNMF):
 
     Parameters
     ----------
-    n_components : int, default=10
-        Number of components k, at most the smaller side of X.
+    n_components : int, 'auto' or iterable of int, default=10
+        Number of components k, at most the smaller side of X. Of several, each is fitted to X and
+        to X with the voxels of each subject shuffled, and the one is chosen beyond which
+        components gain no more than on shuffled data, see `rank_permute`. ``'auto'`` tries all
+        from 2 to half of the smaller side of X, 40 at most.
     solver : {'multiplicative', 'accelerated', 'orthonormal'}, default='multiplicative'
         ``multiplicative`` makes the published iterates [1]_, [2]_:
         W ← W ∘ (XXᵀW) ⊘ (WWᵀXXᵀW), W ← max(W, 1e-16), W ← W / ‖W‖₂.
@@ -83,6 +86,11 @@ class OPNMF(ProjectiveNMF):
         min(W, (WS − XM) ⊘ diag S), with M = XᵀW and S = MᵀM, at the best scale of W.
     n_components_ : int
         Number of components.
+    ranks_, errors_, random_errors_ : ndarray of shape (n_ranks,)
+        Numbers of components that were tried, their errors, and those of shuffled data; only where
+        a number was chosen.
+    good_ranks_ : ndarray of shape (n_good,)
+        The good ones, see `rank_permute`; none where the data show no structure.
     n_iter_ : int
         Number of updates made: the fit ended at iteration index ``n_iter_ - 1``.
     converged_ : bool
@@ -95,6 +103,7 @@ class OPNMF(ProjectiveNMF):
     See Also
     --------
     PNMF : The same model without the pull towards orthonormal columns.
+    rank_permute : The choice of a number of components by itself, with its reason in words.
 
     Notes
     -----
@@ -127,7 +136,7 @@ class OPNMF(ProjectiveNMF):
 
     def __init__(
         self,
-        n_components: int = 10,
+        n_components: int | str | Iterable[int] = 10,
         *,
         solver: str = "multiplicative",
         init: str = "nndsvd",
@@ -187,8 +196,8 @@ class PNMF(ProjectiveNMF):
 
     Parameters
     ----------
-    n_components : int, default=10
-        Number of components k, at most the smaller side of X.
+    n_components : int, 'auto' or iterable of int, default=10
+        Number of components k, or those to choose from, see `OPNMF`.
     init : {'nndsvd', 'nndsvda', 'nndsvdar', 'random', 'custom'}, default='nndsvd'
         The first W; for ``custom`` it is given to `fit` as ``W_init``.
     tol : float, default=1e-5
@@ -241,7 +250,7 @@ n_iter_, converged_, history_, n_features_in_
 
     def __init__(
         self,
-        n_components: int = 10,
+        n_components: int | str | Iterable[int] = 10,
         *,
         init: str = "nndsvd",
         tol: float = 1e-5,

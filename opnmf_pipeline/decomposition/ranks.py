@@ -9,7 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from opnmf_pipeline.decomposition.shape import Weights
 
-__all__ = ["elbow", "gains", "hierarchy", "null_crossing", "permuted"]
+__all__ = ["elbow", "gains", "hierarchy", "null_crossing", "null_lead", "permuted"]
+
+MARGIN = 0.1
+"""Components have to gain so much more than on shuffled data, as a share of what they gain there.
+
+Of 17 matrices without structure (300 by 40 and 3000 by 60, k from 1 to 10), 16 seemed to have some
+without a margin, 1 with this one.
+"""
 
 
 def permuted(X: NDArray[np.floating], random_state: int) -> NDArray[np.floating]:
@@ -66,8 +73,7 @@ def null_crossing(ks: Sequence[int], errors: ArrayLike, null_errors: ArrayLike) 
     The idea is that of Frigyesi & Höglund 2008 (Cancer Informatics 6, 275-292,
     https://doi.org/10.4137/CIN.S606), who take the first k with a gain below that of shuffled data.
     A fit that ended in a poor local optimum has such a gain too. So it is the gains of all further
-    components together that are compared: the k is where the error is furthest below that of
-    shuffled data.
+    components together that are compared: the k is where `null_lead` is largest.
 
     Parameters
     ----------
@@ -81,7 +87,8 @@ def null_crossing(ks: Sequence[int], errors: ArrayLike, null_errors: ArrayLike) 
     Returns
     -------
     int or None
-        The largest k if the gain is above that of shuffled data to the end; None if it never is.
+        The largest k if components gain more than on shuffled data to the end; None if they never
+        do.
 
     Examples
     --------
@@ -89,9 +96,30 @@ def null_crossing(ks: Sequence[int], errors: ArrayLike, null_errors: ArrayLike) 
     >>> null_crossing([2, 3, 4, 5], [9, 6, 4, 3.9], [9, 8.5, 8, 7.5])
     4
     """
-    null = np.atleast_2d(np.asarray(null_errors, dtype=np.float64)).mean(axis=0)
-    furthest = int(np.argmax(null - np.asarray(errors, dtype=np.float64)))
+    furthest = int(null_lead(errors, null_errors).argmax())
     return int(ks[furthest]) if furthest else None
+
+
+def null_lead(errors: ArrayLike, null_errors: ArrayLike) -> NDArray[np.float64]:
+    """Return how much further the error fell than it did, with a margin, on shuffled data.
+
+    Parameters
+    ----------
+    errors : array-like of shape (n_ks,)
+        Reconstruction errors.
+    null_errors : array-like of shape (n_ks,) or (n_permutations, n_ks)
+        The same of `permuted` data.
+
+    Returns
+    -------
+    ndarray of shape (n_ks,), float64
+        0 at the first k. It rises from one k to the next where the components between gain at
+        least a tenth more than on shuffled data.
+    """
+    null = np.atleast_2d(np.asarray(null_errors, dtype=np.float64)).mean(axis=0)
+    fall = np.asarray(errors, dtype=np.float64)
+    lead: NDArray[np.float64] = (fall[0] - fall) - (1 + MARGIN) * (null[0] - null)
+    return lead
 
 
 def elbow(ks: Sequence[int], errors: ArrayLike) -> int:

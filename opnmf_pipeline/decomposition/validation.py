@@ -1,6 +1,6 @@
 """Refuse parameters and data that no factorization can use, saying what is wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -11,14 +11,23 @@ from opnmf_pipeline.decomposition.spectrum import GRAM_SIDE
 
 DTYPES = ("float32", "float64")
 
-INTEGERS = {"n_components", "n_init", "max_iter", "n_threads"}
+INTEGERS = {"n_init", "max_iter", "n_threads"}
 """Parameters that count something; of these, n_threads may be None."""
+
+AUTO = "auto"
+"""n_components that asks for a search, from 2 to half of the smaller side of X,"""
+
+AUTO_LARGEST = 40
+"""or to this, if that is less: few papers use more."""
 
 INTERPRETER_MB = 300
 """Python, its libraries and the blocks in work."""
 
 CHOICE_MSG = "{name}={value!r} is unknown; use one of {choices}"
 RANGE_MSG = "{name} must be {expected}, got {value!r}"
+RANKS_MSG = (
+    "n_components must be an integer >= 1, or several to choose from, or {auto!r}, got {value!r}"
+)
 RANK_MSG = (
     "n_components={k} must be at most min(n_samples={n_rows}, n_features={n_columns}); "
     "ask for fewer components"
@@ -74,6 +83,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Check the parameters that an estimator has."""
     check_choice("dtype", parameters["dtype"], DTYPES)
+    check_ranks(parameters["n_components"])
     for name in INTEGERS & parameters.keys():
         value = parameters[name]
         optional = name == "n_threads" and value is None
@@ -85,6 +95,27 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     if parameters["callback"] is not None and not callable(parameters["callback"]):
         expected, value = "callable or None", parameters["callback"]
         raise ValueError(RANGE_MSG.format(name="callback", value=value, expected=expected))
+
+
+def check_ranks(n_components: object) -> None:
+    """Refuse what is neither a number of components, nor 'auto', nor numbers to choose from."""
+    if isinstance(n_components, str) and n_components == AUTO:
+        return
+    ks = list(n_components) if isinstance(n_components, Iterable) else [n_components]
+    if not ks or not all(isinstance(k, (int, np.integer)) and k >= 1 for k in ks):
+        raise ValueError(RANKS_MSG.format(auto=AUTO, value=n_components))
+
+
+def ranks_to_try(n_components: int | str | Iterable[int], shape: tuple[int, int]) -> list[int]:
+    """Return the numbers of components that a parameter asks for, increasing; refuse too large."""
+    if isinstance(n_components, str):
+        ks = list(range(2, max(2, min(AUTO_LARGEST, min(shape) // 2)) + 1))
+    elif isinstance(n_components, Iterable):
+        ks = sorted({int(k) for k in n_components})
+    else:
+        ks = [int(n_components)]  # numpy's small integers would overflow
+    check_rank(ks[-1], shape)
+    return ks
 
 
 def check_rank(k: int, shape: tuple[int, int]) -> None:

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from opnmf_pipeline.decomposition.ranks import elbow, gains, hierarchy, null_crossing, permuted
+from opnmf_pipeline.decomposition.ranks import (
+    elbow,
+    gains,
+    hierarchy,
+    null_crossing,
+    null_lead,
+    permuted,
+)
 
 
 def test_permuted_keeps_the_values_of_each_subject(X):
@@ -44,6 +51,20 @@ def test_null_crossing_is_the_largest_gap():
     assert null_crossing(ks, errors, [null, null]) == 6
     assert null_crossing(ks[:3], errors[:3], null[:3]) == 6
     assert null_crossing(ks, null, null) is None
+
+
+def test_null_crossing_wants_more_than_chance():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        null = 100 - np.cumsum(np.r_[0, rng.uniform(0.96, 1.04, 9)])
+        errors = 100 - np.cumsum(np.r_[0, rng.uniform(0.96, 1.04, 9)])
+        assert null_crossing(range(1, 11), errors, null) is None
+
+
+def test_null_lead_of_lines():
+    null = [100.0, 99, 98, 97]
+    np.testing.assert_allclose(null_lead([90.0, 88, 87, 85.9], null), [0, 0.9, 0.8, 0.8])
+    np.testing.assert_allclose(null_lead([90.0, 88, 87, 85.9], [null, null])[1], 0.9)
 
 
 def test_null_crossing_passes_over_a_poor_local_optimum():

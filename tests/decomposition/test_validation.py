@@ -9,8 +9,12 @@ X = np.random.default_rng(0).random((30, 8))
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"n_components": 0}, "n_components must be an integer >= 1, got 0"),
-        ({"n_components": 2.0}, "n_components must be an integer >= 1, got 2.0"),
+        ({"n_components": 0}, "n_components must be an integer >= 1, .* got 0"),
+        ({"n_components": 2.0}, "n_components must be an integer >= 1, .* got 2.0"),
+        ({"n_components": "all"}, "or several to choose from, or 'auto', got 'all'"),
+        ({"n_components": []}, r"or several to choose from, or 'auto', got \[\]"),
+        ({"n_components": [2, 0]}, r"or several to choose from, or 'auto', got \[2, 0\]"),
+        ({"n_components": range(2, 10)}, "n_components=9 must be at most min"),
         ({"n_components": 9}, r"n_components=9 must be at most min\(n_samples=30, n_features=8\)"),
         ({"solver": "fast"}, "solver='fast' is unknown; use one of multiplicative"),
         ({"init": "nndsdv"}, "init='nndsdv' is unknown; use one of nndsvd, nndsvda"),

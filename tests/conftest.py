@@ -1,4 +1,6 @@
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,18 @@ def test_data():
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}; set OPNMF_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    """Skip where no Slurm takes jobs."""
+    for program in ("sbatch", "squeue", "sacct"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no Slurm: {program} is not installed")
+    asked = subprocess.run(["sinfo", "-h", "-o", "%a %T"], capture_output=True, text=True)
+    states = asked.stdout.split()
+    if asked.returncode != 0 or not {"idle", "mixed", "allocated"} & set(states):
+        pytest.skip(f"no Slurm: sinfo says {(asked.stdout + asked.stderr).strip()!r}")
 
 
 @pytest.fixture

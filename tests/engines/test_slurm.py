@@ -1,6 +1,5 @@
 """A small cohort through a real Slurm, whichever answers on this machine."""
 
-import shutil
 import subprocess
 
 import pytest
@@ -10,20 +9,9 @@ from tests.engines.test_engines import results
 
 pytestmark = [
     pytest.mark.slurm,
+    pytest.mark.usefixtures("slurm"),
     pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def slurm():
-    """Skip where no Slurm takes jobs."""
-    for program in ("sbatch", "squeue", "sacct"):
-        if shutil.which(program) is None:
-            pytest.skip(f"no Slurm: {program} is not installed")
-    asked = subprocess.run(["sinfo", "-h", "-o", "%a %T"], capture_output=True, text=True)
-    states = asked.stdout.split()
-    if asked.returncode != 0 or not {"idle", "mixed", "allocated"} & set(states):
-        pytest.skip(f"no Slurm: sinfo says {(asked.stdout + asked.stderr).strip()!r}")
 
 
 def jobs_since(before):

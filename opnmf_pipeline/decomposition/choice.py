@@ -22,13 +22,12 @@ from opnmf_pipeline.exceptions import SelectionError
 
 __all__ = ["RULES", "Choice", "choose_rank"]
 
-WEIGHTS = {
-    "inner_product": 1 / 3,
-    "label_ari": 1 / 3,
-    "stability": 1 / 3,
-    "out_of_sample_explained_variance": 1.0,
-}
+FIT = "out_of_sample_explained_variance"
+WEIGHTS = {"inner_product": 1 / 3, "label_ari": 1 / 3, "stability": 1 / 3, FIT: 1.0}
 """Reproducibility, seen in three ways, weighs as much as fit: it falls with k, and fit rises."""
+
+SLIGHT = 0.05
+"""Measures of reproducibility that differ by less, on their scale up to 1, differ by nothing."""
 
 RULE_MSG = "rule {rule!r} is unknown; use one of {rules}"
 LACKS_MSG = "rule {rule!r} needs {column}, of which the table has no value; set {setting}"
@@ -246,36 +245,42 @@ def _one_standard_error(curves: Curves) -> Choice:
 
 def _weighted(curves: Curves) -> Choice:
     ks = curves.ks[curves.allowed]
-    score, noise, total, flat = np.zeros(len(ks)), np.zeros(len(ks)), 0.0, []
-    for name, weight in WEIGHTS.items():
+    weights = {name: weight for name, weight in WEIGHTS.items() if not _is_flat(curves, name)}
+    agreement = curves.of("label_ari")[curves.allowed].max()
+    if agreement < SLIGHT or not weights.keys() - {FIT}:
+        why = "is flat over the range"
+        if agreement < SLIGHT:
+            why = f"is hardly above chance at any k (label maps: ARI of {agreement:.3f} at most)"
+        reason = (
+            f"Reproducibility {why}, and there is nothing to weigh against the fit. k = {ks[0]} "
+        )
+        return Choice(int(ks[0]), ks.tolist(), reason + "is the smallest candidate.", True)
+    score, noise = np.zeros(len(ks)), np.zeros(len(ks))
+    for name, weight in weights.items():
         values, sd = (curves.of(column)[curves.allowed] for column in (name, f"{name}_sd"))
-        best, worst = values.argmax(), values.argmin()
-        span = values[best] - values[worst]
-        if span <= np.hypot(sd[best], sd[worst]):
-            flat.append(name)
-            continue
-        score += weight * (values - values[worst]) / span
-        noise += weight * sd / span
-        total += weight
-    if not total:
-        k = int(ks[0])
-        reason = f"Every measure is flat over the range; k = {k} is the smallest candidate."
-        return Choice(k, ks.tolist(), reason, True)
-    score, noise = score / total, noise / total
+        share = weight / sum(weights.values()) / np.ptp(values)
+        score += share * (values - values.min())
+        noise += share * sd
     top = int(score.argmax())
-    good = ks[score >= score[top] - noise[top]].tolist()
-    k = int(ks[top])
+    k, good = int(ks[top]), ks[score >= score[top] - noise[top]].tolist()
     reason = (
         f"The weighted mean of reproducibility and out-of-sample fit, each from 0 to 1 over the "
         f"range, is highest at k = {k}: {_pm(score[top], noise[top])}"
         f"{_beside(ks, score, top)}. "
     )
-    if flat:
+    if flat := [name for name in WEIGHTS if name not in weights]:
         reason += f"Left out, as flat over the range: {', '.join(flat)}. "
     if len(good) == len(ks):
         reason += "All candidates are within its noise: it is flat, and does not single out a k. "
     reason += _others(good, k) + _at_the_end(k, ks)
     return Choice(k, good, reason, len(good) == len(ks))
+
+
+def _is_flat(curves: Curves, name: str) -> bool:
+    """Say whether a measure differs over the range by no more than noise, or by next to nothing."""
+    values, sd = (curves.of(column)[curves.allowed] for column in (name, f"{name}_sd"))
+    noise = np.hypot(sd[values.argmax()], sd[values.argmin()])
+    return bool(np.ptp(values) <= max(noise, 0 if name == FIT else SLIGHT))
 
 
 def _at_the_end(k: int, ks: NDArray[np.int64]) -> str:

@@ -189,6 +189,22 @@ def test_every_component_gains_a_little_out_of_sample(table):
     assert choose_rank(table, "one-standard-error").k == PLANTED
 
 
+def test_weighing_needs_something_that_reproduces(table):
+    table["label_ari"] = 0.001 * KS  # chance, whatever the inner products say
+    choice = choose_rank(table, "weighted")
+    assert choice.flat
+    assert choice.good == KS.tolist()
+    assert "hardly above chance at any k (label maps: ARI of 0.016 at most)" in choice.reason
+
+
+def test_weighing_leaves_out_what_is_flat(table):
+    table["stability"] = 0.5 + 0.002 * KS
+    table["stability_sd"] = 0.0
+    choice = choose_rank(table, "weighted")
+    assert choice.k == PLANTED
+    assert "Left out, as flat over the range: stability." in choice.reason
+
+
 def test_two_candidates_are_enough(table):
     for rule in RULES:
         choice = choose_rank(table.iloc[[0, 6]], rule)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -35,11 +36,17 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "dseg_json": ("group/{space}desc-opnmfK{k}_dseg.json", "Side-car of the labels"),
     "loadings": ("group/desc-opnmfK{k}_loadings.tsv", "Loadings of each subject"),
     "loadings_json": ("group/desc-opnmfK{k}_loadings.json", "Side-car of the loadings"),
+    "mean": ("group/{space}desc-opnmf_mean.nii.gz", "Mean of the subjects"),
+    "sd": ("group/{space}desc-opnmf_sd.nii.gz", "Standard deviation over the subjects"),
+    "coverage": ("group/{space}desc-opnmf_coverage.nii.gz", "Share of the subjects with data"),
+    "subjects": ("group/desc-opnmf_subjects.tsv", "Quality of each subject's image"),
+    "subjects_json": ("group/desc-opnmf_subjects.json", "Description of these columns"),
     "metrics": ("group/desc-opnmf_metrics.tsv", "Indices for each number of components"),
     "metrics_json": ("group/desc-opnmf_metrics.json", "Description of these indices"),
     "montage": ("figures/{space}desc-opnmfK{k}_components.png", "Picture of every component"),
     "parts": ("figures/{space}desc-opnmfK{k}_dseg.png", "Picture of the label map"),
     "report": ("report.html", "Page about the results, to be opened in a browser"),
+    "fit": ("logs/desc-opnmfK{k}_factorization.json", "Settings, error and course of the fit"),
     "cohort": ("logs/cohort.tsv", "Image of each subject"),
     "config": ("logs/config.yaml", "All settings; a run can start from it"),
     "log": ("logs/opnmf-pipeline.log", "Messages and versions"),
@@ -61,6 +68,7 @@ OTHER_RUN_MSG = (
     "output.dir: {root} holds another run ({difference}); "
     "choose another folder with --output, or pass --overwrite to replace its results"
 )
+NO_RUN_MSG = "{root}: holds no results of opnmf-pipeline; name the output folder of a run"
 
 
 class OutputFolder:
@@ -79,6 +87,8 @@ class OutputFolder:
     ----------
     space : str
         BIDS entities that the names of maps start with (``space-…_res-…_``), or nothing.
+    runs : list of dict
+        One record for each run that computed some of the results, oldest first.
 
     Raises
     ------
@@ -97,6 +107,35 @@ class OutputFolder:
             raise OutputError(OTHER_RUN_MSG.format(root=root, difference="; ".join(difference)))
         self._replaces = bool(difference)
         self._stale = set(previous.get("Outputs", {}))
+        self.runs: list[dict[str, Any]] = [] if difference else previous.get("Runs", [])
+
+    @classmethod
+    def of_run(cls, root: Path) -> OutputFolder:
+        """Open the folder of an earlier run, whatever its settings and version.
+
+        Raises
+        ------
+        OutputError
+            The folder holds no results.
+        """
+        try:
+            registry = json.loads((root / OUTPUTS["registry"][0]).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise OutputError(NO_RUN_MSG.format(root=root)) from None
+        folder = cls(root, registry["Settings"], overwrite=True)
+        folder.space, folder.runs = registry.get("Space", ""), registry.get("Runs", [])
+        folder._files = {
+            name: text for name, text in registry["Outputs"].items() if (root / name).exists()
+        }
+        if not folder.ks:
+            raise OutputError(NO_RUN_MSG.format(root=root))
+        return folder
+
+    @property
+    def ks(self) -> list[int]:
+        """Numbers of components that have results, smallest first."""
+        name = re.compile(re.escape(OUTPUTS["fit"][0]).replace(r"\{k\}", r"(\d+)"))
+        return sorted(int(match[1]) for file in self._files if (match := name.fullmatch(file)))
 
     def _not_writable(self, error: OSError) -> OutputError:
         return OutputError(NOT_WRITABLE_MSG.format(root=self.root, reason=error.strerror))
@@ -145,6 +184,8 @@ class OutputFolder:
             "Version": __version__,
             "Status": status,
             "Date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "Runs": self.runs,
+            "Space": self.space,
             "Settings": self._settings,
             "Outputs": dict.fromkeys(sorted(self._stale), "From an earlier run") | self._files,
         }

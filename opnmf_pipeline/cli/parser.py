@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 from opnmf_pipeline import __version__
 from opnmf_pipeline.exceptions import ConfigError
 
-__all__ = ["build_parser"]
+__all__ = ["as_items", "build_parser", "overrides", "positive", "read_yaml_of"]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_check(commands)
     _add_graph(commands)
+    _add_report(commands)
     commands.add_parser(
         "schema",
         help="print the JSON Schema of the settings",
@@ -60,7 +62,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     performance = run.add_argument_group("performance")
     performance.add_argument(
         "--nprocs",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="processes and threads to use (default: the CPUs that are free)",
     )
@@ -117,6 +119,16 @@ def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
 
 
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    report = commands.add_parser(
+        "report",
+        help="write the page about a finished run anew",
+        description="Write report.html from what stands in the output folder of a run. Nothing is "
+        "computed, and the images are not needed.",
+    )
+    report.add_argument("folder", type=Path, metavar="OUT", help="output folder of the run")
+
+
 def _add_settings(command: argparse.ArgumentParser, *, output: bool = True) -> None:
     command.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of settings")
     if output:
@@ -137,20 +149,21 @@ def _add_settings(command: argparse.ArgumentParser, *, output: bool = True) -> N
     )
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text!r}")
     return int(text)
 
 
-def _plugin_args(args: argparse.Namespace) -> Any:
-    path: Path | None = getattr(args, "plugin_args", None)
+def read_yaml_of(flag: str, path: Path | None) -> Any:
+    """Return the content of the YAML file that a flag names, or None."""
     if path is None:
         return None
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--plugin-args: {path}: cannot be read as YAML: {error}") from None
+        raise ConfigError(f"{flag}: {path}: cannot be read as YAML: {error}") from None
 
 
 def overrides(args: argparse.Namespace) -> list[str]:
@@ -161,14 +174,18 @@ def overrides(args: argparse.Namespace) -> list[str]:
         "execution.memory_gb": getattr(args, "mem", None),
         "execution.engine": getattr(args, "engine", None),
         "execution.plugin": getattr(args, "plugin", None),
-        "execution.plugin_args": _plugin_args(args),
+        "execution.plugin_args": read_yaml_of("--plugin-args", getattr(args, "plugin_args", None)),
         "execution.work_dir": getattr(args, "work_dir", None),
         "output.overwrite": getattr(args, "overwrite", False) or None,
     }
+    return [*args.overrides, *as_items(flags)]
+
+
+def as_items(flags: Mapping[str, Any]) -> list[str]:
+    """Return settings as ``section.key=value`` items, without those that are None."""
     # As JSON, which is YAML: a folder may be called `yes` or `#1`
-    flagged = [
+    return [
         f"{key}={json.dumps(value, default=str, ensure_ascii=False)}"
         for key, value in flags.items()
         if value is not None
     ]
-    return [*args.overrides, *flagged]

@@ -22,6 +22,13 @@ MAPS = {
     "loadings_json": "loadings.json",
 }
 FIGURES = {"montage": "components.png", "parts": "dseg.png"}
+QUALITY = {
+    "mean": "mean.nii.gz",
+    "sd": "sd.nii.gz",
+    "coverage": "coverage.nii.gz",
+    "subjects": "subjects.tsv",
+    "subjects_json": "subjects.json",
+}
 
 
 @dataclass
@@ -30,8 +37,12 @@ class Results:
 
     Attributes
     ----------
-    cohort, mask, matrix, planted, metrics, report : path or None
+    cohort, mask, matrix, planted, metrics : path or None
         Single files.
+    quality : path or None
+        Folder of :func:`opnmf_pipeline.stages.quality.assess_cohort`.
+    digests : list of str
+        SHA-256 of each subject's image, where they are known.
     fits : dict of int to path
         ``factorization.json`` for each number of components.
     maps, figures : dict of int to path
@@ -47,7 +58,8 @@ class Results:
     mask: Path | None = None
     matrix: Path | None = None
     metrics: Path | None = None
-    report: Path | None = None
+    quality: Path | None = None
+    digests: list[str] = field(default_factory=list)
     fits: dict[int, Path] = field(default_factory=dict)
     maps: dict[int, Path] = field(default_factory=dict)
     figures: dict[int, Path] = field(default_factory=dict)
@@ -100,17 +112,25 @@ def publish(results: Results, output: OutputFolder, settings: dict[str, object])
     settings : dict
         All settings of the run.
     """
-    output.publish("cohort", results.cohort)
-    covariates = read_cohort(results.cohort).drop(columns="image")
+    cohort = read_cohort(results.cohort)
+    covariates = cohort.drop(columns="image")
+    if results.digests:
+        cohort["sha256"] = results.digests
+    output.write_text("cohort", cohort.to_csv(sep="\t", index=False, na_rep="n/a"))
     output.write_text("participants", covariates.to_csv(sep="\t", index=False, na_rep="n/a"))
     output.write_text("config", settings_yaml(settings))
     output.write_text("bidsignore", BIDSIGNORE)
     output.write_text("dataset", dataset_description(settings))
-    for name in ("planted", "mask", "metrics", "report"):
+    for name in ("planted", "mask", "metrics"):
         if (source := getattr(results, name)) is not None:
             output.publish(name, source)
     if results.metrics is not None:
         output.publish("metrics_json", results.metrics.with_suffix(".json"))
+    if results.quality is not None:
+        for name, file in QUALITY.items():
+            output.publish(name, results.quality / file)
+    for k, fit in results.fits.items():
+        output.publish("fit", fit, k)
     for folders, files in ((results.maps, MAPS), (results.figures, FIGURES)):
         for k, folder in folders.items():
             for name, file in files.items():

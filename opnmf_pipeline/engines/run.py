@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,19 +12,24 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.engines.cache import only_run
+from opnmf_pipeline.engines.cache import Cache, only_run
+from opnmf_pipeline.engines.record import run_record
+from opnmf_pipeline.engines.report import write_report
 from opnmf_pipeline.engines.results import Results, publish
 from opnmf_pipeline.engines.study import (
+    Study,
     collect_study,
     determining_settings,
     output_dir,
     work_dir,
 )
+from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.images.volumes import image_files
 from opnmf_pipeline.logs import log_file
-from opnmf_pipeline.outputs import OutputFolder, settings_yaml
+from opnmf_pipeline.outputs import OutputFolder
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.stages.decompose import read_factorization
-from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.stages.quality import assess_cohort
 
 __all__ = ["Summary", "run"]
 
@@ -53,23 +59,6 @@ class Summary:
     outputs: OutputFolder
 
 
-def _report(config: PipelineConfig, results: Results, out_file: Path) -> None:
-    ks = sorted(results.fits)
-    assert results.metrics is not None
-    results.report = make_report(
-        results.metrics,
-        [results.fits[k] for k in ks],
-        [results.maps[k] / "dseg.tsv" for k in ks],
-        [
-            (results.figures[k] / "components.png", results.figures[k] / "dseg.png")
-            for k in ks
-            if k in results.figures
-        ],
-        out_file,
-        settings_yaml(determining_settings(config)),
-    )
-
-
 def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     """Run every stage that has not been run before with the same inputs and settings.
 
@@ -94,7 +83,6 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     output = OutputFolder(
         output_dir(config), determining_settings(config), overwrite=config.output.overwrite
     )
-    engine = importlib.import_module(f"opnmf_pipeline.engines.{config.execution.engine}")
     with TemporaryDirectory() as folder, only_run(work_dir(config)):
         study = collect_study(config, Path(folder) / "cohort.tsv")
         display.note(f"collect: {len(study.images)} subjects")
@@ -104,15 +92,13 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
         status = "failed"
         with log_file(output.path("log")):
             try:
-                engine.compute(study, results, display)
-                _report(config, results, Path(folder) / "report.html")
+                _compute(study, results, output, display)
+                write_report(output)
                 status = "finished"
             except BaseException as error:
                 logger.info("failed: %s: %s", type(error).__name__, error)
                 raise
             finally:
-                if results.maps:  # each finished k is kept, whatever stopped the run
-                    publish(results, output, config.settings())
                 output.register(status)
         fit = read_factorization(next(iter(results.fits.values())))
     return Summary(
@@ -122,3 +108,37 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
         computed=results.computed,
         outputs=output,
     )
+
+
+def _compute(study: Study, results: Results, output: OutputFolder, display: Display) -> None:
+    """Compute, and publish each finished number of components, whatever stops the run."""
+    config, started = study.config, time.monotonic()
+    engine = importlib.import_module(f"opnmf_pipeline.engines.{config.execution.engine}")
+    try:
+        engine.compute(study, results, display)
+        _assess(study, results, display)
+    finally:
+        if results.computed:
+            seconds = time.monotonic() - started
+            output.runs.append(run_record(results.computed, seconds, study.n_procs))
+        if results.maps:
+            publish(results, output, config.settings())
+
+
+def _assess(study: Study, results: Results, display: Display) -> None:
+    """Look at the quality of the images, and take their digests."""
+    assert results.matrix is not None
+    assert results.mask is not None
+    matrix_file, mask_file = results.matrix, results.mask
+    cache = Cache(work_dir(study.config))
+    quality = cache.stage(
+        "quality",
+        [read_matrix(matrix_file)[1]["SHA256"], *cache.digests([mask_file])],
+        None,
+        lambda out: assess_cohort(matrix_file, mask_file, out),
+    )
+    results.quality = quality.folder
+    if not quality.reused:
+        results.computed.append("quality")
+    display.note(f"quality: {'reused' if quality.reused else 'computed'}")
+    results.digests = [" ".join(cache.digests(image_files(image))) for image in study.images]

@@ -24,6 +24,7 @@ __all__ = [
     "check_subjects",
     "collect_study",
     "determining_settings",
+    "drawn_on_template",
     "fit_bytes",
     "output_dir",
     "work_dir",
@@ -78,9 +79,7 @@ class Study:
     @property
     def on_template(self) -> bool:
         """Whether pictures are drawn on the MNI152 template."""
-        background = self.config.report.background
-        in_mni = "space-MNI" in self.space
-        return background == "template" or (background == "auto" and in_mni)
+        return drawn_on_template(self.config.report.background, self.space)
 
 
 def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
@@ -116,6 +115,11 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
         participants=cohort["participant_id"].tolist(),
         planted=planted,
     )
+
+
+def drawn_on_template(background: str, space: str) -> bool:
+    """Tell whether ``report.background`` and the entities of the space mean the template."""
+    return background == "template" or (background == "auto" and "space-MNI" in space)
 
 
 def work_dir(config: PipelineConfig) -> Path:

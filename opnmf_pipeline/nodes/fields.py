@@ -46,6 +46,9 @@ FIELDS = {
     "planted": "label map of the truth, if known",
     "metrics_file": "one row of indices per number of components (TSV)",
     "metrics_json": "description of these indices",
+    "components_files": "maps of WriteMaps, one per number of components",
+    "loadings_files": "loadings of WriteMaps, one per number of components",
+    "quality_dir": "folder of AssessCohort",
     "settings": "YAML of the settings, shown at the end",
     "report_file": "HTML page that needs no other file",
 }

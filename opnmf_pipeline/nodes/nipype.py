@@ -57,10 +57,12 @@ from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
 from opnmf_pipeline.stages.metrics import write_metrics
 from opnmf_pipeline.stages.project import project_subjects
-from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.stages.quality import assess_cohort
+from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
 from opnmf_pipeline.stages.select import fit_half
 
 __all__ = [
+    "AssessCohort",
     "BuildMatrix",
     "CollectCohort",
     "Decompose",
@@ -371,6 +373,32 @@ class SelectRank(_Stage):
         self._results["metrics_json"] = str(metrics_file.with_suffix(".json"))
 
 
+_AssessCohortInputSpec = make_input_spec(
+    "_AssessCohortInputSpec", matrix_dir=matrix_input(), mask_file=mask_input()
+)
+
+
+class _AssessCohortOutputSpec(TraitedSpec):  # type: ignore[misc]
+    quality_dir = Directory(exists=True, desc=FIELDS["quality_dir"])
+
+
+class AssessCohort(_Stage):
+    """Describe the quality of the images: mean, spread, coverage, near duplicates."""
+
+    input_spec = _AssessCohortInputSpec
+    output_spec = _AssessCohortOutputSpec
+
+    def _run_stage(self, cwd: Path) -> None:
+        matrix_file = Path(self.inputs.matrix_dir) / MATRIX_FILE
+        self._results["quality_dir"] = str(
+            assess_cohort(matrix_file, Path(self.inputs.mask_file), cwd)
+        )
+
+
+def _files(name: str, **options: Any) -> Any:
+    return InputMultiObject(File(exists=True), desc=FIELDS[name], **options)
+
+
 _MakeReportInputSpec = make_input_spec(
     "_MakeReportInputSpec",
     metrics_file=File(exists=True, mandatory=True, desc=FIELDS["metrics_file"]),
@@ -380,14 +408,16 @@ _MakeReportInputSpec = make_input_spec(
         mandatory=True,
         desc=FIELDS["factorization_dirs"],
     ),
-    labels_tables=InputMultiObject(File(exists=True), mandatory=True, desc=FIELDS["labels_tables"]),
-    components_figures=InputMultiObject(File(exists=True), desc=FIELDS["components_figures"]),
-    labels_figures=InputMultiObject(
-        File(exists=True),
-        requires=["components_figures"],
-        desc=FIELDS["labels_figures"],
-    ),
+    components_files=_files("components_files", mandatory=True),
+    labels_tables=_files("labels_tables", mandatory=True),
+    loadings_files=_files("loadings_files", mandatory=True),
+    mask_file=mask_input(),
+    components_figures=_files("components_figures"),
+    labels_figures=_files("labels_figures", requires=["components_figures"]),
+    cohort_file=File(exists=True, desc=FIELDS["cohort_file"]),
+    quality_dir=Directory(exists=True, desc=FIELDS["quality_dir"]),
     settings=traits.Str("", usedefault=True, desc=FIELDS["settings"]),
+    on_template=traits.Bool(True, usedefault=True, desc=FIELDS["on_template"]),
 )
 
 
@@ -402,17 +432,29 @@ class MakeReport(_Stage):
     output_spec = _MakeReportOutputSpec
 
     def _run_stage(self, cwd: Path) -> None:
-        figures = [
-            list(map(Path, files)) if isdefined(files) else []
-            for files in (self.inputs.components_figures, self.inputs.labels_figures)
+        factorizations = [
+            Path(folder) / FACTORIZATION_FILE for folder in self.inputs.factorization_dirs
         ]
+        lists: list[list[Any]] = [
+            [Path(file) for file in files] if isdefined(files) else [None] * len(factorizations)
+            for files in (
+                self.inputs.components_files,
+                self.inputs.labels_tables,
+                self.inputs.loadings_files,
+                self.inputs.components_figures,
+                self.inputs.labels_figures,
+            )
+        ]
+        quality_dir = _path(self.inputs.quality_dir)
         report_file = make_report(
             Path(self.inputs.metrics_file),
-            [Path(folder) / FACTORIZATION_FILE for folder in self.inputs.factorization_dirs],
-            [Path(table) for table in self.inputs.labels_tables],
-            list(zip(*figures, strict=True)),
+            [FitFiles(*files) for files in zip(factorizations, *lists, strict=True)],
+            Path(self.inputs.mask_file),
             cwd / "report.html",
-            self.inputs.settings,
+            cohort_file=_path(self.inputs.cohort_file),
+            quality=CohortFiles.in_folder(quality_dir) if quality_dir else None,
+            settings=self.inputs.settings,
+            on_template=self.inputs.on_template,
         )
         self._results["report_file"] = str(report_file)
 

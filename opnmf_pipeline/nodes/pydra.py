@@ -37,10 +37,12 @@ from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
 from opnmf_pipeline.stages.metrics import write_metrics
 from opnmf_pipeline.stages.project import project_subjects
-from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.stages.quality import assess_cohort
+from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
 from opnmf_pipeline.stages.select import fit_half
 
 __all__ = [
+    "AssessCohort",
     "BuildMatrix",
     "CollectCohort",
     "Decompose",
@@ -290,11 +292,23 @@ def SelectRank(
 
 
 @python.define(
+    inputs={"matrix_dir": MATRIX, "mask_file": MASK},
+    outputs={"quality_dir": _output(Directory, "quality_dir")},
+)
+def AssessCohort(matrix_dir: Directory, mask_file: NiftiGz) -> Any:
+    """Describe the quality of the images: mean, spread, coverage, near duplicates."""
+    return assess_cohort(Path(matrix_dir) / MATRIX_FILE, Path(mask_file), _new_folder("quality"))
+
+
+@python.define(
     inputs={
         "metrics_file": _input(Tsv, "metrics_file"),
         "metrics_json": _input(Json, "metrics_json"),
         "factorization_dirs": _input(list[Directory], "factorization_dirs"),
+        "components_files": _input(list[NiftiGz], "components_files"),
         "labels_tables": _input(list[Tsv], "labels_tables"),
+        "loadings_files": _input(list[Tsv], "loadings_files"),
+        "mask_file": MASK,
         "components_figures": python.arg(
             type=list[Png],
             default=attrs.Factory(list),
@@ -305,7 +319,10 @@ def SelectRank(
             default=attrs.Factory(list),
             help=FIELDS["labels_figures"],
         ),
+        "cohort_file": python.arg(type=Tsv | None, default=None, help=FIELDS["cohort_file"]),
+        "quality_dir": python.arg(type=Directory | None, default=None, help=FIELDS["quality_dir"]),
         "settings": python.arg(type=str, default="", help=FIELDS["settings"]),
+        "on_template": python.arg(type=bool, default=True, help=FIELDS["on_template"]),
     },
     outputs={"report_file": _output(File, "report_file")},
 )
@@ -313,20 +330,38 @@ def MakeReport(
     metrics_file: Tsv,
     metrics_json: Json,
     factorization_dirs: list[Directory],
+    components_files: list[NiftiGz],
     labels_tables: list[Tsv],
+    loadings_files: list[Tsv],
+    mask_file: NiftiGz,
     components_figures: list[Png],
     labels_figures: list[Png],
+    cohort_file: Tsv | None,
+    quality_dir: Directory | None,
     settings: str,
+    on_template: bool,
 ) -> Any:
     """Write one self-contained page about the results."""
-    figures = zip(map(Path, components_figures), map(Path, labels_figures), strict=True)
+    factorizations = [Path(folder) / FACTORIZATION_FILE for folder in factorization_dirs]
+    lists: list[list[Any]] = [
+        [Path(file) for file in files] or [None] * len(factorizations)
+        for files in (
+            components_files,
+            labels_tables,
+            loadings_files,
+            components_figures,
+            labels_figures,
+        )
+    ]
     return make_report(
         Path(metrics_file),
-        [Path(folder) / FACTORIZATION_FILE for folder in factorization_dirs],
-        [Path(table) for table in labels_tables],
-        list(figures),
+        [FitFiles(*files) for files in zip(factorizations, *lists, strict=True)],
+        Path(mask_file),
         Path.cwd() / "report.html",
-        settings,
+        cohort_file=Path(cohort_file) if cohort_file else None,
+        quality=CohortFiles.in_folder(Path(quality_dir)) if quality_dir else None,
+        settings=settings,
+        on_template=on_template,
     )
 
 

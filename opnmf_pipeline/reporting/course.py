@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
+
+from opnmf_pipeline.reporting.figure import BLUE, ORANGE, STYLE, png
 
 __all__ = ["draw_course"]
 
 
-def draw_course(history: Mapping[str, Sequence[float]]) -> bytes:
-    """Draw error and change against iterations.
+def draw_course(history: Mapping[str, Sequence[float]], bound: float, tol: float) -> bytes:
+    """Draw the error above the bound, and the change of W, against sweeps over the data.
 
     Parameters
     ----------
     history : mapping
-        ``objective`` and ``change``, one value per iteration.
+        ``objective`` and ``change``, one value per sweep.
+    bound : float
+        Error that no factorization can go below.
+    tol : float
+        Change at which a fit ends.
 
     Returns
     -------
     bytes
         PNG.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
-    iterations = range(1, len(history["objective"]) + 1)
-    left.semilogx(iterations, history["objective"], color="#1f4e79")
-    left.set(xlabel="iteration", ylabel="reconstruction error")
-    right.loglog(iterations, history["change"], color="#1f4e79")
-    right.set(xlabel="iteration", ylabel="relative change of W")
-    buffer = io.BytesIO()
-    # Without the date and version that matplotlib would add, equal results are equal bytes
-    figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
-    plt.close(figure)
-    return buffer.getvalue()
+    objective, change = np.array(history["objective"]), np.array(history["change"])
+    sweeps = np.arange(1, len(objective) + 1)
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.7))
+        _line(left, sweeps, objective)
+        left.axhline(bound, color=ORANGE, linestyle="--", linewidth=1)
+        left.annotate(
+            "no k components can do better",
+            (1, bound),
+            (0, 3),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            color=ORANGE,
+        )
+        left.set(xlabel="sweep", ylabel="reconstruction error")
+        _line(right, sweeps, np.where(change > 0, change, np.nan))
+        right.set(xlabel="sweep", ylabel="relative change of W", yscale="log")
+        if tol > 0:
+            right.axhline(tol, color=ORANGE, linestyle="--", linewidth=1)
+            right.annotate(
+                f"tolerance {tol:g}",
+                (1, tol),
+                (0, 3),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                color=ORANGE,
+            )
+        return png(figure)
+
+
+def _line(axis: Any, sweeps: Any, values: Any) -> None:
+    axis.plot(sweeps, values, color=BLUE, marker="o" if len(sweeps) < 60 else None, markersize=3)
+    if len(sweeps) > 100:
+        axis.set_xscale("log")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
-__all__ = ["Section", "render_report"]
+from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.methods import Methods
+
+__all__ = ["Page", "Section", "Viewer", "render_report"]
 
 TEMPLATE = "report.html.jinja"
 
@@ -26,54 +31,117 @@ class Section:
         The number.
     facts : str
         One sentence about the fit.
-    labels : DataFrame
-        Table of the parts.
-    course : bytes
-        PNG of the course of the fit.
-    figures : mapping of str to path
-        Caption and file of each picture.
+    maps : sequence of Figure
+        Components and parts.
+    parts : DataFrame
+        Table of the components and their parts; the first column is their number.
+    loadings : sequence of Figure
+        Loadings, and how they go along with covariates.
+    effects : sequence of str
+        The latter in words.
+    course : Figure or None
+        Course of the fit.
     """
 
     n_components: int
     facts: str
-    labels: pd.DataFrame
-    course: bytes
-    figures: Mapping[str, Path]
+    maps: Sequence[Figure]
+    parts: pd.DataFrame
+    loadings: Sequence[Figure]
+    effects: Sequence[str]
+    course: Figure | None
 
 
-def render_report(
-    *,
-    title: str,
-    summary: Mapping[str, str],
-    attention: Sequence[str],
-    metrics: pd.DataFrame,
-    descriptions: Mapping[str, str],
-    sections: Sequence[Section],
-    settings: str,
-) -> str:
-    """Return the page; it asks for nothing from elsewhere, and everything in it is escaped.
+@dataclass(frozen=True)
+class Viewer:
+    """What the interactive viewer shows.
 
-    Parameters
+    Attributes
     ----------
-    title : str
-        Heading.
-    summary : mapping of str to str
-        What was run, in words.
+    background : str
+        NIfTI in base64; empty for none.
+    fits : sequence of dict
+        For each number of components: ``k``, ``image`` (4D NIfTI in base64, uint8, 255 at the
+        largest weight of each component), ``peaks`` (mm).
+    first : int
+        Number of components that is shown first.
+    coarsening : int
+        Edge of the voxels, in voxels of the maps.
+    """
+
+    background: str
+    fits: Sequence[Mapping[str, Any]]
+    first: int
+    coarsening: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page shows; what is empty has no place on it.
+
+    Attributes
+    ----------
+    title, lead : str
+        Heading, and what was run, in a sentence.
+    facts : mapping of str to str
+        The numbers of the head.
+    choice : str
+        Which number of components is to be used, and why.
+    chosen : int or None
+        That number.
     attention : sequence of str
         What needs attention, a sentence each.
     metrics : DataFrame
         One row per number of components.
     descriptions : mapping of str to str
         What each column of ``metrics`` means.
+    selection : sequence of Figure
+        Curves of the study of ranks.
+    viewer : Viewer or None
+        Interactive view of the components.
     sections : sequence of Section
         One per number of components.
+    quality : sequence of Figure
+        Pictures of the cohort.
+    subjects : DataFrame or None
+        What is known of the quality of each subject.
+    methods : Methods or None
+        Text to paste.
+    runs : sequence of dict
+        When and how the results were computed.
+    versions : mapping of str to str
+        Of the software that made them.
+    inputs : DataFrame or None
+        The images, with their hashes.
     settings : str
         YAML that a run can start from.
+    """
 
-    Returns
-    -------
-    str
-        HTML.
+    title: str
+    lead: str
+    facts: Mapping[str, str]
+    choice: str
+    chosen: int | None
+    attention: Sequence[str]
+    metrics: pd.DataFrame
+    descriptions: Mapping[str, str]
+    sections: Sequence[Section]
+    selection: Sequence[Figure] = ()
+    viewer: Viewer | None = None
+    quality: Sequence[Figure] = ()
+    subjects: pd.DataFrame | None = None
+    methods: Methods | None = None
+    runs: Sequence[Mapping[str, Any]] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    inputs: pd.DataFrame | None = None
+    settings: str = ""
+
+
+def render_report(page: Page) -> str:
+    """Return the page as HTML.
+
+    It asks for nothing from elsewhere, and a policy in it has the browser refuse any request.
+    Everything that comes from files is escaped.
     """
     environment = Environment(
         loader=PackageLoader("opnmf_pipeline.reporting"),
@@ -84,15 +152,20 @@ def render_report(
     )
     environment.filters["embedded"] = _embedded
     environment.filters["cell"] = _cell
+    environment.filters["duration"] = _duration
     return environment.get_template(TEMPLATE).render(
-        title=title,
-        summary=summary,
-        attention=attention,
-        metrics=metrics,
-        descriptions=descriptions,
-        sections=sections,
-        settings=settings,
+        page=page, niivue=_niivue() if page.viewer else ""
     )
+
+
+def _niivue() -> Markup:
+    """Return the script of the viewer, which is no text to escape, below its licences."""
+    folder = resources.files("opnmf_pipeline.reporting") / "niivue"
+    parts = [
+        (folder / name).read_text(encoding="utf-8")
+        for name in ("LICENSE", "BUNDLED_LICENSES.txt", "niivue.umd.js")
+    ]
+    return Markup("/*!\n{}\n{}*/\n{}".format(*parts))
 
 
 def _embedded(picture: Path | bytes) -> str:
@@ -105,4 +178,21 @@ def _cell(value: Any) -> str:
     """Return a value of a table as text."""
     if isinstance(value, float):
         return "n/a" if pd.isna(value) else f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
+        return f"{value:,}".replace(",", "\u202f")
     return str(value)
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in words.
+
+    Examples
+    --------
+    >>> _duration(4.2), _duration(75), _duration(7500)
+    ('4 s', '1 min 15 s', '2 h 5 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

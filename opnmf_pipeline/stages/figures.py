@@ -12,7 +12,7 @@ from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.reporting.montage import draw_components, draw_parts
 
-__all__ = ["draw_figures"]
+__all__ = ["draw_figures", "template_image"]
 
 TEMPLATE_MM = 2
 
@@ -46,13 +46,14 @@ def draw_figures(
     path
         ``out_dir``.
     """
-    background = _template() if on_template else _mean_image(matrix_file, mask_file)
+    background = template_image() if on_template else _mean_image(matrix_file, mask_file)
     draw_components(components_file, background, out_dir / "components.png")
     draw_parts(labels_file, background, out_dir / "dseg.png")
     return out_dir
 
 
-def _template() -> Any:
+def template_image() -> Any:
+    """Return the MNI152 template that components are drawn on."""
     from nilearn.datasets import load_mni152_template
 
     return load_mni152_template(resolution=TEMPLATE_MM)

@@ -4,33 +4,106 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nb
+import numpy as np
 import pandas as pd
+import yaml
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
 
+from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.reporting.attention import sentences_about_cohort, sentences_about_fit
 from opnmf_pipeline.reporting.course import draw_course
-from opnmf_pipeline.reporting.report import Section, render_report
-from opnmf_pipeline.stages.decompose import read_factorization
-
-__all__ = ["make_report"]
-
-TITLE = "Components of structural covariance (OPNMF)"
-CAPTIONS = (
-    "Every component, cut where it weighs most.",
-    "The component that weighs most in each voxel.",
+from opnmf_pipeline.reporting.covariates import (
+    Effects,
+    draw_effects,
+    find_covariates,
+    measure_effects,
 )
-SMALL_PART = 0.001
-"""A part below this fraction of the voxels needs attention."""
+from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.loadings import draw_loadings
+from opnmf_pipeline.reporting.methods import describe_methods
+from opnmf_pipeline.reporting.outliers import LIMIT, robust_z
+from opnmf_pipeline.reporting.quality import draw_cohort_maps, draw_errors
+from opnmf_pipeline.reporting.report import Page, Section, Viewer, render_report
+from opnmf_pipeline.reporting.viewer import embed_volumes
+from opnmf_pipeline.stages.figures import template_image
+
+__all__ = ["CohortFiles", "FitFiles", "make_report"]
+
+TITLE = "Components of structural covariance"
+
+
+@dataclass(frozen=True)
+class FitFiles:
+    """Files about one number of components.
+
+    Attributes
+    ----------
+    factorization : path
+        ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`.
+    components, labels_table, loadings : path
+        Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
+    montage, parts : path or None
+        Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
+    """
+
+    factorization: Path
+    components: Path
+    labels_table: Path
+    loadings: Path
+    montage: Path | None = None
+    parts: Path | None = None
+
+
+@dataclass(frozen=True)
+class CohortFiles:
+    """Files of :func:`opnmf_pipeline.stages.quality.assess_cohort`."""
+
+    mean: Path
+    sd: Path
+    coverage: Path
+    subjects: Path
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> CohortFiles:
+        """Return the files where the stage left them."""
+        mean, sd, coverage = (folder / f"{name}.nii.gz" for name in ("mean", "sd", "coverage"))
+        return cls(mean, sd, coverage, folder / "subjects.tsv")
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What the page needs to know of one number of components."""
+
+    k: int
+    files: FitFiles
+    info: Mapping[str, Any]
+    labels: pd.DataFrame
+    loadings: pd.DataFrame
+    gram: NDArray[np.float64]
+    """WᵀW."""
 
 
 def make_report(
     metrics_file: Path,
-    factorization_files: Sequence[Path],
-    labels_tables: Sequence[Path],
-    figures: Sequence[tuple[Path, Path]],
+    fits: Sequence[FitFiles],
+    mask_file: Path,
     out_file: Path,
+    *,
+    cohort_file: Path | None = None,
+    quality: CohortFiles | None = None,
+    choice_file: Path | None = None,
+    curves: Mapping[str, Path] | None = None,
+    runs: Sequence[Mapping[str, Any]] = (),
     settings: str = "",
+    on_template: bool = False,
+    figures: bool = True,
 ) -> Path:
     """Write one HTML page that needs no other file.
 
@@ -38,81 +111,293 @@ def make_report(
     ----------
     metrics_file : path
         Table of :func:`opnmf_pipeline.stages.metrics.write_metrics`.
-    factorization_files : sequence of path
-        Files of :func:`opnmf_pipeline.stages.decompose.decompose`, one per number of components.
-    labels_tables : sequence of path
-        ``dseg.tsv`` of :func:`opnmf_pipeline.stages.maps.write_maps`, in the same order.
-    figures : sequence of (path, path)
-        ``components.png`` and ``dseg.png`` of
-        :func:`opnmf_pipeline.stages.figures.draw_figures`, in the same order; may be empty.
+    fits : sequence of FitFiles
+        One per number of components.
+    mask_file : path
+        The mask of the analysis.
     out_file : path
         HTML to write.
+    cohort_file : path, optional
+        Table of the subjects with their covariates, and perhaps ``image`` and ``sha256``.
+    quality : CohortFiles, optional
+        What is known of the quality of the images.
+    choice_file : path, optional
+        ``desc-opnmf_selection.json``: the chosen number of components and why.
+    curves : mapping of str to path, optional
+        Pictures of the study of ranks, by caption.
+    runs : sequence of dict, optional
+        Records of the runs that computed the results.
     settings : str
-        YAML of the settings, shown at the end.
+        YAML of the settings.
+    on_template : bool
+        Show components on the MNI152 template, not on the mean of the subjects.
+    figures : bool
+        Draw pictures of loadings, courses and the cohort, which takes seconds for each k.
 
     Returns
     -------
     path
         ``out_file``.
     """
+    inside = np.asarray(open_image(mask_file).dataobj) != 0
+    found = [_read_fit(files, inside) for files in fits]
     metrics = pd.read_csv(metrics_file, sep="\t")
     columns = json.loads(metrics_file.with_suffix(".json").read_text(encoding="utf-8"))
-    fits = [read_factorization(path).info for path in factorization_files]
-    pictures: Sequence[tuple[Path, ...]] = figures or [()] * len(fits)
-    sections = [
-        Section(
-            n_components=info["NumberOfComponents"],
-            facts=_facts(info),
-            labels=pd.read_csv(labels_table, sep="\t"),
-            course=draw_course(info["History"]),
-            figures=dict(zip(CAPTIONS, drawn, strict=False)),
-        )
-        for info, labels_table, drawn in zip(fits, labels_tables, pictures, strict=True)
+    cohort = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
+    covariates = _covariates(cohort, found[0].loadings.index)
+    choice = json.loads(choice_file.read_text(encoding="utf-8")) if choice_file else {}
+    chosen = choice.get("k")
+    subjects = _by_subject(quality.subjects) if quality else None
+    errors = _errors(found, subjects["norm"]) if subjects is not None else pd.DataFrame()
+    attention = [
+        sentence
+        for fit in found
+        for sentence in sentences_about_fit(fit.info, fit.labels["n_voxels"].tolist())
     ]
-    page = render_report(
-        title=TITLE,
-        summary=_summary(fits),
-        attention=[sentence for info in fits for sentence in _attention(info, metrics)],
+    if quality and subjects is not None:
+        attention += sentences_about_cohort(
+            subjects, errors, np.asarray(open_image(quality.coverage).dataobj)[inside]
+        )
+    if choice.get("flat"):
+        attention.append(f"The choice of k is uncertain: {choice['reason']}")
+    known = yaml.safe_load(settings) or {}
+    sizes = [round(float(edge), 3) for edge in voxel_sizes(open_image(mask_file).affine)]
+    page = Page(
+        title=f"{TITLE}: {source}" if (source := _source(known)) else TITLE,
+        lead=_lead(found),
+        facts=_facts(found, sizes, chosen),
+        choice=_choice(choice, found),
+        chosen=chosen,
+        attention=attention,
         metrics=metrics,
         descriptions={name: column["Description"] for name, column in columns.items()},
-        sections=sections,
+        selection=[Figure(path, title, title) for title, path in (curves or {}).items()],
+        viewer=_viewer(found, chosen, quality, on_template=on_template),
+        sections=[_section(fit, covariates, figures=figures) for fit in found],
+        quality=_quality_figures(quality, mask_file, errors) if quality and figures else [],
+        subjects=None if subjects is None else _subject_table(subjects, errors),
+        methods=describe_methods(
+            [fit.info for fit in found], known, sizes, choice or None, qualified=bool(quality)
+        ),
+        runs=runs,
+        versions=found[0].info["Versions"],
+        inputs=_inputs(cohort),
         settings=settings,
     )
-    out_file.write_text(page, encoding="utf-8")
+    out_file.write_text(render_report(page), encoding="utf-8")
     return out_file
 
 
-def _summary(fits: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    first = fits[0]
-    versions = ", ".join(f"{name} {version}" for name, version in first["Versions"].items())
-    return {
-        "Subjects": str(first["NumberOfSubjects"]),
-        "Voxels": str(first["NumberOfVoxels"]),
-        "Components": ", ".join(str(info["NumberOfComponents"]) for info in fits),
-        "Solver": first["Settings"]["solver"],
-        "Versions": versions,
-    }
-
-
-def _facts(info: Mapping[str, Any]) -> str:
-    error, bound = info["ReconstructionError"], info["LowerBound"]
-    explained = 1 - (error / info["Norm"]) ** 2
-    end = "converged" if info["Converged"] else "stopped without converging"
-    return (
-        f"The fit {end} after {info['Iterations']} iterations with a reconstruction error of "
-        f"{error:.5g}, which explains {explained:.1%} of the data; no {info['NumberOfComponents']} "
-        f"components can have an error below {bound:.5g}."
+def _read_fit(files: FitFiles, inside: NDArray[np.bool_]) -> _Fit:
+    info = json.loads(files.factorization.read_text(encoding="utf-8"))
+    image: Any = nb.load(files.components)
+    W = np.asarray(image.dataobj)[inside].astype(np.float64)
+    return _Fit(
+        k=info["NumberOfComponents"],
+        files=files,
+        info=info,
+        labels=pd.read_csv(files.labels_table, sep="\t"),
+        loadings=_by_subject(files.loadings),
+        gram=W.T @ W,
     )
 
 
-def _attention(info: Mapping[str, Any], metrics: pd.DataFrame) -> list[str]:
-    k = info["NumberOfComponents"]
-    sentences = []
-    if not info["Converged"]:
-        sentences.append(
-            f"k = {k}: the fit did not converge; raise decomposition.max_iter or decomposition.tol."
+def _by_subject(table: Path) -> pd.DataFrame:
+    return read_cohort(table).set_index("participant_id")
+
+
+def _covariates(cohort: pd.DataFrame, participants: pd.Index[Any]) -> pd.DataFrame:
+    """Return age, sex and site of the subjects, in the order of the loadings."""
+    if cohort.empty:
+        return pd.DataFrame(index=participants)
+    return find_covariates(cohort.set_index("participant_id").reindex(participants))
+
+
+def _errors(fits: Sequence[_Fit], norms: pd.Series[float]) -> pd.DataFrame:
+    """Return ‖x − Wh‖ / ‖x‖ of each subject and k, from ‖x‖² − 2‖h‖² + hᵀWᵀWh with h = Wᵀx."""
+    squares = norms.to_numpy(np.float64) ** 2
+    table = {}
+    for fit in fits:
+        H = fit.loadings.to_numpy(np.float64)
+        left = squares - 2 * (H**2).sum(axis=1) + np.einsum("ij,jk,ik->i", H, fit.gram, H)
+        table[fit.k] = np.sqrt(np.maximum(left, 0) / np.where(squares > 0, squares, 1))
+    return pd.DataFrame(table, index=norms.index)
+
+
+def _source(settings: Mapping[str, Any]) -> str:
+    inputs = settings.get("inputs", {})
+    if inputs.get("simulation"):
+        return "simulated cohort"
+    named = next((inputs[key] for key in ("bids", "table", "glob") if inputs.get(key)), "")
+    return Path(named).name
+
+
+def _lead(fits: Sequence[_Fit]) -> str:
+    info, ks = fits[0].info, [str(fit.k) for fit in fits]
+    listed = " and ".join(filter(None, [", ".join(ks[:-1]), ks[-1]]))
+    return (
+        f"Images of {info['NumberOfSubjects']} subjects, factorized into {listed} components by "
+        "orthonormal projective non-negative matrix factorization (OPNMF): each component is a "
+        "set of regions whose values rise and fall together over the subjects."
+    )
+
+
+def _facts(fits: Sequence[_Fit], sizes: Sequence[float], chosen: int | None) -> dict[str, str]:
+    info = fits[0].info
+    explained = [f"{_explained(fit.info):.1%}" for fit in fits]
+    return {
+        "Subjects": str(info["NumberOfSubjects"]),
+        f"Voxels of {' x '.join(f'{size:g}' for size in sizes)} mm": (
+            f"{info['NumberOfVoxels']:,}".replace(",", "\u202f")
+        ),
+        "Components (k)": ", ".join(str(fit.k) for fit in fits),
+        **({"Chosen k": str(chosen)} if chosen else {}),
+        "Explained by the fit": " to ".join(dict.fromkeys((explained[0], explained[-1]))),
+        "Solver": info["Settings"]["solver"],
+    }
+
+
+def _explained(info: Mapping[str, Any]) -> float:
+    return float(1 - (info["ReconstructionError"] / info["Norm"]) ** 2)
+
+
+def _choice(choice: Mapping[str, Any], fits: Sequence[_Fit]) -> str:
+    if choice.get("k"):
+        return f"Chosen: {choice['k']} components. {choice['reason']}"
+    if choice:
+        return f"No number of components was chosen. {choice['reason']}"
+    if len(fits) > 1:
+        return (
+            "No number of components was chosen in this run: all stand side by side. "
+            "selection.n_splits measures how well the components of each reproduce."
         )
-    smallest = metrics.loc[metrics["n_components"] == k, "smallest_part"].min()
-    if smallest < SMALL_PART * info["NumberOfVoxels"]:
-        sentences.append(f"k = {k}: the smallest part has only {smallest} voxels.")
-    return sentences
+    return ""
+
+
+def _viewer(
+    fits: Sequence[_Fit], chosen: int | None, quality: CohortFiles | None, *, on_template: bool
+) -> Viewer:
+    background = [template_image()] if on_template else []
+    if not on_template and quality:
+        background = [open_image(quality.mean)]
+    images: list[Any] = [nb.load(fit.files.components) for fit in fits]
+    embedded = embed_volumes([*background, *images])
+    ks = [fit.k for fit in fits]
+    return Viewer(
+        background=embedded.images[0] if background else "",
+        fits=[
+            {
+                "k": fit.k,
+                "image": image,
+                "peaks": fit.labels[["peak_x", "peak_y", "peak_z"]].to_numpy().tolist(),
+            }
+            for fit, image in zip(fits, embedded.images[len(background) :], strict=True)
+        ],
+        first=chosen if chosen in ks else ks[0],
+        coarsening=embedded.coarsening,
+    )
+
+
+def _section(fit: _Fit, covariates: pd.DataFrame, *, figures: bool) -> Section:
+    k, info = fit.k, fit.info
+    maps = []
+    if fit.files.montage:
+        alt = f"{k} brain maps, each in three cuts through the largest weight of a component"
+        maps.append(Figure(fit.files.montage, alt, "Every component, cut where it weighs most."))
+    if fit.files.parts:
+        alt = f"Cuts through a map in which each voxel has the colour of one of {k} components"
+        caption = "The component that weighs most in each voxel."
+        maps.append(Figure(fit.files.parts, alt, caption))
+    numbered = fit.loadings.set_axis([f"component {j + 1}" for j in range(k)], axis=1)
+    effects = [measure_effects(numbered, column) for _, column in covariates.items()]
+    return Section(
+        n_components=k,
+        facts=_fit_facts(info),
+        maps=maps,
+        parts=_parts_table(fit),
+        loadings=_loadings_figures(numbered, covariates, effects) if figures else [],
+        effects=[effect.words for effect in effects],
+        course=_course(info) if figures else None,
+    )
+
+
+def _loadings_figures(
+    loadings: pd.DataFrame, covariates: pd.DataFrame, effects: list[Effects]
+) -> list[Figure]:
+    drawn = [draw_loadings(loadings, covariates)]
+    return [*drawn, draw_effects(effects)] if effects else drawn
+
+
+def _course(info: Mapping[str, Any]) -> Figure:
+    return Figure(
+        draw_course(info["History"], info["LowerBound"], info["Settings"].get("tol", 0)),
+        alt=f"The error falls to {info['ReconstructionError']:.5g} in {info['Iterations']} sweeps",
+        caption="Course of the fit: reconstruction error and relative change of W against sweeps "
+        "over the data.",
+    )
+
+
+def _fit_facts(info: Mapping[str, Any]) -> str:
+    error, bound = info["ReconstructionError"], info["LowerBound"]
+    end = "converged" if info["Converged"] else "stopped without converging"
+    return (
+        f"The fit {end} after {info['Iterations']} iterations with a reconstruction error of "
+        f"{error:.5g}, which explains {_explained(info):.1%} of the data; no "
+        f"{info['NumberOfComponents']} components can have an error below {bound:.5g}."
+    )
+
+
+def _parts_table(fit: _Fit) -> pd.DataFrame:
+    norms = np.sqrt(np.diag(fit.gram))
+    cosines = (
+        fit.gram / np.where(norms > 0, norms, 1)[:, np.newaxis] / np.where(norms > 0, norms, 1)
+    )
+    np.fill_diagonal(cosines, 0)
+    largest = cosines.max(axis=1)
+    others = cosines.argmax(axis=1) + 1
+    return pd.DataFrame(
+        {
+            "component": fit.labels["index"],
+            "voxels": fit.labels["n_voxels"],
+            "volume (cm³)": (fit.labels["volume"] / 1000).map("{:.1f}".format),
+            **{f"peak {axis} (mm)": fit.labels[f"peak_{axis}"] for axis in "xyz"},
+            "largest overlap (cosine)": [f"{value:.3f}" for value in largest],
+            "with component": [
+                str(other) if value >= 0.0005 else "none"
+                for value, other in zip(largest, others, strict=True)
+            ],
+        }
+    )
+
+
+def _quality_figures(quality: CohortFiles, mask_file: Path, errors: pd.DataFrame) -> list[Figure]:
+    maps = {
+        "Mean of the subjects": quality.mean,
+        "Standard deviation over the subjects": quality.sd,
+        "Coverage: share of the subjects with data": quality.coverage,
+    }
+    return [
+        draw_cohort_maps(maps, mask_file),
+        draw_errors(errors, errors.apply(robust_z) > LIMIT),
+    ]
+
+
+def _subject_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {
+            "subject": subjects.index,
+            "coverage": subjects["coverage"].map("{:.1%}".format),
+            "nearest": subjects["nearest"],
+            "correlation": subjects["correlation"].map("{:.4f}".format),
+        }
+    )
+    for k in errors:
+        table[f"error, k = {k}"] = errors[k].map("{:.4f}".format)
+    last = errors.columns[-1]
+    return table.set_axis(errors[last]).sort_index(ascending=False).reset_index(drop=True)
+
+
+def _inputs(cohort: pd.DataFrame) -> pd.DataFrame | None:
+    if "sha256" not in cohort:
+        return None
+    return cohort[["participant_id", "image", "sha256"]]

@@ -47,7 +47,7 @@ def full(module_study):
 @pytest.mark.parametrize("engine", OTHERS)
 def test_engines_give_the_same_bytes(full, module_study, engine):
     expected, found = (results(module_study.out(name)) for name in ("local", engine))
-    assert len(expected) == 19
+    assert len(expected) == 24
     assert set(found) == set(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
 
@@ -77,7 +77,7 @@ def test_one_line_for_each_stage_in_the_same_words(full, engine):
     _, local_lines = full["local"]
     lines = [line for line in lines if not line.startswith("select")]  # no stage of its own locally
     assert sorted(lines) == sorted(local_lines)
-    assert len(lines) == 1 + 2 + 2 * 2 + 4
+    assert len(lines) == 1 + 2 + 2 * 2 + 4 + 1
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -64,7 +64,7 @@ def test_the_linear_plugin(study):
     _, lines = study.run("nipype", "execution.plugin=Linear", ONE)
     assert sorted(lines[1:]) == sorted(
         f"{stage}: computed"
-        for stage in ("mask", "matrix", "decompose, k = 2", "maps, k = 2", "select")
+        for stage in ("mask", "matrix", "decompose, k = 2", "maps, k = 2", "select", "quality")
     )
 
 

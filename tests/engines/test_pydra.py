@@ -58,7 +58,7 @@ def test_the_debug_worker(study):
     _, lines = study.run("pydra", "execution.plugin=debug", "decomposition.n_components=2")
     assert lines[1:] == [
         f"{stage}: computed"
-        for stage in ("mask", "matrix", "decompose, k = 2", "maps, k = 2", "select")
+        for stage in ("mask", "matrix", "decompose, k = 2", "maps, k = 2", "select", "quality")
     ]
 
 

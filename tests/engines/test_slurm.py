@@ -34,7 +34,7 @@ def test_a_run_on_slurm(study, monkeypatch, last_job, engine, plugin):
     monkeypatch.delenv("LOGNAME", raising=False)  # as in a batch job or a container
     asked = [f"execution.plugin={plugin}", "execution.plugin_args.sbatch_args=--time=5"]
     summary, _ = study.run(engine, *asked)
-    assert len(summary.computed) == 7
+    assert len(summary.computed) == 8
     study.run("local")
     assert results(study.out(engine)) == results(study.out("local"))
     jobs = jobs_since(last_job)

@@ -190,7 +190,7 @@ def test_metrics(load, cohort):
 
 def test_side_cars_are_json_with_a_description(example):
     sidecars = list((example.outputs.root / "group").glob("*.json"))
-    assert len(sidecars) == 4
+    assert len(sidecars) == 5
     for path in sidecars:
         content = json.loads(path.read_text())
         assert content, path
@@ -227,7 +227,7 @@ def test_second_run_says_so(write_config, settings, tmp_path, capsys):
     ("override", "expected"),
     [
         ("mask.threshold=0.05", ["mask", "matrix", "decompose", "maps"]),
-        ("matrix.smoothing_fwhm=4", ["mask", "matrix", "decompose", "maps"]),
+        ("matrix.smoothing_fwhm=4", ["mask", "matrix", "decompose", "maps", "quality"]),
         ("decomposition.tol=0.01", ["decompose", "maps"]),
         ("decomposition.init=random", ["decompose", "maps"]),
         ("report.figures=true", ["figures"]),
@@ -248,7 +248,7 @@ def test_a_touched_image_recomputes_nothing_and_a_changed_one_everything(load, c
     cohort.damage(0, cohort.values[0] * 1.1)
     computed = run(load()).computed
     assert computed[:2] == ["mask", "matrix"]
-    assert len(computed) == 6
+    assert len(computed) == 7
 
 
 def test_the_other_file_of_a_pair_recomputes(load, cohort, tmp_path):
@@ -311,7 +311,7 @@ def test_a_failing_fit_keeps_the_others(load, tmp_path, monkeypatch):
     assert "no memory for k = 3" in (out / "logs" / "opnmf-pipeline.log").read_text()
 
     monkeypatch.setattr(local, "decompose", original)
-    assert run(load()).computed == ["decompose, k = 3", "maps, k = 3"]
+    assert run(load()).computed == ["decompose, k = 3", "maps, k = 3", "quality"]
 
 
 def test_a_terminated_run_leaves_no_part_and_the_same_command_finishes(

@@ -22,7 +22,8 @@ from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.metrics import write_metrics
 from opnmf_pipeline.stages.project import project_subjects
-from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.stages.quality import assess_cohort
+from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
 from opnmf_pipeline.stages.select import fit_half
 from tests.builders import Cohort
 
@@ -87,9 +88,24 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         mask_file=mask_file,
     )
     projected = project_subjects(images, people, fit, mask_file, folder("new") / "loadings.tsv")
-    pictures = [(figures / "components.png", figures / "dseg.png")]
+    quality = assess_cohort(matrix, mask_file, folder("quality"))
     report = make_report(
-        metrics, [fit], [maps / "dseg.tsv"], pictures, folder("report") / "report.html", "k: 3\n"
+        metrics,
+        [
+            FitFiles(
+                fit,
+                maps / "components.nii.gz",
+                maps / "dseg.tsv",
+                maps / "loadings.tsv",
+                figures / "components.png",
+                figures / "dseg.png",
+            )
+        ],
+        mask_file,
+        folder("report") / "report.html",
+        cohort_file=cohort_file,
+        quality=CohortFiles.in_folder(quality),
+        settings="k: 3\n",
     )
     matrix_dir, fit_dir = str(matrix.parent), str(fit.parent)
     at = {"matrix_dir": matrix_dir, "n_components": K}
@@ -164,15 +180,26 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             outputs={"metrics_file": metrics, "metrics_json": metrics.with_suffix(".json")},
             stage=write_metrics,
         ),
+        "AssessCohort": Case(
+            inputs={"matrix_dir": matrix_dir, "mask_file": mask_file},
+            outputs={"quality_dir": quality},
+            stage=assess_cohort,
+        ),
         "MakeReport": Case(
             inputs={
                 "metrics_file": metrics,
                 "metrics_json": metrics.with_suffix(".json"),
                 "factorization_dirs": [fit_dir],
+                "components_files": [maps / "components.nii.gz"],
                 "labels_tables": [maps / "dseg.tsv"],
+                "loadings_files": [maps / "loadings.tsv"],
+                "mask_file": mask_file,
                 "components_figures": [figures / "components.png"],
                 "labels_figures": [figures / "dseg.png"],
+                "cohort_file": cohort_file,
+                "quality_dir": str(quality),
                 "settings": "k: 3\n",
+                "on_template": False,
             },
             outputs={"report_file": report},
             stage=make_report,

@@ -2,6 +2,7 @@
 
 from opnmf_pipeline.engines.pydra import OpnmfWorkflow
 from opnmf_pipeline.nodes.pydra import (
+    AssessCohort,
     BuildMatrix,
     CollectCohort,
     Decompose,
@@ -15,6 +16,7 @@ from opnmf_pipeline.nodes.pydra import (
 )
 
 __all__ = [
+    "AssessCohort",
     "BuildMatrix",
     "CollectCohort",
     "Decompose",

@@ -1,0 +1,125 @@
+"""What needs the attention of whoever reads a report, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from opnmf_pipeline.reporting.outliers import LIMIT, robust_z
+
+__all__ = ["find_duplicates", "sentences_about_cohort", "sentences_about_fit"]
+
+SMALL_PART = 0.001
+"""A part below this fraction of the voxels is nearly empty."""
+LOW_COVERAGE = 0.05
+"""A subject's coverage is poor so far below the median,"""
+RARE_SUBJECTS, RARE_VOXELS = 0.9, 0.01
+"""and that of the cohort where fewer subjects have data in more of the voxels."""
+SAME = 1e-5
+"""Two images are nearly identical where 1 − r is below this,"""
+SAME_SHARE = 0.1
+"""or below this share of what it is between most subjects and their nearest."""
+N_NAMED = 8
+
+
+def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> list[str]:
+    """Say what is wrong with one fit.
+
+    Parameters
+    ----------
+    info : dict
+        Content of ``factorization.json``.
+    part_sizes : sequence of int
+        Voxels of each part in the winner-takes-all map.
+    """
+    k = info["NumberOfComponents"]
+    sentences = []
+    if not info["Converged"]:
+        sentences.append(
+            f"k = {k}: the fit did not converge; raise decomposition.max_iter or decomposition.tol."
+        )
+    small = [
+        f"{number} ({size} voxels)"
+        for number, size in enumerate(part_sizes, start=1)
+        if size < SMALL_PART * info["NumberOfVoxels"]
+    ]
+    if small:
+        sentences.append(
+            f"k = {k}: nearly empty, with less than {SMALL_PART:.1%} of the voxels: component "
+            f"{_named(small)}."
+        )
+    return sentences
+
+
+def sentences_about_cohort(
+    subjects: pd.DataFrame, errors: pd.DataFrame, coverage: NDArray[np.floating]
+) -> list[str]:
+    """Say what is wrong with the images.
+
+    Parameters
+    ----------
+    subjects : DataFrame
+        Table of :func:`opnmf_pipeline.stages.quality.assess_cohort`, indexed by subject.
+    errors : DataFrame
+        Relative reconstruction errors: one row per subject, one column per k.
+    coverage : ndarray of shape (n_voxels,)
+        Share of the subjects with data.
+    """
+    sentences = []
+    flagged = errors.apply(robust_z) > LIMIT
+    odd = [
+        f"{subject} (k = {', '.join(str(k) for k in flagged.columns[row])})"
+        for subject, row in zip(flagged.index, flagged.to_numpy(), strict=True)
+        if row.any()
+    ]
+    if odd:
+        sentences.append(
+            f"Outliers, described worse than the others (reconstruction error more than {LIMIT:g} "
+            f"scaled median absolute deviations above the median): {_named(odd)}. Look at their "
+            "images."
+        )
+    if pairs := find_duplicates(subjects):
+        named = [f"{a} and {b} (r = {r:.5f})" for a, b, r in pairs]
+        sentences.append(
+            f"Nearly identical images: {_named(named)}. One scan may have been entered twice."
+        )
+    poor = subjects["coverage"] < subjects["coverage"].median() - LOW_COVERAGE
+    if poor.any():
+        named = [f"{name} ({share:.0%})" for name, share in subjects["coverage"][poor].items()]
+        sentences.append(
+            "Poor coverage, data in far fewer voxels of the mask than in most subjects: "
+            f"{_named(named)}. The field of view may have been cut."
+        )
+    rare = float((coverage < RARE_SUBJECTS).mean())
+    if rare > RARE_VOXELS:
+        sentences.append(
+            f"{rare:.0%} of the voxels of the mask have data in fewer than {RARE_SUBJECTS:.0%} of "
+            "the subjects: see the coverage map; mask.method: coverage leaves them out."
+        )
+    return sentences
+
+
+def find_duplicates(subjects: pd.DataFrame) -> list[tuple[str, str, float]]:
+    """Return pairs of subjects whose images are nearly identical, with their correlation.
+
+    Parameters
+    ----------
+    subjects : DataFrame
+        ``nearest`` and ``correlation``, indexed by subject.
+    """
+    apart = 1 - subjects["correlation"]
+    same = apart < max(SAME, SAME_SHARE * float(apart.median()))
+    pairs = {
+        tuple(sorted((str(name), str(row["nearest"])))): float(row["correlation"])
+        for name, row in subjects[same].iterrows()
+    }
+    return [(a, b, r) for (a, b), r in sorted(pairs.items())]
+
+
+def _named(items: Sequence[str]) -> str:
+    more = len(items) - N_NAMED
+    return ", ".join(items[:N_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,215 @@
+"""The methods section of a paper, for the options that a run has used, and what it cites."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opnmf_pipeline.reporting.outliers import LIMIT
+from opnmf_pipeline.reporting.references import REFERENCES, Reference
+
+__all__ = ["Methods", "describe_methods"]
+
+CITATION = re.compile(r"\[([a-z0-9, ]+)\]")
+INITS = {
+    "nndsvd": "non-negative double singular value decomposition [boutsidis2008]",
+    "nndsvda": "non-negative double singular value decomposition, its zeros replaced by the mean "
+    "of the data [boutsidis2008]",
+    "nndsvdar": "non-negative double singular value decomposition, its zeros replaced by small "
+    "random numbers [boutsidis2008]",
+    "random": "random non-negative values",
+}
+SOLVERS = {
+    "multiplicative": "W was found with the published multiplicative update, each followed by a "
+    "division by the spectral norm of W, from a start by {init}, until the relative change of W "
+    "fell below {tol:g}, or for at most {max_iter:,} iterations.",
+    "accelerated": "A stationary point of the published update was found by block coordinate "
+    "descent [cichocki2009] with extrapolation. The best of {n_init} orthonormal starts was used "
+    "(one by {init}, the others at random, seed {random_state}); the fit ended when the residual "
+    "of the optimality conditions fell below a multiple of the tolerance {tol:g}, or after at most "
+    "{max_iter:,} passes over the data.",
+    "orthonormal": "The columns of W were kept exactly orthonormal, so that each voxel belongs to "
+    "one component [pompili2014]: voxels were assigned to the component that explains most of "
+    "them, and each component was set to the leading left singular vector of its voxels, in turn, "
+    "until the relative change of W fell below {tol:g}, or for at most {max_iter:,} sweeps. The "
+    "best of {n_init} starts was used (one by {init}, the others from random voxels, seed "
+    "{random_state}).",
+}
+MASKS = {
+    "mean": "whose mean over the subjects was above {threshold:g}",
+    "coverage": "with a value above {threshold:g} in at least {coverage:.0%} of the subjects",
+    "template": "with a value above {threshold:g} in the grey-matter map of the MNI152 template "
+    "[fonov2011]",
+    "image": "of a given mask",
+}
+ENGINES = {"nipype": "Nipype {version} [gorgolewski2011]", "pydra": "Pydra {version} [jarecka2020]"}
+LIBRARIES = {
+    "numpy": "NumPy {} [harris2020]",
+    "scipy": "SciPy {} [virtanen2020]",
+    "scikit-learn": "scikit-learn {} [pedregosa2011]",
+    "nibabel": "NiBabel {} [nibabel]",
+    "nilearn": "Nilearn {} [nilearn]",
+}
+
+
+@dataclass(frozen=True)
+class Methods:
+    """Text to paste.
+
+    Attributes
+    ----------
+    paragraphs : tuple of str
+        The section.
+    references : tuple of Reference
+        What it cites, in the order of the text.
+    bibtex : str
+        The same as BibTeX.
+    """
+
+    paragraphs: tuple[str, ...]
+    references: tuple[Reference, ...]
+    bibtex: str
+
+
+def describe_methods(
+    fits: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    voxel_sizes: Sequence[float],
+    choice: Mapping[str, Any] | None,
+    *,
+    qualified: bool,
+) -> Methods:
+    """Say what was done, from what was recorded.
+
+    Parameters
+    ----------
+    fits : sequence of dict
+        Content of ``factorization.json``, one per number of components.
+    settings : dict
+        Settings of the run; sections that are not known may be absent.
+    voxel_sizes : sequence of float
+        Edges of the voxels, in mm.
+    choice : dict or None
+        The chosen number of components: ``k``, ``reason``.
+    qualified : bool
+        Whether the quality of the cohort was looked at.
+    """
+    paragraphs = [
+        _images(fits[0], settings.get("mask", {}), voxel_sizes),
+        _decomposition(fits),
+        _selection(settings.get("selection", {}), choice),
+        _quality() if qualified else "",
+        _software(fits[0]["Versions"], settings.get("execution", {}).get("engine", "local")),
+    ]
+    keys: list[str] = []
+    finished = tuple(_cited(text, keys) for text in paragraphs if text)
+    return Methods(
+        finished,
+        tuple(REFERENCES[key] for key in keys),
+        "\n\n".join(REFERENCES[key].bibtex(key) for key in keys),
+    )
+
+
+def _cited(text: str, keys: list[str]) -> str:
+    """Replace the keys in brackets by citations, and note them."""
+
+    def cite(match: re.Match[str]) -> str:
+        found = match[1].split(", ")
+        keys.extend(key for key in found if key not in keys)
+        return "(" + "; ".join(REFERENCES[key].cited for key in found) + ")"
+
+    return CITATION.sub(cite, text)
+
+
+def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], voxel_sizes: Sequence[float]) -> str:
+    done = fit.get("Preprocessing", {})
+    steps = []
+    if fwhm := done.get("smoothing_fwhm"):
+        steps.append(f"smoothed with a Gaussian kernel of {fwhm:g} mm full width at half maximum")
+    if done.get("resample") or done.get("voxel_size"):
+        steps.append("resampled to a common grid by linear interpolation")
+    if done.get("negative") == "clip":
+        steps.append("set to zero where they were negative")
+    prepared = f", {' and '.join(steps)}" if steps else ""
+    rule = MASKS[mask["method"]].format(**mask) if mask else "of the analysis mask"
+    size = " × ".join(f"{edge:g}" for edge in voxel_sizes)
+    shift = (
+        f" The smallest value of the matrix, {fit['Shift']:g}, was subtracted from all of it."
+        if fit.get("Shift")
+        else ""
+    )
+    return (
+        f"One image of each of {fit['NumberOfSubjects']} subjects was used{prepared}. The values "
+        f"in the {fit['NumberOfVoxels']:,} voxels ({size} mm) {rule} formed a non-negative "
+        f"voxel-by-subject matrix X.{shift}"
+    )
+
+
+def _decomposition(fits: Sequence[Mapping[str, Any]]) -> str:
+    options = fits[0]["Settings"]
+    ks = _enumerated([str(fit["NumberOfComponents"]) for fit in fits])
+    init = INITS.get(options.get("init", ""), "given values")
+    solver = (
+        SOLVERS.get(options["solver"], "").format(**{**options, "init": init})
+        if ({"tol", "max_iter", "n_init", "random_state"} <= set(options))
+        else ""
+    )
+    open_ended = [str(fit["NumberOfComponents"]) for fit in fits if not fit["Converged"]]
+    end = (
+        f" The fit with {_enumerated(open_ended)} components stopped before it had converged."
+        if open_ended
+        else " All fits converged."
+        if len(fits) > 1
+        else " The fit converged."
+    )
+    return (
+        "X was factorized by orthonormal projective non-negative matrix factorization (OPNMF) "
+        f"[yang2010, sotiras2015] into {ks} components: non-negative columns of W, a "
+        "voxel-by-component matrix, are sought such that ‖X − WWᵀX‖ is small and WᵀW is near the "
+        "identity. The loadings of the subjects are H = WᵀX. " + solver + end
+    )
+
+
+def _selection(selection: Mapping[str, Any], choice: Mapping[str, Any] | None) -> str:
+    sentences = []
+    if n_splits := selection.get("n_splits"):
+        sentences.append(
+            f"Reproducibility was measured on {n_splits} random division"
+            f"{'s' if n_splits > 1 else ''} of the cohort into halves (seed "
+            f"{selection.get('random_state', 0)}), each half factorized by itself: by the mean "
+            "inner product of the components of both halves [sotiras2017], paired so that it is "
+            "largest [kuhn1955], and by the adjusted Rand index [hubert1985] of the maps that give "
+            "each voxel to its largest component."
+        )
+    if choice:
+        sentences.append(f"{choice['k']} components were chosen: {choice['reason'].rstrip('.')}.")
+    return " ".join(sentences)
+
+
+def _quality() -> str:
+    return (
+        "The relative reconstruction error of each subject, ‖x − Wh‖ / ‖x‖, was compared with the "
+        f"others; a subject counted as an outlier where it was more than {LIMIT:g} times the "
+        "scaled median absolute deviation above the median [leys2013]."
+    )
+
+
+def _software(versions: Mapping[str, str], engine: str) -> str:
+    used = [text.format(versions[name]) for name, text in LIBRARIES.items() if name in versions]
+    by_engine = (
+        ", as a workflow of " + ENGINES[engine].format(version=versions.get(engine, "")).strip()
+        if engine in ENGINES
+        else ""
+    )
+    own = f"opnmf-pipeline {versions.get('opnmf-pipeline', '')}".strip()
+    python = f"Python {versions['python']}" if "python" in versions else "Python"
+    libraries = f" with {_enumerated(used)}" if used else ""
+    return f"The analysis was run with {own} on {python}{libraries}{by_engine}."
+
+
+def _enumerated(items: Sequence[str]) -> str:
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,270 @@
+"""The works that a report may cite: each once, as text and as BibTeX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["REFERENCES", "Reference"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One work.
+
+    Attributes
+    ----------
+    cited : str
+        How a sentence cites it.
+    authors : tuple of str
+        ``Family, Given``; ``others`` stands for the rest of a long list, as in BibTeX.
+    year, title : str
+    where : str
+        Journal or proceedings.
+    numbers : str
+        Volume, issue and pages, as in ``21(5), 734–749``; may be empty.
+    doi : str
+        Without the resolver; empty where there is none.
+    url : str
+        Where there is no DOI.
+    kind : str
+        Type of the BibTeX entry.
+    """
+
+    cited: str
+    authors: tuple[str, ...]
+    year: str
+    title: str
+    where: str
+    numbers: str = ""
+    doi: str = ""
+    url: str = ""
+    kind: str = "article"
+
+    @property
+    def address(self) -> str:
+        """Link to the work."""
+        return f"https://doi.org/{self.doi}" if self.doi else self.url
+
+    @property
+    def text(self) -> str:
+        """The entry of a list of references, without the link."""
+        authors = "; ".join(self.authors).replace("; others", " et al.").strip("{}")
+        numbers = f" {self.numbers}" if self.numbers else ""
+        return f"{authors} ({self.year}). {self.title}. {self.where}{numbers}."
+
+    def bibtex(self, key: str) -> str:
+        """Return the BibTeX entry."""
+        volume, issue, pages = _parts(self.numbers)
+        fields = {
+            "author": " and ".join(self.authors),
+            "title": "{" + self.title + "}",
+            "journal" if self.kind == "article" else "booktitle": self.where,
+            "year": self.year,
+            "volume": volume,
+            "number": issue,
+            "pages": pages.replace("–", "--"),
+            "doi": self.doi,
+            "url": self.url,
+        }
+        if self.kind == "misc":
+            fields["publisher"] = fields.pop("booktitle")
+        lines = [f"  {name} = {{{value}}}" for name, value in fields.items() if value]
+        return f"@{self.kind}{{{key},\n" + ",\n".join(lines) + "\n}"
+
+
+def _parts(numbers: str) -> tuple[str, str, str]:
+    """Split ``21(5), 734–749`` into volume, issue and pages."""
+    head, _, pages = numbers.partition(", ")
+    volume, _, issue = head.rstrip(")").partition("(")
+    return volume, issue, pages
+
+
+REFERENCES = {
+    "yang2010": Reference(
+        "Yang & Oja, 2010",
+        ("Yang, Zhirong", "Oja, Erkki"),
+        "2010",
+        "Linear and nonlinear projective nonnegative matrix factorization",
+        "IEEE Transactions on Neural Networks",
+        "21(5), 734–749",
+        "10.1109/TNN.2010.2041361",
+    ),
+    "sotiras2015": Reference(
+        "Sotiras et al., 2015",
+        ("Sotiras, Aristeidis", "Resnick, Susan M.", "Davatzikos, Christos"),
+        "2015",
+        "Finding imaging patterns of structural covariance via non-negative matrix factorization",
+        "NeuroImage",
+        "108, 1–16",
+        "10.1016/j.neuroimage.2014.11.045",
+    ),
+    "sotiras2017": Reference(
+        "Sotiras et al., 2017",
+        (
+            "Sotiras, Aristeidis",
+            "Toledo, Jon B.",
+            "Gur, Raquel E.",
+            "Gur, Ruben C.",
+            "Satterthwaite, Theodore D.",
+            "Davatzikos, Christos",
+        ),
+        "2017",
+        "Patterns of coordinated cortical remodeling during adolescence and their associations "
+        "with functional specialization and evolutionary expansion",
+        "Proceedings of the National Academy of Sciences",
+        "114(13), 3527–3532",
+        "10.1073/pnas.1620928114",
+    ),
+    "boutsidis2008": Reference(
+        "Boutsidis & Gallopoulos, 2008",
+        ("Boutsidis, Christos", "Gallopoulos, Efstratios"),
+        "2008",
+        "SVD based initialization: A head start for nonnegative matrix factorization",
+        "Pattern Recognition",
+        "41(4), 1350–1362",
+        "10.1016/j.patcog.2007.09.010",
+    ),
+    "pompili2014": Reference(
+        "Pompili et al., 2014",
+        ("Pompili, Filippo", "Gillis, Nicolas", "Absil, P.-A.", "Glineur, François"),
+        "2014",
+        "Two algorithms for orthogonal nonnegative matrix factorization with application to "
+        "clustering",
+        "Neurocomputing",
+        "141, 15–25",
+        "10.1016/j.neucom.2014.02.018",
+    ),
+    "cichocki2009": Reference(
+        "Cichocki & Phan, 2009",
+        ("Cichocki, Andrzej", "Phan, Anh-Huy"),
+        "2009",
+        "Fast local algorithms for large scale nonnegative matrix and tensor factorizations",
+        "IEICE Transactions on Fundamentals of Electronics, Communications and Computer Sciences",
+        "E92-A(3), 708–721",
+        "10.1587/transfun.E92.A.708",
+    ),
+    "hubert1985": Reference(
+        "Hubert & Arabie, 1985",
+        ("Hubert, Lawrence", "Arabie, Phipps"),
+        "1985",
+        "Comparing partitions",
+        "Journal of Classification",
+        "2(1), 193–218",
+        "10.1007/BF01908075",
+    ),
+    "kuhn1955": Reference(
+        "Kuhn, 1955",
+        ("Kuhn, H. W.",),
+        "1955",
+        "The Hungarian method for the assignment problem",
+        "Naval Research Logistics Quarterly",
+        "2(1–2), 83–97",
+        "10.1002/nav.3800020109",
+    ),
+    "leys2013": Reference(
+        "Leys et al., 2013",
+        (
+            "Leys, Christophe",
+            "Ley, Christophe",
+            "Klein, Olivier",
+            "Bernard, Philippe",
+            "Licata, Laurent",
+        ),
+        "2013",
+        "Detecting outliers: Do not use standard deviation around the mean, use absolute "
+        "deviation around the median",
+        "Journal of Experimental Social Psychology",
+        "49(4), 764–766",
+        "10.1016/j.jesp.2013.03.013",
+    ),
+    "fonov2011": Reference(
+        "Fonov et al., 2011",
+        (
+            "Fonov, Vladimir",
+            "Evans, Alan C.",
+            "Botteron, Kelly",
+            "Almli, C. Robert",
+            "McKinstry, Robert C.",
+            "Collins, D. Louis",
+        ),
+        "2011",
+        "Unbiased average age-appropriate atlases for pediatric studies",
+        "NeuroImage",
+        "54(1), 313–327",
+        "10.1016/j.neuroimage.2010.07.033",
+    ),
+    "harris2020": Reference(
+        "Harris et al., 2020",
+        ("Harris, Charles R.", "Millman, K. Jarrod", "van der Walt, Stéfan J.", "others"),
+        "2020",
+        "Array programming with NumPy",
+        "Nature",
+        "585, 357–362",
+        "10.1038/s41586-020-2649-2",
+    ),
+    "virtanen2020": Reference(
+        "Virtanen et al., 2020",
+        ("Virtanen, Pauli", "Gommers, Ralf", "Oliphant, Travis E.", "others"),
+        "2020",
+        "SciPy 1.0: fundamental algorithms for scientific computing in Python",
+        "Nature Methods",
+        "17, 261–272",
+        "10.1038/s41592-019-0686-2",
+    ),
+    "pedregosa2011": Reference(
+        "Pedregosa et al., 2011",
+        ("Pedregosa, Fabian", "Varoquaux, Gaël", "Gramfort, Alexandre", "others"),
+        "2011",
+        "Scikit-learn: Machine learning in Python",
+        "Journal of Machine Learning Research",
+        "12, 2825–2830",
+        url="https://jmlr.org/papers/v12/pedregosa11a.html",
+    ),
+    "nibabel": Reference(
+        "Brett et al., 2024",
+        ("Brett, Matthew", "Markiewicz, Christopher J.", "Hanke, Michael", "others"),
+        "2024",
+        "NiBabel (software)",
+        "Zenodo",
+        doi="10.5281/zenodo.591597",
+        kind="misc",
+    ),
+    "nilearn": Reference(
+        "Nilearn contributors, 2023",
+        ("{Nilearn contributors}",),
+        "2023",
+        "Nilearn (software)",
+        "Zenodo",
+        doi="10.5281/zenodo.8397156",
+        kind="misc",
+    ),
+    "gorgolewski2011": Reference(
+        "Gorgolewski et al., 2011",
+        (
+            "Gorgolewski, Krzysztof",
+            "Burns, Christopher D.",
+            "Madison, Cindee",
+            "Clark, Dav",
+            "Halchenko, Yaroslav O.",
+            "Waskom, Michael L.",
+            "Ghosh, Satrajit S.",
+        ),
+        "2011",
+        "Nipype: a flexible, lightweight and extensible neuroimaging data processing framework in "
+        "Python",
+        "Frontiers in Neuroinformatics",
+        "5, 13",
+        "10.3389/fninf.2011.00013",
+    ),
+    "jarecka2020": Reference(
+        "Jarecka et al., 2020",
+        ("Jarecka, Dorota", "Goncalves, Mathias", "Markiewicz, Christopher J.", "others"),
+        "2020",
+        "Pydra - a flexible and lightweight dataflow engine for scientific analyses",
+        "Proceedings of the 19th Python in Science Conference",
+        ", 132–139",
+        "10.25080/Majora-342d178e-012",
+        kind="inproceedings",
+    ),
+}
+"""By the key that BibTeX files know them under."""

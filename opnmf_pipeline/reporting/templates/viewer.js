@@ -1,0 +1,129 @@
+"use strict";
+(() => {
+  const part = (name) => document.getElementById("viewer-" + name);
+  const data = JSON.parse(part("data").textContent);
+  const [canvas, ranks, components, threshold] = ["canvas", "k", "component", "threshold"].map(part);
+  const position = part("position");
+  const state = { view: null, overlay: null, shown: null, busy: Promise.resolve() };
+
+  const fit = () => data.fits[ranks.selectedIndex];
+
+  function listComponents() {
+    components.replaceChildren(...fit().peaks.map((_, i) => new Option(`component ${i + 1}`, i)));
+  }
+
+  async function image(base64, name, options) {
+    const { NVImage } = niivue;
+    return NVImage.loadFromBase64({ base64, name: name + ".nii.gz", ...options });
+  }
+
+  function limits() {
+    return [Math.max(1, (255 * threshold.value) / 100), 255];
+  }
+
+  function describe(location) {
+    const [x, y, z] = Array.from(location.mm, (value) => Math.round(value));
+    const value = location.values[location.values.length - 1].value;
+    const weight = Math.round((100 * value) / 255);
+    position.textContent = `x ${x}, y ${y}, z ${z} mm: ${weight} % of the largest weight`;
+  }
+
+  function toPeak() {
+    const { view } = state;
+    view.scene.crosshairPos = view.mm2frac(fit().peaks[components.selectedIndex]);
+    view.updateGLVolume();
+    view.createOnLocationChange();
+  }
+
+  async function start() {
+    const view = new niivue.Niivue({
+      backColor: [0, 0, 0, 1],
+      crosshairColor: [0.35, 0.85, 1, 0.8],
+      crosshairWidth: 1,
+      dragAndDropEnabled: false,
+      loadingText: "",
+      logLevel: "error",
+      isColorbar: false,
+      multiplanarForceRender: false,
+      isAntiAlias: false,
+      tileMargin: 4,
+    });
+    await view.attachToCanvas(canvas);
+    view.onLocationChange = describe;
+    if (data.background) {
+      view.addVolume(await image(data.background, "background", { colormap: "gray" }));
+    }
+    view.setSliceType(view.sliceTypeMultiplanar);
+    view.opts.multiplanarShowRender = 0;
+    state.view = view;
+  }
+
+  async function show() {
+    if (!state.view) await start();
+    const { view } = state;
+    if (state.shown !== fit()) {
+      if (state.overlay) view.removeVolume(state.overlay);
+      const [low, high] = limits();
+      state.overlay = await image(fit().image, "components", {
+        colormap: "inferno", cal_min: low, cal_max: high,
+      });
+      view.addVolume(state.overlay);
+      state.shown = fit();
+    }
+    view.setFrame4D(state.overlay.id, components.selectedIndex);
+    [state.overlay.cal_min, state.overlay.cal_max] = limits(); // a new frame resets them
+    toPeak();
+    document.getElementById("viewer").dataset.shown = `${fit().k}/${components.selectedIndex + 1}`;
+  }
+
+  function update() {
+    state.busy = state.busy.then(show).catch((error) => {
+      part("problem").hidden = false;
+      canvas.hidden = true;
+      console.warn("the viewer cannot draw:", error);
+    });
+  }
+
+  function step(by) {
+    const n = components.options.length;
+    components.selectedIndex = (components.selectedIndex + by + n) % n;
+    update();
+  }
+
+  ranks.replaceChildren(...data.fits.map((one) => new Option(`k = ${one.k}`, one.k)));
+  ranks.value = data.first;
+  listComponents();
+  ranks.addEventListener("change", () => { listComponents(); update(); });
+  components.addEventListener("change", update);
+  threshold.addEventListener("input", () => {
+    part("threshold-value").textContent = threshold.value + " %";
+    update();
+  });
+  part("previous").addEventListener("click", () => step(-1));
+  part("next").addEventListener("click", () => step(1));
+  canvas.addEventListener("keydown", (event) => {
+    const moves = {
+      ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0], ArrowDown: [0, -1, 0], ArrowUp: [0, 1, 0],
+      PageDown: [0, 0, -1], PageUp: [0, 0, 1],
+    };
+    if (!(event.key in moves) || !state.view) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    state.view.moveCrosshairInVox(...moves[event.key]);
+  }, true);
+  for (const link of document.querySelectorAll("a[data-shows]")) {
+    link.addEventListener("click", () => {
+      const [k, number] = link.dataset.shows.split("/");
+      ranks.value = k;
+      listComponents();
+      components.selectedIndex = number - 1;
+      update();
+    });
+  }
+  // The first picture is drawn once somebody can see it
+  new IntersectionObserver((entries, observer) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    update();
+  }).observe(canvas);
+})();

@@ -1,0 +1,125 @@
+"""Stage ``quality``: what the images of the cohort are like, before any component is looked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from opnmf_pipeline.images.cohort import write_cohort
+from opnmf_pipeline.images.maps import unmasked
+from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.images.volumes import open_image
+
+__all__ = ["assess_cohort"]
+
+BLOCK_BYTES = 64 * 2**20
+"""Size of the float64 blocks of rows that the matrix is read in."""
+SAMPLE_BYTES = 512 * 2**20
+"""Size of the rows, evenly spaced, that subjects are compared on; most matrices fit whole."""
+BLOCK_SUBJECTS = 1024
+
+SUBJECT_COLUMNS = {
+    "participant_id": "Subject",
+    "norm": "Euclidean norm of the subject's column of the matrix",
+    "mean": "Mean of the subject's values in the mask, in the units of the images",
+    "coverage": "Share of the voxels in the mask in which the subject's image is not zero",
+    "nearest": "The other subject whose image correlates most with this one",
+    "correlation": "Pearson correlation with that image, over the voxels in the mask",
+}
+
+
+def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
+    """Describe every voxel over the subjects, and every subject over the voxels.
+
+    Parameters
+    ----------
+    matrix_file : path
+        ``matrix.json`` of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
+    mask_file : path
+        The mask that its rows came from.
+    out_dir : path
+        Existing folder that gets
+
+        * ``mean.nii.gz`` and ``sd.nii.gz``: mean and standard deviation over the subjects, in the
+          units of the images, float32;
+        * ``coverage.nii.gz``: share of the subjects whose image is not zero there, float32;
+        * ``subjects.tsv`` and ``.json``: one row per subject with ``norm``, ``mean``,
+          ``coverage``, and the ``nearest`` other subject with its ``correlation``.
+
+    Returns
+    -------
+    path
+        ``out_dir``.
+    """
+    X, sidecar = read_matrix(matrix_file)
+    voxels, subjects = _moments(X, np.float32(-sidecar["Shift"]))
+    voxels["mean"] += sidecar["Shift"]
+    subjects["mean"] += sidecar["Shift"]
+    mask = open_image(mask_file)
+    for name, values in voxels.items():
+        unmasked(values.astype(np.float32), mask).to_filename(out_dir / f"{name}.nii.gz")
+    participants = np.array(sidecar["Participants"])
+    nearest, correlation = _nearest(X)
+    table = pd.DataFrame({"participant_id": participants, **subjects})
+    table["nearest"] = participants[nearest]
+    table["correlation"] = correlation
+    write_cohort(table, out_dir / "subjects.tsv")
+    described = {name: {"Description": text} for name, text in SUBJECT_COLUMNS.items()}
+    text = json.dumps(described, indent=1, ensure_ascii=False)
+    (out_dir / "subjects.json").write_text(text + "\n", encoding="utf-8")
+    return out_dir
+
+
+def _moments(
+    X: NDArray[np.float32], zero: np.float32
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Return mean, sd and coverage of each row, and norm, mean and coverage of each column.
+
+    ``zero`` is what an empty voxel holds. The matrix is read once.
+    """
+    n_voxels, n_subjects = X.shape
+    mean, sd, coverage = (np.empty(n_voxels) for _ in range(3))
+    total, squares, covered = (np.zeros(n_subjects) for _ in range(3))
+    step = max(1, BLOCK_BYTES // (8 * n_subjects))
+    for first in range(0, n_voxels, step):
+        rows = slice(first, first + step)
+        filled = X[rows] != zero
+        block = X[rows].astype(np.float64)
+        mean[rows], sd[rows], coverage[rows] = block.mean(1), block.std(1), filled.mean(1)
+        total += block.sum(0)
+        squares += np.einsum("ij,ij->j", block, block)
+        covered += filled.sum(0)
+    voxels = {"mean": mean, "sd": sd, "coverage": coverage}
+    subjects = {
+        "norm": np.sqrt(squares),
+        "mean": total / n_voxels,
+        "coverage": covered / n_voxels,
+    }
+    return voxels, subjects
+
+
+def _nearest(X: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return, for each column, the other column that correlates most with it, and how much.
+
+    No table of all pairs is held, and no more of the matrix than ``SAMPLE_BYTES``.
+    """
+    n_voxels, n_subjects = X.shape
+    Z = np.array(X[:: -(-4 * n_voxels * n_subjects // SAMPLE_BYTES)])
+    Z -= Z.mean(axis=0, dtype=np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->j", Z, Z, dtype=np.float64))
+    Z /= np.where(norms > 0, norms, 1)
+    nearest = np.zeros(n_subjects, dtype=np.intp)
+    correlation = np.zeros(n_subjects, dtype=np.float32)
+    for first in range(0, n_subjects, BLOCK_SUBJECTS):
+        some = np.arange(first, min(first + BLOCK_SUBJECTS, n_subjects))
+        table = Z[:, some].T @ Z
+        table[np.arange(some.size), some] = -np.inf
+        nearest[some] = table.argmax(axis=1)
+        correlation[some] = table.max(axis=1)
+    correlation[~np.isfinite(correlation)] = np.nan  # a single subject has no other
+    return nearest, correlation

@@ -1,0 +1,254 @@
+"""Is the planted number of components chosen? ``python -m benchmarks.ranks DATA --out FOLDER``.
+
+``DATA`` is the folder with ``music/MuSIC_C32.nii.gz``. Its 32 parts, and what they become when
+neighbours are merged to 16 and to 8, are planted: every subject has one loading per part.
+``FOLDER`` gets the table of measures of every case; a case that has one is not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import nibabel as nb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.ndimage import gaussian_filter
+
+from benchmarks.report import machine
+from opnmf_pipeline.config import SimulationConfig
+from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.decomposition.choice import RULES, choose_rank
+from opnmf_pipeline.decomposition.ranks import permuted
+from opnmf_pipeline.decomposition.reproducibility import (
+    label_agreement,
+    matched_inner_products,
+    stability_coefficient,
+)
+from opnmf_pipeline.decomposition.splits import split_halves
+from opnmf_pipeline.exceptions import ConvergenceWarning
+from opnmf_pipeline.images.simulation import PLANTED_LABELS, simulate_cohort
+
+Array = NDArray[Any]
+
+RANGES = {8: range(2, 17), 16: range(4, 33, 2), 32: range(8, 57, 4)}
+"""Numbers of components to compare, by how many are planted."""
+
+SPREAD = 0.25
+"""Standard deviation of the loadings over subjects; their mean is about 1."""
+
+N_SUBJECTS, N_SPLITS = 120, 5
+
+
+class Case(NamedTuple):
+    """What is planted: parts, and the standard deviation of the noise and of its blur (voxels)."""
+
+    source: str
+    planted: int
+    noise: float
+    blur: float
+
+    @property
+    def file(self) -> str:
+        return f"{self.source}-k{self.planted}-noise{self.noise:g}-blur{self.blur:g}.tsv"
+
+
+CASES = [
+    *(Case("music", k, noise, 0) for k in RANGES for noise in (0.1, 0.3, 1)),
+    *(Case("music", k, noise, 1.5) for k in RANGES for noise in (0.1, 0.3)),
+    *(Case("simulation", 8, noise, 1) for noise in (0.1, 0.3)),
+    Case("music", 8, 3, 0),
+]
+"""The last has so much noise that no part can be found: nothing should be chosen."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compute what is missing, and write ``RANKS.md``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ranks", description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables of measures")
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for case in CASES:
+        path = args.out / case.file
+        if not path.exists():
+            begin = time.perf_counter()
+            X = simulated(case) if case.source == "simulation" else planted(args.data, case)
+            table = study(X, RANGES[case.planted])
+            table.to_csv(path, sep="\t", index=False)
+            seconds = time.perf_counter() - begin
+            print(f"{case}: {X.shape[0]} voxels, {seconds:.0f} s", flush=True)
+    tables = {case: pd.read_csv(args.out / case.file, sep="\t") for case in CASES}
+    text = REPORT.format(
+        machine="\n".join(f"* {line}" for line in machine()),
+        n_subjects=N_SUBJECTS,
+        n_splits=N_SPLITS,
+        spread=SPREAD,
+        choices=choices_table(tables),
+        reasons=reasons(tables),
+    )
+    Path(__file__).with_name("RANKS.md").write_text(text, encoding="utf-8")
+    return 0
+
+
+def planted(data: Path, case: Case) -> Array:
+    return cohort(parts(data, case.planted), case.noise, case.blur)
+
+
+def simulated(case: Case) -> Array:
+    """Return the matrix of the pipeline's own simulation, on the voxels of its parts."""
+    options = SimulationConfig(
+        n_subjects=N_SUBJECTS, n_components=case.planted, noise=case.noise, random_state=1
+    )
+    with TemporaryDirectory() as folder:
+        simulate_cohort(Path(folder), options)
+        labels = np.asarray(nb.load(Path(folder) / PLANTED_LABELS).dataobj)
+        images = sorted(Path(folder).glob("sub-*/anat/*_probseg.nii.gz"))
+        return np.stack([np.asarray(nb.load(path).dataobj)[labels > 0] for path in images], axis=1)
+
+
+def parts(data: Path, n_parts: int) -> Array:
+    """Return MuSIC labels on every other voxel (4 mm), parts merged with their neighbours."""
+    labels = np.asarray(nb.load(data / "music" / "MuSIC_C32.nii.gz").dataobj)[::2, ::2, ::2]
+    labels = labels.astype(np.int64)
+    numbers = np.unique(labels[labels > 0])
+    centres = np.array([np.argwhere(labels == number).mean(axis=0) for number in numbers])
+    centres[:, 0] = np.abs(centres[:, 0] - labels.shape[0] / 2)  # both hemispheres alike
+    merged = fcluster(linkage(centres, "ward"), n_parts, "maxclust")
+    return np.r_[0, merged][np.searchsorted(np.r_[0, numbers], labels)]
+
+
+def cohort(labels: Array, noise: float, blur: float) -> Array:
+    """Return voxels × subjects: loadings of the parts, around 1, and noise, cut off at zero."""
+    rng = np.random.default_rng(1)
+    inside = labels > 0
+    loadings = np.exp(SPREAD * rng.standard_normal((labels.max(), N_SUBJECTS)))
+    X = loadings[labels[inside] - 1]
+    for subject in range(N_SUBJECTS):
+        field = gaussian_filter(rng.standard_normal(labels.shape), blur)[inside]
+        X[:, subject] += noise * field / field.std()
+    return np.maximum(X, 0).astype(np.float32)
+
+
+def study(X: Array, ks: range) -> pd.DataFrame:
+    """Return the table of measures that the choice is made from."""
+    halves = split_halves(X.shape[1], N_SPLITS, 0)
+    shuffled = permuted(X, 0)
+    rows = []
+    for k in ks:
+        scores = pd.DataFrame([split_measures(X, split, k) for split in halves])
+        rows.append(
+            {
+                "n_components": k,
+                "reconstruction_error": fit(X, k).reconstruction_err_,
+                "null_error": fit(shuffled, k).reconstruction_err_,
+                **scores.mean(),
+                **scores.std().add_suffix("_sd"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def split_measures(X: Array, split: tuple[Array, Array], k: int) -> dict[str, float]:
+    """Compare the two halves."""
+    halves = [np.ascontiguousarray(X[:, half]) for half in split]
+    W = [fit(half, k).coef_.astype(np.float64) for half in halves]
+    labels = [w.argmax(axis=1) + 1 for w in W]
+    # WᵀW = I, so ‖x − WWᵀx‖² = ‖x‖² − ‖Wᵀx‖²
+    captured = sum(np.square(w.T @ x).sum() for w, x in zip(W, halves[::-1], strict=True))
+    total = float(np.square(X, dtype=np.float64).sum())
+    return {
+        "inner_product": matched_inner_products(*W).mean(),
+        "label_ari": label_agreement(*labels, k)["ari"],
+        "stability": float(np.nanmean(stability_coefficient(*W))),
+        "out_of_sample_error": np.sqrt(total - captured),
+        "out_of_sample_explained_variance": captured / total,
+    }
+
+
+def fit(X: Array, k: int) -> OPNMF:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = OPNMF(k, solver="orthonormal", n_init=3, tol=1e-4, max_iter=500, random_state=0)
+        return model.fit(X)
+
+
+def choices_table(tables: dict[Case, pd.DataFrame]) -> str:
+    """Return one row per case, one column per rule."""
+    head = ["parts", "k compared", "noise", "blur", *RULES]
+    rows = [
+        [
+            f"{case.planted}, {case.source}",
+            f"{RANGES[case.planted][0]} … {RANGES[case.planted][-1]}",
+            f"{case.noise:g}",
+            f"{case.blur:g}",
+            *(verdict(case, table, rule) for rule in RULES),
+        ]
+        for case, table in tables.items()
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def verdict(case: Case, table: pd.DataFrame, rule: str) -> str:
+    """Return the choice: ✓ for what was planted, (✓) where it is in the list, ✗ elsewhere."""
+    choice = choose_rank(table, rule)
+    if choice.flat:
+        return f"none ({choice.k})"
+    others = [str(k) for k in choice.good if k != choice.k]
+    mark = "✓" if choice.k == case.planted else "(✓)" if case.planted in choice.good else "✗"
+    return f"{choice.k} {mark}" + (f", also {', '.join(others)}" if others else "")
+
+
+def reasons(tables: dict[Case, pd.DataFrame]) -> str:
+    """Return what the rules say where they do not choose what was planted."""
+    lines = []
+    for case, table in tables.items():
+        for rule in RULES:
+            choice = choose_rank(table, rule)
+            if choice.k != case.planted:
+                where = (
+                    f"{case.planted} {case.source} parts, noise {case.noise:g}, blur {case.blur:g}"
+                )
+                lines.append(f"* {where}, `{rule}`: {choice.reason}")
+    return "\n".join(lines)
+
+
+REPORT = """# Is the planted number of components chosen?
+
+Made by `python -m benchmarks.ranks DATA --out FOLDER`, one thread.
+
+{machine}
+
+## Choices
+
+{choices}
+
+✓: what was planted. (✓): in the list of good ones. ✗: neither. none (k): the rule says that nothing
+stands out, and k is a convention.
+
+## What was planted
+
+* music: the 32 parts of MuSIC C32 at 4 mm (10 550 voxels), and 16 and 8 by merging neighbours.
+  Sizes differ: the smallest of the 8 and of the 16 has 83 voxels, the largest of the 8 has 2355.
+* simulation: `images/simulation.py` at 6 mm, whose parts have blurred borders.
+* {n_subjects} subjects, with one loading for each part: log-normal, spread {spread:g} around 1. The
+  noise is white, or blurred by a Gaussian with the standard deviation in the column "blur", in
+  voxels; the column "noise" is its standard deviation, with the mean of the data as 1 (for
+  simulation: with the largest tissue density as 1).
+* {n_splits} split halves, one permutation, solver `orthonormal` with 3 starts.
+* The last case has so much noise that no part can be found: the right answer is none.
+
+## Why, where it was not chosen
+
+{reasons}
+"""
+
+if __name__ == "__main__":
+    sys.exit(main())

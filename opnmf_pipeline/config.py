@@ -74,13 +74,13 @@ def _as_texts(value: Any) -> Any:
 
 
 FilterValues = Annotated[
-    list[str],
+    list[str | None],
     BeforeValidator(_as_texts),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": ["string", "integer"]},
-                {"type": "array", "items": {"type": ["string", "integer"]}},
+                {"type": ["string", "integer", "null"]},
+                {"type": "array", "items": {"type": ["string", "integer", "null"]}},
             ]
         }
     ),
@@ -93,11 +93,19 @@ class InputsConfig(Section):
     bids: Path | None = Field(None, description="Root of a BIDS (derivatives) dataset.")
     filters: dict[str, FilterValues] = Field(
         default_factory=dict,
-        description="BIDS entities that select one image per subject, such as `label: GM`; "
-        "each with one value or a list of values.",
+        description="BIDS entities that select one image per subject (and session), such as "
+        "`label: GM`; each with one value or a list of values. `null` means that the name must not "
+        'have the entity, `"*"` that it must have it, with any value.',
+    )
+    database_dir: Path | None = Field(
+        None,
+        description="Folder that keeps the index of the dataset `bids` from one run to the next; it "
+        "is made anew when the subjects of the dataset change.",
     )
     table: Path | None = Field(
-        None, description="TSV or CSV with participant_id, a path column and covariates."
+        None,
+        description="TSV or CSV with participant_id (and session_id), a path column and "
+        "covariates.",
     )
     path_column: str = Field("path", description="Column of `table` that holds the image paths.")
     glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
@@ -198,10 +206,10 @@ class DecompositionConfig(Section):
         (10,), description="Numbers of components (k): one integer or a list."
     )
     solver: Literal["multiplicative", "accelerated", "orthonormal"] = Field(
-        "multiplicative",
-        description="multiplicative: the published iterates; accelerated: a stationary point of "
-        "the published update in far fewer passes over the data; orthonormal: exactly orthonormal "
-        "components, each voxel in one of them.",
+        "accelerated",
+        description="accelerated: a stationary point of the published update, in some dozens of "
+        "passes over the data; multiplicative: the published iterates, tens of thousands; "
+        "orthonormal: exactly orthonormal components, each voxel in one of them.",
     )
     init: Literal["nndsvd", "nndsvda", "nndsvdar", "random"] = Field(
         "nndsvd", description="Start of W."
@@ -209,10 +217,13 @@ class DecompositionConfig(Section):
     n_init: int = Field(
         10,
         ge=1,
-        description="Starts of the solvers orthonormal and accelerated; the best one is kept.",
+        description="Starts of the solver orthonormal; the best one is kept.",
     )
     tol: float = Field(
-        1e-5, ge=0, description="Stop when the relative change of W in an iteration is below this."
+        1e-5,
+        ge=0,
+        description="Stop when the relative change of W in an iteration is below this; for the "
+        "solver accelerated, when the KKT residual is below ten times this.",
     )
     max_iter: int = Field(50_000, ge=1, description="Largest number of iterations.")
     random_state: int = Field(0, ge=0, description="Seed of random starts.")
@@ -231,9 +242,7 @@ class DecompositionConfig(Section):
 Names = Annotated[
     tuple[str, ...],
     BeforeValidator(_as_list),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    ),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 
 
@@ -401,14 +410,14 @@ class PipelineConfig(Section):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def load_config(path: str | Path, overrides: typing.Iterable[str] = ()) -> PipelineConfig:
+def load_config(path: str | Path | None, overrides: typing.Iterable[str] = ()) -> PipelineConfig:
     """Read a YAML file of settings.
 
     Parameters
     ----------
-    path : path
+    path : path or None
         YAML file with the sections of :class:`PipelineConfig`. Relative paths in it are relative
-        to the folder of the file.
+        to the folder of the file. None: the overrides are all there is.
     overrides : iterable of str
         ``section.key=value`` items that replace settings of the file; values are YAML, and
         relative paths in them are relative to the current folder.
@@ -423,8 +432,10 @@ def load_config(path: str | Path, overrides: typing.Iterable[str] = ()) -> Pipel
     ConfigError
         The file cannot be read, or it (or an override) has an unknown key or an impossible value.
     """
-    path = Path(path)
-    data = _anchored(_read_yaml(path), PipelineConfig, path.resolve().parent)
+    data: dict[str, Any] = {}
+    if path is not None:
+        path = Path(path)
+        data = _anchored(_read_yaml(path), PipelineConfig, path.resolve().parent)
     overrides = list(overrides)
     for item in overrides:
         override = _anchored(_parse_override(item), PipelineConfig, Path.cwd())
@@ -516,11 +527,11 @@ def _section(hint: Any) -> type[Section] | None:
     return None
 
 
-def _explain(error: ValidationError, path: Path, overridden: tuple[str, ...]) -> str:
+def _explain(error: ValidationError, path: Path | None, overridden: tuple[str, ...]) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
-        source = "--set" if where.startswith(overridden) else path
+        source = "--set" if path is None or where.startswith(overridden) else path
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = _unknown_key(problem["loc"])

@@ -1,5 +1,5 @@
 """The command line."""
 
-from opnmf_pipeline.cli.main import main
+from opnmf_pipeline.cli.main import bids_main, main
 
-__all__ = ["main"]
+__all__ = ["bids_main", "main"]

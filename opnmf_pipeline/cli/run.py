@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,10 +14,10 @@ from rich.table import Table
 
 from opnmf_pipeline.cli.display import TerminalDisplay
 from opnmf_pipeline.cli.parser import overrides
-from opnmf_pipeline.config import load_config
+from opnmf_pipeline.config import PipelineConfig, load_config
 from opnmf_pipeline.engines.run import Summary, run
 
-__all__ = ["execute"]
+__all__ = ["execute", "run_and_print", "shown"]
 
 SHOWN = {
     "n_components": ("k", "{:.0f}"),
@@ -31,18 +33,30 @@ SHOWN = {
 def execute(args: argparse.Namespace) -> None:
     """Run the pipeline and print what it found."""
     config = load_config(args.config, overrides(args))
-    console = Console(quiet=args.quiet)
-    level = logging.DEBUG if args.verbose else logging.WARNING
+    run_and_print(config, quiet=args.quiet, verbose=args.verbose)
+
+
+def run_and_print(config: PipelineConfig, *, quiet: bool, verbose: bool) -> None:
+    """Run the pipeline with progress in the terminal, and print what it found."""
+    console = Console(quiet=quiet)
+    with shown(console, verbose) as display:
+        summary = run(config, display)
+    _print(summary, console)
+
+
+@contextmanager
+def shown(console: Console, verbose: bool) -> Iterator[TerminalDisplay]:
+    """Show progress, and the messages of the package: with ``verbose`` all, else warnings."""
+    level = logging.DEBUG if verbose else logging.WARNING
     handler = RichHandler(level, console=console, show_time=False, show_path=False)
     logger = logging.getLogger("opnmf_pipeline")
     logger.setLevel(level)
     logger.addHandler(handler)
     try:
         with TerminalDisplay(console) as display:
-            summary = run(config, display)
+            yield display
     finally:
         logger.removeHandler(handler)
-    _print(summary, console)
 
 
 def _print(summary: Summary, console: Console) -> None:

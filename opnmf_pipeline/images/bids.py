@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import functools
+import glob
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
 from opnmf_pipeline.exceptions import CohortError
 
-__all__ = ["common_entity", "find_images"]
+__all__ = ["check_dataset", "common_entity", "entities_of", "find_images", "wanted_subjects"]
 
 IMAGE_EXTENSIONS = (".nii", ".nii.gz")
+ANY = "*"
+PREFIX = "prefix"
+"""Filter for names that SPM and CAT12 put something before, such as ``mwp1sub-01_T1w.nii``."""
+EXTRA = "extra_entities"
+"""Column of the index with the entities that the BIDS schema does not know, such as ``param``."""
+INDEX_FILE = "opnmf-index.parquet"
+ROOT_KEY = b"opnmf_pipeline_root"
+N_NAMED = 5
+
 NO_DATASET_MSG = "inputs.bids: {root}: {reason}; name the root of a BIDS dataset"
+DERIVATIVES_HINT = " (the images may be in one of its derivatives: {folders})"
 FILTER_KEY_MSG = "inputs.filters: unknown entity {key!r}{hint}; use one of {allowed}"
 NO_MATCH_MSG = "inputs.bids: no image in {root} matches the filters ({filters}); there are: {there}"
+GONE_MSG = (
+    "{file}: the index names {n} image(s) that are no longer there, such as {first}; delete it, "
+    "and the dataset is indexed anew"
+)
+NO_PARQUET_MSG = "inputs.database_dir: {file}: cannot be used ({reason}); delete it or name another"
 
 
-def find_images(root: Path, filters: Mapping[str, str | list[str]]) -> pd.DataFrame:
+def find_images(
+    root: Path,
+    filters: Mapping[str, str | Sequence[str | None]],
+    database_dir: Path | None = None,
+) -> pd.DataFrame:
     """List the images of a BIDS dataset that match entity filters.
 
     Parameters
@@ -28,68 +51,226 @@ def find_images(root: Path, filters: Mapping[str, str | list[str]]) -> pd.DataFr
         Root of the dataset.
     filters : mapping
         Entity (short as in file names, or long as pybids spells it) to the value or values
-        wanted. Without ``extension`` the NIfTI files are meant.
+        wanted: None stands for names without the entity, ``"*"`` for any value of it. Without
+        ``extension`` the NIfTI files are meant. ``prefix`` is what stands before ``sub-`` in names
+        like ``mwp1sub-01_T1w.nii``.
+    database_dir : path, optional
+        Folder that keeps the index. One that is there is used as long as it is of this dataset
+        and knows the same subjects.
 
     Returns
     -------
     DataFrame
-        One row per image: ``participant_id`` (with ``sub-``) and ``image`` (absolute path).
+        One row per image: ``participant_id`` (with ``sub-``), ``session_id`` (with ``ses-``, None
+        where the name has no session; absent where no name has one) and ``image`` (absolute path).
 
     Raises
     ------
     CohortError
-        There is no dataset, an entity is unknown, or nothing matches.
+        There is no dataset, an entity is unknown, nothing matches, or the index is out of date.
     """
-    index = _index(root)
-    wanted = {_column(key): _values(value) for key, value in filters.items()}
+    wanted = {_column(key): _values(key, value) for key, value in filters.items()}
     wanted.setdefault("ext", list(IMAGE_EXTENSIONS))
+    prefixes = wanted.pop(PREFIX, None)
+    index = _index(root, wanted, prefixes, database_dir)
     keep = pd.Series(True, index=index.index)
     for column, values in wanted.items():
-        # bids2table reads run-01 as the number 1
-        numbers = [int(value) for value in values if value.isdecimal()]
-        keep &= index[column].map(str).isin(values) | index[column].isin(numbers)
+        keep &= _matches(index[column], values)
     if not keep.any():
-        there = "; ".join(
-            f"{column}: {', '.join(sorted(set(index[column].dropna().astype(str)))) or 'none'}"
-            for column in wanted
-        )
-        named = ", ".join(f"{key}: {', '.join(values)}" for key, values in wanted.items())
-        raise CohortError(NO_MATCH_MSG.format(root=root, filters=named, there=there))
+        raise CohortError(_no_match(root, index, wanted))
     found = index[keep]
-    return pd.DataFrame(
-        {
-            "participant_id": "sub-" + found["sub"].astype(str),
-            "image": [str(root / path) for path in found["path"]],
-        }
-    )
+    images = [str(root / path) for path in found["path"]]
+    if database_dir is not None and (gone := [path for path in images if not Path(path).exists()]):
+        file = database_dir / INDEX_FILE
+        raise CohortError(GONE_MSG.format(file=file, n=len(gone), first=gone[0]))
+    cohort = pd.DataFrame({"participant_id": ("sub-" + found["sub"]).tolist(), "image": images})
+    if found["ses"].notna().any():
+        sessions = [None if value is None else f"ses-{value}" for value in found["ses"]]
+        cohort.insert(1, "session_id", pd.Series(sessions, dtype=object))
+    return cohort
 
 
-def _index(root: Path) -> pd.DataFrame:
+def wanted_subjects(filters: Mapping[str, str | Sequence[str | None]]) -> list[str] | None:
+    """Return the subjects that the filters name, with ``sub-``; None where they name none."""
+    for key, value in filters.items():
+        values = _values(key, value)
+        if _column(key) == "sub" and ANY not in values:
+            return [f"sub-{item}" for item in values]
+    return None
+
+
+def check_dataset(root: Path) -> None:
+    """Require the file that makes a folder a BIDS dataset.
+
+    Raises
+    ------
+    CohortError
+        ``dataset_description.json`` is absent, is no JSON, or lacks ``Name`` or ``BIDSVersion``.
+    """
+    path = root / "dataset_description.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in ("Name", "BIDSVersion") if key not in description]
+        problem = f"has no {' and no '.join(missing)}" if missing else ""
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    if problem:
+        raise CohortError(f"{path}: {problem}; mend it, or pass --skip-bids-validation")
+
+
+def entities_of(path: str | Path) -> dict[str, Any]:
+    """Return the entities of a BIDS file, by their short names.
+
+    Examples
+    --------
+    >>> entities_of("sub-1/ses-2/anat/sub-1_ses-2_space-MNI_T1w.nii.gz")["datatype"]
+    'anat'
+    """
     import bids2table
 
+    entities: dict[str, Any] = bids2table.parse_bids_entities(str(path))
+    return entities
+
+
+def common_entity(paths: Iterable[str], entity: str) -> str | None:
+    """Return the value of an entity that all file names share, or None.
+
+    Examples
+    --------
+    >>> common_entity(["sub-1_space-MNI152_T1w.nii", "sub-2_space-MNI152_T1w.nii"], "space")
+    'MNI152'
+    >>> common_entity(["sub-1_T1w.nii", "sub-2_space-MNI152_T1w.nii"], "space")
+    """
+    values = {entities_of(Path(path).name).get(entity) for path in paths}
+    return values.pop() if len(values) == 1 else None
+
+
+def _matches(column: pd.Series[Any], values: Sequence[str | None]) -> pd.Series[bool]:
+    named = [value for value in values if value is not None]
+    # bids2table reads run-01 as the number 1
+    numbers = [int(value) for value in named if value.isdecimal()]
+    keep = column.map(str).isin(named) & column.notna() | column.isin(numbers)
+    if None in values:
+        keep |= column.isna()
+    return keep | column.notna() if ANY in named else keep
+
+
+def _no_match(root: Path, index: pd.DataFrame, wanted: Mapping[str, Sequence[str | None]]) -> str:
+    def some(values: Iterable[str]) -> str:
+        names = sorted(values)
+        return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+
+    there = "; ".join(
+        f"{column}: {some(set(index[column].dropna().astype(str))) or 'none'}" for column in wanted
+    )
+    named = ", ".join(f"{key}: {some(map(str, values))}" for key, values in wanted.items())
+    return NO_MATCH_MSG.format(root=root, filters=named, there=there) + _derivatives_hint(root)
+
+
+def _derivatives_hint(root: Path) -> str:
+    folders = sorted(str(path) for path in root.glob("derivatives/*") if path.is_dir())
+    return DERIVATIVES_HINT.format(folders=", ".join(folders[:N_NAMED])) if folders else ""
+
+
+def _index(
+    root: Path,
+    wanted: Mapping[str, Sequence[str | None]],
+    prefixes: Sequence[str | None] | None,
+    database_dir: Path | None,
+) -> pd.DataFrame:
+    """Return paths, subjects, sessions and the wanted entities of the files of all subjects."""
     if not root.is_dir():
         raise CohortError(NO_DATASET_MSG.format(root=root, reason="no such folder"))
-    if not any(root.glob("sub-*/")):
-        raise CohortError(NO_DATASET_MSG.format(root=root, reason="no sub-* folder in it"))
+    folders = {path.name for path in root.glob("sub-*/")}
+    if not folders:
+        reason = "no sub-* folder in it" + _derivatives_hint(root)
+        raise CohortError(NO_DATASET_MSG.format(root=root, reason=reason))
+    named = {f"sub-{subject}" for subject in wanted.get("sub", ())} & folders
+    if prefixes is not None:
+        files = _prefixed_files(root, sorted(named or folders), prefixes)
+        return pd.DataFrame(files, columns=["path", "sub", "ses", *wanted], dtype=object)
+    if database_dir is not None:
+        table = _stored_index(root, folders, database_dir)
+    else:
+        # None of them there: all are indexed, for a message that says what there is
+        table = _new_index(root, sorted(named) or None)
+    columns = {
+        name: table[name].to_pylist()
+        for name in dict.fromkeys(["path", "sub", "ses", *wanted])
+        if name in table.column_names
+    }
+    if unknown := [name for name in wanted if name not in columns]:
+        extra = [dict(items or ()) for items in table[EXTRA].to_pylist()]
+        there = sorted({name for items in extra for name in items})
+        for name in unknown:
+            if name not in there:
+                raise CohortError(_unknown_entity(name, [*_entity_names(), PREFIX, *there]))
+            columns[name] = [items.get(name) for items in extra]
+    index = pd.DataFrame(columns, dtype=object)
+    return index[index["sub"].notna()].reset_index(drop=True)
+
+
+def _prefixed_files(
+    root: Path, subjects: list[str], prefixes: Sequence[str | None]
+) -> list[dict[str, Any]]:
+    """List files whose names are those of BIDS after a prefix, which bids2table does not see."""
+    return [
+        {**entities_of(path.with_name(path.name.removeprefix(prefix))), "path": file}
+        for subject in subjects
+        for prefix in map(str, prefixes)
+        for path in sorted((root / subject).rglob(f"{glob.escape(prefix)}sub-*"))
+        if (file := str(path.relative_to(root)))
+    ]
+
+
+def _new_index(root: Path, subjects: list[str] | None) -> Any:
+    import bids2table
+
     with TemporaryDirectory() as folder:
         # bids2table takes no root with a dot in its name, such as fmriprep-24.1
         link = Path(folder) / "dataset"
         link.symlink_to(root.resolve())
-        table = bids2table.index_dataset(link).select(["path", *_entity_names().values()])
-    index = pd.DataFrame(table.to_pylist(), columns=table.column_names, dtype=object)
-    return index[index["sub"].notna()]
+        table = bids2table.index_dataset(link, subjects)
+    return table.select(["path", *_entity_names().values(), EXTRA])
+
+
+def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
+    """Return the index that a folder keeps; make it where there is none that fits."""
+    import pyarrow.parquet
+
+    file, key = database_dir / INDEX_FILE, str(root.resolve()).encode()
+    try:
+        if file.exists():
+            table = pyarrow.parquet.read_table(file)
+            # A subject without files is in no row: what was indexed stands in the metadata
+            known = json.loads((table.schema.metadata or {}).get(b"opnmf_pipeline_subjects", "[]"))
+            if table.schema.metadata.get(ROOT_KEY) == key and set(known) == folders:
+                return table
+        table = _new_index(root, None)
+        metadata = {ROOT_KEY: key, b"opnmf_pipeline_subjects": json.dumps(sorted(folders)).encode()}
+        database_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=database_dir) as folder:
+            partial = Path(folder) / INDEX_FILE
+            pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), partial)
+            partial.replace(file)
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CohortError(NO_PARQUET_MSG.format(file=file, reason=reason)) from None
+    return table
 
 
 def _column(key: str) -> str:
-    names = _entity_names()
-    column = names.get(key, key)
-    if column not in names.values():
-        near = difflib.get_close_matches(key, names, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise CohortError(FILTER_KEY_MSG.format(key=key, hint=hint, allowed=", ".join(names)))
-    return column
+    """Return the short name of an entity, which stands in file names."""
+    return _entity_names().get(key, key)
 
 
+def _unknown_entity(key: str, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(key, allowed, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return FILTER_KEY_MSG.format(key=key, hint=hint, allowed=", ".join(allowed))
+
+
+@functools.cache
 def _entity_names() -> dict[str, str]:
     """Map the long name of each entity to the short one that stands in file names."""
     import bids2table
@@ -101,20 +282,7 @@ def _entity_names() -> dict[str, str]:
     }
 
 
-def _values(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else [str(item) for item in value]
-
-
-def common_entity(paths: list[str], entity: str) -> str | None:
-    """Return the value of an entity that all file names share, or None.
-
-    Examples
-    --------
-    >>> common_entity(["sub-1_space-MNI152_T1w.nii", "sub-2_space-MNI152_T1w.nii"], "space")
-    'MNI152'
-    >>> common_entity(["sub-1_T1w.nii", "sub-2_space-MNI152_T1w.nii"], "space")
-    """
-    import bids2table
-
-    values = {bids2table.parse_bids_entities(Path(path).name).get(entity) for path in paths}
-    return values.pop() if len(values) == 1 else None
+def _values(key: str, value: str | Sequence[str | None]) -> list[str | None]:
+    values = [value] if isinstance(value, str) else value
+    prefix = f"{_column(key)}-"
+    return [None if item is None else str(item).removeprefix(prefix) for item in values]

@@ -1,23 +1,27 @@
-"""The cohort: one row per subject, with the path of its image and its covariates."""
+"""The cohort: one row per subject (and session), with the path of its image and covariates."""
 
 from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.exceptions import CohortError
-from opnmf_pipeline.images.bids import find_images
+from opnmf_pipeline.images.bids import find_images, wanted_subjects
 
-__all__ = ["find_cohort", "read_cohort", "write_cohort"]
+__all__ = ["find_cohort", "identifiers", "read_cohort", "row_names", "write_cohort"]
+
+IDENTIFIERS = ("participant_id", "session_id")
+"""Columns that say which row is which; the second one only where there are sessions."""
 
 N_NAMED = 5
 TWO_IMAGES_MSG = (
-    "{n} subject(s) have more than one matching image:\n{named}\n"
-    "narrow the choice down (inputs.filters, inputs.glob) to one image per subject"
+    "{n} {what}(s) have more than one matching image:\n{named}\n"
+    "narrow the choice down (inputs.filters, inputs.glob) to one image per {what}"
 )
 NO_IMAGE_MSG = (
     "{n} of {total} subjects have no image: {named}\n"
@@ -25,18 +29,19 @@ NO_IMAGE_MSG = (
 )
 NO_ID_MSG = "{table}: {n} row(s) have no participant_id; fill it in or remove them"
 EMPTY_MSG = "{table}: has no subjects; it needs one row for each"
-TWICE_MSG = "{table}: {n} participant_id value(s) stand more than once: {named}; keep one row each"
+TWICE_MSG = "{table}: {n} {column} value(s) stand more than once: {named}; keep one row each"
 NO_PATH_MSG = (
     "{table}: none of the paths in column {column!r} is a file (first: {path}); "
     "relative paths start at the folder of the table"
 )
 COVARIATE_SUFFIX = "_covariate"
-"""Added to a covariate that is called ``image``, as the column of paths is."""
+"""Added to a covariate whose name is that of a column of ours, such as ``image``."""
+SESSION_MARK = "_ses-"
 NO_COLUMN_MSG = "{table}: has no column {column!r}, only {columns}"
 
 
 def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
-    """Pair every subject with its image.
+    """Pair every subject, or every session of every subject, with its image.
 
     Parameters
     ----------
@@ -46,15 +51,16 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
     Returns
     -------
     cohort : DataFrame
-        Columns ``participant_id``, ``image`` (absolute path) and the covariates; sorted by
-        ``participant_id``.
+        Columns ``participant_id``, ``session_id`` (where there are sessions), ``image`` (absolute
+        path) and the covariates; sorted by subject and session.
     dropped : list of str
         Subjects without an image that ``on_missing: drop`` left out.
 
     Raises
     ------
     CohortError
-        A subject has two images or none, an id stands twice in a table, or nothing was found.
+        A subject (or session) has two images or none, one stands twice in a table, or nothing was
+        found.
     """
     if options.table is not None:
         cohort = _from_table(options.table, options.path_column)
@@ -70,14 +76,50 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
         raise CohortError(
             NO_IMAGE_MSG.format(n=len(missing), total=len(cohort), named=_some(missing))
         )
-    cohort = cohort.dropna(subset="image").sort_values("participant_id", ignore_index=True)
-    covariates = [name for name in cohort if name not in ("participant_id", "image")]
-    return cohort[["participant_id", "image", *covariates]], missing
+    identity = _identity(cohort)
+    cohort = cohort.dropna(subset="image").sort_values(identity, ignore_index=True)
+    covariates = [name for name in cohort if name not in (*identity, "image")]
+    return cohort[[*identity, "image", *covariates]], missing
+
+
+def row_names(cohort: pd.DataFrame) -> list[str]:
+    """Name each row of a cohort by its subject and, where it has one, its session.
+
+    Examples
+    --------
+    >>> cohort = pd.DataFrame({"participant_id": ["sub-1", "sub-1"], "session_id": ["ses-1", None]})
+    >>> row_names(cohort)
+    ['sub-1_ses-1', 'sub-1']
+    """
+    names: pd.Series[str] = cohort["participant_id"].astype(str)
+    if "session_id" in cohort:
+        names = names + ("_" + cohort["session_id"]).fillna("")
+    return names.tolist()
+
+
+def identifiers(rows: Sequence[str]) -> pd.DataFrame:
+    """Return ``participant_id`` and, where there are sessions, ``session_id`` of named rows.
+
+    Examples
+    --------
+    >>> identifiers(["sub-1_ses-1", "sub-1_ses-2"])
+      participant_id session_id
+    0          sub-1      ses-1
+    1          sub-1      ses-2
+    """
+    parts = [row.partition(SESSION_MARK) for row in rows]
+    table = pd.DataFrame({"participant_id": [subject for subject, _, _ in parts]})
+    if any(mark for _, mark, _ in parts):
+        table["session_id"] = [f"ses-{label}" if mark else None for _, mark, label in parts]
+    return table
 
 
 def read_cohort(path: str | Path) -> pd.DataFrame:
     """Read a ``cohort.tsv`` that :func:`write_cohort` wrote."""
-    return _parsed(path, "\t")
+    cohort = _parsed(path, "\t")
+    if "session_id" in cohort:
+        cohort["session_id"] = cohort["session_id"].replace("n/a", None)
+    return cohort
 
 
 def write_cohort(cohort: pd.DataFrame, path: str | Path) -> None:
@@ -88,17 +130,23 @@ def write_cohort(cohort: pd.DataFrame, path: str | Path) -> None:
 def _from_bids(options: InputsConfig) -> pd.DataFrame:
     root = options.bids
     assert root is not None
-    found = find_images(root, options.filters)
+    found = find_images(root, options.filters, options.database_dir)
+    named = wanted_subjects(options.filters)
     table = options.participants or root / "participants.tsv"
     if options.participants is None and not table.exists():
         folders = [folder.name for folder in root.glob("sub-*") if folder.is_dir()]
-        return found.merge(pd.DataFrame({"participant_id": folders}, dtype=str), how="outer")
-    return _with_covariates(found, table)
+        expected = pd.DataFrame({"participant_id": named or folders}, dtype=str)
+        return found.merge(expected, how="outer")
+    return _with_covariates(found, table, named)
 
 
 def _from_table(table: Path, path_column: str) -> pd.DataFrame:
     cohort = _read_table(table)
-    _refuse_twice(cohort, table)
+    if "session_id" in cohort:
+        # as in names of files, however the table spells it
+        labels = cohort["session_id"].str.removeprefix("ses-")
+        cohort["session_id"] = ("ses-" + labels).where(~labels.isin(["", "n/a"]), None)
+    _refuse_twice(cohort, table, _identity(cohort))
     if path_column not in cohort:
         raise CohortError(
             NO_COLUMN_MSG.format(table=table, column=path_column, columns=_columns(cohort))
@@ -132,12 +180,19 @@ def _from_glob(options: InputsConfig) -> pd.DataFrame:
     return pd.DataFrame({"participant_id": ids, "image": paths})
 
 
-def _with_covariates(found: pd.DataFrame, participants: Path) -> pd.DataFrame:
+def _with_covariates(
+    found: pd.DataFrame, participants: Path, named: list[str] | None = None
+) -> pd.DataFrame:
     table = _read_table(participants)
     if found["participant_id"].str.startswith("sub-").all():
         # BIDS allows both spellings in the table
         table["participant_id"] = "sub-" + table["participant_id"].str.removeprefix("sub-")
-    _refuse_twice(table, participants)
+    _refuse_twice(table, participants, ["participant_id"])
+    if "session_id" not in found:
+        table = table.rename(columns={"session_id": "session_id" + COVARIATE_SUFFIX})
+    if named is not None:
+        asked = pd.DataFrame({"participant_id": named}, dtype=str)
+        table = asked.merge(table, how="left", on="participant_id")
     return found.merge(table, how="outer", on="participant_id", suffixes=("", COVARIATE_SUFFIX))
 
 
@@ -161,29 +216,35 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 def _parsed(path: str | Path, sep: str) -> pd.DataFrame:
     table = pd.read_csv(path, sep=sep, na_values="n/a", index_col=False)
-    if "participant_id" in table:
-        # Read apart, since a subject may be called 001 or NA
-        ids = pd.read_csv(
-            path, sep=sep, usecols=["participant_id"], dtype=str, keep_default_na=False
-        )
-        table["participant_id"] = ids["participant_id"].str.strip()
+    # Read apart, since a subject may be called 001 or NA
+    known = [name for name in IDENTIFIERS if name in table]
+    ids = pd.read_csv(path, sep=sep, usecols=known, dtype=str, keep_default_na=False)
+    for name in known:
+        table[name] = ids[name].str.strip()
     return table
 
 
-def _refuse_twice(table: pd.DataFrame, path: Path) -> None:
-    ids = table["participant_id"]
-    twice = ids[ids.duplicated()].unique().tolist()
-    if twice:
-        raise CohortError(TWICE_MSG.format(table=path, n=len(twice), named=_some(twice)))
+def _identity(table: pd.DataFrame) -> list[str]:
+    """Return the columns that say which row is which."""
+    return [name for name in IDENTIFIERS if name in table]
+
+
+def _refuse_twice(table: pd.DataFrame, path: Path, columns: list[str]) -> None:
+    rows = table[table.duplicated(columns)].drop_duplicates(columns)
+    if not rows.empty:
+        named = _some([" ".join(map(str, row)) for row in rows[columns].itertuples(index=False)])
+        column = " with ".join(columns)
+        raise CohortError(TWICE_MSG.format(table=path, n=len(rows), column=column, named=named))
 
 
 def _refuse_two_images(cohort: pd.DataFrame) -> None:
-    twice = cohort[cohort["participant_id"].duplicated(keep=False)]
+    twice = cohort[cohort.duplicated(_identity(cohort), keep=False)]
     if twice.empty:
         return
-    groups = list(twice.groupby("participant_id")["image"])
-    named = "\n".join(f"  {subject}: {', '.join(images)}" for subject, images in groups[:N_NAMED])
-    raise CohortError(TWO_IMAGES_MSG.format(n=len(groups), named=named))
+    images = twice["image"].groupby(pd.Series(row_names(twice), twice.index))
+    named = "\n".join(f"  {row}: {', '.join(paths)}" for row, paths in list(images)[:N_NAMED])
+    what = "session" if "session_id" in cohort else "subject"
+    raise CohortError(TWO_IMAGES_MSG.format(n=images.ngroups, named=named, what=what))
 
 
 def _columns(table: pd.DataFrame) -> str:

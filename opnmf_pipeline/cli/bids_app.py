@@ -1,0 +1,98 @@
+"""``opnmf-bids``: the words of a BIDS App become settings, and one of its two levels is run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from opnmf_pipeline.cli.parser import as_items, read_yaml_of
+from opnmf_pipeline.cli.run import run_and_print
+from opnmf_pipeline.config import PipelineConfig, load_config
+from opnmf_pipeline.exceptions import ConfigError
+
+__all__ = ["execute", "settings_of"]
+
+IMAGE_QUERY = "image"
+"""Name of our query in a filter file, where it has several."""
+PLUGIN_KEYS = ("engine", "plugin", "plugin_args")
+
+FILTER_FILE_MSG = "--bids-filter-file: {path}: {reason}"
+QUERIES_MSG = (
+    f"has the queries {{names}}; name the one that selects the image {IMAGE_QUERY!r}, "
+    "or leave only one"
+)
+PLUGIN_FILE_MSG = "--use-plugin: {path}: expected the keys {keys}, got {got}"
+
+
+def execute(args: argparse.Namespace) -> None:
+    """Run the level that was asked for."""
+    config = settings_of(args)
+    run_and_print(config, quiet=args.quiet, verbose=args.verbose)
+
+
+def settings_of(args: argparse.Namespace) -> PipelineConfig:
+    """Return the settings: those of the file, replaced by what the arguments say."""
+    execution = _plugin(args.use_plugin)
+    items = as_items(
+        {
+            "inputs.bids": args.bids_dir,
+            "inputs.filters": _filters(args) or None,
+            "output.dir": args.output_dir,
+            "output.overwrite": args.overwrite or None,
+            "decomposition.random_state": args.random_seed,
+            "selection.random_state": args.random_seed,
+            "execution.n_procs": args.nprocs,
+            "execution.memory_gb": args.mem,
+            "execution.work_dir": args.work_dir,
+            **{f"execution.{key}": value for key, value in execution.items()},
+        }
+    )
+    # BIDS_DIR takes the place of any other source that the file names
+    others = [f"inputs.{source}=null" for source in ("table", "glob", "simulation")]
+    return load_config(args.config_file, [*others, *args.overrides, *items])
+
+
+def _filters(args: argparse.Namespace) -> dict[str, Any]:
+    filters = {} if args.bids_filter_file is None else _read_filters(args.bids_filter_file)
+    for entity, prefix, labels in (
+        ("sub", "sub-", args.participant_label),
+        ("ses", "ses-", args.session_label),
+    ):
+        if labels:
+            filters[entity] = [label.removeprefix(prefix) for label in labels]
+    return filters
+
+
+def _read_filters(path: Path) -> dict[str, Any]:
+    """Read entity filters in the JSON form of fMRIPrep, of one query or as the filters alone."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read as JSON ({getattr(error, 'strerror', None) or error})"
+        raise ConfigError(FILTER_FILE_MSG.format(path=path, reason=reason)) from None
+    if not isinstance(content, dict):
+        raise ConfigError(FILTER_FILE_MSG.format(path=path, reason="expected an object"))
+    queries = {name: value for name, value in content.items() if isinstance(value, dict)}
+    if not queries:
+        return content
+    if IMAGE_QUERY in queries:
+        return dict(queries[IMAGE_QUERY])
+    if len(content) > 1:
+        reason = QUERIES_MSG.format(names=", ".join(content))
+        raise ConfigError(FILTER_FILE_MSG.format(path=path, reason=reason))
+    return dict(next(iter(queries.values())))
+
+
+def _plugin(path: Path | None) -> dict[str, Any]:
+    """Read a plugin file of Nipype; it makes Nipype the engine, unless it names another."""
+    if path is None:
+        return {}
+    content = read_yaml_of("--use-plugin", path)
+    if not isinstance(content, dict) or not set(content) <= set(PLUGIN_KEYS):
+        got = ", ".join(map(str, content)) if isinstance(content, dict) else repr(content)
+        raise ConfigError(
+            PLUGIN_FILE_MSG.format(path=path, keys=", ".join(PLUGIN_KEYS), got=got or "nothing")
+        )
+    return {"engine": "nipype", **content}

@@ -29,8 +29,15 @@ WEIGHTS = {"inner_product": 1 / 3, "label_ari": 1 / 3, "stability": 1 / 3, FIT: 
 SLIGHT = 0.05
 """Measures of reproducibility that differ by less, on their scale up to 1, differ by nothing."""
 
+ROUNDING = 1e-12
+"""Splits that differ by less, as those of two sites, each left out once, are the same."""
+
 RULE_MSG = "rule {rule!r} is unknown; use one of {rules}"
 LACKS_MSG = "rule {rule!r} needs {column}, of which the table has no value; set {setting}"
+ONE_SPLIT_MSG = (
+    "rule {rule!r} needs {column}, which is 0 for every k: the splits are one split seen twice; "
+    "set {setting}"
+)
 RANGE_MSG = "none of the candidates k = {wanted} was fitted; the table has k = {known}"
 SPLITS, TWO_SPLITS = "selection.n_splits to 1 or more", "selection.n_splits to 2 or more"
 
@@ -80,9 +87,9 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
         noise, at the elbow of the error or before it (Sotiras et al. 2017).
         ``null-crossing``: the k beyond which components gain no more than on shuffled data, see
         `null_crossing` (Frigyesi & Höglund 2008).
-        ``one-standard-error``: the smallest k with an out-of-sample error within one standard error
-        of the least (Breiman et al. 1984, Classification and Regression Trees), after subtraction
-        of what any component gains: the slope over the last quarter of the table.
+        ``one-standard-error``: the smallest k whose explained variance out of sample is within one
+        standard error of the highest (Breiman et al. 1984, Classification and Regression Trees),
+        after subtraction of what any component gains: the slope over the last quarter of the table.
         ``weighted``: the k with the highest weighted mean of reproducibility and out-of-sample fit,
         each scaled to 0..1 over the range, as both are weighed in Patel et al. 2020.
     candidates : iterable of int, optional
@@ -105,6 +112,8 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
     for column, setting in needs.items():
         if column not in known or known[column].isna().all():
             raise SelectionError(LACKS_MSG.format(rule=rule, column=column, setting=setting))
+        if column.endswith("_sd") and known[column].max() < ROUNDING:
+            raise SelectionError(ONE_SPLIT_MSG.format(rule=rule, column=column, setting=setting))
     known = known.dropna(subset=list(needs))
     ks = known["n_components"].to_numpy(dtype=np.int64)
     wanted = set(ks.tolist() if candidates is None else candidates)
@@ -223,19 +232,19 @@ def _null_crossing(curves: Curves) -> Choice:
 
 
 def _one_standard_error(curves: Curves) -> Choice:
-    error, sd = curves.of("out_of_sample_error"), curves.of("out_of_sample_error_sd")
-    first = min(3 * len(error) // 4, len(error) - 2)
-    free = max((error[first] - error[-1]) / (curves.ks[-1] - curves.ks[first]), 0.0)
+    explained, sd = curves.of(FIT), curves.of(f"{FIT}_sd")
+    first = min(3 * len(explained) // 4, len(explained) - 2)
+    free = max((explained[-1] - explained[first]) / (curves.ks[-1] - curves.ks[first]), 0.0)
     ks = curves.ks[curves.allowed]
-    excess = (error + free * curves.ks)[curves.allowed]
-    best = int(excess.argmin())
+    net = (explained - free * curves.ks)[curves.allowed]
+    best = int(net.argmax())
     limit = sd[curves.allowed][best]
-    within = excess <= excess[best] + limit
+    within = net >= net[best] - limit
     k = int(ks[within][0])
     reason = (
-        f"Any component lowers the out-of-sample error by {free:.3g}, as the last of the table do. "
-        f"Beyond that the error is least at k = {ks[best]}, and k = {k} is the smallest within one "
-        f"standard error ({limit:.3g}) of it."
+        f"Any component adds {free:.2g} to the variance that is explained out of sample, as the "
+        f"last of the table do. Without that, most is explained at k = {ks[best]}, and k = {k} is "
+        f"the smallest within one standard error ({limit:.2g}) of it."
     )
     if within.all():
         reason += " So are all candidates: the curve is flat, and does not single out a k."
@@ -316,7 +325,7 @@ RULES: dict[str, tuple[Rule, dict[str, str]]] = {
     "null-crossing": (_null_crossing, {"null_error": "selection.n_permutations to 1 or more"}),
     "one-standard-error": (
         _one_standard_error,
-        {"out_of_sample_error": SPLITS, "out_of_sample_error_sd": TWO_SPLITS},
+        {FIT: SPLITS, f"{FIT}_sd": TWO_SPLITS},
     ),
     "weighted": (
         _weighted,

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opnmf_pipeline.decomposition.choice import RULES, choose_rank
+from opnmf_pipeline.decomposition.choice import FIT, RULES, choose_rank
 from opnmf_pipeline.exceptions import SelectionError
 
 PLANTED = 8
@@ -25,8 +25,6 @@ def table():
             "label_ari_sd": 0.03,
             "stability": agreement - 0.01,
             "stability_sd": 0.03,
-            "out_of_sample_error": 340 + 13.0 * missing - 0.018 * surplus,
-            "out_of_sample_error_sd": 0.07,
             "out_of_sample_explained_variance": 0.92 - 0.01 * missing + 1e-5 * surplus,
             "out_of_sample_explained_variance_sd": 1e-4,
         }
@@ -41,7 +39,6 @@ def flat(table):
     names = ["inner_product", "label_ari", "stability", "out_of_sample_explained_variance"]
     for name, values in zip(names, noise, strict=True):
         table[name], table[f"{name}_sd"] = 0.6 + 0.01 * values, 0.02
-    table["out_of_sample_error"] = 340 + 0.03 * noise[0]
     table["reconstruction_error"] = table["null_error"] = 420 - 0.5 * KS
     return table
 
@@ -91,8 +88,8 @@ def test_only_candidates_are_chosen(table, rule, candidates):
         ("null-crossing", "null_error", "set selection.n_permutations to 1 or more"),
         ("reproducibility-peak", "inner_product", "set selection.n_splits to 1 or more"),
         ("reproducibility-peak", "inner_product_sd", "set selection.n_splits to 2 or more"),
-        ("one-standard-error", "out_of_sample_error", "set selection.n_splits to 1 or more"),
-        ("one-standard-error", "out_of_sample_error_sd", "set selection.n_splits to 2 or more"),
+        ("one-standard-error", FIT, "set selection.n_splits to 1 or more"),
+        ("one-standard-error", f"{FIT}_sd", "set selection.n_splits to 2 or more"),
         ("weighted", "stability", "set selection.n_splits to 1 or more"),
         ("weighted", "label_ari_sd", "set selection.n_splits to 2 or more"),
     ],
@@ -102,6 +99,12 @@ def test_a_measure_that_lacks_is_named_with_its_setting(table, rule, column, mes
     lacking = table.assign(**{column: np.nan}) if as_nan else table.drop(columns=column)
     with pytest.raises(SelectionError, match=f"rule '{rule}' needs {column}, .*{message}"):
         choose_rank(lacking, rule)
+
+
+def test_one_split_seen_twice_has_no_noise_to_compare_with(table):
+    table["inner_product_sd"] = 1e-17
+    with pytest.raises(SelectionError, match=r"one split seen twice; set selection.n_splits to 2"):
+        choose_rank(table, "reproducibility-peak")
 
 
 def test_impossible_questions_are_refused(table):
@@ -185,7 +188,7 @@ def test_the_first_crossing_is_listed_too(table):
 
 def test_every_component_gains_a_little_out_of_sample(table):
     # without that slope, each k up to the last would be better by more than a standard error
-    table["out_of_sample_error_sd"] = 0.01
+    table[f"{FIT}_sd"] = 5e-6
     assert choose_rank(table, "one-standard-error").k == PLANTED
 
 
@@ -199,7 +202,7 @@ def test_weighing_needs_something_that_reproduces(table):
 
 def test_weighing_leaves_out_what_is_flat(table):
     table["stability"] = 0.5 + 0.002 * KS
-    table["stability_sd"] = 0.0
+    table["stability_sd"] = 1e-4
     choice = choose_rank(table, "weighted")
     assert choice.k == PLANTED
     assert "Left out, as flat over the range: stability." in choice.reason

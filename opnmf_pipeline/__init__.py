@@ -12,6 +12,7 @@ __all__ = [
     "__version__",
     "configure_logging",
     "load_config",
+    "rank_permute",
     "run",
 ]
 
@@ -22,6 +23,7 @@ _PUBLIC = {
     "PipelineConfig": "opnmf_pipeline.config",
     "configure_logging": "opnmf_pipeline.logs",
     "load_config": "opnmf_pipeline.config",
+    "rank_permute": "opnmf_pipeline.decomposition",
     "run": "opnmf_pipeline.engines.run",
 }
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: example test test-slow test-slurm bench docs lint lock containers clean
+.PHONY: example test test-slow test-slurm bench docs lint lock boutiques containers clean
 
 example: $(VENV)/installed
 	$(BIN)/opnmf-pipeline run configs/example.yaml
@@ -30,6 +30,9 @@ lint: $(VENV)/installed
 
 lock:
 	containers/lock.sh
+
+boutiques: $(VENV)/installed
+	$(BIN)/python containers/boutiques.py
 
 # Long, and needs root for a base image where no registry can be reached: containers/README.md
 containers:

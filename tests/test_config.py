@@ -273,6 +273,11 @@ def test_choices_are_those_of_the_estimator(option, accepted):
 def test_defaults_are_those_of_the_estimator():
     parameters = inspect.signature(OPNMF).parameters
     options = DecompositionConfig()
-    for name in ("solver", "init", "tol", "max_iter", "dtype"):
+    for name in ("init", "tol", "max_iter", "dtype"):
         assert getattr(options, name) == parameters[name].default
     assert options.n_components == (parameters["n_components"].default,)
+
+
+def test_runs_use_the_fast_solver_and_the_estimator_the_published_one():
+    assert DecompositionConfig().solver == "accelerated"
+    assert OPNMF().solver == "multiplicative"

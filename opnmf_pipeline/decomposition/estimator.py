@@ -17,9 +17,6 @@ from opnmf_pipeline.decomposition.validation import check_choice
 SOLVERS = ("multiplicative", "accelerated", "orthonormal")
 """The solvers of `OPNMF`."""
 
-START_TOL, START_ITER = 0.03, 40
-"""How well the orthonormal start of ``accelerated`` has to converge."""
-
 
 class OPNMF(ProjectiveNMF):
     """Orthonormal projective non-negative matrix factorization.
@@ -37,13 +34,13 @@ class OPNMF(ProjectiveNMF):
     solver : {'multiplicative', 'accelerated', 'orthonormal'}, default='multiplicative'
         ``multiplicative`` makes the published iterates [1]_, [2]_:
         W ← W ∘ (XXᵀW) ⊘ (WWᵀXXᵀW), W ← max(W, 1e-16), W ← W / ‖W‖₂.
-        ``accelerated`` goes from an orthonormal start to a stationary point of that update, in far
-        fewer passes over X. ``orthonormal`` has WᵀW = I exactly: every voxel belongs to one
+        ``accelerated`` goes to a stationary point of that update, in some dozens of passes over X.
+        ``orthonormal`` has WᵀW = I exactly: every voxel belongs to one
         component, and the error never rises [3]_.
     init : {'nndsvd', 'nndsvda', 'nndsvdar', 'random', 'custom'}, default='nndsvd'
         The first W; for ``custom`` it is given to `fit` as ``W_init``.
     n_init : int, default=10
-        Starts of ``orthonormal``, and so of ``accelerated``: the first W, and random voxels.
+        Starts of ``orthonormal``: the first W, and random voxels.
     tol : float, default=1e-5
         Converged once ‖W_old − W‖_F / ‖W_old‖_F is below this; for ``accelerated``, once the KKT
         residual is below ten times this.
@@ -179,13 +176,10 @@ class OPNMF(ProjectiveNMF):
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
         if self.solver == "multiplicative":
             return iterate(X, W, orthonormal_rule, progress, normalize=True)
+        if self.solver == "accelerated":
+            return accelerate(X, W, progress)
         rng = check_random_state(self.random_state)
-        if self.solver == "orthonormal":
-            return orthonormal(X, W, progress, n_init=self.n_init, rng=rng)
-        if not progress.resumed:
-            start = Progress(START_TOL, START_ITER)
-            W = orthonormal(X, W, start, n_init=self.n_init, rng=rng)
-        return accelerate(X, W, progress)
+        return orthonormal(X, W, progress, n_init=self.n_init, rng=rng)
 
 
 class PNMF(ProjectiveNMF):

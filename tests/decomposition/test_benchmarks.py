@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from benchmarks import __main__, datasets, peers, report, scaling
+from benchmarks import __main__, datasets, peers, ranks, report, scaling
 from benchmarks.bounds import BOUNDS
 from benchmarks.measure import Limits, count_passes, measure
 from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.decomposition.choice import RULES, choose_rank
 from opnmf_pipeline.decomposition.passes import RowBlocks, moments
 
 LIMITS = Limits(max_iter=20, n_restarts=2, n_timed=2, accelerated_iter=5)
@@ -70,3 +71,15 @@ def test_simulated_data_are_non_negative():
     assert X.shape == (4000, 60)
     assert X.dtype == np.float32
     assert (X > 0).all()
+
+
+def test_planted_number_is_chosen_and_no_number_in_noise(monkeypatch):
+    monkeypatch.setattr(ranks, "N_SPLITS", 3)
+    labels = np.repeat(np.arange(1, 5), 80).reshape(8, 8, 5)
+    found, nothing = (
+        ranks.study(ranks.cohort(labels, noise, blur=0), range(2, 8)) for noise in (0.2, 5)
+    )
+    for rule in RULES:
+        assert choose_rank(found, rule).k == 4
+        assert not choose_rank(found, rule).flat
+        assert choose_rank(nothing, rule).flat

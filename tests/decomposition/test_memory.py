@@ -26,7 +26,7 @@ peak = [0.0]
 threading.Thread(target=watch, daemon=True).start()
 warnings.simplefilter("ignore")
 X = np.load(sys.argv[1], mmap_mode="r")
-OPNMF(5, solver="accelerated", n_init=2, random_state=0, max_iter=3, max_memory=450).fit(X)
+OPNMF(5, solver="accelerated", max_iter=3, max_memory=450).fit(X)
 print(peak[0])
 """
 

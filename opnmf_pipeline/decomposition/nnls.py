@@ -1,0 +1,89 @@
+"""Non-negative least squares for many rows that share one Gram matrix."""
+
+import numpy as np
+
+from opnmf_pipeline.decomposition.passes import Array
+
+FULL_EXCHANGES = 3
+"""So often may a row exchange all wrong indices without getting fewer of them."""
+
+MAX_ROUNDS = 200
+"""The method is finite; this is for rounding errors."""
+
+TOLERANCE = 1e-9
+"""A slope this small, relative to the largest entry of the row's target, is zero."""
+
+RIDGE = 1e-10
+"""Share of the diagonal that is added to it, so that equal directions share their weight."""
+
+
+def nnls(S: Array, B: Array, support: Array) -> Array:
+    """Return the z ≥ 0 of every row b of B that minimizes ½zSzᵀ − bzᵀ.
+
+    Block principal pivoting [1]_: with the entries of a support solved for and all others zero,
+    negative weights leave the support and entries with a negative slope enter it, all at once; a
+    row that does not get fewer of them so moves only its last one, which ends in any case.
+
+    Parameters
+    ----------
+    S : ndarray of shape (k, k), float64
+        Gram matrix of the directions: VᵀV.
+    B : ndarray of shape (n_rows, k)
+        Products of the rows with the directions: XV.
+    support : ndarray of shape (n_rows, k), bool
+        A guess of which weights are positive; the result does not depend on it.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, k), float64
+
+    References
+    ----------
+    .. [1] Kim & Park (2011). Fast nonnegative matrix factorization: an active-set-like method and
+       comparisons. SIAM J. Sci. Comput. 33(6). https://doi.org/10.1137/110821172
+    """
+    k = len(S)
+    S = S + RIDGE * np.diag(np.diag(S))
+    B = B.astype(np.float64)
+    Z = np.zeros_like(B)
+    rows = np.arange(len(B))
+    support = support & (np.diag(S) > 0)
+    fewest, chances = np.full(len(B), k + 1), np.full(len(B), FULL_EXCHANGES)
+    for _ in range(MAX_ROUNDS):
+        Z[rows] = z = _solve(S, B, support)
+        slope = z @ S - B
+        allowed = -TOLERANCE * np.abs(B).max(axis=1, keepdims=True)
+        wrong = np.where(support, z < 0, slope < allowed)
+        n_wrong = wrong.sum(axis=1)
+        left = n_wrong > 0
+        if not left.any():
+            return Z
+        rows, B, support, wrong, n_wrong = (
+            each[left] for each in (rows, B, support, wrong, n_wrong)
+        )
+        fewer = n_wrong < fewest[left]
+        fewest = np.where(fewer, n_wrong, fewest[left])
+        exchange_all = fewer | (chances[left] > 0)
+        chances = np.where(fewer, FULL_EXCHANGES, chances[left] - 1)
+        support ^= np.where(exchange_all[:, np.newaxis], wrong, _last(wrong))
+    return np.maximum(Z, 0)
+
+
+def _solve(S: Array, B: Array, support: Array) -> Array:
+    """Return the z of each row with zS = b on its support, and zeros elsewhere."""
+    Z = np.zeros_like(B)
+    sizes = support.sum(axis=1)
+    for size in np.unique(sizes[sizes > 0]):
+        rows = np.flatnonzero(sizes == size)
+        columns = np.nonzero(support[rows])[1].reshape(-1, size)
+        at = rows[:, np.newaxis], columns
+        systems = S[columns[:, :, np.newaxis], columns[:, np.newaxis, :]]
+        Z[at] = np.linalg.solve(systems, B[at][..., np.newaxis])[..., 0]
+    return Z
+
+
+def _last(mask: Array) -> Array:
+    """Return the mask with only the last true entry of each row."""
+    only = np.zeros_like(mask)
+    only[np.arange(len(mask)), mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)] = True
+    return only

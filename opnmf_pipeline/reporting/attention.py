@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.outliers import LIMIT, robust_z
+from opnmf_pipeline.reporting.outliers import LIMIT, RULE, excess
 
 __all__ = ["find_duplicates", "sentences_about_cohort", "sentences_about_fit"]
 
@@ -70,7 +70,7 @@ def sentences_about_cohort(
         Share of the subjects with data.
     """
     sentences = []
-    flagged = errors.apply(robust_z) > LIMIT
+    flagged = errors.apply(excess) > LIMIT
     odd = [
         f"{subject} (k = {', '.join(str(k) for k in flagged.columns[row])})"
         for subject, row in zip(flagged.index, flagged.to_numpy(), strict=True)
@@ -78,9 +78,8 @@ def sentences_about_cohort(
     ]
     if odd:
         sentences.append(
-            f"Outliers, described worse than the others (reconstruction error more than {LIMIT:g} "
-            f"scaled median absolute deviations above the median): {_named(odd)}. Look at their "
-            "images."
+            f"Outliers: {_named(odd)}. The components describe their images worse than the others' "
+            f"(of the relative reconstruction error, {RULE}); look at these images."
         )
     if pairs := find_duplicates(subjects):
         named = [f"{a} and {b} (r = {r:.5f})" for a, b, r in pairs]

@@ -13,15 +13,13 @@ from opnmf_pipeline.reporting.figure import BLUE, ORANGE, STYLE, png
 __all__ = ["draw_course"]
 
 
-def draw_course(history: Mapping[str, Sequence[float]], bound: float, tol: float) -> bytes:
-    """Draw the error above the bound, and the change of W, against sweeps over the data.
+def draw_course(history: Mapping[str, Sequence[float]], tol: float) -> bytes:
+    """Draw the error and the change of W against sweeps over the data.
 
     Parameters
     ----------
     history : mapping
         ``objective`` and ``change``, one value per sweep.
-    bound : float
-        Error that no factorization can go below.
     tol : float
         Change at which a fit ends.
 
@@ -35,28 +33,18 @@ def draw_course(history: Mapping[str, Sequence[float]], bound: float, tol: float
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.7))
         _line(left, sweeps, objective)
-        left.axhline(bound, color=ORANGE, linestyle="--", linewidth=1)
-        left.annotate(
-            "no k components can do better",
-            (1, bound),
-            (0, 3),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            color=ORANGE,
-        )
         left.set(xlabel="sweep", ylabel="reconstruction error")
+        left.ticklabel_format(axis="y", useOffset=False)
         _line(right, sweeps, np.where(change > 0, change, np.nan))
         right.set(xlabel="sweep", ylabel="relative change of W", yscale="log")
         if tol > 0:
             right.axhline(tol, color=ORANGE, linestyle="--", linewidth=1)
             right.annotate(
                 f"tolerance {tol:g}",
-                (1, tol),
-                (0, 3),
+                (0, tol),
+                (3, 3),
                 xycoords=("axes fraction", "data"),
                 textcoords="offset points",
-                ha="right",
                 color=ORANGE,
             )
         return png(figure)

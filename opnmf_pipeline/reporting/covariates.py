@@ -188,7 +188,7 @@ def draw_effects(effects: list[Effects]) -> Figure:
             axis.set_title(found.covariate, fontweight="bold")
             axis.set_xlabel(found.measure, fontsize=7.5)
             axis.set_ylim(k + 0.7, 0.3)
-            axis.yaxis.get_major_locator().set_params(integer=True)
+            axis.set_yticks(rows[:: -(-k // 25)])
         axes[0, 0].set_ylabel("component")
         image = png(figure)
     names = ", ".join(found.covariate for found in effects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -51,7 +52,8 @@ def draw_loadings(loadings: pd.DataFrame, covariates: pd.DataFrame) -> Figure:
             figsize=(9, height),
             dendrogram_ratio=(0.07, min(0.25, 0.7 / height)),
             colors_ratio=0.15 / height,
-            cbar_pos=None,
+            cbar_pos=(0.0, 1 - 0.75 / height, 0.012, 0.7 / height),
+            cbar_kws={"ticks": [-3, 0, 3], "label": "SD"},
             xticklabels=False,
             yticklabels=1 if k <= 40 else 5,
         )
@@ -69,6 +71,7 @@ def draw_loadings(loadings: pd.DataFrame, covariates: pd.DataFrame) -> Figure:
 def _strips(covariates: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[Any]]]:
     """Return a colour for each subject and covariate, and the entries of the legend."""
     strips, handles = {}, {}
+    palette = itertools.cycle(sns.color_palette(PALETTE))
     for name, column in covariates.items():
         if pd.api.types.is_numeric_dtype(column):
             low, high = column.min(), column.max()
@@ -83,7 +86,8 @@ def _strips(covariates: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[Any]
             }
         else:
             levels = sorted(column.dropna().unique())
-            shown = dict(zip(levels, sns.color_palette(PALETTE, len(levels)), strict=True))
+            colours = [next(palette) for _ in levels]  # no colour stands for two things
+            shown = dict(zip(levels, colours, strict=True))
             strips[name] = [shown.get(level, MISSING) for level in column.fillna("")]
         handles[str(name)] = [
             Patch(color=colour, label=f"{name} {level}") for level, colour in shown.items()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opnmf_pipeline.reporting.outliers import LIMIT
+from opnmf_pipeline.reporting.outliers import RULE
 from opnmf_pipeline.reporting.references import REFERENCES, Reference
 
 __all__ = ["Methods", "describe_methods"]
@@ -191,8 +191,7 @@ def _selection(selection: Mapping[str, Any], choice: Mapping[str, Any] | None) -
 def _quality() -> str:
     return (
         "The relative reconstruction error of each subject, ‖x − Wh‖ / ‖x‖, was compared with the "
-        f"others; a subject counted as an outlier where it was more than {LIMIT:g} times the "
-        "scaled median absolute deviation above the median [leys2013]."
+        f"others; a subject counted as an outlier where {RULE} [leys2013]."
     )
 
 

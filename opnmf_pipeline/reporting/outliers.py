@@ -1,27 +1,33 @@
-"""Which of many values lies far from the others."""
+"""Which of many positive values lies far above the others."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LIMIT", "robust_z"]
+__all__ = ["LIMIT", "RULE", "excess"]
 
 LIMIT = 3.5
-"""A value is an outlier where :func:`robust_z` is above this."""
+"""A value is an outlier where :func:`excess` is above this."""
+RULE = (
+    f"its logarithm was more than {LIMIT:g} times the scaled median absolute deviation above the "
+    "median"
+)
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation."""
 
 
-def robust_z(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the distance of each value from the median, in units of the spread of the others.
+def excess(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return how far the logarithm of each value is above the median, in units of a spread.
 
-    The spread is 1.4826 times the median absolute deviation, which a few wild values cannot
-    inflate (Leys et al. 2013, https://doi.org/10.1016/j.jesp.2013.03.013).
+    The spread is 1.4826 times the median absolute deviation, which a few wild values cannot inflate
+    (Leys et al. 2013, https://doi.org/10.1016/j.jesp.2013.03.013). Errors have a long tail; their
+    logarithms have less of one, so that not all of it is taken for outliers.
 
     Parameters
     ----------
     values : ndarray of shape (n,)
+        Not negative.
 
     Returns
     -------
@@ -30,9 +36,10 @@ def robust_z(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> robust_z(np.array([1.0, 2.0, 3.0, 4.0, 100.0])).round(1)
+    >>> excess(np.exp([1.0, 2.0, 3.0, 4.0, 100.0])).round(1)
     array([-1.3, -0.7,  0. ,  0.7, 65.4])
     """
-    deviations = np.asarray(values, dtype=np.float64) - np.median(values)
+    logs = np.log(np.maximum(values, np.finfo(np.float64).tiny))
+    deviations = logs - np.median(logs)
     spread = MAD_TO_SD * np.median(np.abs(deviations))
     return deviations / spread if spread > 0 else np.zeros_like(deviations)

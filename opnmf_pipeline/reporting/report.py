@@ -19,6 +19,7 @@ from opnmf_pipeline.reporting.methods import Methods
 __all__ = ["Page", "Section", "Viewer", "render_report"]
 
 TEMPLATE = "report.html.jinja"
+HEADINGS = {"n_components": "k", "n_iter": "iterations", "n_pieces": "pieces"}
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def render_report(page: Page) -> str:
     environment.filters["embedded"] = _embedded
     environment.filters["cell"] = _cell
     environment.filters["duration"] = _duration
+    environment.filters["heading"] = _heading
     return environment.get_template(TEMPLATE).render(
         page=page, niivue=_niivue() if page.viewer else ""
     )
@@ -174,11 +176,18 @@ def _embedded(picture: Path | bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
+def _heading(column: Any) -> str:
+    """Return the name of a column in words."""
+    return HEADINGS.get(column, str(column).replace("_", " "))
+
+
 def _cell(value: Any) -> str:
     """Return a value of a table as text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return "n/a" if pd.isna(value) else f"{value:.4g}"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
+    if isinstance(value, int) and abs(value) >= 10_000:
         return f"{value:,}".replace(",", "\u202f")
     return str(value)
 

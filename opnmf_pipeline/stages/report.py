@@ -15,7 +15,7 @@ import yaml
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.cohort import by_row, read_cohort
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.reporting.attention import sentences_about_cohort, sentences_about_fit
 from opnmf_pipeline.reporting.course import draw_course
@@ -28,7 +28,7 @@ from opnmf_pipeline.reporting.covariates import (
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings
 from opnmf_pipeline.reporting.methods import describe_methods
-from opnmf_pipeline.reporting.outliers import LIMIT, robust_z
+from opnmf_pipeline.reporting.outliers import LIMIT, excess
 from opnmf_pipeline.reporting.quality import draw_cohort_maps, draw_errors
 from opnmf_pipeline.reporting.report import Page, Section, Viewer, render_report
 from opnmf_pipeline.reporting.viewer import embed_volumes
@@ -37,6 +37,7 @@ from opnmf_pipeline.stages.figures import template_image
 __all__ = ["CohortFiles", "FitFiles", "make_report"]
 
 TITLE = "Components of structural covariance"
+INPUT_COLUMNS = ("participant_id", "session_id", "image", "sha256")
 
 
 @dataclass(frozen=True)
@@ -203,14 +204,14 @@ def _read_fit(files: FitFiles, inside: NDArray[np.bool_]) -> _Fit:
 
 
 def _by_subject(table: Path) -> pd.DataFrame:
-    return read_cohort(table).set_index("participant_id")
+    return by_row(read_cohort(table))
 
 
 def _covariates(cohort: pd.DataFrame, participants: pd.Index[Any]) -> pd.DataFrame:
     """Return age, sex and site of the subjects, in the order of the loadings."""
     if cohort.empty:
         return pd.DataFrame(index=participants)
-    return find_covariates(cohort.set_index("participant_id").reindex(participants))
+    return find_covariates(by_row(cohort).reindex(participants))
 
 
 def _errors(fits: Sequence[_Fit], norms: pd.Series[float]) -> pd.DataFrame:
@@ -330,7 +331,7 @@ def _loadings_figures(
 
 def _course(info: Mapping[str, Any]) -> Figure:
     return Figure(
-        draw_course(info["History"], info["LowerBound"], info["Settings"].get("tol", 0)),
+        draw_course(info["History"], info["Settings"].get("tol", 0)),
         alt=f"The error falls to {info['ReconstructionError']:.5g} in {info['Iterations']} sweeps",
         caption="Course of the fit: reconstruction error and relative change of W against sweeps "
         "over the data.",
@@ -378,7 +379,7 @@ def _quality_figures(quality: CohortFiles, mask_file: Path, errors: pd.DataFrame
     }
     return [
         draw_cohort_maps(maps, mask_file),
-        draw_errors(errors, errors.apply(robust_z) > LIMIT),
+        draw_errors(errors, errors.apply(excess) > LIMIT),
     ]
 
 
@@ -400,4 +401,4 @@ def _subject_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame
 def _inputs(cohort: pd.DataFrame) -> pd.DataFrame | None:
     if "sha256" not in cohort:
         return None
-    return cohort[["participant_id", "image", "sha256"]]
+    return cohort[[name for name in INPUT_COLUMNS if name in cohort]]

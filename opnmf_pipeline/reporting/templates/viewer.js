@@ -39,7 +39,7 @@
     const view = new niivue.Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.35, 0.85, 1, 0.8],
-      crosshairWidth: 1,
+      crosshairWidth: 0.4,
       dragAndDropEnabled: false,
       loadingText: "",
       logLevel: "error",

@@ -13,7 +13,7 @@ from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.cache import Cache
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.bids import common_entity
-from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
 from opnmf_pipeline.outputs import WORK
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
@@ -51,7 +51,7 @@ class Study:
     cohort_file : path
         Table of the subjects.
     images, participants : list of str
-        Image and identifier of each subject.
+        Image and name of each row of the cohort: a subject, or one of its sessions.
     planted : path or None
         True labels of a simulated cohort.
     """
@@ -112,7 +112,7 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
         config=config,
         cohort_file=cohort_file,
         images=cohort["image"].tolist(),
-        participants=cohort["participant_id"].tolist(),
+        participants=row_names(cohort),
         planted=planted,
     )
 

@@ -13,7 +13,7 @@ from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.exceptions import CohortError
 from opnmf_pipeline.images.bids import find_images, wanted_subjects
 
-__all__ = ["find_cohort", "identifiers", "read_cohort", "row_names", "write_cohort"]
+__all__ = ["by_row", "find_cohort", "identifiers", "read_cohort", "row_names", "write_cohort"]
 
 IDENTIFIERS = ("participant_id", "session_id")
 """Columns that say which row is which; the second one only where there are sessions."""
@@ -95,6 +95,11 @@ def row_names(cohort: pd.DataFrame) -> list[str]:
     if "session_id" in cohort:
         names = names + ("_" + cohort["session_id"]).fillna("")
     return names.tolist()
+
+
+def by_row(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with its rows named as :func:`row_names` does, without identifiers."""
+    return cohort.drop(columns=_identity(cohort)).set_axis(row_names(cohort))
 
 
 def identifiers(rows: Sequence[str]) -> pd.DataFrame:

@@ -37,7 +37,7 @@ from opnmf_pipeline.config import (
     Section,
     SelectionConfig,
 )
-from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.nodes.fields import FIELDS
 from opnmf_pipeline.nodes.traits import (
     images_input,
@@ -134,7 +134,7 @@ class CollectCohort(_Stage):
         cohort = read_cohort(collect_cohort(self._section(InputsConfig), out_file))
         self._results["cohort_file"] = str(out_file)
         self._results["images"] = cohort["image"].tolist()
-        self._results["participants"] = cohort["participant_id"].tolist()
+        self._results["participants"] = row_names(cohort)
 
 
 _MakeMaskInputSpec = make_input_spec(

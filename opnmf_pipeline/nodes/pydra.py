@@ -27,7 +27,7 @@ from opnmf_pipeline.config import (
     Section,
     SelectionConfig,
 )
-from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.nodes.fields import FIELDS, Option, options_of
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, decompose
@@ -120,7 +120,7 @@ def CollectCohort(**options: Any) -> Any:
     """Pair every subject with its image."""
     cohort_file = collect_cohort(_section(InputsConfig, options), Path.cwd() / "cohort.tsv")
     cohort = read_cohort(cohort_file)
-    return cohort_file, cohort["image"].tolist(), cohort["participant_id"].tolist()
+    return cohort_file, cohort["image"].tolist(), row_names(cohort)
 
 
 @python.define(

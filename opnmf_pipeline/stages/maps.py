@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opnmf_pipeline.images.cohort import write_cohort
+from opnmf_pipeline.images.cohort import identifiers, write_cohort
 from opnmf_pipeline.images.maps import component_names, label_table, unmasked, winner_takes_all
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.stages.decompose import Factorization, read_factorization
@@ -72,8 +72,7 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
 
 def _loadings(fit: Factorization) -> pd.DataFrame:
     loadings = pd.DataFrame(fit.H.T, columns=component_names(fit.W.shape[1]))
-    loadings.insert(0, "participant_id", fit.info["Participants"])
-    return loadings
+    return pd.concat([identifiers(fit.info["Participants"]), loadings], axis=1)
 
 
 def _summary(fit: Factorization) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.images.cohort import write_cohort
+from opnmf_pipeline.images.cohort import identifiers, write_cohort
 from opnmf_pipeline.images.maps import unmasked
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.volumes import open_image
@@ -25,6 +25,7 @@ BLOCK_SUBJECTS = 1024
 
 SUBJECT_COLUMNS = {
     "participant_id": "Subject",
+    "session_id": "Session of the subject",
     "norm": "Euclidean norm of the subject's column of the matrix",
     "mean": "Mean of the subject's values in the mask, in the units of the images",
     "coverage": "Share of the voxels in the mask in which the subject's image is not zero",
@@ -65,11 +66,11 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
         unmasked(values.astype(np.float32), mask).to_filename(out_dir / f"{name}.nii.gz")
     participants = np.array(sidecar["Participants"])
     nearest, correlation = _nearest(X)
-    table = pd.DataFrame({"participant_id": participants, **subjects})
+    table = pd.concat([identifiers(sidecar["Participants"]), pd.DataFrame(subjects)], axis=1)
     table["nearest"] = participants[nearest]
     table["correlation"] = correlation
     write_cohort(table, out_dir / "subjects.tsv")
-    described = {name: {"Description": text} for name, text in SUBJECT_COLUMNS.items()}
+    described = {name: {"Description": SUBJECT_COLUMNS[str(name)]} for name in table}
     text = json.dumps(described, indent=1, ensure_ascii=False)
     (out_dir / "subjects.json").write_text(text + "\n", encoding="utf-8")
     return out_dir

@@ -12,7 +12,7 @@ import pandas as pd
 from opnmf_pipeline.config import SelectionConfig
 from opnmf_pipeline.decomposition.splits import leave_group_out, split_halves, strata_of
 from opnmf_pipeline.exceptions import ConfigError
-from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.cohort import identifiers, read_cohort, row_names
 
 __all__ = ["Split", "make_splits", "split_cohort"]
 
@@ -56,7 +56,7 @@ def split_cohort(cohort: pd.DataFrame, options: SelectionConfig) -> list[Split]:
     ConfigError, SelectionError
         The settings name a column that the table has not, or that cannot split it.
     """
-    people = cohort["participant_id"].tolist()
+    people = row_names(cohort)
     if options.leave_out is not None:
         values = _column(cohort, "leave_out", options.leave_out)
         pairs = leave_group_out(values)
@@ -65,7 +65,10 @@ def split_cohort(cohort: pd.DataFrame, options: SelectionConfig) -> list[Split]:
         for column in options.stratify:
             _column(cohort, "stratify", column)
         strata = strata_of(cohort, options.stratify, options.n_bins)
-        groups = None if options.groups is None else _column(cohort, "groups", options.groups)
+        together = options.groups
+        if together is None and cohort["participant_id"].duplicated().any():
+            together = "participant_id"  # sessions of a subject
+        groups = None if together is None else _column(cohort, "groups", together)
         pairs = split_halves(
             len(people), options.n_splits, options.random_state, strata=strata, groups=groups
         )
@@ -112,9 +115,9 @@ def make_splits(
     ConfigError, SelectionError
         See :func:`split_cohort`.
     """
-    cohort = pd.DataFrame({"participant_id": list(participants)})
+    cohort = identifiers(participants)
     if covariates is not None:
-        cohort = cohort.merge(read_cohort(covariates), how="left", on="participant_id")
+        cohort = cohort.merge(read_cohort(covariates), how="left", on=cohort.columns.tolist())
     files = []
     for number, split in enumerate(split_cohort(cohort, options), start=1):
         path = out_dir / f"split-{number:03d}.json"

@@ -14,7 +14,7 @@ from nibabel.affines import apply_affine
 
 __all__ = ["draw_components", "draw_parts"]
 
-N_COLUMNS = 4
+MAX_COLUMNS = 4
 PANEL_INCHES = (5.0, 2.2)
 TEXT_POINTS = 7
 N_SLICES = 7
@@ -41,7 +41,10 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
 
     components: Any = nb.load(components_file)
     k = components.shape[3]
-    n_columns = min(N_COLUMNS, k)
+    # As few empty places as can be, and rather a wide picture than a tall one
+    n_columns = min(
+        range(min(MAX_COLUMNS, k), max(0, min(MAX_COLUMNS, k) - 2), -1), key=lambda n: -k % n
+    )
     n_rows = -(-k // n_columns)
     width, height = PANEL_INCHES
     figure, axes = plt.subplots(

@@ -9,6 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.nodes import nipype as nodes_of_nipype
 from opnmf_pipeline.outputs import OUTPUTS
 from opnmf_pipeline.stages.metrics import COLUMNS
 
@@ -109,6 +110,35 @@ class MetricsReference(SphinxDirective):
         return self.parse_text_to_nodes(_table(("column", "what it is"), rows))
 
 
+class NodesReference(SphinxDirective):
+    """Every node, from the specification that Nipype reads."""
+
+    def run(self) -> list[nodes.Node]:
+        text = "\n\n".join(_node(name) for name in nodes_of_nipype.__all__)
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+def _node(name: str) -> str:
+    interface = getattr(nodes_of_nipype, name)
+    inputs = interface.input_spec().traits(transient=None).items()
+    outputs = interface.output_spec().traits(transient=None).items()
+    given = [(f"`{key}`", _given(trait), _one_line(trait.desc)) for key, trait in inputs]
+    made = [(f"`{key}`", _one_line(trait.desc)) for key, trait in outputs]
+    tables = [_table(("input", "default", ""), given), _table(("output", ""), made)]
+    return "\n\n".join([f"## {name}", interface.__doc__.partition("\n\n")[0], *tables])
+
+
+def _given(trait: Any) -> str:
+    """Return the default of an input."""
+    if trait.mandatory:
+        return "required"
+    return _value(trait.default) if trait.usedefault else "not set"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -118,4 +148,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("settings-reference", SettingsReference)
     app.add_directive("outputs-reference", OutputsReference)
     app.add_directive("metrics-reference", MetricsReference)
+    app.add_directive("nodes-reference", NodesReference)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

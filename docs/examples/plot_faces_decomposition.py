@@ -92,9 +92,9 @@ def draw_weights(weights, title):
         yticklabels=False,
         figsize=(6, 6),
         dendrogram_ratio=(0.15, 0.01),
-        cbar_pos=(0.92, 0.4, 0.025, 0.25),
     )
     grid.gs.update(left=0.02, right=0.9, bottom=0.09, top=0.93)
+    grid.ax_cbar.set_position((0.92, 0.4, 0.025, 0.25))
     grid.ax_heatmap.set_xlabel("component")
     grid.figure.suptitle(title)
 

@@ -194,7 +194,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.init == "custom":
             raise ValueError(CUSTOM_MSG.format(value=self.n_components))
         seed = check_random_state(self.random_state).randint(SEED_LIMIT)
-        found = search_ranks(X, ks, self, 1, seed)
+        found = search_ranks(X, ks, self, 1, seed, stacklevel=4)
         self.ranks_, self.errors_ = found.ranks_, found.errors_
         self.random_errors_, self.good_ranks_ = found.random_errors_[0], found.good_ranks_
         return found.choice_.k

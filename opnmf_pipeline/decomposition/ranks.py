@@ -11,11 +11,11 @@ from opnmf_pipeline.decomposition.shape import Weights
 
 __all__ = ["elbow", "gains", "hierarchy", "null_crossing", "null_lead", "permuted"]
 
-MARGIN = 0.1
+MARGIN = 0.2
 """Components have to gain so much more than on shuffled data, as a share of what they gain there.
 
-Of 17 matrices without structure (300 by 40 and 3000 by 60, k from 1 to 10), 16 seemed to have some
-without a margin, 1 with this one.
+Of 31 matrices without structure (300 by 40 to 3000 by 60, k up to 10, one permutation), the search
+found some in 16 of 17 without a margin, in 4 of 31 with 0.1, and in none with 0.2.
 """
 
 
@@ -114,7 +114,7 @@ def null_lead(errors: ArrayLike, null_errors: ArrayLike) -> NDArray[np.float64]:
     -------
     ndarray of shape (n_ks,), float64
         0 at the first k. It rises from one k to the next where the components between gain at
-        least a tenth more than on shuffled data.
+        least a fifth more than on shuffled data.
     """
     null = np.atleast_2d(np.asarray(null_errors, dtype=np.float64)).mean(axis=0)
     fall = np.asarray(errors, dtype=np.float64)

@@ -116,7 +116,7 @@ def rank_permute(
 
         estimator = OPNMF()
     ks = range(min_components, max_components + 1, step)
-    return search_ranks(X, ks, estimator, n_permutations, random_state)
+    return search_ranks(X, ks, estimator, n_permutations, random_state, stacklevel=3)
 
 
 def search_ranks(
@@ -125,8 +125,13 @@ def search_ranks(
     estimator: ProjectiveNMF,
     n_permutations: int,
     seed: int,
+    *,
+    stacklevel: int,
 ) -> RankSearch:
-    """Fit each k to the data and to shuffled data, and choose; see `rank_permute`."""
+    """Fit each k to the data and to shuffled data, and choose; see `rank_permute`.
+
+    Warnings point at the caller so many levels up.
+    """
     if n_permutations < 1:
         raise ValueError(PERMUTATIONS_MSG.format(value=n_permutations))
     check_rank(max(ks), X.shape)
@@ -140,7 +145,7 @@ def search_ranks(
         converged += shuffled_converged
     if n := converged.count(False):
         message = NOT_CONVERGED_MSG.format(n=n, total=len(converged), max_iter=model.max_iter)
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
     random_errors = np.array(null)
     table = pd.DataFrame(
         {
@@ -151,7 +156,7 @@ def search_ranks(
     )
     choice = choose_rank(table, "null-crossing")
     if choice.flat:
-        warnings.warn(choice.reason, SelectionWarning, stacklevel=3)
+        warnings.warn(choice.reason, SelectionWarning, stacklevel=stacklevel)
     good = np.array(choice.good, dtype=np.int64)
     return RankSearch(np.array(ks, dtype=np.int64), np.array(errors), random_errors, good, choice)
 

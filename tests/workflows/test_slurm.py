@@ -68,3 +68,15 @@ def test_ranks_as_an_array(cohort, settings, write_config, tmp_path, environment
     found = pd.read_csv(tmp_path / "out" / "group" / "desc-opnmf_metrics.tsv", sep="\t")
     pd.testing.assert_frame_equal(found, expected)
     assert not (tmp_path / "out" / "work" / "tasks").exists()
+
+
+def test_a_group_in_one_job(cohort, settings, write_config, tmp_path, environment):
+    config = write_config(settings)
+    script = ROOT / "workflows" / "slurm_group.sbatch"
+    arguments = [cohort.root, config, "out"]
+    start(["sbatch", "--wait", *SMALL.split(), script, *arguments], tmp_path, environment)
+    assert len(list((tmp_path / "out" / "group").glob("*_components.nii.gz"))) == 2
+    start(["sbatch", "--wait", *SMALL.split(), script, *arguments], tmp_path, environment)
+    logs = sorted(tmp_path.glob("opnmf-*.log"))
+    assert len(logs) == 2
+    assert "nothing was computed" in logs[1].read_text()

@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nb
 import pandas as pd
 import pytest
 
+from opnmf_pipeline.config import load_config
+from opnmf_pipeline.engines.run import run
 from tests.builders import three_parts, write_cohort
 from tests.conftest import ROOT
 
@@ -57,6 +60,41 @@ def test_from_a_bids_folder_to_maps_and_tables(name, cohort, settings, write_con
     assert fits
     start(name, *arguments, cwd=tmp_path)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("W.npy")} == fits
+
+
+def in_a_shell(name, *arguments, cwd, **environment):
+    here = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{here}:{os.environ['PATH']}"} | environment
+    command = ["sh", str(ROOT / "workflows" / name), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_the_bids_app(cohort, settings, write_config, tmp_path):
+    """Its bytes are those of `opnmf-pipeline run` on the same settings."""
+    config = write_config(settings | {"inputs": {"filters": settings["inputs"]["filters"]}})
+    done = in_a_shell("bids_group.sh", cohort.root, config, "app", "--nprocs", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run(load_config(write_config(settings), [f"output.dir={tmp_path / 'run'}"]))
+    app, other = (
+        {path.name: path.read_bytes() for path in (tmp_path / name / "group").iterdir()}
+        for name in ("app", "run")
+    )
+    assert app == other
+    assert sum(name.endswith("components.nii.gz") for name in app) == 2
+
+
+def test_the_bids_app_in_a_container(tmp_path):
+    """Any command can take the place of the program."""
+    done = in_a_shell(
+        "bids_group.sh", "d", "c.yaml", "o", "--quiet", cwd=tmp_path, OPNMF_BIDS="echo run x.sif"
+    )
+    assert done.stdout == "run x.sif d o group --config-file c.yaml --quiet\n"
+
+
+def test_a_shell_script_says_what_it_wants(tmp_path):
+    done = in_a_shell("bids_group.sh", "d", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "workflows/bids_group.sh BIDS_DIR CONFIG OUTPUT_DIR" in done.stderr
 
 
 @pytest.mark.slow

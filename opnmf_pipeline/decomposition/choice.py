@@ -39,6 +39,7 @@ ONE_SPLIT_MSG = (
     "set {setting}"
 )
 RANGE_MSG = "none of the candidates k = {wanted} was fitted; the table has k = {known}"
+FITS = "selection.candidates to the numbers to fit"
 SPLITS, TWO_SPLITS = "selection.n_splits to 1 or more", "selection.n_splits to 2 or more"
 
 
@@ -114,17 +115,23 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
             raise SelectionError(LACKS_MSG.format(rule=rule, column=column, setting=setting))
         if column.endswith("_sd") and known[column].max() < ROUNDING:
             raise SelectionError(ONE_SPLIT_MSG.format(rule=rule, column=column, setting=setting))
+    tried = set(known["n_components"])
+    wanted = tried if candidates is None else set(candidates)
     known = known.dropna(subset=list(needs))
     ks = known["n_components"].to_numpy(dtype=np.int64)
-    wanted = set(ks.tolist() if candidates is None else candidates)
     allowed = np.isin(ks, list(wanted))
     if not allowed.any():
         message = RANGE_MSG.format(wanted=_listed(sorted(wanted)), known=_listed(ks.tolist()))
         raise SelectionError(message)
     if allowed.sum() == 1:
         k = int(ks[allowed][0])
-        return Choice(k, [k], f"k = {k} is the only candidate, so nothing was compared.", True)
-    return decide(Curves(known, ks, allowed))
+        choice = Choice(k, [k], f"k = {k} is the only candidate, so nothing was compared.", True)
+    else:
+        choice = decide(Curves(known, ks, allowed))
+    if missing := sorted(wanted & tried - set(ks.tolist())):
+        reason = f"{choice.reason} Left out, as a measure lacks: k = {_listed(missing)}."
+        choice = choice._replace(reason=reason)
+    return choice
 
 
 def _reproducibility_peak(curves: Curves) -> Choice:
@@ -320,9 +327,12 @@ Rule = Callable[[Curves], Choice]
 RULES: dict[str, tuple[Rule, dict[str, str]]] = {
     "reproducibility-peak": (
         _reproducibility_peak,
-        {"inner_product": SPLITS, "inner_product_sd": TWO_SPLITS},
+        {"reconstruction_error": FITS, "inner_product": SPLITS, "inner_product_sd": TWO_SPLITS},
     ),
-    "null-crossing": (_null_crossing, {"null_error": "selection.n_permutations to 1 or more"}),
+    "null-crossing": (
+        _null_crossing,
+        {"reconstruction_error": FITS, "null_error": "selection.n_permutations to 1 or more"},
+    ),
     "one-standard-error": (
         _one_standard_error,
         {FIT: SPLITS, f"{FIT}_sd": TWO_SPLITS},

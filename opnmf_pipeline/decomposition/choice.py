@@ -186,14 +186,15 @@ def _no_peak(curves: Curves, values: NDArray[Any], sd: NDArray[Any], bend: int) 
     if values[best] - values[worst] <= np.hypot(sd[best], sd[worst]):
         course, as_good = "is flat", np.ones(len(ks), dtype=bool)
     elif best == len(ks) - 1:
-        course, k = "still rises at the end of the range, which is too short", int(ks[-1])
+        course, k = "is highest at the end of the range, which is too short", int(ks[-1])
     elif best == 0:
-        course = "falls from the smallest k on, without a peak that stands out of the noise"
+        course = "is highest at the smallest k, without a peak that stands out of the noise"
     else:
         course = "has no peak that stands out of the noise"
-    how = "the largest candidate" if course.startswith("still") else "where the error bends"
-    reason = f"Reproducibility {course} ({spread}), and does not single out a k. k = {k} is {how}"
-    reason += " (the nearest candidate to it). " if how[0] == "w" and k != bend else ". "
+    how = (
+        "the largest candidate" if "too short" in course else f"near the bend of the error, {bend}"
+    )
+    reason = f"Reproducibility {course} ({spread}), and does not single out a k. k = {k} is {how}. "
     reason += f"Within one standard error of the highest: {_listed(ks[as_good].tolist())}."
     return Choice(k, sorted({k, *ks[as_good].tolist()}), reason, True)
 
@@ -319,7 +320,7 @@ def _others(good: Sequence[int], k: int) -> str:
 
 
 def _listed(ks: Sequence[int]) -> str:
-    *most, last = [str(k) for k in ks]
+    *most, last = [str(k) for k in ks] or ["none"]
     return f"{', '.join(most)} and {last}" if most else last
 
 

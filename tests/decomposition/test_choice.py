@@ -113,7 +113,12 @@ def test_one_split_seen_twice_has_no_noise_to_compare_with(table):
 def test_impossible_questions_are_refused(table):
     with pytest.raises(SelectionError, match="rule 'best' is unknown; use one of repro"):
         choose_rank(table, "best")
-    with pytest.raises(SelectionError, match=r"k = 40 and 50 was fitted; the table has k = 2, 3"):
+    with pytest.raises(SelectionError, match="candidates k = none was fitted"):
+        choose_rank(table, "weighted", [])
+    table.loc[KS < 9, "stability"] = table.loc[KS > 8, "label_ari"] = np.nan
+    with pytest.raises(SelectionError, match="the table has k = none"):
+        choose_rank(table, "weighted")
+    with pytest.raises(SelectionError, match="k = 40 and 50 was fitted"):
         choose_rank(table, "weighted", [40, 50])
 
 
@@ -160,11 +165,11 @@ def test_a_curve_that_only_falls_or_rises_has_no_peak(table):
     table["inner_product"] = 0.9 - 0.04 * (KS - 2)
     choice = choose_rank(table, "reproducibility-peak")
     assert (choice.k, choice.flat) == (8, True)  # the elbow of the error
-    assert "falls from the smallest k on" in choice.reason
+    assert "is highest at the smallest k" in choice.reason
     table["inner_product"] = 0.2 + 0.04 * (KS - 2)
     choice = choose_rank(table, "reproducibility-peak")
     assert (choice.k, choice.flat) == (16, True)
-    assert "still rises at the end of the range, which is too short" in choice.reason
+    assert "is highest at the end of the range, which is too short" in choice.reason
 
 
 def test_a_bump_within_the_noise_is_no_peak(table):

@@ -53,6 +53,9 @@ __all__ = ["OpnmfWorkflow", "RankWorkflow", "SlurmWorker", "compute", "workflow_
 logger = logging.getLogger(__name__)
 
 DEFAULT_WORKER = "cf"
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+HASH_CACHE = "PYDRA_HASH_CACHE"
+HASHES = "hashes"
 FAILED_MSG = "jobs failed:\n{reasons}\nmend the cause and run the same command again"
 ERROR_FILE_MSG = (
     "execution.plugin_args: sbatch_args: remove {option}; Pydra needs to choose the file itself"
@@ -247,7 +250,8 @@ def compute(study: Study, results: Results, display: Display) -> None:
     threads = _threads_per_job(study)
     with (
         _quiet(),
-        _limited(threads),
+        _environment(dict.fromkeys(THREAD_LIMITS, str(threads)) | _hash_cache(cache_root)),
+        threadpool_limits(threads),
         follower,
         # Each job is found in the cache, or not, by itself: so each has its line
         Submitter(cache_root, propagate_rerun=False, **_worker(study, threads)) as submitter,
@@ -267,7 +271,7 @@ def _tidy(cache_root: Path) -> None:
     """
     for error in cache_root.glob("*/_error.pklz"):
         shutil.rmtree(error.parent)
-    for lock in cache_root.glob("*.lock"):
+    for lock in (*cache_root.glob("*.lock"), *cache_root.glob(f"{HASHES}/*.lock")):
         lock.unlink()
     shutil.rmtree(cache_root / EVENTS, ignore_errors=True)
     (cache_root / EVENTS).mkdir()
@@ -316,17 +320,20 @@ def _threads_per_job(study: Study) -> int:
     return max(1, study.n_procs // study.config.n_fits(study.config.selection.n_splits))
 
 
+def _hash_cache(cache_root: Path) -> dict[str, str]:
+    """Keep what Pydra knows of files with the run: a home folder may not be writable."""
+    return {HASH_CACHE: os.environ.get(HASH_CACHE, str(cache_root / HASHES))}
+
+
 @contextmanager
-def _limited(threads: int) -> Iterator[None]:
-    """Limit the threads of each job; workers inherit the limit."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ[name] for name in names if name in os.environ}
-    os.environ.update(dict.fromkeys(names, str(threads)))
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables meanwhile; workers inherit them."""
+    before = {name: os.environ[name] for name in values if name in os.environ}
+    os.environ.update(values)
     try:
-        with threadpool_limits(threads):
-            yield
+        yield
     finally:
-        for name in names:
+        for name in values:
             del os.environ[name]
         os.environ.update(before)
 

@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from fileformats.generic import Directory, File
@@ -89,6 +90,15 @@ def test_locks_of_an_interrupted_run_hold_up_nobody(study):
         folder.with_suffix(".lock").write_text("")
     assert study.run("pydra", "decomposition.n_components=2")[0].computed == []
     assert not list(root.glob("*.lock"))
+
+
+def test_the_home_folder_need_not_be_writable(study, monkeypatch):
+    monkeypatch.delenv("PYDRA_HASH_CACHE")
+    monkeypatch.setattr("pydra.utils.hash.user_cache_root", Path("/dev/null/home"))
+    study.run("pydra", "decomposition.n_components=2")
+    (hashes,) = study.out("pydra").glob("work/pydra-*/hashes")
+    assert len(list(hashes.iterdir())) > 8
+    assert "PYDRA_HASH_CACHE" not in os.environ
 
 
 @pytest.mark.parametrize("quiet", [True, False])

@@ -20,7 +20,11 @@ EXPECTED_FAILURES = {
 }
 
 
-@pytest.mark.parametrize("estimator", [OPNMF(2, max_iter=50), PNMF(2, max_iter=50)])
+@pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.SelectionWarning")
+@pytest.mark.parametrize(
+    "estimator",
+    [OPNMF(2, max_iter=50), PNMF(2, max_iter=50), OPNMF("auto", solver="orthonormal", n_init=2)],
+)
 def test_scikit_learn_contract(estimator):
     check_estimator(estimator, expected_failed_checks=EXPECTED_FAILURES)
 

@@ -15,13 +15,13 @@ read -ra apptainer <<<"${OPNMF_APPTAINER:-apptainer}"
 image=localhost/opnmf-pipeline
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$root/opnmf_pipeline/__init__.py")
 labels=(--build-arg "VERSION=$version" --build-arg "REVISION=$(git -C "$root" rev-parse HEAD)")
-example=(run /opt/opnmf/share/example.yaml --quiet --nprocs 2 --output)
+example=(--quiet --nprocs 2 --output)
 
 skip() { echo "skipped: $*"; exit 0; } # of the step, each of which is a subshell
 
-# Compare the maps and tables of a run with those of the first step that was done.
+# Compare the maps and tables of the example with those of the first step that was done.
 compare() {
-    (cd "$1/group" && sha256sum -- *) >"$1.sha256"
+    (cd "$1/example/group" && sha256sum -- *) >"$1.sha256"
     if [ ! -e reference.sha256 ]; then
         cp "$1.sha256" reference.sha256
         echo "$1: $(wc -l <reference.sha256) files, to compare with"
@@ -31,15 +31,29 @@ compare() {
     fi
 }
 
-output() { rm -rf "$1"; mkdir -m 777 "$1"; } # a user of any number writes there
+folder() { rm -rf "$1"; mkdir -m 777 "$1"; } # a user of any number writes there
+
+# Run the example, then the BIDS App on the cohort that the example simulated, with every engine.
+examine() { # a function that runs a command in the container, with this folder at /out
+    local name=$1 engine
+    "in_$name" opnmf-pipeline run /opt/opnmf/share/example.yaml "${example[@]}" /out/example
+    compare "$name"
+    for engine in local nipype pydra; do
+        # shellcheck disable=SC2016 # the pattern is for the shell in the container
+        "in_$name" sh -c 'exec opnmf-bids /out/example/work/*/simulate-* "$@"' sh "/out/$engine" group \
+            --quiet --nprocs 2 --set "execution.engine=$engine" --set decomposition.n_components=8 \
+            --set "inputs.filters={label: GM, suffix: probseg}"
+        for file in "$name/example"/group/*_desc-opnmfK8_*.nii.gz; do
+            cmp "$file" "$name/$engine/group/${file##*/}"
+        done
+        echo "$name: opnmf-bids, $engine engine: equal maps"
+    done
+    echo "$name: start-up $(start_up "in_$name" opnmf-bids --version) s"
+}
 
 start_up() { # the fastest of five
-    local fastest=inf seconds TIMEFORMAT=%R
-    for _ in 1 2 3 4 5; do
-        seconds=$({ time "$@" >/dev/null 2>&1; } 2>&1)
-        fastest=$(awk -v a="$fastest" -v b="$seconds" 'BEGIN {print (a == "inf" || b < a) ? b : a}')
-    done
-    echo "start-up: $fastest s"
+    local TIMEFORMAT=%R
+    for _ in 1 2 3 4 5; do { time "$@" >/dev/null 2>&1; } 2>&1; done | sort -n | head -n 1
 }
 
 test_native() (
@@ -47,9 +61,9 @@ test_native() (
         skip "native: requirements.lock is for Python 3.11, and python3 is none"
     rm -rf native-env reference.sha256
     "$root/containers/install.sh" native-env
-    output native
+    folder native
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 native-env/bin/opnmf-pipeline \
-        run "$root/configs/example.yaml" "${example[@]:2}" native
+        run "$root/configs/example.yaml" "${example[@]}" native/example
     compare native
 )
 
@@ -62,7 +76,7 @@ find_engine() {
         return
     fi
     command -v podman >/dev/null || return 1
-    engine=(podman --root "$PWD/oci/store" --runroot "$PWD/oci/run")
+    engine=(podman --root "$PWD/store" --runroot "$PWD/store/run")
     if [ "$(id -u)" = 0 ] && [ -d /sys/fs/cgroup/unified ]; then
         engine=(unshare --mount sh -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"' sh
             "${engine[@]}" --cgroup-manager cgroupfs)
@@ -74,12 +88,22 @@ find_base() {
     base=${BASE:-docker.io/library/debian:bookworm-slim}
     "${engine[@]}" image inspect "$base" >/dev/null 2>&1 && return
     "${engine[@]}" pull --quiet "$base" >/dev/null 2>&1 && return
+    base=localhost/debian:bookworm # made here
+    "${engine[@]}" image inspect "$base" >/dev/null 2>&1 && return
     command -v debootstrap >/dev/null && [ "$(id -u)" = 0 ] || return 1
-    echo "oci: $base cannot be had; a base is made by debootstrap"
-    base=localhost/debian:bookworm
-    [ -d debian ] || debootstrap --variant=minbase bookworm debian >debootstrap.log
-    rm -rf debian/var/cache/apt/archives/*.deb debian/var/lib/apt/lists/* debian/usr/share/doc
-    tar -C debian -c . | "${engine[@]}" import - "$base" >/dev/null
+    debootstrap --variant=minbase bookworm debian >debootstrap.log || return 1
+    rm -rf debian/var/cache/apt/archives/*.deb debian/var/lib/apt/lists/* debian/usr/share/doc/*
+    tar -C debian -c . | "${engine[@]}" import - "$base" >/dev/null 2>&1
+}
+
+in_oci() {
+    "${engine[@]}" run --rm "${runtime[@]}" --network none --read-only --user 54321:54321 --tmpfs /tmp \
+        --env HOME=/nonexistent --volume "$PWD/oci:/out" --entrypoint "$1" "$image" "${@:2}"
+}
+
+in_apptainer() {
+    "${apptainer[@]}" exec --containall --no-home --net --network none --bind apptainer:/out \
+        opnmf-pipeline.sif "$@"
 }
 
 test_oci() (
@@ -91,13 +115,9 @@ test_oci() (
     "${engine[@]}" build "${build[@]}" --file "$root/containers/Dockerfile" --tag "$image" "$root" >oci.log 2>&1 ||
         { tail -n 40 oci.log >&2; exit 1; }
     "${engine[@]}" save "$base" >base.tar
-    echo "oci: $("${engine[@]}" save "$image" | gzip | wc -c | awk '{printf "%.0f", $1 / 1e6}') MB compressed"
-    output oci-out
-    run=("${engine[@]}" run --rm "${runtime[@]}" --network none --read-only --user 54321:54321
-        --tmpfs /tmp --env HOME=/nonexistent --volume "$PWD/oci-out:/out")
-    "${run[@]}" --entrypoint opnmf-pipeline "$image" "${example[@]}" /out
-    compare oci-out
-    start_up "${run[@]}" "$image" --version
+    echo "oci: from $base, $("${engine[@]}" save "$image" | gzip | wc -c | awk '{printf "%.0f", $1 / 1e6}') MB compressed"
+    folder oci
+    examine oci
 )
 
 test_apptainer() (
@@ -115,11 +135,8 @@ test_apptainer() (
     "${apptainer[@]}" build --force "${build[@]}" opnmf-pipeline.sif containers/opnmf-pipeline.def \
         >apptainer.log 2>&1 || { tail -n 40 apptainer.log >&2; exit 1; }
     echo "apptainer: $(stat --format %s opnmf-pipeline.sif | awk '{printf "%.0f", $1 / 1e6}') MB"
-    output apptainer-out
-    run=("${apptainer[@]}" exec --containall --no-home --net --network none --bind apptainer-out:/out)
-    "${run[@]}" opnmf-pipeline.sif opnmf-pipeline "${example[@]}" /out
-    compare apptainer-out
-    start_up "${run[@]}" opnmf-pipeline.sif opnmf-bids --version
+    folder apptainer
+    examine apptainer
 )
 
 [ $# -gt 0 ] || set -- native oci apptainer

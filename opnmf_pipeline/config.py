@@ -99,8 +99,8 @@ class InputsConfig(Section):
     )
     database_dir: Path | None = Field(
         None,
-        description="Folder that keeps the index of the dataset `bids` from one run to the next; it "
-        "is made anew when the subjects of the dataset change.",
+        description="Folder that keeps the index of the dataset `bids` from one run to the next. "
+        "It is made anew when the dataset has other subjects.",
     )
     table: Path | None = Field(
         None,

@@ -6,58 +6,120 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, NamedTuple
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.exceptions import OutputError
 
-__all__ = ["OUTPUTS", "OutputFolder", "dataset_description", "settings_yaml"]
+__all__ = ["OUTPUTS", "Dataset", "Output", "OutputFolder"]
 
-OUTPUTS: dict[str, tuple[str, str]] = {
-    "dataset": ("dataset_description.json", "What this dataset is (BIDS)"),
-    "bidsignore": (".bidsignore", "Files that the BIDS validator does not know"),
-    "participants": ("participants.tsv", "Subjects and their covariates"),
-    "mask": ("group/{space}desc-opnmf_mask.nii.gz", "Voxels that were analysed"),
-    "planted": ("group/{space}desc-planted_dseg.nii.gz", "Planted labels of a simulated cohort"),
-    "components": (
+
+class Output(NamedTuple):
+    """One kind of file that is written.
+
+    Attributes
+    ----------
+    path : str
+        Its path in the output folder, with ``{space}``, ``{k}``, ... to fill in.
+    description : str
+        What it is.
+    kind : str
+        Its format; for images dimensions and data type too.
+    """
+
+    path: str
+    description: str
+    kind: str
+
+
+OUTPUTS: dict[str, Output] = {
+    "dataset": Output("dataset_description.json", "What this dataset is (BIDS)", "JSON"),
+    "bidsignore": Output(".bidsignore", "Files that the BIDS validator does not know", "text"),
+    "participants": Output("participants.tsv", "Subjects and their covariates", "TSV"),
+    "participants_json": Output("participants.json", "Description of the covariates", "JSON"),
+    "readme": Output("README.md", "What this dataset is, for people", "text"),
+    "mask": Output(
+        "group/{space}desc-opnmf_mask.nii.gz", "Voxels that were analysed", "NIfTI, 3D, uint8"
+    ),
+    "planted": Output(
+        "group/{space}desc-planted_dseg.nii.gz",
+        "Planted labels of a simulated cohort",
+        "NIfTI, 3D, int16",
+    ),
+    "components": Output(
         "group/{space}desc-opnmfK{k}_components.nii.gz",
         "Components, one volume each",
+        "NIfTI, 4D, float32",
     ),
-    "components_json": ("group/{space}desc-opnmfK{k}_components.json", "Side-car of components"),
-    "dseg": ("group/{space}desc-opnmfK{k}_dseg.nii.gz", "Winner-takes-all labels"),
-    "dseg_tsv": ("group/{space}desc-opnmfK{k}_dseg.tsv", "Table of the labels"),
-    "dseg_json": ("group/{space}desc-opnmfK{k}_dseg.json", "Side-car of the labels"),
-    "loadings": ("group/desc-opnmfK{k}_loadings.tsv", "Loadings of each subject"),
-    "loadings_json": ("group/desc-opnmfK{k}_loadings.json", "Side-car of the loadings"),
-    "mean": ("group/{space}desc-opnmf_mean.nii.gz", "Mean of the subjects"),
-    "sd": ("group/{space}desc-opnmf_sd.nii.gz", "Standard deviation over the subjects"),
-    "coverage": ("group/{space}desc-opnmf_coverage.nii.gz", "Share of the subjects with data"),
-    "subjects": ("group/desc-opnmf_subjects.tsv", "Quality of each subject's image"),
-    "subjects_json": ("group/desc-opnmf_subjects.json", "Description of these columns"),
-    "metrics": ("group/desc-opnmf_metrics.tsv", "Indices for each number of components"),
-    "metrics_json": ("group/desc-opnmf_metrics.json", "Description of these indices"),
-    "montage": ("figures/{space}desc-opnmfK{k}_components.png", "Picture of every component"),
-    "parts": ("figures/{space}desc-opnmfK{k}_dseg.png", "Picture of the label map"),
-    "report": ("report.html", "Page about the results, to be opened in a browser"),
-    "fit": ("logs/desc-opnmfK{k}_factorization.json", "Settings, error and course of the fit"),
-    "cohort": ("logs/cohort.tsv", "Image of each subject"),
-    "config": ("logs/config.yaml", "All settings; a run can start from it"),
-    "log": ("logs/opnmf-pipeline.log", "Messages and versions"),
-    "registry": ("logs/run.json", "Settings and outputs of the run that owns this folder"),
+    "components_json": Output(
+        "group/{space}desc-opnmfK{k}_components.json", "Side-car of components", "JSON"
+    ),
+    "dseg": Output(
+        "group/{space}desc-opnmfK{k}_dseg.nii.gz", "Winner-takes-all labels", "NIfTI, 3D, int16"
+    ),
+    "dseg_tsv": Output("group/{space}desc-opnmfK{k}_dseg.tsv", "Table of the labels", "TSV"),
+    "dseg_json": Output("group/{space}desc-opnmfK{k}_dseg.json", "Side-car of the labels", "JSON"),
+    "loadings": Output("group/desc-opnmfK{k}_loadings.tsv", "Loadings of each subject", "TSV"),
+    "loadings_json": Output(
+        "group/desc-opnmfK{k}_loadings.json", "Side-car of the loadings", "JSON"
+    ),
+    "image_loadings": Output(
+        "{folder}/{row}_desc-opnmfK{k}_loadings.tsv",
+        "Loadings of one image, of sub-01/ses-1/anat for example; participant level of opnmf-bids",
+        "TSV",
+    ),
+    "image_loadings_json": Output(
+        "{folder}/{row}_desc-opnmfK{k}_loadings.json", "Side-car of these loadings", "JSON"
+    ),
+    "mean": Output(
+        "group/{space}desc-opnmf_mean.nii.gz", "Mean of the subjects", "NIfTI, 3D, float32"
+    ),
+    "sd": Output(
+        "group/{space}desc-opnmf_sd.nii.gz",
+        "Standard deviation over the subjects",
+        "NIfTI, 3D, float32",
+    ),
+    "coverage": Output(
+        "group/{space}desc-opnmf_coverage.nii.gz",
+        "Share of the subjects with data",
+        "NIfTI, 3D, float32",
+    ),
+    "subjects": Output("group/desc-opnmf_subjects.tsv", "Quality of each subject's image", "TSV"),
+    "subjects_json": Output(
+        "group/desc-opnmf_subjects.json", "Description of these columns", "JSON"
+    ),
+    "metrics": Output(
+        "group/desc-opnmf_metrics.tsv", "Indices for each number of components", "TSV"
+    ),
+    "metrics_json": Output("group/desc-opnmf_metrics.json", "Description of these indices", "JSON"),
+    "montage": Output(
+        "figures/{space}desc-opnmfK{k}_components.png", "Picture of every component", "PNG"
+    ),
+    "parts": Output("figures/{space}desc-opnmfK{k}_dseg.png", "Picture of the label map", "PNG"),
+    "report": Output("report.html", "Page about the results, to be opened in a browser", "HTML"),
+    "fit": Output(
+        "logs/desc-opnmfK{k}_factorization.json", "Settings, error and course of the fit", "JSON"
+    ),
+    "cohort": Output("logs/cohort.tsv", "Image of each subject", "TSV"),
+    "cohort_json": Output("logs/cohort.json", "Description of these columns", "JSON"),
+    "config": Output("logs/config.yaml", "All settings; a run can start from it", "YAML"),
+    "log": Output("logs/opnmf-pipeline.log", "Messages and versions", "text"),
+    "registry": Output(
+        "logs/run.json", "Settings and outputs of the run that owns this folder", "JSON"
+    ),
 }
-"""Name in the code: (path in the output folder, what it is)."""
+"""What is written, by its name in the code."""
 
 WORK = "work"
 """Folder of intermediate results, unless `execution.work_dir` names another."""
 
-BIDSIGNORE = "report.html\nfigures/\ngroup/\nlogs/\nwork/\n"
+PARTIAL = ".partial"
 
 NOT_WRITABLE_MSG = "output.dir: {root}: cannot be written ({reason}); choose another with --output"
 FOREIGN_MSG = (
@@ -71,7 +133,85 @@ OTHER_RUN_MSG = (
 NO_RUN_MSG = "{root}: holds no results of opnmf-pipeline; name the output folder of a run"
 
 
-class OutputFolder:
+class Dataset:
+    """Folder whose files are called as :data:`OUTPUTS` says.
+
+    Parameters
+    ----------
+    root : path
+        The folder; it is made with its first file.
+
+    Attributes
+    ----------
+    space : str
+        BIDS entities that the names of maps start with (``space-…_res-…_``), or nothing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.space = ""
+        self._files: dict[str, str] = {}
+
+    @property
+    def ks(self) -> list[int]:
+        """Numbers of components that have results, smallest first."""
+        name = re.compile(re.escape(OUTPUTS["fit"].path).replace(r"\{k\}", r"(\d+)"))
+        return sorted(int(match[1]) for file in self._files if (match := name.fullmatch(file)))
+
+    def _take_over(self, registry: Mapping[str, Any]) -> None:
+        """Know the files that an earlier run has registered and that are still there."""
+        self.space = registry.get("Space", "")
+        for name, text in registry["Outputs"].items():
+            if (self.root / name).exists():
+                self._files[name] = text
+        if not self.ks:
+            raise OutputError(NO_RUN_MSG.format(root=self.root))
+
+    def _not_writable(self, error: OSError) -> OutputError:
+        return OutputError(NOT_WRITABLE_MSG.format(root=self.root, reason=error.strerror))
+
+    def path(self, name: str, k: int | None = None, **places: str) -> Path:
+        """Return the path of an output; ``places`` are what else its path has to fill in."""
+        return self.root / OUTPUTS[name].path.format(space=self.space, k=k, **places)
+
+    def publish(self, name: str, source: Path, k: int | None = None) -> Path:
+        """Copy a finished file to its place, whole or not at all, and register it."""
+        with self._whole(self.path(name, k), name) as partial:
+            shutil.copyfile(source, partial)
+        return self.path(name, k)
+
+    def write_text(self, name: str, text: str, k: int | None = None, **places: str) -> Path:
+        """Write a small text output, whole or not at all, and register it."""
+        target = self.path(name, k, **places)
+        with self._whole(target, name) as partial:
+            partial.write_text(text, encoding="utf-8")
+        return target
+
+    @contextmanager
+    def _whole(self, target: Path, name: str) -> Iterator[Path]:
+        # a name of its own, since jobs of several machines may write into one dataset
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            partial.replace(target)
+        except OSError as error:
+            raise self._not_writable(error) from None
+        finally:  # whatever stopped it, the end of the process included
+            with suppress(OSError):
+                partial.unlink()
+        self._files[str(target.relative_to(self.root))] = OUTPUTS[name].description
+
+    def _require_writable(self) -> None:
+        """Look at the folder, or the nearest one above it that exists; nothing is written."""
+        nearest = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(nearest, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+class OutputFolder(Dataset):
     """Output folder of one run: refuses another run's results, and registers what is written.
 
     Parameters
@@ -85,8 +225,6 @@ class OutputFolder:
 
     Attributes
     ----------
-    space : str
-        BIDS entities that the names of maps start with (``space-…_res-…_``), or nothing.
     runs : list of dict
         One record for each run that computed some of the results, oldest first.
 
@@ -97,10 +235,8 @@ class OutputFolder:
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
-        self.root = root
-        self.space = ""
+        super().__init__(root)
         self._settings = dict(settings)
-        self._files: dict[str, str] = {}
         previous = self._previous()
         difference = self._difference(previous)
         if difference and not overwrite:
@@ -118,57 +254,11 @@ class OutputFolder:
         OutputError
             The folder holds no results.
         """
-        try:
-            registry = json.loads((root / OUTPUTS["registry"][0]).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise OutputError(NO_RUN_MSG.format(root=root)) from None
+        registry = _read_registry(root)
         folder = cls(root, registry["Settings"], overwrite=True)
-        folder.space, folder.runs = registry.get("Space", ""), registry.get("Runs", [])
-        folder._files = {
-            name: text for name, text in registry["Outputs"].items() if (root / name).exists()
-        }
-        if not folder.ks:
-            raise OutputError(NO_RUN_MSG.format(root=root))
+        folder._take_over(registry)
+        folder.runs = registry.get("Runs", [])
         return folder
-
-    @property
-    def ks(self) -> list[int]:
-        """Numbers of components that have results, smallest first."""
-        name = re.compile(re.escape(OUTPUTS["fit"][0]).replace(r"\{k\}", r"(\d+)"))
-        return sorted(int(match[1]) for file in self._files if (match := name.fullmatch(file)))
-
-    def _not_writable(self, error: OSError) -> OutputError:
-        return OutputError(NOT_WRITABLE_MSG.format(root=self.root, reason=error.strerror))
-
-    def path(self, name: str, k: int | None = None) -> Path:
-        """Return the path of an output."""
-        return self.root / OUTPUTS[name][0].format(space=self.space, k=k)
-
-    def publish(self, name: str, source: Path, k: int | None = None) -> Path:
-        """Copy a finished file to its place, whole or not at all, and register it."""
-        with self._whole(self.path(name, k), name) as partial:
-            shutil.copyfile(source, partial)
-        return self.path(name, k)
-
-    def write_text(self, name: str, text: str) -> Path:
-        """Write a small text output, whole or not at all, and register it."""
-        with self._whole(self.path(name), name) as partial:
-            partial.write_text(text, encoding="utf-8")
-        return self.path(name)
-
-    @contextmanager
-    def _whole(self, target: Path, name: str) -> Iterator[Path]:
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield partial
-            partial.replace(target)
-        except OSError as error:
-            raise self._not_writable(error) from None
-        finally:  # whatever stopped it, the end of the process included
-            with suppress(OSError):
-                partial.unlink()
-        self._files[str(target.relative_to(self.root))] = OUTPUTS[name][1]
 
     def register(self, status: str) -> None:
         """Write the registry of the run.
@@ -204,14 +294,6 @@ class OutputFolder:
             raise self._not_writable(error) from None
         return registry
 
-    def _require_writable(self) -> None:
-        """Look at the folder, or the nearest one above it that exists; nothing is written."""
-        nearest = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
-        if not nearest.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(nearest, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
     def _difference(self, previous: dict[str, Any]) -> list[str]:
         """Say how the run that owns the folder differs from this one, if it has results."""
         if not _has_results(previous.get("Outputs", {})):
@@ -220,6 +302,15 @@ class OutputFolder:
         if previous["Version"] != __version__:
             changed.append(f"opnmf-pipeline {previous['Version']}, this is {__version__}")
         return changed
+
+
+def _read_registry(root: Path) -> dict[str, Any]:
+    try:
+        text = (root / OUTPUTS["registry"].path).read_text(encoding="utf-8")
+        registry: dict[str, Any] = json.loads(text)
+    except (OSError, ValueError):
+        raise OutputError(NO_RUN_MSG.format(root=root)) from None
+    return registry
 
 
 def _has_results(names: Iterable[str]) -> bool:
@@ -238,21 +329,3 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -
         elif before != after:
             changed.append(f"{prefix}{key}: {before!r}, now {after!r}")
     return changed
-
-
-def dataset_description(settings: Mapping[str, Any]) -> str:
-    """Return ``dataset_description.json`` of a BIDS derivatives dataset."""
-    description: dict[str, Any] = {
-        "Name": "OPNMF components",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "opnmf-pipeline", "Version": __version__}],
-    }
-    if source := settings["inputs"].get("bids"):
-        description["SourceDatasets"] = [{"URL": Path(source).as_uri()}]
-    return json.dumps(description, indent=1) + "\n"
-
-
-def settings_yaml(settings: Mapping[str, Any]) -> str:
-    """Return settings as the YAML file that a run can start from."""
-    return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)

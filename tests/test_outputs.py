@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from opnmf_pipeline.dataset import dataset_description
 from opnmf_pipeline.exceptions import OutputError
-from opnmf_pipeline.outputs import OUTPUTS, OutputFolder, dataset_description
+from opnmf_pipeline.outputs import OUTPUTS, OutputFolder
 
 SETTINGS = {"mask": {"threshold": 0.1}, "decomposition": {"n_components": [2, 3], "tol": 1e-5}}
 
@@ -45,7 +46,7 @@ def test_paths(tmp_path):
 
 
 def test_names_do_not_collide():
-    names = [name for name, _ in OUTPUTS.values()]
+    names = [name for name, _, _ in OUTPUTS.values()]
     assert len(set(names)) == len(names)
 
 
@@ -53,7 +54,10 @@ def test_registry(finished):
     written = registry(finished)
     assert written["Status"] == "finished"
     assert written["Settings"] == SETTINGS
-    assert written["Outputs"]["group/space-MNI_desc-opnmfK2_dseg.nii.gz"] == OUTPUTS["dseg"][1]
+    assert (
+        written["Outputs"]["group/space-MNI_desc-opnmfK2_dseg.nii.gz"]
+        == OUTPUTS["dseg"].description
+    )
     assert all((finished.root / name).is_file() for name in written["Outputs"])
 
 

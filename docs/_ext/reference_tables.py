@@ -98,8 +98,8 @@ class OutputsReference(SphinxDirective):
     """Every file of a run, from the table that names them."""
 
     def run(self) -> list[nodes.Node]:
-        rows = [(f"`{path}`", what) for path, what in OUTPUTS.values()]
-        return self.parse_text_to_nodes(_table(("file", "what it is"), rows))
+        rows = [(f"`{path}`", what, kind) for path, what, kind in OUTPUTS.values()]
+        return self.parse_text_to_nodes(_table(("file", "what it is", "format"), rows))
 
 
 class MetricsReference(SphinxDirective):

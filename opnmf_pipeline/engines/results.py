@@ -5,9 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
+from opnmf_pipeline.config import InputsConfig, PipelineConfig
+from opnmf_pipeline.dataset import (
+    BIDSIGNORE,
+    INPUT,
+    bids_uri,
+    dataset_description,
+    describe_columns,
+    read_json,
+    readme,
+    settings_yaml,
+    with_sources,
+)
 from opnmf_pipeline.engines.study import Study
 from opnmf_pipeline.images.cohort import read_cohort
-from opnmf_pipeline.outputs import BIDSIGNORE, OutputFolder, dataset_description, settings_yaml
+from opnmf_pipeline.outputs import OutputFolder
 from opnmf_pipeline.stages.metrics import write_metrics
 
 __all__ = ["Results", "compare", "publish", "stage_title"]
@@ -100,7 +114,7 @@ def compare(study: Study, results: Results) -> None:
         )
 
 
-def publish(results: Results, output: OutputFolder, settings: dict[str, object]) -> None:
+def publish(results: Results, output: OutputFolder, config: PipelineConfig) -> None:
     """Copy results to their names in the output dataset.
 
     Parameters
@@ -109,18 +123,15 @@ def publish(results: Results, output: OutputFolder, settings: dict[str, object])
         What is there; nothing is required but the cohort.
     output : OutputFolder
         The folder of the run.
-    settings : dict
+    config : PipelineConfig
         All settings of the run.
     """
-    cohort = read_cohort(results.cohort)
-    covariates = cohort.drop(columns="image")
-    if results.digests:
-        cohort["sha256"] = results.digests
-    output.write_text("cohort", cohort.to_csv(sep="\t", index=False, na_rep="n/a"))
-    output.write_text("participants", covariates.to_csv(sep="\t", index=False, na_rep="n/a"))
+    settings = config.settings()
+    _publish_cohort(results, output, config.inputs)
     output.write_text("config", settings_yaml(settings))
     output.write_text("bidsignore", BIDSIGNORE)
     output.write_text("dataset", dataset_description(settings))
+    output.write_text("readme", readme(settings))
     for name in ("planted", "mask", "metrics"):
         if (source := getattr(results, name)) is not None:
             output.publish(name, source)
@@ -135,3 +146,43 @@ def publish(results: Results, output: OutputFolder, settings: dict[str, object])
         for k, folder in folders.items():
             for name, file in files.items():
                 output.publish(name, folder / file, k)
+    _note_sources(results, output, config.inputs)
+
+
+def _publish_cohort(results: Results, output: OutputFolder, inputs: InputsConfig) -> None:
+    """Write who took part, and what is known about them, with the descriptions of the input."""
+    cohort = read_cohort(results.cohort)
+    people = _participants(cohort)
+    if results.digests:
+        cohort["sha256"] = results.digests
+    table = inputs.participants or (inputs.bids or Path()) / "participants.tsv"
+    known = read_json(table.with_suffix(".json"))
+    for name, rows in (("cohort", cohort), ("participants", people)):
+        output.write_text(name, rows.to_csv(sep="\t", index=False, na_rep="n/a"))
+        output.write_text(f"{name}_json", describe_columns(rows, known))
+
+
+def _participants(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per subject, without what differs between the sessions of a subject."""
+    people = cohort.drop(columns=["image", "session_id"], errors="ignore")
+    n_values = people.groupby("participant_id").nunique(dropna=False)
+    varying = n_values.columns[(n_values > 1).any()]
+    return people.drop(columns=varying).drop_duplicates("participant_id")
+
+
+def _note_sources(results: Results, output: OutputFolder, inputs: InputsConfig) -> None:
+    """Say in the side-cars of each number of components what it was made from."""
+    images = []
+    if results.planted is None:  # a simulated cohort is no dataset that anyone could find
+        root = inputs.bids or output.root
+        images = [bids_uri(path, root, INPUT) for path in read_cohort(results.cohort)["image"]]
+    mask = bids_uri(output.path("mask"), output.root)
+    for k in results.maps:
+        components = bids_uri(output.path("components", k), output.root)
+        sources = {
+            "components_json": [mask, *images],
+            "dseg_json": [components],
+            "loadings_json": [components, *images],
+        }
+        for name, uris in sources.items():
+            output.write_text(name, with_sources(output.path(name, k), uris), k)

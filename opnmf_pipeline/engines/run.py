@@ -122,7 +122,7 @@ def _compute(study: Study, results: Results, output: OutputFolder, display: Disp
             seconds = time.monotonic() - started
             output.runs.append(run_record(results.computed, seconds, study.n_procs))
         if results.maps:
-            publish(results, output, config.settings())
+            publish(results, output, config)
 
 
 def _assess(study: Study, results: Results, display: Display) -> None:

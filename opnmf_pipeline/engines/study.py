@@ -161,4 +161,5 @@ def determining_settings(config: PipelineConfig) -> dict[str, Any]:
     settings["output"].pop("overwrite", None)
     settings.pop("execution", None)
     settings.pop("report", None)
+    settings["inputs"].pop("database_dir", None)
     return settings

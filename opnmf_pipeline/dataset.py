@@ -1,0 +1,194 @@
+"""How the output dataset describes itself, in the terms of BIDS."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from opnmf_pipeline import __version__
+from opnmf_pipeline.outputs import OUTPUTS, WORK
+
+__all__ = [
+    "BIDSIGNORE",
+    "INPUT",
+    "bids_uri",
+    "dataset_description",
+    "describe_columns",
+    "is_ours",
+    "read_json",
+    "readme",
+    "settings_yaml",
+    "with_sources",
+]
+
+BIDS_VERSION = "1.10.0"
+PROGRAM = "opnmf-pipeline"
+INPUT, MODEL = "input", "model"
+"""Names of other datasets in BIDS URIs."""
+
+BIDSIGNORE = f"""\
+# Results about a group, pictures and messages, which the BIDS schema does not know
+/group
+/figures
+/logs
+/{WORK}
+/report.html
+# Loadings of single images, a suffix that it does not know
+sub-*/**/*_loadings.*
+# The subjects of the group: there need not be a folder of each
+/participants.tsv
+"""
+
+README = """\
+# Components of structural covariance
+
+Made by opnmf-pipeline {version} from {source}.
+The components are patterns in which the images vary together over the subjects; each subject has
+one loading on each component. `report.html` is where to begin.
+
+In the names, `{{k}}` is a number of components and `{{space}}` says on which grid the maps are.
+Which of these files are there depends on the settings, which are in `logs/config.yaml`.
+
+| file | what it is |
+| --- | --- |
+{rows}
+"""
+
+COLUMNS = {
+    "participant_id": "Subject",
+    "session_id": "Session of the subject",
+    "image": "Path of the image on the machine of the run",
+    "sha256": "SHA-256 of the image's files",
+}
+
+
+def dataset_description(
+    settings: Mapping[str, Any],
+    *,
+    model: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> str:
+    """Return ``dataset_description.json`` of a BIDS derivatives dataset.
+
+    Parameters
+    ----------
+    settings : dict
+        Settings of the run; ``inputs.bids`` is the dataset that BIDS URIs call ``input``.
+    model : path, optional
+        Dataset with the components, if it is another one; BIDS URIs call it ``model``.
+    environment : mapping
+        Variables that tell whether this runs in a container, and in which.
+    """
+    generator: dict[str, Any] = {"Name": PROGRAM, "Version": __version__}
+    if container := _container(environment):
+        generator["Container"] = container
+    source = settings["inputs"].get("bids")
+    named = {INPUT: source, MODEL: model}
+    roots = {name: Path(root) for name, root in named.items() if root is not None}
+    description: dict[str, Any] = {
+        "Name": "OPNMF components" if model is None else "Loadings on OPNMF components",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [generator],
+    }
+    if roots:
+        description["SourceDatasets"] = [_source_dataset(root) for root in roots.values()]
+        description["DatasetLinks"] = {name: root.as_uri() for name, root in roots.items()}
+    return _json(description)
+
+
+def _source_dataset(root: Path) -> dict[str, str]:
+    doi = read_json(root / OUTPUTS["dataset"].path).get("DatasetDOI")
+    return {"URL": root.as_uri()} | ({"DOI": doi} if isinstance(doi, str) else {})
+
+
+def _container(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """Return what the variables of Apptainer, or those set in our image, say about a container."""
+    for kind in ("apptainer", "singularity"):
+        if file := environment.get(f"{kind.upper()}_CONTAINER"):
+            return {"Type": kind, "Tag": Path(file).name}
+    if tag := environment.get("OPNMF_CONTAINER_TAG"):
+        return {"Type": "docker", "Tag": tag}
+    return None
+
+
+def is_ours(root: Path) -> bool:
+    """Tell whether a folder is a dataset that this program wrote."""
+    generators = read_json(root / OUTPUTS["dataset"].path).get("GeneratedBy")
+    return any(
+        isinstance(item, dict) and item.get("Name") == PROGRAM
+        for item in (generators if isinstance(generators, list) else ())
+    )
+
+
+def bids_uri(path: str | Path, root: Path, dataset: str = "") -> str:
+    """Return the BIDS URI of a file: ``bids:<dataset>:<path>``; an empty name is this dataset.
+
+    A file elsewhere gets its ``file:`` URI.
+
+    Examples
+    --------
+    >>> bids_uri("/data/sub-1/anat/sub-1_T1w.nii", Path("/data"), "input")
+    'bids:input:sub-1/anat/sub-1_T1w.nii'
+    >>> bids_uri("/elsewhere/a.nii", Path("/data"), "input")
+    'file:///elsewhere/a.nii'
+    """
+    path = Path(path)
+    if not path.is_relative_to(root):
+        return path.absolute().as_uri()
+    return f"bids:{dataset}:{quote(path.relative_to(root).as_posix())}"
+
+
+def with_sources(sidecar: Path, sources: Iterable[str]) -> str:
+    """Return a JSON side-car with the BIDS URIs of what its file was made from."""
+    return _json({**read_json(sidecar), "Sources": list(sources)})
+
+
+def describe_columns(columns: Iterable[str], known: Mapping[str, Any] | None = None) -> str:
+    """Return the side-car of a table of subjects.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Columns of the table.
+    known : mapping, optional
+        Descriptions of covariates: a ``participants.json`` of the input.
+    """
+    described = {name: {"Description": text} for name, text in COLUMNS.items()}
+    unknown = {"Description": "Covariate that came with the cohort, without a description"}
+    return _json(
+        {name: described.get(name) or (known or {}).get(name) or unknown for name in columns}
+    )
+
+
+def readme(settings: Mapping[str, Any]) -> str:
+    """Return ``README.md``: where this is from, and every kind of file of :data:`OUTPUTS`."""
+    inputs = settings["inputs"]
+    named = [f"`{inputs[key]}`" for key in ("bids", "table", "glob") if inputs.get(key)]
+    source = named[0] if named else "a simulated cohort"
+    rows = "\n".join(f"| `{output.path}` | {output.description} |" for output in OUTPUTS.values())
+    return README.format(version=__version__, source=source, rows=rows)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; an empty one where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def settings_yaml(settings: Mapping[str, Any]) -> str:
+    """Return settings as the YAML file that a run can start from."""
+    return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -1,104 +1,182 @@
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
 
+import nibabel as nb
 import numpy as np
 import pandas as pd
 import pytest
 
-from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig
+from opnmf_pipeline.images.cohort import read_cohort, write_cohort
+from opnmf_pipeline.stages.decompose import decompose
+from opnmf_pipeline.stages.maps import write_maps
+from opnmf_pipeline.stages.mask import make_mask
+from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.metrics import write_metrics
+from opnmf_pipeline.stages.quality import assess_cohort
+from opnmf_pipeline.stages.report import CohortFiles, FitFiles, _errors, _read_fit, make_report
+from tests.builders import AFFINE
+
+pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
 ADDRESS = re.compile(r"(?:src|href)=[\"'](.*?)[\"']|url\((.*?)\)", re.IGNORECASE | re.DOTALL)
 
 
+class Study:
+    """Files of a run on the tiny cohort, k = 3."""
+
+    def __init__(self, cohort, folder):
+        def made(name):
+            (folder / name).mkdir()
+            return folder / name
+
+        images, people = [str(path) for path in cohort.images], cohort.subjects
+        self.folder = folder
+        self.mask = make_mask(images, folder / "mask.nii.gz", MaskConfig(), MatrixConfig())
+        self.matrix = build_matrix(images, people, self.mask, made("matrix"), MatrixConfig())
+        fit = decompose(self.matrix, made("fit"), 3, DecompositionConfig(max_iter=20))
+        maps = write_maps(fit, self.mask, made("maps"))
+        self.metrics = write_metrics([fit], folder / "metrics.tsv")
+        self.fit = FitFiles(
+            fit, maps / "components.nii.gz", maps / "dseg.tsv", maps / "loadings.tsv"
+        )
+        self.quality = CohortFiles.in_folder(assess_cohort(self.matrix, self.mask, made("quality")))
+        self.cohort = folder / "cohort.tsv"
+        table = pd.DataFrame({"participant_id": people, "image": images, "sha256": "ab" * 32})
+        write_cohort(table, self.cohort)
+        self.info = json.loads(fit.read_text())
+
+    def change(self, **values):
+        self.fit.factorization.write_text(json.dumps(self.info | values))
+
+    def page(self, figures=False, **options):
+        options = {"quality": self.quality, "cohort_file": self.cohort} | options
+        out_file = self.folder / "report.html"
+        make_report(self.metrics, [self.fit], self.mask, out_file, figures=figures, **options)
+        return out_file.read_text(encoding="utf-8")
+
+
 @pytest.fixture
-def results(tmp_path):
-    """Files of a run with k = 3 that did not converge; one part has a single voxel."""
-    info = {
-        "NumberOfComponents": 3,
-        "NumberOfVoxels": 2000,
-        "NumberOfSubjects": 12,
-        "Settings": {"solver": "multiplicative"},
-        "Versions": {"numpy": "2.0"},
-        "Norm": 10.0,
-        "ReconstructionError": 1.0,
-        "LowerBound": 0.5,
-        "Iterations": 3,
-        "Converged": False,
-        "History": {"objective": [3.0, 2.0, 1.0], "change": [1.0, 0.1, 0.01]},
-    }
-    for name in "WH":
-        np.save(tmp_path / f"{name}.npy", np.ones((3, 3), np.float32))
-    (tmp_path / "factorization.json").write_text(json.dumps(info))
-    metrics = pd.DataFrame({"n_components": [3], "smallest_part": [1], "sparsity": [np.nan]})
-    metrics.to_csv(tmp_path / "metrics.tsv", sep="\t", index=False)
-    described = {name: {"Description": f"<i>{name}</i>"} for name in metrics}
-    (tmp_path / "metrics.json").write_text(json.dumps(described))
-    labels = pd.DataFrame({"index": [1, 2, 3], "name": ["<b>1</b>", "2", "3"], "n_voxels": 1})
-    labels.to_csv(tmp_path / "dseg.tsv", sep="\t", index=False)
-    return tmp_path
+def study(cohort, tmp_path):
+    return Study(cohort, tmp_path)
 
 
-def render(results, figures=(), settings=""):
-    return make_report(
-        results / "metrics.tsv",
-        [results / "factorization.json"],
-        [results / "dseg.tsv"],
-        figures,
-        results / "report.html",
-        settings,
-    ).read_text(encoding="utf-8")
+def without_scripts(page):
+    return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
 
 
-def test_nothing_is_asked_for_from_elsewhere(results):
-    picture = results / "picture.png"
-    picture.write_bytes(b"\x89PNG")
-    page = render(results, [(picture, picture)])
+def test_nothing_is_asked_for_from_elsewhere(study):
+    page = without_scripts(study.page(figures=True))
     addresses = ["".join(found) for found in ADDRESS.findall(page)]
-    assert len(addresses) == 6
-    assert all(address.startswith(("#", "data:")) for address in addresses)
-    assert "<script" not in page
-    assert page.count('src="data:image/png;base64,') == 3
+    pictures = [address for address in addresses if address.startswith("data:image/png")]
+    assert len(pictures) == 4  # loadings, course, maps of the cohort, errors
+    others = {address.split(":")[0] for address in addresses if not address.startswith("#")}
+    assert others == {"data", "https"}
+    assert not re.search(r'src="https', page)  # only links that one may follow
+    assert "default-src 'none'" in page
 
 
-def test_what_comes_from_files_is_escaped(results):
-    page = render(results, settings="<script>alert(1)</script>")
+def test_what_comes_from_files_is_escaped(study):
+    bad = "<script>alert(1)</script>"
+    labels = pd.read_csv(study.fit.labels_table, sep="\t")
+    labels.assign(index=["<b>1</b>", "2", "3"]).to_csv(study.fit.labels_table, sep="\t")
+    runs = [
+        {"Date": bad, "Command": bad, "Seconds": 1, "PeakMemoryBytes": 1, "Processes": 1}
+        | {"Computed": [], "System": bad}
+    ]
+    page = study.page(settings=f"inputs: {{table: '{bad}'}}", runs=runs)
+    assert bad not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "<script" not in page
     assert "<b>1</b>" not in page
-    assert "<i>" not in page
 
 
-def test_what_needs_attention_stands_at_the_head(results):
-    page = render(results)
-    head = page[: page.index('id="metrics"')]
+def test_what_needs_attention_stands_at_the_head(study):
+    study.change(NumberOfVoxels=60_000, Converged=False)
+    page = study.page()
+    head = page[: page.index('id="viewer"')]
     assert "k = 3: the fit did not converge; raise decomposition.max_iter" in head
-    assert "k = 3: the smallest part has only 1 voxels" in head
+    assert "nearly empty, with less than 0.1% of the voxels: component 1 (" in head
 
 
-def test_nothing_needs_attention(results):
-    file = results / "factorization.json"
-    info = json.loads(file.read_text()) | {"Converged": True, "NumberOfVoxels": 9}
-    file.write_text(json.dumps(info))
-    assert "Needs attention" not in render(results)
+def test_nothing_needs_attention(study):
+    study.change(Converged=True)
+    page = study.page(quality=None)
+    assert "Needs attention" not in page
+    assert "Nothing needs attention" in page
 
 
-def test_the_numbers(results):
-    page = render(results)
+def test_the_numbers(study):
+    values = {"Norm": 10.0, "ReconstructionError": 1.0, "LowerBound": 0.5, "Iterations": 3}
+    study.change(Converged=False, **values)
+    page = study.page()
     assert "stopped without converging after 3 iterations" in page
     assert "error of 1, which explains 99.0% of the data" in page
     assert "no 3 components can have an error below 0.5" in page
-    assert "<td>n/a</td>" in page
 
 
-def test_every_element_is_closed_and_every_picture_described(results):
+def test_the_chosen_number_and_why(study):
+    choice = study.folder / "choice.json"
+    reason = "Its halves agree best."
+    choice.write_text(json.dumps({"k": 3, "rule": "peak", "reason": reason, "flat": True}))
+    page = study.page(choice_file=choice)
+    assert f"Chosen: 3 components. {reason}" in page
+    assert f"The choice of k is uncertain: {reason}" in page
+    assert "3 components were chosen: Its halves agree best." in page
+    assert '<tr class="chosen">' in page
+
+
+def test_errors_of_subjects_are_those_of_their_columns(study):
+    """The formula from loadings and WᵀW, against the differences themselves."""
+    inside = np.asarray(nb.load(study.mask).dataobj) != 0
+    fit = _read_fit(study.fit, inside)
+    subjects = pd.read_csv(study.quality.subjects, sep="\t", index_col=0)
+    X = np.load(study.matrix.with_name("matrix.npy")).astype(np.float64)
+    W, H = (np.load(study.fit.factorization.with_name(f"{name}.npy")) for name in "WH")
+    expected = np.linalg.norm(X - W @ H, axis=0) / np.linalg.norm(X, axis=0)
+    found = _errors([fit], subjects["norm"])[3]
+    np.testing.assert_allclose(found, expected, atol=3e-5)  # h is known to seven digits
+    assert found.index.tolist() == read_cohort(study.cohort)["participant_id"].tolist()
+
+
+def test_the_viewer_holds_the_components(study):
+    page = study.page()
+    found = re.search(r'id="viewer-data">(.*?)</script>', page, re.DOTALL)
+    data = json.loads(found[1])
+    (fit,) = data["fits"]
+    image = nb.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(fit["image"])))
+    embedded = np.asarray(image.dataobj)
+    assert embedded.dtype == np.uint8
+    original = np.asarray(nb.load(study.fit.components).dataobj)
+    for component, peak in enumerate(fit["peaks"]):
+        at_peak = np.rint(np.linalg.solve(image.affine, [*peak, 1])[:3]).astype(int)
+        assert embedded[(*at_peak, component)] == 255
+        there = np.rint(np.linalg.solve(AFFINE, [*peak, 1])[:3]).astype(int)
+        assert original[(*there, component)] == original[..., component].max()
+
+
+def test_overlap_and_size_of_components(study):
+    W = np.load(study.fit.factorization.with_name("W.npy")).astype(np.float64)
+    cosines = (W.T @ W) / np.outer(*[np.linalg.norm(W, axis=0)] * 2)
+    np.fill_diagonal(cosines, 0)
+    page = study.page()
+    rows = re.findall(r'data-shows="3/\d".*?</tr>', page, re.DOTALL)
+    cells = [re.findall(r"<td>([^<]*)</td>", row) for row in rows]
+    assert [float(row[-2]) for row in cells] == [round(value, 3) for value in cosines.max(0)]
+    labels = pd.read_csv(study.fit.labels_table, sep="\t")
+    assert [int(row[0]) for row in cells] == labels["n_voxels"].tolist()
+
+
+def test_every_element_is_closed_and_every_picture_described(study):
     class Checker(HTMLParser):
-        void = frozenset({"meta", "img", "br", "link"})
+        void = frozenset({"meta", "img", "br", "link", "input"})
         open: list[str] = []  # noqa: RUF012
 
         def handle_starttag(self, tag, attrs):
             if tag == "img":
-                assert dict(attrs)["alt"]
+                assert len(dict(attrs)["alt"]) > 20
             if tag not in self.void:
                 self.open.append(tag)
 
@@ -106,9 +184,16 @@ def test_every_element_is_closed_and_every_picture_described(results):
             assert self.open.pop() == tag
 
     checker = Checker()
-    checker.feed(render(results))
+    checker.feed(study.page(figures=True))
     assert checker.open == []
 
 
-def test_equal_results_are_equal_bytes(results):
-    assert render(results) == render(results)
+def test_equal_results_are_equal_bytes(study):
+    assert study.page(figures=True) == study.page(figures=True)
+
+
+def test_little_is_needed(study):
+    page = study.page(quality=None, cohort_file=None)
+    assert "Quality of the cohort" not in page
+    assert "SHA-256" not in page
+    assert 'id="viewer-data"' in page

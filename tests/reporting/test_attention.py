@@ -1,0 +1,99 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from opnmf_pipeline.reporting.attention import (
+    find_duplicates,
+    sentences_about_cohort,
+    sentences_about_fit,
+)
+from opnmf_pipeline.reporting.outliers import LIMIT, excess
+
+N = 100
+
+
+@pytest.fixture
+def subjects():
+    rng = np.random.default_rng(0)
+    names = [f"sub-{n:03d}" for n in range(N)]
+    return pd.DataFrame(
+        {
+            "coverage": 1 - 0.01 * rng.random(N),
+            "nearest": np.roll(names, 1),
+            "correlation": 0.95 + 0.02 * rng.random(N),
+        },
+        index=names,
+    )
+
+
+@pytest.fixture
+def errors(subjects):
+    rng = np.random.default_rng(1)
+    values = np.exp(rng.normal(-2.4, 0.1, (N, 2)))
+    return pd.DataFrame(values, index=subjects.index, columns=[5, 10])
+
+
+COVERED = np.ones(1000)
+
+
+def test_nothing_to_say(subjects, errors):
+    assert sentences_about_cohort(subjects, errors, COVERED) == []
+    assert (
+        sentences_about_fit(
+            {"NumberOfComponents": 2, "NumberOfVoxels": 99, "Converged": True}, [50, 49]
+        )
+        == []
+    )
+
+
+def test_a_planted_outlier_is_named_with_the_k_it_is_one_for(subjects, errors):
+    errors.loc["sub-007", 10] *= 3
+    (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
+    assert sentence.startswith("Outliers: sub-007 (k = 10).")
+
+
+def test_outliers_do_not_hide_one_another(errors):
+    values = errors[5].to_numpy().copy()
+    values[:20] *= 10
+    flagged = excess(values) > LIMIT
+    assert flagged[:20].all()
+    assert not flagged[20:].any()
+
+
+def test_few_are_flagged_where_there_is_none():
+    rng = np.random.default_rng(0)
+    values = np.exp(rng.normal(size=(1000, 50)))
+    share = np.mean([(excess(column) > LIMIT).mean() for column in values.T])
+    assert share < 5e-4  # 2.3e-4 of a normal distribution is that far above its mean
+
+
+def test_scale_does_not_matter(errors):
+    values = errors[5].to_numpy()
+    np.testing.assert_allclose(excess(values), excess(1e6 * values), atol=1e-9)
+
+
+def test_duplicates_are_named_once(subjects, errors):
+    subjects.loc["sub-003", ["nearest", "correlation"]] = "sub-009", 0.99999
+    subjects.loc["sub-009", ["nearest", "correlation"]] = "sub-003", 0.99999
+    assert find_duplicates(subjects) == [("sub-003", "sub-009", 0.99999)]
+    (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
+    assert "sub-003 and sub-009 (r = 0.99999)" in sentence
+
+
+def test_a_cohort_of_much_alike_images_has_no_duplicates(subjects):
+    subjects["correlation"] = 1 - 0.1 * (1 - subjects["correlation"])
+    assert find_duplicates(subjects) == []
+
+
+def test_poor_coverage(subjects, errors):
+    subjects.loc["sub-004", "coverage"] = 0.8
+    covered = np.where(np.arange(1000) < 100, 0.5, 1.0)
+    about_subject, about_voxels = sentences_about_cohort(subjects, errors, covered)
+    assert "sub-004 (80%)" in about_subject
+    assert about_voxels.startswith("10% of the voxels of the mask have data in fewer than 90%")
+
+
+def test_many_names_are_cut_short(subjects, errors):
+    subjects.loc[subjects.index[:12], "coverage"] = 0.5
+    (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
+    assert "sub-007 (50%) and 4 more" in sentence

@@ -1,0 +1,101 @@
+import re
+
+import pytest
+
+from opnmf_pipeline.config import DecompositionConfig, MaskConfig
+from opnmf_pipeline.reporting.methods import describe_methods
+from opnmf_pipeline.reporting.references import REFERENCES
+
+DOI = re.compile(r"10\.\d{4,9}/\S+")
+
+
+def describe(solver="multiplicative", mask="mean", *, settings=None, choice=None, **fit):
+    info = {
+        "NumberOfComponents": 20,
+        "NumberOfVoxels": 75120,
+        "NumberOfSubjects": 162,
+        "Settings": DecompositionConfig(solver=solver).of_each_fit(),
+        "Versions": {"python": "3.11.7", "opnmf-pipeline": "0.1.0", "numpy": "2.0"},
+        "Preprocessing": {"smoothing_fwhm": 8.0, "negative": "error", "nan": "error"},
+        "Shift": 0.0,
+        "Converged": True,
+    } | fit
+    masks = MaskConfig.model_construct(method=mask, threshold=0.1, coverage=0.9).model_dump()
+    return describe_methods(
+        [info], {"mask": masks, **(settings or {})}, (3, 3, 3), choice, qualified=True
+    )
+
+
+def keys(methods):
+    return re.findall(r"^@\w+\{(\w+),", methods.bibtex, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("solver", "cited", "not_cited"),
+    [
+        ("multiplicative", {"yang2010", "sotiras2015", "boutsidis2008"}, {"pompili2014"}),
+        ("orthonormal", {"yang2010", "sotiras2015", "pompili2014"}, {"cichocki2009"}),
+        ("accelerated", {"yang2010", "sotiras2015", "cichocki2009"}, {"pompili2014"}),
+    ],
+)
+def test_what_a_solver_cites(solver, cited, not_cited):
+    found = set(keys(describe(solver)))
+    assert cited <= found
+    assert not not_cited & found
+
+
+@pytest.mark.parametrize("mask", ["mean", "coverage", "template", "image"])
+@pytest.mark.parametrize("solver", ["multiplicative", "orthonormal", "accelerated"])
+def test_nothing_is_left_open(solver, mask):
+    methods = describe(solver, mask)
+    text = " ".join(methods.paragraphs)
+    assert not re.search(r"[{}\[\]]|None|nan", text)
+    assert "  " not in text
+    assert keys(methods) == list(dict.fromkeys(keys(methods)))
+    for reference in methods.references:
+        assert reference.cited in text
+
+
+def test_the_numbers_that_were_used():
+    text = " ".join(describe(settings={"selection": {"n_splits": 5, "random_state": 3}}).paragraphs)
+    for expected in (
+        "162 subjects was used, smoothed with a Gaussian kernel of 8 mm",
+        "75,120 voxels (3 \u00d7 3 \u00d7 3 mm) whose mean over the subjects was above 0.1",
+        "below 1e-05, or for at most 50,000 iterations",
+        "5 random divisions of the cohort into halves (seed 3)",
+        "opnmf-pipeline 0.1.0 on Python 3.11.7 with NumPy 2.0 (Harris et al., 2020).",
+    ):
+        assert expected in text
+
+
+def test_a_fit_that_did_not_converge_is_confessed():
+    text = " ".join(describe(Converged=False).paragraphs)
+    assert "The fit with 20 components stopped before it had converged." in text
+
+
+def test_an_engine_is_cited_when_it_ran():
+    methods = describe(settings={"execution": {"engine": "nipype"}})
+    assert "gorgolewski2011" in keys(methods)
+    assert "jarecka2020" not in keys(methods)
+
+
+@pytest.mark.parametrize("key", REFERENCES)
+def test_references_are_whole(key):
+    """Form only: that each DOI leads to its work was checked by hand."""
+    reference = REFERENCES[key]
+    assert reference.address.startswith("https://")
+    assert not reference.doi or DOI.fullmatch(reference.doi)
+    assert reference.year in reference.cited
+    assert reference.authors[0].strip("{}").split(",")[0] in reference.cited
+    entry = reference.bibtex(key)
+    assert entry.count("{") == entry.count("}")
+    assert re.search(r"^  (journal|booktitle|publisher) = ", entry, re.MULTILINE)
+    assert "doi = " in entry or "url = " in entry
+
+
+def test_bibtex():
+    assert REFERENCES["cichocki2009"].bibtex("x").splitlines()[5:8] == [
+        "  volume = {E92-A},",
+        "  number = {3},",
+        "  pages = {708--721},",
+    ]

@@ -20,8 +20,14 @@ from tests.builders import three_parts, write_cohort
 from tests.conftest import ROOT
 from tests.docs.blocks import blocks, pages
 
-SLOW = {"docs/howto/nipype.md", "docs/howto/pydra.md", "README.md"}
-"""Pages that start an engine."""
+SLOW = {
+    "README.md",
+    "docs/howto/cohort.md",
+    "docs/howto/new-subjects.md",
+    "docs/howto/nipype.md",
+    "docs/howto/pydra.md",
+}
+"""Pages that run the pipeline."""
 TIME_LIMIT = 300
 
 

@@ -17,10 +17,12 @@ from opnmf_pipeline.outputs import OUTPUTS, WORK
 __all__ = [
     "BIDSIGNORE",
     "INPUT",
+    "MODEL",
     "bids_uri",
     "dataset_description",
     "describe_columns",
     "is_ours",
+    "json_text",
     "read_json",
     "readme",
     "settings_yaml",
@@ -42,15 +44,15 @@ BIDSIGNORE = f"""\
 # Loadings of single images, a suffix that it does not know
 sub-*/**/*_loadings.*
 # The subjects of the group: there need not be a folder of each
-/participants.tsv
+/participants.*
 """
 
 README = """\
 # Components of structural covariance
 
-Made by opnmf-pipeline {version} from {source}.
+Made by opnmf-pipeline {version} from {source}{learned}.
 The components are patterns in which the images vary together over the subjects; each subject has
-one loading on each component. `report.html` is where to begin.
+one loading on each component. `report.html`, where it is, is where to begin.
 
 In the names, `{{k}}` is a number of components and `{{space}}` says on which grid the maps are.
 Which of these files are there depends on the settings, which are in `logs/config.yaml`.
@@ -100,7 +102,7 @@ def dataset_description(
     if roots:
         description["SourceDatasets"] = [_source_dataset(root) for root in roots.values()]
         description["DatasetLinks"] = {name: root.as_uri() for name, root in roots.items()}
-    return _json(description)
+    return json_text(description)
 
 
 def _source_dataset(root: Path) -> dict[str, str]:
@@ -147,7 +149,7 @@ def bids_uri(path: str | Path, root: Path, dataset: str = "") -> str:
 
 def with_sources(sidecar: Path, sources: Iterable[str]) -> str:
     """Return a JSON side-car with the BIDS URIs of what its file was made from."""
-    return _json({**read_json(sidecar), "Sources": list(sources)})
+    return json_text({**read_json(sidecar), "Sources": list(sources)})
 
 
 def describe_columns(columns: Iterable[str], known: Mapping[str, Any] | None = None) -> str:
@@ -162,18 +164,19 @@ def describe_columns(columns: Iterable[str], known: Mapping[str, Any] | None = N
     """
     described = {name: {"Description": text} for name, text in COLUMNS.items()}
     unknown = {"Description": "Covariate that came with the cohort, without a description"}
-    return _json(
+    return json_text(
         {name: described.get(name) or (known or {}).get(name) or unknown for name in columns}
     )
 
 
-def readme(settings: Mapping[str, Any]) -> str:
+def readme(settings: Mapping[str, Any], model: Path | None = None) -> str:
     """Return ``README.md``: where this is from, and every kind of file of :data:`OUTPUTS`."""
     inputs = settings["inputs"]
     named = [f"`{inputs[key]}`" for key in ("bids", "table", "glob") if inputs.get(key)]
     source = named[0] if named else "a simulated cohort"
+    learned = "" if model is None else f", with the components in `{model}`"
     rows = "\n".join(f"| `{output.path}` | {output.description} |" for output in OUTPUTS.values())
-    return README.format(version=__version__, source=source, rows=rows)
+    return README.format(version=__version__, source=source, learned=learned, rows=rows)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -190,5 +193,6 @@ def settings_yaml(settings: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
 
 
-def _json(content: Mapping[str, Any]) -> str:
+def json_text(content: Mapping[str, Any]) -> str:
+    """Return a JSON file as it is written here."""
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

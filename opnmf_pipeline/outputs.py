@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from opnmf_pipeline import __version__
 from opnmf_pipeline.exceptions import OutputError
 
-__all__ = ["OUTPUTS", "Dataset", "Output", "OutputFolder"]
+__all__ = ["OUTPUTS", "PARTIAL", "Dataset", "FinishedRun", "Output", "OutputFolder"]
 
 
 class Output(NamedTuple):
@@ -202,13 +202,18 @@ class Dataset:
                 partial.unlink()
         self._files[str(target.relative_to(self.root))] = OUTPUTS[name].description
 
-    def _require_writable(self) -> None:
-        """Look at the folder, or the nearest one above it that exists; nothing is written."""
+    def require_writable(self) -> None:
+        """Look at the folder, or the nearest one above it that exists; nothing is written.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written.
+        """
         nearest = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
-        if not nearest.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(nearest, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        code = errno.ENOTDIR if not nearest.is_dir() else errno.EACCES
+        if code == errno.ENOTDIR or not os.access(nearest, os.W_OK):
+            raise self._not_writable(OSError(code, os.strerror(code)))
 
 
 class OutputFolder(Dataset):
@@ -270,6 +275,11 @@ class OutputFolder(Dataset):
             for name in self._stale - set(self._files):
                 (self.root / name).unlink(missing_ok=True)
             self._stale.clear()
+            if self._replaces:  # loadings on components that are gone
+                for name in ("image_loadings", "image_loadings_json"):
+                    pattern = OUTPUTS[name].path.format(folder="sub-*/**", row="*", k="*")
+                    for path in self.root.glob(pattern):
+                        path.unlink()
         registry = {
             "Version": __version__,
             "Status": status,
@@ -283,8 +293,8 @@ class OutputFolder(Dataset):
 
     def _previous(self) -> dict[str, Any]:
         """Return the registry of the run that owns the folder, or nothing."""
+        self.require_writable()
         try:
-            self._require_writable()
             if not self.root.exists() or {entry.name for entry in self.root.iterdir()} <= {WORK}:
                 return {}
             registry: dict[str, Any] = json.loads(self.path("registry").read_text())
@@ -302,6 +312,32 @@ class OutputFolder(Dataset):
         if previous["Version"] != __version__:
             changed.append(f"opnmf-pipeline {previous['Version']}, this is {__version__}")
         return changed
+
+
+class FinishedRun(Dataset):
+    """What an earlier run has left, only to be read.
+
+    Parameters
+    ----------
+    root : path
+        Its output folder.
+
+    Attributes
+    ----------
+    settings : dict
+        Settings that its results depend on.
+
+    Raises
+    ------
+    OutputError
+        The folder holds no results.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        registry = _read_registry(root)
+        self.settings: dict[str, Any] = registry["Settings"]
+        self._take_over(registry)
 
 
 def _read_registry(root: Path) -> dict[str, Any]:

@@ -7,15 +7,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from opnmf_pipeline.cli.parser import as_items, read_yaml_of
-from opnmf_pipeline.cli.run import run_and_print
+from opnmf_pipeline.cli.run import run_and_print, shown
 from opnmf_pipeline.config import PipelineConfig, load_config
+from opnmf_pipeline.engines.project import project
 from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.images.bids import check_dataset
+from opnmf_pipeline.outputs import FinishedRun
 
 __all__ = ["execute", "settings_of"]
 
 IMAGE_QUERY = "image"
 """Name of our query in a filter file, where it has several."""
+OF_THE_ROW = ("sub", "subject", "ses", "session")
+"""Entities that say whose image it is."""
 PLUGIN_KEYS = ("engine", "plugin", "plugin_args")
 
 FILTER_FILE_MSG = "--bids-filter-file: {path}: {reason}"
@@ -23,21 +30,62 @@ QUERIES_MSG = (
     f"has the queries {{names}}; name the one that selects the image {IMAGE_QUERY!r}, "
     "or leave only one"
 )
+MODEL_OF_GROUP_MSG = "--model: is of the participant level; the group level learns a model"
+PLUGIN_OF_PARTICIPANT_MSG = (
+    "--use-plugin: is of the group level; start one job for each --participant-label instead"
+)
 PLUGIN_FILE_MSG = "--use-plugin: {path}: expected the keys {keys}, got {got}"
 
 
 def execute(args: argparse.Namespace) -> None:
     """Run the level that was asked for."""
+    if args.analysis_level == "group":
+        _run_group(args)
+    else:
+        _run_participant(args)
+
+
+def _run_group(args: argparse.Namespace) -> None:
+    if args.model is not None:
+        raise ConfigError(MODEL_OF_GROUP_MSG)
     config = settings_of(args)
+    _validate(args)
     run_and_print(config, quiet=args.quiet, verbose=args.verbose)
 
 
-def settings_of(args: argparse.Namespace) -> PipelineConfig:
-    """Return the settings: those of the file, replaced by what the arguments say."""
-    execution = _plugin(args.use_plugin)
+def _run_participant(args: argparse.Namespace) -> None:
+    if args.use_plugin is not None:
+        raise ConfigError(PLUGIN_OF_PARTICIPANT_MSG)
+    model = (args.model or args.output_dir).resolve()
+    config = settings_of(args, _filters_of(FinishedRun(model)))
+    _validate(args)
+    console = Console(quiet=args.quiet)
+    with shown(console, args.verbose) as display:
+        done = project(config, model, display)
+    ks = ", ".join(map(str, done.ks))
+    console.print(f"\n{done.n_images} images, k = {ks}", highlight=False)
+    console.print(f"loadings  {done.root}", soft_wrap=True, highlight=False)
+
+
+def _validate(args: argparse.Namespace) -> None:
+    if not args.skip_bids_validation:
+        check_dataset(args.bids_dir)
+
+
+def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None) -> PipelineConfig:
+    """Return the settings: those of the file, replaced by what the arguments say.
+
+    Parameters
+    ----------
+    args : Namespace
+        Arguments of the command line.
+    filters : dict, optional
+        What selects the images where no file of settings does.
+    """
     items = as_items(
         {
             "inputs.bids": args.bids_dir,
+            "inputs.database_dir": args.bids_database_dir,
             "inputs.filters": _filters(args) or None,
             "output.dir": args.output_dir,
             "output.overwrite": args.overwrite or None,
@@ -46,12 +94,19 @@ def settings_of(args: argparse.Namespace) -> PipelineConfig:
             "execution.n_procs": args.nprocs,
             "execution.memory_gb": args.mem,
             "execution.work_dir": args.work_dir,
-            **{f"execution.{key}": value for key, value in execution.items()},
+            **{f"execution.{key}": value for key, value in _plugin(args.use_plugin).items()},
         }
     )
+    given = as_items({"inputs.filters": filters}) if filters and args.config_file is None else []
     # BIDS_DIR takes the place of any other source that the file names
     others = [f"inputs.{source}=null" for source in ("table", "glob", "simulation")]
-    return load_config(args.config_file, [*others, *args.overrides, *items])
+    return load_config(args.config_file, [*others, *given, *args.overrides, *items])
+
+
+def _filters_of(model: FinishedRun) -> dict[str, Any]:
+    """Return the filters that selected the images of the model, but for subjects and sessions."""
+    filters: dict[str, Any] = model.settings["inputs"].get("filters", {})
+    return {key: value for key, value in filters.items() if key not in OF_THE_ROW}
 
 
 def _filters(args: argparse.Namespace) -> dict[str, Any]:

@@ -102,6 +102,13 @@ def _add_analysis(parser: argparse.ArgumentParser) -> None:
         help="replace one setting; can be given more than once",
     )
     group.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="participant level: output folder of the group run that learned the components "
+        "(default: OUTPUT_DIR)",
+    )
+    group.add_argument(
         "--random-seed",
         "--random_seed",
         type=int,

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from opnmf_pipeline import __version__
 from opnmf_pipeline.exceptions import OutputError
 
-__all__ = ["Cache", "Result", "only_run"]
+__all__ = ["Cache", "Result", "file_digest", "only_run"]
 
 NOT_WRITABLE_MSG = (
     "execution.work_dir: {folder}: cannot be written ({reason}); choose another with --work-dir"
@@ -45,6 +45,12 @@ def only_run(work_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _make(folder: Path) -> None:
@@ -104,8 +110,7 @@ class Cache:
         seen = self._memo.get(str(path))
         if seen is not None and seen[:2] == [stat.st_size, stat.st_mtime_ns]:
             return str(seen[2])
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = file_digest(path)
         self._memo[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
         return digest
 

@@ -159,7 +159,7 @@ def _publish_cohort(results: Results, output: OutputFolder, inputs: InputsConfig
     known = read_json(table.with_suffix(".json"))
     for name, rows in (("cohort", cohort), ("participants", people)):
         output.write_text(name, rows.to_csv(sep="\t", index=False, na_rep="n/a"))
-        output.write_text(f"{name}_json", describe_columns(rows, known))
+        output.write_text(f"{name}_json", describe_columns(map(str, rows), known))
 
 
 def _participants(cohort: pd.DataFrame) -> pd.DataFrame:

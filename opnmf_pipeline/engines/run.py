@@ -83,24 +83,30 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     output = OutputFolder(
         output_dir(config), determining_settings(config), overwrite=config.output.overwrite
     )
-    with TemporaryDirectory() as folder, only_run(work_dir(config)):
+    with TemporaryDirectory() as folder:
+        # before anything is written: a cohort that cannot be found leaves no trace
         study = collect_study(config, Path(folder) / "cohort.tsv")
-        display.note(f"collect: {len(study.images)} subjects")
-        results = Results(cohort=study.cohort_file, planted=study.planted)
-        output.space = study.space
-        output.register("running")
-        status = "failed"
-        with log_file(output.path("log")):
-            try:
-                _compute(study, results, output, display)
-                write_report(output)
-                status = "finished"
-            except BaseException as error:
-                logger.info("failed: %s: %s", type(error).__name__, error)
-                raise
-            finally:
-                output.register(status)
-        fit = read_factorization(next(iter(results.fits.values())))
+        display.note(f"collect: {len(study.images)} {study.what}")
+        with only_run(work_dir(config)):
+            return _run(study, output, display)
+
+
+def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
+    results = Results(cohort=study.cohort_file, planted=study.planted)
+    output.space = study.space
+    output.register("running")
+    status = "failed"
+    with log_file(output.path("log")):
+        try:
+            _compute(study, results, output, display)
+            write_report(output)
+            status = "finished"
+        except BaseException as error:
+            logger.info("failed: %s: %s", type(error).__name__, error)
+            raise
+        finally:
+            output.register(status)
+    fit = read_factorization(next(iter(results.fits.values())))
     return Summary(
         n_subjects=fit.H.shape[1],
         n_voxels=fit.W.shape[0],

@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.engines.cache import Cache
+from opnmf_pipeline.engines.cache import Cache, only_run
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.cohort import read_cohort, row_names
@@ -20,6 +20,7 @@ from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_in
 
 __all__ = [
     "Study",
+    "available_procs",
     "check_rank",
     "check_subjects",
     "collect_study",
@@ -63,9 +64,16 @@ class Study:
     planted: Path | None
 
     @property
+    def what(self) -> str:
+        """What the rows of the cohort are, for messages."""
+        subjects = {name.partition("_ses-")[0] for name in self.participants}
+        several = len(subjects) < len(self.participants)
+        return f"sessions of {len(subjects)} subjects" if several else "subjects"
+
+    @property
     def n_procs(self) -> int:
         """Processes and threads that the run may use."""
-        return self.config.execution.n_procs or int(joblib.cpu_count())
+        return available_procs(self.config)
 
     @property
     def space(self) -> str:
@@ -101,10 +109,10 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
     """
     inputs, planted = config.inputs, None
     if (simulation := inputs.simulation) is not None:
-        cache = Cache(work_dir(config))
-        made = cache.stage(
-            "simulate", [], simulation.model_dump(), lambda out: simulate(simulation, out)
-        )
+        with only_run(work_dir(config)):
+            made = Cache(work_dir(config)).stage(
+                "simulate", [], simulation.model_dump(), lambda out: simulate(simulation, out)
+            )
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
     cohort = read_cohort(collect_cohort(inputs, cohort_file))
     check_subjects(config, len(cohort))
@@ -120,6 +128,11 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
 def drawn_on_template(background: str, space: str) -> bool:
     """Tell whether ``report.background`` and the entities of the space mean the template."""
     return background == "template" or (background == "auto" and "space-MNI" in space)
+
+
+def available_procs(config: PipelineConfig) -> int:
+    """Return the processes and threads that a run may use."""
+    return config.execution.n_procs or int(joblib.cpu_count())
 
 
 def work_dir(config: PipelineConfig) -> Path:

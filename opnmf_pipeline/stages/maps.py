@@ -14,8 +14,9 @@ from opnmf_pipeline.images.maps import component_names, label_table, unmasked, w
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.stages.decompose import Factorization, read_factorization
 
-__all__ = ["write_maps"]
+__all__ = ["describe_loadings", "write_maps"]
 
+LOADING = "Loading on {name} (row of H = WᵀX)"
 LABEL_COLUMNS = {
     "index": {"Description": "Value in the label map; 0 is no component"},
     "name": {"Description": "Name of the component"},
@@ -55,19 +56,32 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
     unmasked(fit.W.astype(np.float32), mask).to_filename(out_dir / "components.nii.gz")
     unmasked(labels, mask).to_filename(out_dir / "dseg.nii.gz")
     label_table(fit.W, labels, mask).to_csv(out_dir / "dseg.tsv", sep="\t", index=False)
-    write_cohort(_loadings(fit), out_dir / "loadings.tsv")
+    loadings = _loadings(fit)
+    write_cohort(loadings, out_dir / "loadings.tsv")
     _write_json(
         out_dir / "components.json",
-        "Components of OPNMF (columns of W), one volume each, by decreasing share of the data",
-        {"Units": "arbitrary", **_summary(fit)},
+        Description="Components of OPNMF (columns of W), one volume each, by decreasing share of "
+        "the data",
+        Units="arbitrary",
+        **_summary(fit),
     )
-    _write_json(out_dir / "dseg.json", "Component that weighs most in each voxel", LABEL_COLUMNS)
-    columns = {
-        name: {"Description": f"Loading of the subject on {name} (row of H = WᵀX)"}
-        for name in component_names(fit.W.shape[1])
-    }
-    _write_json(out_dir / "loadings.json", "Loadings of the subjects on the components", columns)
+    _write_json(
+        out_dir / "dseg.json",
+        Description="Component that weighs most in each voxel",
+        **LABEL_COLUMNS,
+    )
+    _write_json(out_dir / "loadings.json", **describe_loadings(loadings))
     return out_dir
+
+
+def describe_loadings(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the side-car of a table of loadings: what it is, and what its columns are."""
+    known = {"participant_id": "Subject", "session_id": "Session of the subject"}
+    columns = {
+        str(name): {"Description": known.get(str(name)) or LOADING.format(name=name)}
+        for name in table
+    }
+    return {"Description": "Loadings on the components", **columns}
 
 
 def _loadings(fit: Factorization) -> pd.DataFrame:
@@ -79,6 +93,6 @@ def _summary(fit: Factorization) -> dict[str, Any]:
     return {name: value for name, value in fit.info.items() if name not in ("History",)}
 
 
-def _write_json(path: Path, description: str, content: dict[str, Any]) -> None:
-    text = json.dumps({"Description": description, **content}, indent=1, ensure_ascii=False)
+def _write_json(path: Path, **content: Any) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,228 @@
+"""Loadings of images on the components of a finished run: files of each subject, as in BIDS."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.dataset import (
+    BIDSIGNORE,
+    INPUT,
+    MODEL,
+    bids_uri,
+    dataset_description,
+    is_ours,
+    json_text,
+    read_json,
+    readme,
+)
+from opnmf_pipeline.engines.cache import file_digest
+from opnmf_pipeline.engines.study import available_procs, output_dir
+from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.images.bids import entities_of
+from opnmf_pipeline.images.cohort import read_cohort, row_names
+from opnmf_pipeline.images.volumes import image_files
+from opnmf_pipeline.outputs import FOREIGN_MSG, PARTIAL, Dataset, FinishedRun
+from opnmf_pipeline.progress import Display, SilentDisplay
+from opnmf_pipeline.stages.collect import collect_cohort
+from opnmf_pipeline.stages.maps import describe_loadings
+from opnmf_pipeline.stages.project import Loadings, Model, loadings_table, project_images
+
+__all__ = ["Projected", "project"]
+
+logger = logging.getLogger(__name__)
+
+OTHER_LOADINGS_MSG = (
+    "output.dir: {root} holds {n} file(s) of loadings on other components or of other images, such "
+    "as {first}; choose another folder, or pass --overwrite to replace them"
+)
+OTHER_INPUT_MSG = (
+    "%s says that its loadings are of images in %s; those of this call are in %s. "
+    "The side-cars name both by `bids:input:`"
+)
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What was written.
+
+    Attributes
+    ----------
+    n_images : int
+        Images that have loadings now.
+    ks : list of int
+        Numbers of components of the model.
+    root : path
+        The output dataset.
+    """
+
+    n_images: int
+    ks: list[int]
+    root: Path
+
+
+def project(config: PipelineConfig, model_root: Path, display: Display | None = None) -> Projected:
+    """Write the loadings of each image of the cohort on the components of a finished run.
+
+    Calls with different subjects may write into one dataset at the same time.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Which images (``inputs``) and where to (``output``). How they are prepared is what the model
+        says, whatever ``matrix`` says here.
+    model_root : path
+        Output folder of the run that learned the components; only read.
+    display : Display, optional
+        Shows progress. Default: nothing is shown.
+
+    Returns
+    -------
+    Projected
+        What was written.
+
+    Raises
+    ------
+    OutputError
+        There is no model, or the output folder holds something else.
+    CohortError
+        The images cannot be found.
+    ImageError
+        Images are on another grid than the components, and nothing is written; or some cannot be
+        read or have impossible values, and the loadings of the others are written.
+    """
+    display = display or SilentDisplay()
+    model, output = FinishedRun(model_root), Dataset(output_dir(config))
+    output.require_writable()
+    if _is_foreign(output.root):
+        raise OutputError(FOREIGN_MSG.format(root=output.root))
+    with TemporaryDirectory() as folder:
+        cohort = read_cohort(collect_cohort(config.inputs, Path(folder) / "cohort.tsv"))
+    display.note(f"collect: {len(cohort)} images")
+    images = [_Image.of_row(*row) for row in zip(row_names(cohort), cohort["image"], strict=True)]
+    projection = _Projection(config, model, output, images)
+    projection.refuse_others()
+    projection.describe_dataset()
+    n_done = sum(1 for _ in projection.write(display))
+    return Projected(n_images=n_done, ks=model.ks, root=output.root)
+
+
+def _is_foreign(root: Path) -> bool:
+    """Tell whether a folder holds what this program has not written; never an empty one."""
+    if not root.exists():
+        return False
+    names = [path.name for path in root.iterdir() if not path.name.endswith(PARTIAL)]
+    return bool(names) and not is_ours(root)
+
+
+@dataclass(frozen=True)
+class _Image:
+    row: str
+    path: str
+    folder: str
+    """Where its loadings go, such as ``sub-01/ses-1/anat``."""
+
+    @classmethod
+    def of_row(cls, row: str, path: str) -> _Image:
+        datatype = entities_of(path).get("datatype") or "anat"
+        return cls(row, path, "/".join([*row.split("_", 1), datatype]))
+
+    @property
+    def digest(self) -> str:
+        return " ".join(file_digest(Path(file)) for file in image_files(self.path))
+
+
+@dataclass(frozen=True)
+class _Projection:
+    config: PipelineConfig
+    model: FinishedRun
+    output: Dataset
+    images: Sequence[_Image]
+
+    def refuse_others(self) -> None:
+        """Refuse to replace loadings on other components, or of images that were others."""
+        if self.config.output.overwrite:
+            return
+        others = [
+            path
+            for image in self.images
+            for k in self.model.ks
+            if (path := self._path("image_loadings_json", k, image)).exists()
+            and not self._same(read_json(path), k, image)
+        ]
+        if others:
+            raise OutputError(
+                OTHER_LOADINGS_MSG.format(root=self.output.root, n=len(others), first=others[0])
+            )
+
+    def describe_dataset(self) -> None:
+        """Write what makes the folder a dataset, unless it is one."""
+        root, bids = self.output.root, self.config.inputs.bids
+        link = read_json(self.output.path("dataset")).get("DatasetLinks", {}).get(INPUT)
+        if link and bids and link != bids.as_uri():
+            logger.warning(OTHER_INPUT_MSG, root, link, bids.as_uri())
+        if not self.output.path("dataset").exists():
+            settings = self.config.settings()
+            text = dataset_description(settings, model=self.model.root)
+            self.output.write_text("dataset", text)
+            self.output.write_text("bidsignore", BIDSIGNORE)
+            self.output.write_text("readme", readme(settings, self.model.root))
+
+    def write(self, display: Display) -> Iterator[str]:
+        """Write the loadings of one image after the other; yield their names."""
+        ks, mask_file = self.model.ks, self.model.path("mask")
+        models = [
+            Model.of_maps(self.model.path("components", k), self.model.path("fit", k), mask_file)
+            for k in ks
+        ]
+        found = project_images(
+            [image.path for image in self.images],
+            [image.row for image in self.images],
+            models,
+            mask_file,
+            n_procs=available_procs(self.config),
+            track=display.track,
+        )
+        for number, loadings in found:
+            image = self.images[number]
+            for k, values in zip(ks, loadings, strict=True):
+                self._write_one(image, k, values)
+            yield image.row
+
+    def _write_one(self, image: _Image, k: int, loadings: Loadings) -> None:
+        table: pd.DataFrame = loadings_table([image.row], [loadings])
+        text = table.to_csv(sep="\t", index=False, na_rep="n/a")
+        inside = self.model.root == self.output.root
+        root = self.config.inputs.bids or self.output.root
+        sources = [
+            bids_uri(self.model.path("components", k), self.model.root, "" if inside else MODEL),
+            bids_uri(image.path, root, INPUT),
+        ]
+        sidecar = {
+            **describe_loadings(table),
+            "Sources": sources,
+            "ComponentsSHA256": self._components_digest(k),
+            "ImageSHA256": image.digest,
+        }
+        self._write("image_loadings", k, image, text)
+        self._write("image_loadings_json", k, image, json_text(sidecar))
+
+    def _components_digest(self, k: int) -> str:
+        return str(read_json(self.model.path("fit", k))["SHA256"])
+
+    def _same(self, sidecar: dict[str, Any], k: int, image: _Image) -> bool:
+        expected = (self._components_digest(k), image.digest)
+        return (sidecar.get("ComponentsSHA256"), sidecar.get("ImageSHA256")) == expected
+
+    def _path(self, name: str, k: int, image: _Image) -> Path:
+        return self.output.path(name, k, folder=image.folder, row=image.row)
+
+    def _write(self, name: str, k: int, image: _Image, text: str) -> None:
+        self.output.write_text(name, text, k, folder=image.folder, row=image.row)

@@ -257,7 +257,7 @@ def _one_standard_error(curves: Curves) -> Choice:
     if within.all():
         reason += " So are all candidates: the curve is flat, and does not single out a k."
         return Choice(k, ks.tolist(), reason, True)
-    return Choice(k, [k], reason + _at_the_end(k, ks), False)
+    return _unless_at_the_end(Choice(k, [k], reason, False), ks)
 
 
 def _weighted(curves: Curves) -> Choice:
@@ -289,8 +289,8 @@ def _weighted(curves: Curves) -> Choice:
         reason += f"Left out, as flat over the range: {', '.join(flat)}. "
     if len(good) == len(ks):
         reason += "All candidates are within its noise: it is flat, and does not single out a k. "
-    reason += _others(good, k) + _at_the_end(k, ks)
-    return Choice(k, good, reason, len(good) == len(ks))
+    choice = Choice(k, good, reason + _others(good, k), len(good) == len(ks))
+    return _unless_at_the_end(choice, ks)
 
 
 def _is_flat(curves: Curves, name: str) -> bool:
@@ -300,8 +300,12 @@ def _is_flat(curves: Curves, name: str) -> bool:
     return bool(np.ptp(values) <= max(noise, 0 if name == FIT else SLIGHT))
 
 
-def _at_the_end(k: int, ks: NDArray[np.int64]) -> str:
-    return f" k = {k} is an end of the range, which may be too narrow." if k in ks[[0, -1]] else ""
+def _unless_at_the_end(choice: Choice, ks: NDArray[np.int64]) -> Choice:
+    """Call a choice flat that the range made."""
+    if choice.k not in ks[[0, -1]]:
+        return choice
+    reason = f"{choice.reason} k = {choice.k} is an end of the range, so no k inside stands out."
+    return choice._replace(reason=reason, flat=True)
 
 
 def _pm(value: float, sd: float) -> str:

@@ -1,7 +1,7 @@
 """Is the planted number of components chosen? ``python -m benchmarks.ranks DATA --out FOLDER``.
 
 ``DATA`` is the folder with ``music/MuSIC_C32.nii.gz`` and ``mcic-vbm``. The 32 parts, and what they
-become when neighbours are merged to 16 and to 8, are planted: each subject has one loading per part.
+become when neighbours are merged to 16 and to 8, are planted: a subject has one loading per part.
 ``FOLDER`` gets the table of measures of every case; a case that has one is not computed again.
 """
 

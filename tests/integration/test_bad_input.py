@@ -43,6 +43,12 @@ def test_missing_file(run, cohort):
     assert "inputs.on_missing" in message
 
 
+def test_a_wrong_cohort_leaves_no_trace(run, cohort, tmp_path):
+    cohort.images[2].unlink()
+    run()
+    assert not (tmp_path / "out").exists()
+
+
 def test_truncated_gzip(run, cohort):
     cohort.images[2].write_bytes(cohort.images[2].read_bytes()[:-30])
     assert f"{cohort.images[2]}: cannot be read as an image" in run()

@@ -1,6 +1,10 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opnmf_pipeline.decomposition.choice import FIT, RULES, choose_rank
 from opnmf_pipeline.exceptions import SelectionError
@@ -220,3 +224,20 @@ def test_two_candidates_are_enough(table):
     for rule in RULES:
         choice = choose_rank(table.iloc[[0, 6]], rule)
         assert choice.k in (2, PLANTED)
+
+
+@given(st.integers(2, 12), st.integers(0, 10_000), st.sampled_from(list(RULES)))
+@settings(deadline=None, max_examples=200)
+def test_any_table_gets_a_choice_that_json_holds(n_rows, seed, rule):
+    rng = np.random.default_rng(seed)
+    names = {name for _, needs in RULES.values() for name in needs}
+    values = {name: rng.choice([0.1, 0.2, 0.5, rng.random()], n_rows) for name in sorted(names)}
+    ks = np.sort(rng.choice(np.arange(1, 40), n_rows, replace=False))
+    candidates = rng.choice(ks, rng.integers(1, n_rows + 1), replace=False).tolist()
+    choice = choose_rank(pd.DataFrame({"n_components": ks, **values}), rule, candidates)
+    assert choice.k in candidates
+    assert set(choice.good) <= set(candidates)
+    assert choice.good == sorted(set(choice.good))
+    assert choice.k in choice.good or choice.flat
+    assert f"k = {choice.k}" in choice.reason
+    assert json.loads(json.dumps(choice._asdict())) == choice._asdict()

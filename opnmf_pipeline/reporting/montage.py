@@ -14,9 +14,11 @@ from nibabel.affines import apply_affine
 
 __all__ = ["draw_components", "draw_parts"]
 
-MAX_COLUMNS = 4
+MAX_COLUMNS = 3
+"""So wide that cuts can be told apart on a printed page."""
 PANEL_INCHES = (5.0, 2.2)
 TEXT_POINTS = 7
+PARTS_POINTS = 10
 N_SLICES = 7
 
 
@@ -41,10 +43,7 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
 
     components: Any = nb.load(components_file)
     k = components.shape[3]
-    # As few empty places as can be, and rather a wide picture than a tall one
-    n_columns = min(
-        range(min(MAX_COLUMNS, k), max(0, min(MAX_COLUMNS, k) - 2), -1), key=lambda n: -k % n
-    )
+    n_columns = min(MAX_COLUMNS, k)
     n_rows = -(-k // n_columns)
     width, height = PANEL_INCHES
     figure, axes = plt.subplots(
@@ -104,7 +103,7 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
     figure.patch.set_facecolor("black")
     for axis, direction in zip(axes, "xyz", strict=True):
         axis.set_facecolor("black")
-        plotting.plot_roi(
+        display = plotting.plot_roi(
             labels,
             bg_img=background,
             display_mode=direction,
@@ -114,9 +113,11 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
             vmax=k,
             alpha=0.8,
             colorbar=False,
+            annotate=False,
             black_bg=True,
             axes=axis,
         )
+        display.annotate(size=PARTS_POINTS)
     return _save(figure, out_file)
 
 

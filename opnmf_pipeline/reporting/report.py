@@ -14,12 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.measures import Measure, cell
 from opnmf_pipeline.reporting.methods import Methods
 
 __all__ = ["Page", "Section", "Viewer", "render_report"]
 
 TEMPLATE = "report.html.jinja"
-HEADINGS = {"n_components": "k", "n_iter": "iterations", "n_pieces": "pieces"}
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ class Page:
         That number.
     attention : sequence of str
         What needs attention, a sentence each.
-    metrics : DataFrame
-        One row per number of components.
-    descriptions : mapping of str to str
-        What each column of ``metrics`` means.
+    ks : sequence of int
+        Numbers of components that ``measures`` have values for.
+    measures : sequence of Measure
+        What compares them.
     selection : sequence of Figure
         Curves of the study of ranks.
     viewer : Viewer or None
@@ -124,8 +124,8 @@ class Page:
     choice: str
     chosen: int | None
     attention: Sequence[str]
-    metrics: pd.DataFrame
-    descriptions: Mapping[str, str]
+    ks: Sequence[int]
+    measures: Sequence[Measure]
     sections: Sequence[Section]
     selection: Sequence[Figure] = ()
     viewer: Viewer | None = None
@@ -152,9 +152,8 @@ def render_report(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["embedded"] = _embedded
-    environment.filters["cell"] = _cell
+    environment.filters["cell"] = cell
     environment.filters["duration"] = _duration
-    environment.filters["heading"] = _heading
     return environment.get_template(TEMPLATE).render(
         page=page, niivue=_niivue() if page.viewer else ""
     )
@@ -174,22 +173,6 @@ def _embedded(picture: Path | bytes) -> str:
     """Return a picture as an address that holds it."""
     content = picture if isinstance(picture, bytes) else picture.read_bytes()
     return "data:image/png;base64," + base64.b64encode(content).decode()
-
-
-def _heading(column: Any) -> str:
-    """Return the name of a column in words."""
-    return HEADINGS.get(column, str(column).replace("_", " "))
-
-
-def _cell(value: Any) -> str:
-    """Return a value of a table as text."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return "n/a" if pd.isna(value) else f"{value:.4g}"
-    if isinstance(value, int) and abs(value) >= 10_000:
-        return f"{value:,}".replace(",", "\u202f")
-    return str(value)
 
 
 def _duration(seconds: float) -> str:

@@ -27,6 +27,7 @@ from opnmf_pipeline.reporting.covariates import (
 )
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings
+from opnmf_pipeline.reporting.measures import measures
 from opnmf_pipeline.reporting.methods import describe_methods
 from opnmf_pipeline.reporting.outliers import LIMIT, excess
 from opnmf_pipeline.reporting.quality import draw_cohort_maps, draw_errors
@@ -170,8 +171,10 @@ def make_report(
         choice=_choice(choice, found),
         chosen=chosen,
         attention=attention,
-        metrics=metrics,
-        descriptions={name: column["Description"] for name, column in columns.items()},
+        ks=metrics["n_components"].tolist(),
+        measures=measures(
+            metrics, {name: column["Description"] for name, column in columns.items()}
+        ),
         selection=[Figure(path, title, title) for title, path in (curves or {}).items()],
         viewer=_viewer(found, chosen, quality, on_template=on_template),
         sections=[_section(fit, covariates, figures=figures) for fit in found],
@@ -333,8 +336,11 @@ def _loadings_figures(
 
 
 def _course(info: Mapping[str, Any]) -> Figure:
+    options = info["Settings"]
+    # The accelerated solver ends by another measure than the change of W
+    tol = 0 if options["solver"] == "accelerated" else options["tol"]
     return Figure(
-        draw_course(info["History"], info["Settings"].get("tol", 0)),
+        draw_course(info["History"], tol),
         alt=f"The error falls to {info['ReconstructionError']:.5g} in {info['Iterations']} sweeps",
         caption="Course of the fit: reconstruction error and relative change of W against sweeps "
         "over the data.",

@@ -125,7 +125,7 @@ def test_the_chosen_number_and_why(study):
     assert f"Chosen: 3 components. {reason}" in page
     assert f"The choice of k is uncertain: {reason}" in page
     assert "3 components were chosen: Its halves agree best." in page
-    assert '<tr class="chosen">' in page
+    assert '<th scope="col" class="chosen">k&nbsp;=&nbsp;3</th>' in page
 
 
 def test_errors_of_subjects_are_those_of_their_columns(study):

@@ -83,3 +83,13 @@ def test_planted_number_is_chosen_and_no_number_in_noise(monkeypatch):
         assert choose_rank(found, rule).k == 4
         assert not choose_rank(found, rule).flat
         assert choose_rank(nothing, rule).flat
+
+
+def test_both_levels_of_a_hierarchy_are_good(monkeypatch):
+    monkeypatch.setattr(ranks, "N_SPLITS", 3)
+    rng = np.random.default_rng(0)
+    coarse, fine = np.exp(0.3 * rng.standard_normal((4, 120))), rng.standard_normal((8, 120))
+    loadings = np.repeat(coarse, 2, axis=0) * np.exp(0.2 * fine)
+    X = np.repeat(loadings, 60, axis=0) + 0.3 * rng.standard_normal((480, 120))
+    table = ranks.study(np.maximum(X, 0).astype(np.float32), range(2, 11))
+    assert choose_rank(table, "reproducibility-peak").good == [4, 8]

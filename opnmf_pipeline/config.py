@@ -363,8 +363,24 @@ class ExecutionConfig(Section):
     n_procs: int | None = Field(
         None, ge=1, description="Processes and threads; the default is the CPUs that are free."
     )
+    omp_nthreads: int | None = Field(
+        None,
+        ge=1,
+        description="Largest number of threads of one fit; the default is `n_procs`, shared by the "
+        "fits that run side by side.",
+    )
     memory_gb: float | None = Field(
         None, gt=0, description="Memory to use, in GB; the default is what is free."
+    )
+    stop_on_first_crash: bool = Field(
+        False,
+        description="End at the first failure, instead of finishing what does not depend on it; "
+        "the engine pydra finishes it anyway.",
+    )
+    resource_monitor: bool = Field(
+        False,
+        description="Write memory and CPU of the run, second by second, to logs/resources.tsv: of "
+        "this machine, not of jobs that a scheduler runs elsewhere.",
     )
     work_dir: Path | None = Field(
         None, description="Folder of intermediate results; the default is `work` in output.dir."

@@ -110,6 +110,8 @@ OUTPUTS: dict[str, Output] = {
     "cohort_json": Output("logs/cohort.json", "Description of these columns", "JSON"),
     "config": Output("logs/config.yaml", "All settings; a run can start from it", "YAML"),
     "log": Output("logs/opnmf-pipeline.log", "Messages and versions", "text"),
+    "resources": Output("logs/resources.tsv", "Memory and CPU, second by second", "TSV"),
+    "resources_json": Output("logs/resources.json", "Description of these columns", "JSON"),
     "registry": Output(
         "logs/run.json", "Settings and outputs of the run that owns this folder", "JSON"
     ),

@@ -92,7 +92,10 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
             "decomposition.random_state": args.random_seed,
             "selection.random_state": args.random_seed,
             "execution.n_procs": args.nprocs,
+            "execution.omp_nthreads": args.omp_nthreads,
             "execution.memory_gb": args.mem,
+            "execution.stop_on_first_crash": args.stop_on_first_crash or None,
+            "execution.resource_monitor": args.resource_monitor or None,
             "execution.work_dir": args.work_dir,
             **{f"execution.{key}": value for key, value in _plugin(args.use_plugin).items()},
         }

@@ -134,12 +134,20 @@ def _add_performance(parser: argparse.ArgumentParser) -> None:
         help="processes and threads to use (default: the CPUs that are free)",
     )
     group.add_argument(
+        "--omp-nthreads",
+        "--omp_nthreads",
+        type=positive,
+        metavar="N",
+        help="largest number of threads of one fit (default: those of --nprocs, shared)",
+    )
+    group.add_argument(
         "--mem",
         "--mem-mb",
         "--mem_mb",
         type=_gigabytes,
         metavar="MEMORY",
-        help="memory to use: 8000 (megabytes), 8G; heeded where the plugin does",
+        help="memory to use: 8000 (megabytes) or 8G. Nipype's MultiProc keeps to it; without a "
+        "plugin you are warned where a fit may need more",
     )
     group.add_argument(
         "-w",
@@ -155,6 +163,18 @@ def _add_performance(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML file with `plugin` and `plugin_args` of Nipype; with `engine: pydra` in it, "
         "of Pydra",
+    )
+    group.add_argument(
+        "--stop-on-first-crash",
+        "--stop_on_first_crash",
+        action="store_true",
+        help="end at the first failure, instead of finishing what does not depend on it",
+    )
+    group.add_argument(
+        "--resource-monitor",
+        "--resource_monitor",
+        action="store_true",
+        help="write memory and CPU of the run, second by second, to logs/resources.tsv",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from opnmf_pipeline.engines.cache import Cache, Result
 from opnmf_pipeline.engines.results import Results, compare, stage_title
-from opnmf_pipeline.engines.study import Study, check_rank, work_dir
+from opnmf_pipeline.engines.study import Study, check_rank, warn_of_memory, work_dir
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.volumes import image_files
 from opnmf_pipeline.progress import Display
@@ -47,6 +47,8 @@ def compute(study: Study, results: Results, display: Display) -> None:
         try:
             engine.fit(k, matrix)
         except Exception as error:  # the other numbers of components are still worth having
+            if study.config.execution.stop_on_first_crash:
+                raise
             logger.exception("k = %d failed", k)
             display.note(f"k = {k} failed: {error}")
             errors.append(error)
@@ -112,7 +114,9 @@ class _LocalEngine:
             ),
         )
         self.results.matrix = matrix.folder / MATRIX_FILE
-        check_rank(config, len(read_matrix(self.results.matrix)[0]), "voxels")
+        n_voxels = len(read_matrix(self.results.matrix)[0])
+        check_rank(config, n_voxels, "voxels")
+        warn_of_memory(config, n_voxels, len(study.images))
         return matrix
 
     def fit(self, k: int, matrix: Result) -> None:
@@ -131,7 +135,7 @@ class _LocalEngine:
                     out,
                     k,
                     options,
-                    n_procs=self.study.n_procs,
+                    n_procs=self.study.n_threads,
                     callback=callback,
                     checkpoint=self.checkpoint(k, matrix),
                 ),
@@ -189,7 +193,7 @@ class _LocalEngine:
                         half=half,
                         options=options,
                         selection=selection,
-                        n_procs=self.study.n_procs,
+                        n_procs=self.study.n_threads,
                         callback=callback,
                     ),
                     title=title,

@@ -52,11 +52,10 @@ ERROR_LINE = re.compile(r"\s*[\w.]+(?:Error|Exception|Exit): ")
 EXECUTION = {
     "hash_method": "content",
     "crashfile_format": "txt",
-    "stop_on_first_crash": False,
     # Shared file systems can show a file of another machine after up to a minute
     "job_finished_timeout": 65,
 }
-"""Settings of Nipype: results are reused by content, and one failure leaves the other nodes."""
+"""Settings of Nipype: results are reused by content."""
 MAPS = ["components_file", "labels_file", "labels_table", "loadings_file", "sidecars"]
 METRICS = ["metrics_file", "metrics_json"]
 
@@ -222,6 +221,7 @@ def compute(study: Study, results: Results, display: Display) -> None:
     workflow.base_dir = str(work_dir(study.config) / f"nipype-{__version__}")
     crashes = Path(workflow.base_dir) / "crashes"
     workflow.config["execution"] = EXECUTION | {
+        "stop_on_first_crash": execution.stop_on_first_crash,
         "crashdump_dir": str(crashes),
         "poll_sleep_duration": POLL_S.get(plugin, 2),
     }
@@ -271,8 +271,8 @@ def _share_threads(workflow: Workflow, study: Study) -> None:
     threads = {
         "mask": study.n_procs,
         "matrix": study.n_procs,
-        "decompose": max(1, study.n_procs // len(ks)),
-        "half_fit": max(1, study.n_procs // max(1, 2 * n_splits * len(ks))),
+        "decompose": min(study.n_threads, max(1, study.n_procs // len(ks))),
+        "half_fit": min(study.n_threads, max(1, study.n_procs // max(1, 2 * n_splits * len(ks)))),
     }
     for name, number in threads.items():
         if (node := workflow.get_node(name)) is not None:

@@ -189,6 +189,7 @@ class _Projection:
             mask_file,
             n_procs=available_procs(self.config),
             track=display.track,
+            stop_at_first=self.config.execution.stop_on_first_crash,
         )
         for number, loadings in found:
             image = self.images[number]

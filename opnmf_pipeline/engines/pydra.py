@@ -317,7 +317,8 @@ def _task(study: Study) -> Any:
 
 def _threads_per_job(study: Study) -> int:
     """Divide the threads among the fits that can run side by side."""
-    return max(1, study.n_procs // study.config.n_fits(study.config.selection.n_splits))
+    shared = max(1, study.n_procs // study.config.n_fits(study.config.selection.n_splits))
+    return min(study.n_threads, shared)
 
 
 def _hash_cache(cache_root: Path) -> dict[str, str]:

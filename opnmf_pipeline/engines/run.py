@@ -15,6 +15,7 @@ from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.cache import Cache, only_run
 from opnmf_pipeline.engines.record import run_record
 from opnmf_pipeline.engines.report import write_report
+from opnmf_pipeline.engines.resources import resources_watched
 from opnmf_pipeline.engines.results import Results, publish
 from opnmf_pipeline.engines.study import (
     Study,
@@ -98,7 +99,8 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     status = "failed"
     with log_file(output.path("log")):
         try:
-            _compute(study, results, output, display)
+            with resources_watched(output, study.config.execution.resource_monitor):
+                _compute(study, results, output, display)
             write_report(output)
             status = "finished"
         except BaseException as error:

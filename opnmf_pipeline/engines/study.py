@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,20 @@ __all__ = [
     "drawn_on_template",
     "fit_bytes",
     "output_dir",
+    "warn_of_memory",
     "work_dir",
 ]
+
+logger = logging.getLogger(__name__)
 
 BASE_BYTES = 300 * 2**20
 """What Python and the libraries take before any data."""
 COPIES_OF_W = 4
 
+MEMORY_MSG = (
+    "a fit with %d components may take %.3g GB, more than execution.memory_gb: %.3g; what does not "
+    "fit of the matrix is read from disk in every pass, which is slow"
+)
 NO_OUTPUT_MSG = "output.dir: is not set; name the output folder with --output"
 TOO_MANY_MSG = (
     "decomposition.n_components: {k} is more than the {n} {what}; lower it to at most {n}"
@@ -74,6 +82,11 @@ class Study:
     def n_procs(self) -> int:
         """Processes and threads that the run may use."""
         return available_procs(self.config)
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that one fit may use."""
+        return min(self.config.execution.omp_nthreads or self.n_procs, self.n_procs)
 
     @property
     def space(self) -> str:
@@ -159,6 +172,15 @@ def check_subjects(config: PipelineConfig, n_subjects: int) -> None:
     check_rank(config, n_subjects, "subjects")
     if config.selection.n_splits:
         check_rank(config, n_subjects // 2, "subjects of a half")
+
+
+def warn_of_memory(config: PipelineConfig, n_voxels: int, n_subjects: int) -> None:
+    """Say that the largest fit may not fit into the memory that the settings allow, if so."""
+    allowed, options = config.execution.memory_gb, config.decomposition
+    k = max(options.n_components)
+    needed = fit_bytes(n_voxels, n_subjects, k, options.dtype) / 1e9
+    if allowed is not None and needed > allowed:
+        logger.warning(MEMORY_MSG, k, needed, allowed)
 
 
 def fit_bytes(n_voxels: int, n_subjects: int, n_components: int, dtype: str) -> int:

@@ -78,8 +78,8 @@ def sentences_about_cohort(
     ]
     if odd:
         sentences.append(
-            f"Outliers: {_named(odd)}. The components describe their images worse than the others' "
-            f"(of the relative reconstruction error, {RULE}); look at these images."
+            f"Outliers: {_named(odd)}. The components describe their images worse than those of "
+            f"others (logarithm of the relative reconstruction error {RULE}); look at these images."
         )
     if pairs := find_duplicates(subjects):
         named = [f"{a} and {b} (r = {r:.5f})" for a, b, r in pairs]

@@ -190,8 +190,8 @@ def _selection(selection: Mapping[str, Any], choice: Mapping[str, Any] | None) -
 
 def _quality() -> str:
     return (
-        "The relative reconstruction error of each subject, ‖x − Wh‖ / ‖x‖, was compared with the "
-        f"others; a subject counted as an outlier where {RULE} [leys2013]."
+        "A subject counted as an outlier where the logarithm of its relative reconstruction error, "
+        f"‖x − Wh‖ / ‖x‖, was {RULE} [leys2013]."
     )
 
 

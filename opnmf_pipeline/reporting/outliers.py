@@ -9,10 +9,7 @@ __all__ = ["LIMIT", "RULE", "excess"]
 
 LIMIT = 3.5
 """A value is an outlier where :func:`excess` is above this."""
-RULE = (
-    f"its logarithm was more than {LIMIT:g} times the scaled median absolute deviation above the "
-    "median"
-)
+RULE = f"more than {LIMIT:g} scaled median absolute deviations above the median"
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation."""
 

@@ -37,6 +37,9 @@ __all__ = [
     "load_config",
 ]
 
+SPLIT_SETTINGS = {"n_splits", "stratify", "n_bins", "groups", "leave_out", "random_state"}
+"""Settings of the selection that decide who is in which half."""
+
 Rule = Literal["reproducibility-peak", "null-crossing", "one-standard-error", "weighted"]
 """Ways to choose a number of components."""
 
@@ -267,7 +270,7 @@ class SelectionConfig(Section):
     )
     groups: str | None = Field(
         None,
-        description="Column that says what belongs together, such as a family: never in two halves.",
+        description="Column that says what belongs together, such as family: never in two halves.",
     )
     leave_out: str | None = Field(
         None,
@@ -283,12 +286,29 @@ class SelectionConfig(Section):
     rule: Rule | None = Field(
         None,
         description="How a number of components is chosen. Default: reproducibility-peak where "
-        "there are splits, else null-crossing where there are permutations.",
+        "there are two splits or more, else null-crossing where there are permutations.",
     )
     range: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
         None, description="Smallest and largest number that may be chosen. Default: all."
     )
     random_state: int = Field(0, ge=0, description="Seed of the halvings and of the shuffling.")
+
+    @property
+    def rule_used(self) -> Rule | None:
+        """The rule, or the one that the data of the study are for; None where there are none."""
+        default: Rule | None = "null-crossing" if self.n_permutations else None
+        if self.n_splits > 1 or self.leave_out is not None:
+            default = "reproducibility-peak"
+        return self.rule or default
+
+    @property
+    def permutation_seeds(self) -> list[int]:
+        """Seed of the shuffling of each permutation; more permutations only add to fewer."""
+        return [self.random_state + number for number in range(self.n_permutations)]
+
+    def of_splits(self) -> dict[str, Any]:
+        """Return the settings that decide who is in which half."""
+        return self.model_dump(mode="json", include=SPLIT_SETTINGS)
 
     @property
     def has_splits(self) -> bool:
@@ -315,8 +335,8 @@ class SelectionConfig(Section):
     def _data_for_the_rule(self) -> SelectionConfig:
         if self.rule == "null-crossing" and not self.n_permutations:
             raise ValueError("rule: null-crossing needs n_permutations; set it to 1 or more")
-        if self.rule not in (None, "null-crossing") and not self.has_splits:
-            raise ValueError(f"rule: {self.rule} needs n_splits (or leave_out); set n_splits")
+        if self.rule not in (None, "null-crossing") and self.n_splits < 2 and not self.leave_out:
+            raise ValueError(f"rule: {self.rule} needs splits; set n_splits to 2 or more")
         return self
 
 
@@ -411,11 +431,25 @@ class PipelineConfig(Section):
             raise ValueError("decomposition.n_components: the list is empty")
         return self
 
+    @model_validator(mode="after")
+    def _something_to_choose(self) -> PipelineConfig:
+        limits = self.selection.range
+        if limits is not None and not any(limits[0] <= k <= limits[1] for k in self.ranks):
+            ks = ", ".join(map(str, self.ranks))
+            raise ValueError(f"selection.range: none of the numbers of components ({ks}) is in it")
+        return self
+
     @property
     def ranks(self) -> tuple[int, ...]:
         """Numbers of components of the study: those that get maps, then the other candidates."""
         mapped = self.decomposition.n_components
         return mapped + tuple(k for k in self.selection.candidates if k not in mapped)
+
+    def without_maps(self) -> PipelineConfig:
+        """Return the same settings with every number of components only a candidate."""
+        selection = self.selection.model_copy(update={"candidates": tuple(sorted(self.ranks))})
+        decomposition = self.decomposition.model_copy(update={"n_components": ()})
+        return self.model_copy(update={"selection": selection, "decomposition": decomposition})
 
     def n_fits(self, n_splits: int) -> int:
         """Return the fits of a run: of each number of components whole, halves, permutations."""

@@ -98,6 +98,26 @@ OUTPUTS: dict[str, Output] = {
         "group/desc-opnmf_metrics.tsv", "Indices for each number of components", "TSV"
     ),
     "metrics_json": Output("group/desc-opnmf_metrics.json", "Description of these indices", "JSON"),
+    "splits": Output("group/desc-opnmf_splits.tsv", "Agreement of the parts of each split", "TSV"),
+    "splits_json": Output("group/desc-opnmf_splits.json", "Description of these measures", "JSON"),
+    "hierarchy": Output(
+        "group/desc-opnmf_hierarchy.tsv", "How parts split with more components", "TSV"
+    ),
+    "hierarchy_json": Output(
+        "group/desc-opnmf_hierarchy.json", "Description of these columns", "JSON"
+    ),
+    "selection": Output(
+        "group/desc-opnmf_selection.json", "Chosen number of components, and why", "JSON"
+    ),
+    "errors_figure": Output(
+        "figures/desc-opnmf_errors.png", "Errors by number of components", "PNG"
+    ),
+    "reproducibility_figure": Output(
+        "figures/desc-opnmf_reproducibility.png", "Reproducibility by number of components", "PNG"
+    ),
+    "hierarchy_figure": Output(
+        "figures/desc-opnmf_hierarchy.png", "How parts split with more components, drawn", "PNG"
+    ),
     "montage": Output(
         "figures/{space}desc-opnmfK{k}_components.png", "Picture of every component", "PNG"
     ),

@@ -27,7 +27,13 @@ def execute(args: argparse.Namespace) -> None:
 
 def _labels(config: PipelineConfig) -> dict[str, str]:
     """Say how often the stages run that fan out."""
-    ks = config.decomposition.n_components
-    n_halves = 2 * config.selection.n_splits * len(ks)
-    per_k = {name: f"{name}\n{len(ks)} times" for name in ("decompose", "maps", "figures")}
-    return {**per_k, "half_fit": f"half_fit\n{n_halves} times"}
+    n_mapped, n_ranks = len(config.decomposition.n_components), len(config.ranks)
+    selection = config.selection
+    n_splits = selection.n_splits or f"each {selection.leave_out}"
+    times = {
+        **dict.fromkeys(("decompose", "maps", "figures"), n_mapped),
+        "candidate": n_ranks - n_mapped,
+        "halves": f"{n_ranks} x {n_splits}",
+        "permuted": f"{n_ranks} x {selection.n_permutations}",
+    }
+    return {name: f"{name}\n{number} times" for name, number in times.items()}

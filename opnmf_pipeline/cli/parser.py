@@ -25,7 +25,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_run(commands)
+    _add_run(
+        commands,
+        "run",
+        "run the pipeline",
+        "Run every stage that has not been run before with the same inputs and settings.",
+    )
+    _add_run(
+        commands,
+        "select",
+        "compare numbers of components and say which to choose",
+        "Compare the numbers of components in selection.candidates (or those in "
+        "decomposition.n_components) as the section `selection` says, and say which to choose and "
+        "why. No maps are written: run does that, and takes over what was computed here.",
+    )
     _add_check(commands)
     _add_graph(commands)
     _add_report(commands)
@@ -37,13 +50,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = commands.add_parser(
-        "run",
-        help="run the pipeline",
-        description="Run every stage that has not been run before with the same inputs and "
-        "settings.",
-    )
+def _add_run(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    description: str,
+) -> None:
+    run = commands.add_parser(name, help=summary, description=description)
     _add_settings(run)
     engine = run.add_argument_group("engine")
     engine.add_argument(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -21,8 +23,9 @@ __all__ = ["execute", "run_and_print", "shown"]
 
 SHOWN = {
     "n_components": ("k", "{:.0f}"),
-    "reconstruction_error": ("reconstruction\nerror", "{:.5g}"),
+    "reconstruction_error": ("error", "{:.5g}"),
     "explained_variance": ("explained\nvariance", "{:.1%}"),
+    "out_of_sample_explained_variance": ("out of\nsample", "{:.1%}"),
     "n_iter": ("iterations", "{:.0f}"),
     "inner_product": ("inner product\nof halves", "{:.3f}"),
     "label_ari": ("ARI of\nhalves", "{:.3f}"),
@@ -36,12 +39,13 @@ def execute(args: argparse.Namespace) -> None:
     run_and_print(config, quiet=args.quiet, verbose=args.verbose)
 
 
-def run_and_print(config: PipelineConfig, *, quiet: bool, verbose: bool) -> None:
+def run_and_print(config: PipelineConfig, *, quiet: bool, verbose: bool) -> Summary:
     """Run the pipeline with progress in the terminal, and print what it found."""
     console = Console(quiet=quiet)
     with shown(console, verbose) as display:
         summary = run(config, display)
     _print(summary, console)
+    return summary
 
 
 @contextmanager
@@ -59,15 +63,42 @@ def shown(console: Console, verbose: bool) -> Iterator[TerminalDisplay]:
         logger.removeHandler(handler)
 
 
+def _table(summary: Summary) -> Table:
+    """Return a row of measures per number of components; mean ± SD where there are splits."""
+    metrics, choice = summary.metrics, summary.choice
+    columns = [name for name in SHOWN if name in metrics]
+    if choice is not None:
+        columns.remove("n_iter")
+    table = Table(
+        *(SHOWN[name][0] for name in columns),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    if choice is not None:
+        table.caption = "* chosen   + good as well"
+    for row in metrics.to_dict("records"):
+        cells = [_cell(row, name) for name in columns]
+        chosen = choice is not None and row["n_components"] == choice["k"]
+        if choice is not None:
+            good = row["n_components"] in choice["good"]
+            cells[0] += " *" if chosen else " +" if good else "  "
+        table.add_row(*cells, style="bold" if chosen else None)
+    return table
+
+
+def _cell(row: dict[Hashable, Any], name: str) -> str:
+    form, sd = SHOWN[name][1], row.get(f"{name}_sd", math.nan)
+    text = form.format(row[name])
+    return text if math.isnan(sd) or "%" in form else f"{text} ± {form.format(sd)}"
+
+
 def _print(summary: Summary, console: Console) -> None:
     output = summary.outputs
     console.print(f"\n{summary.n_subjects} subjects, {summary.n_voxels} voxels")
-    columns = [name for name in SHOWN if name in summary.metrics]
-    table = Table(*(SHOWN[name][0] for name in columns), box=SIMPLE_HEAD)
-    for row in summary.metrics.to_dict("records"):
-        cells = [SHOWN[name][1].format(row[name]) for name in columns]
-        table.add_row(*cells)
-    console.print(table)
+    console.print(_table(summary))
+    if (choice := summary.choice) is not None:
+        console.print(f"{choice['reason']}\n", highlight=False)
     open_ended = summary.metrics.loc[~summary.metrics["converged"], "n_components"].tolist()
     if open_ended:
         console.print(

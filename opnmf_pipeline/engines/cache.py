@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,8 +119,17 @@ class Cache:
         content = json.dumps([name, list(inputs), settings], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
+    def find(self, name: str, inputs: Iterable[str], settings: Any) -> Result | None:
+        """Return the result of a stage if it is there."""
+        key = self.key(name, inputs, settings)
+        folder = self._folder(name, key)
+        return Result(folder, key, reused=True) if folder.exists() else None
+
+    def _folder(self, name: str, key: str) -> Path:
+        return self.root / f"{name}-{key[:16]}"
+
     def stage(
-        self, name: str, inputs: Iterable[str], settings: Any, make: Callable[[Path], object]
+        self, name: str, inputs: Sequence[str], settings: Any, make: Callable[[Path], object]
     ) -> Result:
         """Return the result of a stage, computing it only if it is not there.
 
@@ -128,17 +137,17 @@ class Cache:
         ----------
         name : str
             Name of the stage.
-        inputs : iterable of str
+        inputs : sequence of str
             Keys or digests of what goes in.
         settings : JSON-able
             Options that the result depends on.
         make : callable
             Writes the result into the folder that it is given.
         """
+        if found := self.find(name, inputs, settings):
+            return found
         key = self.key(name, inputs, settings)
-        folder = self.root / f"{name}-{key[:16]}"
-        if folder.exists():
-            return Result(folder, key, reused=True)
+        folder = self._folder(name, key)
         partial = folder.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.engines.cache import Cache, Result
-from opnmf_pipeline.engines.results import Results, compare, stage_title
-from opnmf_pipeline.engines.study import Study, check_rank, warn_of_memory, work_dir
+from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
+from opnmf_pipeline.engines.results import Results, compare, compare_finished, stage_title
+from opnmf_pipeline.engines.study import Study, check_rank, fit_bytes, warn_of_memory, work_dir
+from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.volumes import image_files
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, decompose
 from opnmf_pipeline.stages.figures import draw_figures
+from opnmf_pipeline.stages.halves import HALVES_FILE, fit_halves
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
-from opnmf_pipeline.stages.select import fit_half
+from opnmf_pipeline.stages.permuted import PERMUTED_FILE, fit_permuted
+from opnmf_pipeline.stages.splits import make_splits
 
 __all__ = ["compute"]
 
 logger = logging.getLogger(__name__)
+
+SMALL_BYTES = 2**24
+"""Matrices that have less than this to read in all fits are not worth starting processes for."""
 
 
 def compute(study: Study, results: Results, display: Display) -> None:
@@ -43,7 +49,7 @@ def compute(study: Study, results: Results, display: Display) -> None:
     engine = _LocalEngine(study, results, display, Cache(work_dir(study.config)))
     matrix = engine.matrix()
     errors = []
-    for k in study.config.decomposition.n_components:
+    for k in study.config.ranks:
         try:
             engine.fit(k, matrix)
         except Exception as error:  # the other numbers of components are still worth having
@@ -52,11 +58,14 @@ def compute(study: Study, results: Results, display: Display) -> None:
             logger.exception("k = %d failed", k)
             display.note(f"k = {k} failed: {error}")
             errors.append(error)
-    for k in results.fits:
-        engine.halves(k, matrix)
-    compare(study, results)
-    if errors:
-        raise errors[0]
+    try:
+        if errors:
+            raise errors[0]
+        engine.study_ranks(matrix)
+    except Exception:  # the fits of the whole cohort are still worth having
+        compare_finished(study, results)
+        raise
+    engine.select()
 
 
 @dataclass
@@ -75,12 +84,15 @@ class _LocalEngine:
         title: str | None = None,
     ) -> Result:
         result = self.cache.stage(name, inputs, settings, make)
-        how = "reused" if result.reused else "computed"
-        logger.info("%s %s: %s", title or name, how, result.folder)
-        self.display.note(f"{title or name}: {how}")
-        if not result.reused:
-            self.results.computed.append(title or name)
+        self.note(title or name, result)
         return result
+
+    def note(self, title: str, result: Result) -> None:
+        how = "reused" if result.reused else "computed"
+        logger.info("%s %s: %s", title, how, result.folder)
+        self.display.note(f"{title}: {how}")
+        if not result.reused:
+            self.results.computed.append(title)
 
     def matrix(self) -> Result:
         study, config = self.study, self.study.config
@@ -122,8 +134,7 @@ class _LocalEngine:
     def fit(self, k: int, matrix: Result) -> None:
         results = self.results
         assert results.matrix is not None
-        assert results.mask is not None
-        matrix_file, mask_file = results.matrix, results.mask
+        matrix_file = results.matrix
         options = self.study.config.decomposition
         with self.display.fit(f"k = {k}", options.tol) as callback:
             fit = self.stage(
@@ -142,6 +153,14 @@ class _LocalEngine:
                 title=stage_title("decompose", k),
             )
         results.fits[k] = fit.folder / FACTORIZATION_FILE
+        if k in self.study.config.decomposition.n_components:
+            self.maps(k, fit)
+
+    def maps(self, k: int, fit: Result) -> None:
+        results = self.results
+        assert results.matrix is not None
+        assert results.mask is not None
+        matrix_file, mask_file = results.matrix, results.mask
         maps = self.stage(
             "maps",
             [fit.key],
@@ -175,27 +194,107 @@ class _LocalEngine:
         key = self.cache.key("decompose", [matrix.key], [k, options])
         return self.cache.root / f"decompose-{key[:16]}.checkpoint"
 
-    def halves(self, k: int, matrix: Result) -> None:
-        assert self.results.matrix is not None
+    def study_ranks(self, matrix: Result) -> None:
+        """Fit halves and shuffled data, in processes of their own that map the same matrix."""
+        splits = self.splits() if self.study.n_splits else []
+        waiting = []
+        for k in sorted(self.results.fits, reverse=True):  # what takes longest comes first
+            for job in (*self.halves(k, matrix, splits), *self.permuted(k, matrix)):
+                if found := self.cache.find(job.name, job.inputs, job.settings):
+                    self.finished(job, found)
+                else:
+                    waiting.append(job)
+        if waiting:
+            workers = self.workers(len(waiting))
+            threads = max(1, self.study.n_procs // workers)
+            calls = [partial(_compute, self.cache, job, threads) for job in waiting]
+            done = as_they_finish(calls, workers)
+            for number, result in self.display.track(done, "study of ranks", len(calls)):
+                self.finished(waiting[number], result)
+
+    def splits(self) -> list[Path]:
+        selection = self.study.config.selection
+        cohort = read_cohort(self.study.cohort_file).drop(columns="image")
+        splits = self.stage(
+            "splits",
+            [cohort.to_csv()],
+            selection.of_splits(),
+            lambda out: make_splits(
+                self.study.participants, out, selection, self.study.cohort_file
+            ),
+        )
+        return sorted(splits.folder.iterdir())
+
+    def halves(self, k: int, matrix: Result, splits: list[Path]) -> Iterator[_Job]:
+        options = self.study.config.decomposition
+        for number, (path, digest) in enumerate(
+            zip(splits, self.cache.digests(splits), strict=True), start=1
+        ):
+            make = partial(
+                fit_halves,
+                matrix.folder / MATRIX_FILE,
+                n_components=k,
+                split_file=path,
+                options=options,
+            )
+            settings = [k, options.of_each_fit()]
+            yield _Job("halves", k, number, [matrix.key, digest], settings, make)
+
+    def permuted(self, k: int, matrix: Result) -> Iterator[_Job]:
         options, selection = self.study.config.decomposition, self.study.config.selection
-        for split, half in itertools.product(range(selection.n_splits), range(2)):
-            title = stage_title("half_fit", k, split, half)
-            with self.display.fit(title, options.tol) as callback:
-                fit = self.stage(
-                    "half",
-                    [matrix.key],
-                    [k, split, half, selection.random_state, options.of_each_fit()],
-                    partial(
-                        fit_half,
-                        self.results.matrix,
-                        n_components=k,
-                        split=split,
-                        half=half,
-                        options=options,
-                        selection=selection,
-                        n_procs=self.study.n_threads,
-                        callback=callback,
-                    ),
-                    title=title,
-                )
-            self.results.half_fits.append(fit.folder / FACTORIZATION_FILE)
+        for seed in selection.permutation_seeds:
+            make = partial(
+                fit_permuted,
+                matrix.folder / MATRIX_FILE,
+                n_components=k,
+                seed=seed,
+                options=options,
+            )
+            settings = [k, seed, options.of_each_fit()]
+            yield _Job("permuted", k, seed, [matrix.key], settings, make)
+
+    def workers(self, n_jobs: int) -> int:
+        """Return how many processes to start: none beside this one where the data are small."""
+        assert self.results.matrix is not None
+        config, (X, _) = self.study.config, read_matrix(self.results.matrix)
+        if n_jobs * X.nbytes < SMALL_BYTES:
+            return 1
+        job_bytes = fit_bytes(len(X), X.shape[1], max(config.ranks), config.decomposition.dtype)
+        return n_workers(min(self.study.n_procs, n_jobs), config.execution.memory_gb, job_bytes)
+
+    def finished(self, job: _Job, result: Result) -> None:
+        self.note(stage_title(job.name, job.k, job.number), result)
+        if job.name == "halves":
+            self.results.halves.append(result.folder / HALVES_FILE)
+        else:
+            self.results.permuted.append(result.folder / PERMUTED_FILE)
+
+    def select(self) -> None:
+        study, results = self.study, self.results
+        config, rule = study.config, study.config.selection.rule_used
+        files = [*results.fits.values(), *sorted(results.halves), *sorted(results.permuted)]
+        if study.planted is not None:
+            files.append(study.planted)
+        selection = self.stage(
+            "select",
+            self.cache.digests(files),
+            [rule, config.selection.range, config.report.figures],
+            lambda out: compare(study, results, out, rule),
+        )
+        results.selection = selection.folder
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One fit of the study of ranks: its place in the cache, and how to make it."""
+
+    name: str
+    k: int
+    number: int
+    inputs: list[str]
+    settings: Any
+    make: Callable[..., object]
+
+
+def _compute(cache: Cache, job: _Job, threads: int) -> Result:
+    return cache.stage(job.name, job.inputs, job.settings, partial(job.make, n_procs=threads))

@@ -14,22 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.utility import IdentityInterface
+from nipype.interfaces.utility import IdentityInterface, Merge, Select
 from nipype.pipeline.engine import JoinNode, Node, Workflow
 from nipype.utils.ram_estimator import RamEstimator
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import PipelineConfig, Section
 from opnmf_pipeline.engines.memory import stage_bytes
-from opnmf_pipeline.engines.results import Results, compare, stage_title
+from opnmf_pipeline.engines.results import Results, compare_finished, stage_title
 from opnmf_pipeline.engines.study import Study, work_dir
 from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.nodes.nipype import (
     BuildMatrix,
     Decompose,
     DrawFigures,
-    FitHalf,
+    FitHalves,
+    FitPermuted,
     MakeMask,
+    MakeSplits,
     SelectRank,
     WriteMaps,
 )
@@ -57,10 +59,15 @@ EXECUTION = {
 }
 """Settings of Nipype: results are reused by content."""
 MAPS = ["components_file", "labels_file", "labels_table", "loadings_file", "sidecars"]
-METRICS = ["metrics_file", "metrics_json"]
+SELECTED = ["selection_dir", "metrics_file", "metrics_json"]
+TEMPLATE = "on_template"
+PASSING = (IdentityInterface, Merge, Select)
+"""Interfaces that compute nothing."""
 
 
-def init_opnmf_wf(config: PipelineConfig, name: str = "opnmf_wf") -> Workflow:
+def init_opnmf_wf(
+    config: PipelineConfig, name: str = "opnmf_wf", *, n_splits: int | None = None
+) -> Workflow:
     """Build the workflow from images to maps, figures and metrics.
 
     Parameters
@@ -69,6 +76,9 @@ def init_opnmf_wf(config: PipelineConfig, name: str = "opnmf_wf") -> Workflow:
         Settings; ``inputs`` and ``output`` are not used.
     name : str
         Name of the workflow.
+    n_splits : int, optional
+        Splits of the cohort. Default: ``selection.n_splits``; with ``selection.leave_out`` it is
+        the number of values of that column, such as sites.
 
     Returns
     -------
@@ -76,59 +86,62 @@ def init_opnmf_wf(config: PipelineConfig, name: str = "opnmf_wf") -> Workflow:
         With the nodes
 
         * ``inputnode``: ``images`` (one 3D image per subject), ``participants`` (their
-          identifiers), ``planted`` (true labels, where they are known), ``on_template`` (whether
-          figures are drawn on the MNI152 template);
-        * ``outputnode``: ``mask_file``, ``matrix_dir``, ``metrics_file``, ``metrics_json``
-          and, as lists over the numbers of components, ``factorization_dirs``,
-          ``components_file``, ``labels_file``, ``labels_table``, ``loadings_file``,
-          ``sidecars``.
+          identifiers), ``covariates`` (table of the subjects, where the splits need it),
+          ``planted`` (true labels, where they are known), ``on_template`` (whether figures are
+          drawn on the MNI152 template);
+        * ``outputnode``: ``mask_file``, ``matrix_dir``, ``metrics_file``, ``metrics_json``,
+          ``selection_dir`` and, as lists over ``decomposition.n_components``,
+          ``factorization_dirs``, ``components_file``, ``labels_file``, ``labels_table``,
+          ``loadings_file``, ``sidecars``.
     """
     workflow = Workflow(name=name)
-    inputnode = _fields("inputnode", "images", "participants", "planted", "on_template")
+    inputnode = _fields("inputnode", "images", "participants", "covariates", "planted", TEMPLATE)
     inputnode.inputs.on_template = config.report.background != "mean"
     outputnode = _fields(
-        "outputnode", "mask_file", "matrix_dir", *METRICS, "factorization_dirs", *MAPS
+        "outputnode", "mask_file", "matrix_dir", *SELECTED, "factorization_dirs", *MAPS
     )
     mask = Node(MakeMask(**_set(config.mask), **_set(config.matrix)), name="mask")
     matrix = Node(BuildMatrix(**_set(config.matrix)), name="matrix")
-    rank = _fields("rank", "n_components")
-    rank.iterables = ("n_components", list(config.decomposition.n_components))
-    decompose = Node(Decompose(**config.decomposition.of_each_fit()), name="decompose")
-    maps = Node(WriteMaps(), name="maps")
-    gather = JoinNode(
-        IdentityInterface(["factorization_dirs", *MAPS]),
-        joinsource="rank",
-        joinfield=["factorization_dirs", *MAPS],
-        name="gather",
-        run_without_submitting=True,
-    )
-    select = Node(SelectRank(), name="select")
+    fits = Node(Merge(2), name="fits", run_without_submitting=True)
+    select = Node(SelectRank(draw=config.report.figures), name="select")
+    if config.selection.rule_used is not None:
+        select.inputs.rule = config.selection.rule_used
+    if config.selection.range is not None:
+        select.inputs.rank_range = config.selection.range
     workflow.connect(
         [
             (inputnode, mask, [("images", "images")]),
             (inputnode, matrix, [("images", "images"), ("participants", "participants")]),
             (mask, matrix, [("mask_file", "mask_file")]),
-            (matrix, decompose, [("matrix_dir", "matrix_dir")]),
-            (rank, decompose, [("n_components", "n_components")]),
-            (decompose, maps, [("factorization_dir", "factorization_dir")]),
-            (mask, maps, [("mask_file", "mask_file")]),
-            (decompose, gather, [("factorization_dir", "factorization_dirs")]),
-            (maps, gather, [(field, field) for field in MAPS]),
-            (gather, select, [("factorization_dirs", "factorization_dirs")]),
+            (fits, select, [("out", "factorization_dirs")]),
             (mask, select, [("mask_file", "mask_file")]),
             (inputnode, select, [("planted", "planted")]),
             (mask, outputnode, [("mask_file", "mask_file")]),
             (matrix, outputnode, [("matrix_dir", "matrix_dir")]),
-            (gather, outputnode, [(field, field) for field in ["factorization_dirs", *MAPS]]),
-            (select, outputnode, [(field, field) for field in METRICS]),
+            (select, outputnode, [(field, field) for field in SELECTED]),
         ]
     )
-    if config.report.figures:
-        _add_figures(workflow, inputnode, mask, matrix, maps)
-    if config.selection.n_splits:
-        _add_halves(workflow, config, matrix, select)
-    for name in workflow.list_node_names():
-        workflow.get_node(name).ram_estimator = StageMemory()
+    if config.decomposition.n_components:
+        gather = _add_maps(workflow, config, inputnode, mask, matrix)
+        returned = [(field, field) for field in ["factorization_dirs", *MAPS]]
+        workflow.connect(gather, "factorization_dirs", fits, "in1")
+        workflow.connect([(gather, outputnode, returned)])
+    if candidates := [k for k in config.ranks if k not in config.decomposition.n_components]:
+        fit = Decompose(**config.decomposition.of_each_fit())
+        varied = {"n_components": candidates}
+        gather = _add_fits(workflow, "candidate", fit, matrix, "factorization_dir", varied)
+        workflow.connect(gather, "factorization_dir", fits, "in2")
+    n_splits = config.selection.n_splits if n_splits is None else n_splits
+    if n_splits:
+        _add_halves(workflow, config, inputnode, matrix, select, n_splits)
+    if seeds := config.selection.permutation_seeds:
+        fit = FitPermuted(**config.decomposition.of_each_fit())
+        varied = {"n_components": list(config.ranks), "seed": seeds}
+        gather = _add_fits(workflow, "permuted", fit, matrix, "permuted_file", varied)
+        workflow.connect(gather, "permuted_file", select, "permuted_files")
+    for node in map(workflow.get_node, workflow.list_node_names()):
+        if not isinstance(node.interface, PASSING):
+            node.ram_estimator = StageMemory()
     return workflow
 
 
@@ -139,6 +152,40 @@ def _fields(name: str, *fields: str) -> Node:
 def _set(section: Section) -> dict[str, Any]:
     """Return the settings of a section that have a value, as inputs of a node."""
     return section.model_dump(mode="json", exclude_none=True)
+
+
+def _add_maps(
+    workflow: Workflow, config: PipelineConfig, inputnode: Node, mask: Node, matrix: Node
+) -> Node:
+    """Add fits with maps and figures; return the node that gathers them."""
+    rank = _fields("rank", "n_components")
+    rank.iterables = ("n_components", list(config.decomposition.n_components))
+    decompose = Node(Decompose(**config.decomposition.of_each_fit()), name="decompose")
+    maps = Node(WriteMaps(), name="maps")
+    gather = _gathering("gather", "rank", "factorization_dirs", *MAPS)
+    workflow.connect(
+        [
+            (matrix, decompose, [("matrix_dir", "matrix_dir")]),
+            (rank, decompose, [("n_components", "n_components")]),
+            (decompose, maps, [("factorization_dir", "factorization_dir")]),
+            (mask, maps, [("mask_file", "mask_file")]),
+            (decompose, gather, [("factorization_dir", "factorization_dirs")]),
+            (maps, gather, [(field, field) for field in MAPS]),
+        ]
+    )
+    if config.report.figures:
+        _add_figures(workflow, inputnode, mask, matrix, maps)
+    return gather
+
+
+def _gathering(name: str, source: str, *fields: str) -> JoinNode:
+    return JoinNode(
+        IdentityInterface(list(fields)),
+        joinsource=source,
+        joinfield=list(fields),
+        name=name,
+        run_without_submitting=True,
+    )
 
 
 def _add_figures(workflow: Workflow, inputnode: Node, mask: Node, matrix: Node, maps: Node) -> None:
@@ -153,36 +200,47 @@ def _add_figures(workflow: Workflow, inputnode: Node, mask: Node, matrix: Node, 
     )
 
 
-def _add_halves(workflow: Workflow, config: PipelineConfig, matrix: Node, select: Node) -> None:
-    halving = _fields("halving", "n_components", "split_number", "half")
-    halving.iterables = [
-        ("n_components", list(config.decomposition.n_components)),
-        ("split_number", list(range(config.selection.n_splits))),
-        ("half", [0, 1]),
-    ]
-    half_fit = Node(
-        FitHalf(
-            split_random_state=config.selection.random_state, **config.decomposition.of_each_fit()
-        ),
-        name="half_fit",
-    )
-    gather = JoinNode(
-        IdentityInterface(["half_fits"]),
-        joinsource="halving",
-        joinfield=["half_fits"],
-        name="gather_halves",
-        run_without_submitting=True,
-    )
+def _add_fits(
+    workflow: Workflow, name: str, fit: Any, matrix: Node, result: str, varied: dict[str, list[int]]
+) -> Node:
+    """Add one fit of the matrix for each combination; return the node that gathers the results."""
+    varying = _fields(f"{name}_of", *varied)
+    varying.iterables = list(varied.items())
+    node = Node(fit, name=name)
+    gather = _gathering(f"gather_{name}", varying.name, result)
+    taken = [(field, field) for field in varied if field in fit.inputs.copyable_trait_names()]
     workflow.connect(
         [
-            (
-                halving,
-                half_fit,
-                [(field, field) for field in ("n_components", "split_number", "half")],
-            ),
-            (matrix, half_fit, [("matrix_dir", "matrix_dir")]),
-            (half_fit, gather, [("factorization_dir", "half_fits")]),
-            (gather, select, [("half_fits", "half_fits")]),
+            (varying, node, taken),
+            (matrix, node, [("matrix_dir", "matrix_dir")]),
+            (node, gather, [(result, result)]),
+        ]
+    )
+    return gather
+
+
+def _add_halves(
+    workflow: Workflow,
+    config: PipelineConfig,
+    inputnode: Node,
+    matrix: Node,
+    select: Node,
+    n_splits: int,
+) -> None:
+    options = {name: value for name, value in config.selection.of_splits().items() if value}
+    splits = Node(MakeSplits(**options), name="splits")
+    # The file of one split is what a fit depends on: a further split leaves the others as they are
+    pick = Node(Select(), name="split", run_without_submitting=True)
+    fit = FitHalves(**config.decomposition.of_each_fit())
+    varied = {"n_components": list(config.ranks), "split_number": list(range(n_splits))}
+    gather = _add_fits(workflow, "halves", fit, matrix, "halves_file", varied)
+    workflow.connect(
+        [
+            (inputnode, splits, [(field, field) for field in ("participants", "covariates")]),
+            (splits, pick, [("split_files", "inlist")]),
+            (workflow.get_node("halves_of"), pick, [("split_number", "index")]),
+            (pick, workflow.get_node("halves"), [("out", "split_file")]),
+            (gather, select, [("halves_file", "halves_files")]),
         ]
     )
 
@@ -217,7 +275,7 @@ def compute(study: Study, results: Results, display: Display) -> None:
     """
     execution = study.config.execution
     plugin = execution.plugin or DEFAULT_PLUGIN
-    workflow = init_opnmf_wf(study.config)
+    workflow = init_opnmf_wf(study.config, n_splits=study.n_splits)
     workflow.base_dir = str(work_dir(study.config) / f"nipype-{__version__}")
     crashes = Path(workflow.base_dir) / "crashes"
     workflow.config["execution"] = EXECUTION | {
@@ -227,7 +285,7 @@ def compute(study: Study, results: Results, display: Display) -> None:
     }
     inputs = workflow.get_node("inputnode").inputs
     inputs.images, inputs.participants = study.images, study.participants
-    inputs.on_template = study.on_template
+    inputs.on_template, inputs.covariates = study.on_template, str(study.cohort_file)
     if study.planted is not None:
         inputs.planted = str(study.planted)
     _share_threads(workflow, study)
@@ -243,7 +301,7 @@ def compute(study: Study, results: Results, display: Display) -> None:
     except Exception as error:
         if not watcher.failed:
             raise
-        compare(study, results)
+        compare_finished(study, results)
         reasons = "\n".join(
             f"  {title}: {_reason(crashes, node)}" for title, node in watcher.failed
         )
@@ -267,16 +325,20 @@ def _quiet() -> Iterator[None]:
 
 def _share_threads(workflow: Workflow, study: Study) -> None:
     """Divide the threads among the fits that can run side by side."""
-    ks, n_splits = study.config.decomposition.n_components, study.config.selection.n_splits
-    threads = {
-        "mask": study.n_procs,
-        "matrix": study.n_procs,
-        "decompose": min(study.n_threads, max(1, study.n_procs // len(ks))),
-        "half_fit": min(study.n_threads, max(1, study.n_procs // max(1, 2 * n_splits * len(ks)))),
+    config = study.config
+    n_ranks = len(config.ranks)
+    sharing = {
+        "mask": 1,
+        "matrix": 1,
+        "decompose": n_ranks,
+        "candidate": n_ranks,
+        "halves": n_ranks * study.n_splits,
+        "permuted": n_ranks * config.selection.n_permutations,
     }
-    for name, number in threads.items():
+    for name, number in sharing.items():
         if (node := workflow.get_node(name)) is not None:
-            node.n_procs = number
+            most = study.n_procs if name in ("mask", "matrix") else study.n_threads
+            node.n_procs = min(most, max(1, study.n_procs // number))
 
 
 def _reason(crashes: Path, node: str) -> str:
@@ -307,7 +369,7 @@ class _Watcher:
         self._computed: set[str] = set()
 
     def __call__(self, node: Any, status: str) -> None:
-        if isinstance(node.interface, IdentityInterface):
+        if isinstance(node.interface, PASSING):
             return
         title = _title(node)
         match status:
@@ -344,23 +406,25 @@ class _Watcher:
                 results.mask = Path(outputs.mask_file)
             case "matrix":
                 results.matrix = Path(outputs.matrix_dir) / MATRIX_FILE
-            case "decompose":
+            case "decompose" | "candidate":
                 results.fits[_rank(node)] = Path(outputs.factorization_dir) / FACTORIZATION_FILE
-            case "half_fit":
-                results.half_fits.append(Path(outputs.factorization_dir) / FACTORIZATION_FILE)
+            case "halves":
+                results.halves.append(Path(outputs.halves_file))
+            case "permuted":
+                results.permuted.append(Path(outputs.permuted_file))
             case "maps":
                 results.maps[_rank(node)] = Path(outputs.components_file).parent
             case "figures":
                 results.figures[_rank(node)] = Path(outputs.components_figure).parent
             case "select":
-                results.metrics = Path(outputs.metrics_file)
+                results.selection = Path(outputs.selection_dir)
 
 
 def _title(node: Any) -> str:
     found = _parameters(node)
-    return stage_title(
-        node.name, found.get("n_components"), found.get("split_number"), found.get("half")
-    )
+    number = found["split_number"] + 1 if "split_number" in found else found.get("seed")
+    name = "decompose" if node.name == "candidate" else node.name
+    return stage_title(name, found.get("n_components"), number)
 
 
 def _rank(node: Any) -> int:
@@ -370,5 +434,5 @@ def _rank(node: Any) -> int:
 def _parameters(node: Any) -> dict[str, int]:
     """Return what the iterables of the workflow are in this node."""
     text = "".join(node.parameterization or ())
-    pairs = re.findall(r"_(n_components|split_number|half)_(\d+)", text)
+    pairs = re.findall(r"_(n_components|split_number|seed)_(\d+)", text)
     return {name: int(value) for name, value in pairs}

@@ -7,16 +7,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.study import (
     check_rank,
-    check_subjects,
+    count_splits,
     determining_settings,
     fit_bytes,
 )
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.mask import group_mask
+from opnmf_pipeline.images.simulation import simulated_participants
 from opnmf_pipeline.images.volumes import Grid, analysis_grid, check_grids, read_volume
 from opnmf_pipeline.outputs import OutputFolder
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
@@ -73,8 +75,8 @@ def make_plan(config: PipelineConfig) -> Plan:
             config.output.dir, determining_settings(config), overwrite=config.output.overwrite
         )
     with TemporaryDirectory() as folder:
-        images, n_subjects = _cohort(config, Path(folder))
-        check_subjects(config, n_subjects)
+        images, cohort = _cohort(config, Path(folder))
+        n_splits = count_splits(config, cohort)
         if config.matrix.resample is None:
             check_grids(images, images[0])
         grid = analysis_grid(images[0], config.mask.image, config.matrix)
@@ -82,23 +84,23 @@ def make_plan(config: PipelineConfig) -> Plan:
         volumes = (read_volume(images[i], grid, config.matrix) for i in sorted(probed))
         n_voxels = int(group_mask(volumes, grid, config.mask).sum())
     check_rank(config, n_voxels, "voxels")
-    ks = config.decomposition.n_components
+    n_subjects = len(cohort)
     return Plan(
         n_subjects=n_subjects,
         grid=grid,
         n_voxels=n_voxels,
         matrix_bytes=4 * n_voxels * n_subjects,
-        memory_bytes=fit_bytes(n_voxels, n_subjects, max(ks), config.decomposition.dtype),
-        n_fits=config.n_fits(config.selection.n_splits),
+        memory_bytes=fit_bytes(n_voxels, n_subjects, max(config.ranks), config.decomposition.dtype),
+        n_fits=config.n_fits(n_splits),
     )
 
 
-def _cohort(config: PipelineConfig, folder: Path) -> tuple[list[str], int]:
-    """Return images that exist, and the number of subjects; of a simulation, only a sample."""
-    inputs, n_subjects = config.inputs, None
-    if inputs.simulation is not None:
-        n_subjects = inputs.simulation.n_subjects
-        sample = inputs.simulation.model_copy(update={"n_subjects": min(n_subjects, N_PROBED)})
+def _cohort(config: PipelineConfig, folder: Path) -> tuple[list[str], pd.DataFrame]:
+    """Return images that exist, and the table of all subjects; of a simulation, few images."""
+    inputs, simulation = config.inputs, config.inputs.simulation
+    if simulation is not None:
+        sample = simulation.model_copy(update={"n_subjects": min(simulation.n_subjects, N_PROBED)})
         inputs = simulated_inputs(simulate(sample, folder / "simulated"))
-    images = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))["image"].tolist()
-    return images, n_subjects or len(images)
+    cohort = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))
+    images = cohort["image"].tolist()
+    return images, cohort if simulation is None else simulated_participants(simulation)

@@ -18,7 +18,7 @@ from fileformats.application import Json
 from fileformats.generic import Directory, File
 from fileformats.medimage import NiftiGz
 from fileformats.text import Tsv
-from pydra.compose import workflow
+from pydra.compose import python, workflow
 from pydra.engine.submitter import Submitter
 from pydra.engine.workflow import Workflow
 from pydra.workers import slurm
@@ -34,15 +34,17 @@ from opnmf_pipeline.engines.pydra_jobs import (
     rank_hooks,
     unreported,
 )
-from opnmf_pipeline.engines.results import Results, compare
+from opnmf_pipeline.engines.results import Results, compare_finished
 from opnmf_pipeline.engines.study import Study, work_dir
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.nodes.pydra import (
     BuildMatrix,
     Decompose,
     DrawFigures,
-    FitHalf,
+    FitHalves,
+    FitPermuted,
     MakeMask,
+    MakeSplits,
     SelectRank,
     WriteMaps,
 )
@@ -115,6 +117,12 @@ def RankWorkflow(
     return fit, maps.maps_dir, figures_dir
 
 
+@python.define(outputs={"merged": python.out(type=list[Directory], help="all of them")})
+def Merge(first: list[Directory], second: list[Directory]) -> Any:
+    """Join two lists."""
+    return [*first, *second]
+
+
 @workflow.define(
     outputs={
         "mask_file": workflow.out(type=NiftiGz, help="voxels of the analysis"),
@@ -128,17 +136,21 @@ def RankWorkflow(
         ),
         "metrics_file": workflow.out(type=Tsv, help="one row of indices per number of components"),
         "metrics_json": workflow.out(type=Json, help="description of these indices"),
+        "selection_dir": workflow.out(type=Directory, help="tables, choice, pictures"),
     }
 )
 def OpnmfWorkflow(
     images: list[File],
     participants: list[str],
     n_components: list[int],
+    covariates: Tsv | None = None,
+    candidates: list[int] = attrs.Factory(list),  # noqa: B008
     mask: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     matrix: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     decomposition: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
-    n_splits: int = 0,
-    split_random_state: int = 0,
+    splits: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
+    permutation_seeds: list[int] = attrs.Factory(list),  # noqa: B008
+    choice: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     planted: NiftiGz | None = None,
     figures: bool = True,
     on_template: bool = True,
@@ -152,17 +164,23 @@ def OpnmfWorkflow(
     participants : list[str]
         Identifier of each subject, in the order of images.
     n_components : list[int]
-        Numbers of components.
+        Numbers of components that get maps.
+    covariates : Tsv, optional
+        Table of the subjects, where the splits need it.
+    candidates : list[int]
+        Further numbers of components to compare with.
     mask : dict
         Settings of the mask that differ from the defaults.
     matrix : dict
         Settings of the matrix that differ from the defaults.
     decomposition : dict
         Settings of the fits that differ from the defaults.
-    n_splits : int
-        Random halvings of the cohort.
-    split_random_state : int
-        Seed of the halvings.
+    splits : dict
+        Settings of MakeSplits; empty for no splits.
+    permutation_seeds : list[int]
+        Seed of each permutation.
+    choice : dict
+        ``rule`` and ``rank_range`` of SelectRank, where they are set.
     planted : NiftiGz, optional
         Label map of the truth, if known.
     figures : bool
@@ -176,50 +194,74 @@ def OpnmfWorkflow(
         BuildMatrix(images=images, participants=participants, mask_file=mask_file, **matrix),
         name="matrix",
     ).matrix_dir
-    # A workflow of its own for each number of components: after a job that failed Pydra runs
-    # nothing that depends on the same node, and so one k would take the maps of all with it.
-    rank = RankWorkflow(
-        matrix_dir=matrix_dir,
-        mask_file=mask_file,
-        decomposition=decomposition,
-        figures=figures,
-        on_template=on_template,
-    )
-    fits = workflow.add(
-        rank.split(n_components=n_components).combine("n_components"),
-        name="rank",
-        hooks=rank_hooks(),
-    )
-    half_fits: Any = []
-    if n_splits:
-        halvings = {
-            "n_components": n_components,
-            "split_number": list(range(n_splits)),
-            "half": [0, 1],
-        }
-        half_fit = FitHalf(
-            matrix_dir=matrix_dir, split_random_state=split_random_state, **decomposition
-        )
-        half_fits = add(
-            half_fit.split(list(halvings), **halvings).combine(list(halvings)), name="half_fit"
-        ).factorization_dir
-    metrics = add(
-        SelectRank(
-            factorization_dirs=fits.factorization_dir,
-            half_fits=half_fits,
-            planted=planted,
+    fitted = maps = pictures = compared = []
+    if n_components:
+        # A workflow of its own for each number of components: after a job that failed Pydra runs
+        # nothing that depends on the same node, and so one k would take the maps of all with it.
+        rank = RankWorkflow(
+            matrix_dir=matrix_dir,
             mask_file=mask_file,
+            decomposition=decomposition,
+            figures=figures,
+            on_template=on_template,
+        )
+        fits = workflow.add(
+            rank.split(n_components=n_components).combine("n_components"),
+            name="rank",
+            hooks=rank_hooks(),
+        )
+        compared = fitted = fits.factorization_dir
+        maps, pictures = fits.maps_dir, fits.figures_dir
+    if candidates:
+        fit = Decompose(matrix_dir=matrix_dir, **decomposition)
+        others = add(
+            fit.split(n_components=candidates).combine("n_components"), name="candidate"
+        ).factorization_dir
+        compared = (
+            workflow.add(Merge(first=fitted, second=others)).merged if n_components else others
+        )
+    ks = [*n_components, *candidates]
+    halves: Any = []
+    if splits:
+        varied = {
+            "n_components": ks,
+            "split_file": add(
+                MakeSplits(participants=participants, covariates=covariates, **splits),
+                name="splits",
+            ).split_files,
+        }
+        half_fits = FitHalves(matrix_dir=matrix_dir, **decomposition)
+        halves = add(
+            half_fits.split(list(varied), **varied).combine(list(varied)), name="halves"
+        ).halves_file
+    permuted: Any = []
+    if permutation_seeds:
+        seeds = {"n_components": ks, "seed": permutation_seeds}
+        null_fits = FitPermuted(matrix_dir=matrix_dir, **decomposition)
+        permuted = add(
+            null_fits.split(list(seeds), **seeds).combine(list(seeds)), name="permuted"
+        ).permuted_file
+    selection = add(
+        SelectRank(
+            factorization_dirs=compared,
+            mask_file=mask_file,
+            halves_files=halves,
+            permuted_files=permuted,
+            planted=planted,
+            draw=figures,
+            **choice,
         ),
         name="select",
     )
     return (
         mask_file,
         matrix_dir,
-        fits.factorization_dir,
-        fits.maps_dir,
-        fits.figures_dir,
-        metrics.metrics_file,
-        metrics.metrics_json,
+        fitted,
+        maps,
+        pictures,
+        selection.metrics_file,
+        selection.metrics_json,
+        selection.selection_dir,
     )
 
 
@@ -258,7 +300,7 @@ def compute(study: Study, results: Results, display: Display) -> None:
     ):
         result = submitter(_task(study), raise_errors=False, rerun=True)
     if result.errored:
-        compare(study, results)
+        compare_finished(study, results)
         reasons = follower.failed or unreported(result)
         raise EngineError(FAILED_MSG.format(reasons="\n".join(reasons)))
 
@@ -296,13 +338,17 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
     config : PipelineConfig
         Settings.
     """
+    mapped, selection = config.decomposition.n_components, config.selection
+    choice = {"rule": selection.rule_used, "rank_range": selection.range and list(selection.range)}
     return {
-        "n_components": list(config.decomposition.n_components),
+        "n_components": list(mapped),
+        "candidates": [k for k in config.ranks if k not in mapped],
         "mask": config.mask.model_dump(mode="json", exclude_none=True),
         "matrix": config.matrix.model_dump(mode="json", exclude_none=True),
         "decomposition": config.decomposition.of_each_fit(),
-        "n_splits": config.selection.n_splits,
-        "split_random_state": config.selection.random_state,
+        "splits": selection.of_splits() if selection.has_splits else {},
+        "permutation_seeds": selection.permutation_seeds,
+        "choice": {name: value for name, value in choice.items() if value is not None},
         "figures": config.report.figures,
         "on_template": config.report.background != "mean",
     }
@@ -311,14 +357,17 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
 def _task(study: Study) -> Any:
     settings = workflow_settings(study.config) | {"on_template": study.on_template}
     return OpnmfWorkflow(
-        images=study.images, participants=study.participants, planted=study.planted, **settings
+        images=study.images,
+        participants=study.participants,
+        covariates=study.cohort_file if study.n_splits else None,
+        planted=study.planted,
+        **settings,
     )
 
 
 def _threads_per_job(study: Study) -> int:
     """Divide the threads among the fits that can run side by side."""
-    shared = max(1, study.n_procs // study.config.n_fits(study.config.selection.n_splits))
-    return min(study.n_threads, shared)
+    return min(study.n_threads, max(1, study.n_procs // study.n_fits))
 
 
 def _hash_cache(cache_root: Path) -> dict[str, str]:

@@ -91,8 +91,7 @@ def _report(
         "name": name,
         "status": status,
         "n_components": _rank(job.task),
-        "split": getattr(job.task, "split_number", None),
-        "half": getattr(job.task, "half", None),
+        "number": _number(job.task),
         "outputs": outputs,
         "error": error,
         "folder": str(job.cache_dir),
@@ -109,6 +108,13 @@ def _rank(task: Any) -> int | None:
     if hasattr(task, "components_file"):
         return int(nb.load(task.components_file).shape[3])
     return getattr(task, "n_components", None)
+
+
+def _number(task: Any) -> int | None:
+    """Return which of the tasks it is that run several times for each number of components."""
+    if hasattr(task, "split_file"):
+        return int(json.loads(Path(task.split_file).read_text(encoding="utf-8"))["Split"])
+    return getattr(task, "seed", None)
 
 
 def unreported(result: Any) -> list[str]:
@@ -160,7 +166,8 @@ class Follower:
             path.unlink()
 
     def _take(self, record: dict[str, Any]) -> None:
-        title = stage_title(record["name"], record["n_components"], record["split"], record["half"])
+        name = "decompose" if record["name"] == "candidate" else record["name"]
+        title = stage_title(name, record["n_components"], record["number"])
         self._display.note(f"{title}: {record['status']}")
         if record["status"] == "failed":
             self.failed.append(f"  {title}: {record['error']} ({record['folder']})")
@@ -176,13 +183,15 @@ class Follower:
                 results.mask = path
             case "matrix", {"matrix_dir": path}:
                 results.matrix = path / MATRIX_FILE
-            case "decompose", {"factorization_dir": path}:
+            case "decompose" | "candidate", {"factorization_dir": path}:
                 results.fits[k] = path / FACTORIZATION_FILE
-            case "half_fit", {"factorization_dir": path}:
-                results.half_fits.append(path / FACTORIZATION_FILE)
+            case "halves", {"halves_file": path}:
+                results.halves.append(path)
+            case "permuted", {"permuted_file": path}:
+                results.permuted.append(path)
             case "maps", {"maps_dir": path}:
                 results.maps[k] = path
             case "figures", {"figures_dir": path}:
                 results.figures[k] = path
-            case "select", {"metrics_file": path}:
-                results.metrics = path
+            case "select", {"selection_dir": path}:
+                results.selection = path

@@ -13,6 +13,15 @@ from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
 
 __all__ = ["write_report"]
 
+CURVES = {
+    "Error and gain of each number of components.": "errors_figure",
+    "How far halves of the cohort agree: means, standard deviations, and every split.": (
+        "reproducibility_figure"
+    ),
+    "How the parts split as the number of components grows.": "hierarchy_figure",
+}
+"""Pictures of the study of ranks, by caption."""
+
 
 def write_report(output: OutputFolder) -> Path:
     """Write ``report.html``.
@@ -54,6 +63,8 @@ def write_report(output: OutputFolder) -> Path:
             Path(folder) / "report.html",
             cohort_file=output.path("cohort"),
             quality=quality if quality.subjects.exists() else None,
+            choice_file=there("selection"),
+            curves={title: path for title, name in CURVES.items() if (path := there(name))},
             runs=output.runs,
             settings=settings,
             on_template=drawn_on_template(options["background"], output.space),

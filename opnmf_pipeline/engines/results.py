@@ -22,9 +22,9 @@ from opnmf_pipeline.dataset import (
 from opnmf_pipeline.engines.study import Study
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.outputs import OutputFolder
-from opnmf_pipeline.stages.metrics import write_metrics
+from opnmf_pipeline.stages.select import select_rank
 
-__all__ = ["Results", "compare", "publish", "stage_title"]
+__all__ = ["Results", "compare", "compare_finished", "publish", "stage_title"]
 
 MAPS = {
     "components": "components.nii.gz",
@@ -43,6 +43,22 @@ QUALITY = {
     "subjects": "subjects.tsv",
     "subjects_json": "subjects.json",
 }
+SELECTION = {
+    "metrics": "metrics.tsv",
+    "metrics_json": "metrics.json",
+    "splits": "splits.tsv",
+    "splits_json": "splits.json",
+    "hierarchy": "hierarchy.tsv",
+    "hierarchy_json": "hierarchy.json",
+    "selection": "selection.json",
+    "errors_figure": "errors.png",
+    "reproducibility_figure": "reproducibility.png",
+    "hierarchy_figure": "hierarchy.png",
+}
+"""Those of these files are there for which there are data."""
+
+NUMBERED = {"halves": "split", "permuted": "seed"}
+"""Stages that run several times for each number of components, and what they are counted by."""
 
 
 @dataclass
@@ -51,7 +67,7 @@ class Results:
 
     Attributes
     ----------
-    cohort, mask, matrix, planted, metrics : path or None
+    cohort, mask, matrix, planted : path or None
         Single files.
     quality : path or None
         Folder of :func:`opnmf_pipeline.stages.quality.assess_cohort`.
@@ -61,8 +77,10 @@ class Results:
         ``factorization.json`` for each number of components.
     maps, figures : dict of int to path
         One folder for each number of components.
-    half_fits : list of path
-        ``factorization.json`` for each number of components, halving and half.
+    halves, permuted : list of path
+        What is known of each split and of each permutation, for each number of components.
+    selection : path or None
+        Folder with the comparison of the numbers of components.
     computed : list of str
         Stages that were computed; the others were reused from an earlier run.
     """
@@ -71,47 +89,80 @@ class Results:
     planted: Path | None = None
     mask: Path | None = None
     matrix: Path | None = None
-    metrics: Path | None = None
+    selection: Path | None = None
     quality: Path | None = None
     digests: list[str] = field(default_factory=list)
     fits: dict[int, Path] = field(default_factory=dict)
     maps: dict[int, Path] = field(default_factory=dict)
     figures: dict[int, Path] = field(default_factory=dict)
-    half_fits: list[Path] = field(default_factory=list)
+    halves: list[Path] = field(default_factory=list)
+    permuted: list[Path] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
 
+    @property
+    def metrics(self) -> Path | None:
+        """Table of the numbers of components."""
+        return None if self.selection is None else self.selection / SELECTION["metrics"]
 
-def stage_title(
-    name: str, k: int | None = None, split: int | None = None, half: int | None = None
-) -> str:
+
+def stage_title(name: str, k: int | None = None, number: int | None = None) -> str:
     """Return what a stage is called in every engine.
 
     Examples
     --------
     >>> stage_title("decompose", 10)
     'decompose, k = 10'
-    >>> stage_title("half_fit", 10, 0, 1)
-    'half_fit, k = 10, split 1, half 2'
+    >>> stage_title("halves", 10, 1)
+    'halves, k = 10, split 1'
     """
     parts = [name]
     if k is not None:
         parts.append(f"k = {k}")
-    if split is not None and half is not None:
-        parts += [f"split {split + 1}", f"half {half + 1}"]
+    if number is not None:
+        parts.append(f"{NUMBERED[name]} {number}")
     return ", ".join(parts)
 
 
-def compare(study: Study, results: Results) -> None:
-    """Write the metrics of the numbers of components that have finished, in their order."""
-    fits = [results.fits[k] for k in study.config.decomposition.n_components if k in results.fits]
-    if fits:
-        results.metrics = write_metrics(
-            fits,
-            study.cohort_file.with_name("metrics.tsv"),
-            half_fits=results.half_fits,
-            planted=study.planted,
-            mask_file=results.mask,
-        )
+def compare(study: Study, results: Results, out_dir: Path, rule: str | None) -> Path:
+    """Compare the numbers of components that have finished.
+
+    Parameters
+    ----------
+    study : Study
+        Settings.
+    results : Results
+        What is there, at least the mask and one fit.
+    out_dir : path
+        Existing folder for tables and pictures.
+    rule : str or None
+        How to choose a number of components, None for no choice.
+
+    Returns
+    -------
+    path
+        ``out_dir``.
+    """
+    assert results.mask is not None
+    config = study.config
+    return select_rank(
+        list(results.fits.values()),
+        out_dir,
+        results.mask,
+        halves=results.halves,
+        permuted=results.permuted,
+        planted=study.planted,
+        rule=rule,
+        rank_range=config.selection.range,
+        draw=config.report.figures,
+    )
+
+
+def compare_finished(study: Study, results: Results) -> None:
+    """Compare what has finished of a run in which something failed; nothing is chosen."""
+    if results.fits:
+        results.selection = study.cohort_file.with_name("selection")
+        results.selection.mkdir(exist_ok=True)
+        compare(study, results, results.selection, rule=None)
 
 
 def publish(results: Results, output: OutputFolder, config: PipelineConfig) -> None:
@@ -132,16 +183,15 @@ def publish(results: Results, output: OutputFolder, config: PipelineConfig) -> N
     output.write_text("bidsignore", BIDSIGNORE)
     output.write_text("dataset", dataset_description(settings))
     output.write_text("readme", readme(settings))
-    for name in ("planted", "mask", "metrics"):
+    for name in ("planted", "mask"):
         if (source := getattr(results, name)) is not None:
             output.publish(name, source)
-    if results.metrics is not None:
-        output.publish("metrics_json", results.metrics.with_suffix(".json"))
-    if results.quality is not None:
-        for name, file in QUALITY.items():
-            output.publish(name, results.quality / file)
-    for k, fit in results.fits.items():
-        output.publish("fit", fit, k)
+    for made, files in ((results.selection, SELECTION), (results.quality, QUALITY)):
+        for name, file in files.items():
+            if made is not None and (source := made / file).exists():
+                output.publish(name, source)
+    for k in results.maps:
+        output.publish("fit", results.fits[k], k)
     for folders, files in ((results.maps, MAPS), (results.figures, FIGURES)):
         for k, folder in folders.items():
             for name, file in files.items():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
@@ -47,6 +49,8 @@ class Summary:
         Size of the matrix.
     metrics : DataFrame
         One row per number of components (``desc-opnmf_metrics.tsv``).
+    choice : dict or None
+        The chosen number of components and why (``desc-opnmf_selection.json``).
     computed : list of str
         Stages that were computed; the others were reused from an earlier run.
     outputs : OutputFolder
@@ -56,8 +60,13 @@ class Summary:
     n_subjects: int
     n_voxels: int
     metrics: pd.DataFrame
+    choice: dict[str, Any] | None
     computed: list[str]
     outputs: OutputFolder
+
+
+def _choice(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def run(config: PipelineConfig, display: Display | None = None) -> Summary:
@@ -101,7 +110,8 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
         try:
             with resources_watched(output, study.config.execution.resource_monitor):
                 _compute(study, results, output, display)
-            write_report(output)
+            if results.maps:
+                write_report(output)
             status = "finished"
         except BaseException as error:
             logger.info("failed: %s: %s", type(error).__name__, error)
@@ -113,6 +123,7 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
         n_subjects=fit.H.shape[1],
         n_voxels=fit.W.shape[0],
         metrics=pd.read_csv(output.path("metrics"), sep="\t"),
+        choice=_choice(output.path("selection")),
         computed=results.computed,
         outputs=output,
     )
@@ -129,7 +140,7 @@ def _compute(study: Study, results: Results, output: OutputFolder, display: Disp
         if results.computed:
             seconds = time.monotonic() - started
             output.runs.append(run_record(results.computed, seconds, study.n_procs))
-        if results.maps:
+        if results.maps or results.selection is not None:
             publish(results, output, config)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.cache import Cache, only_run
@@ -18,13 +19,14 @@ from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
 from opnmf_pipeline.outputs import WORK
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
+from opnmf_pipeline.stages.splits import split_cohort
 
 __all__ = [
     "Study",
     "available_procs",
     "check_rank",
-    "check_subjects",
     "collect_study",
+    "count_splits",
     "determining_settings",
     "drawn_on_template",
     "fit_bytes",
@@ -61,6 +63,8 @@ class Study:
         Table of the subjects.
     images, participants : list of str
         Image and name of each row of the cohort: a subject, or one of its sessions.
+    n_splits : int
+        Splits of the cohort.
     planted : path or None
         True labels of a simulated cohort.
     """
@@ -69,6 +73,7 @@ class Study:
     cohort_file: Path
     images: list[str]
     participants: list[str]
+    n_splits: int
     planted: Path | None
 
     @property
@@ -82,6 +87,11 @@ class Study:
     def n_procs(self) -> int:
         """Processes and threads that the run may use."""
         return available_procs(self.config)
+
+    @property
+    def n_fits(self) -> int:
+        """Fits of the run, those of halves and of shuffled data included."""
+        return self.config.n_fits(self.n_splits)
 
     @property
     def n_threads(self) -> int:
@@ -128,12 +138,12 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
             )
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
     cohort = read_cohort(collect_cohort(inputs, cohort_file))
-    check_subjects(config, len(cohort))
     return Study(
         config=config,
         cohort_file=cohort_file,
         images=cohort["image"].tolist(),
         participants=row_names(cohort),
+        n_splits=count_splits(config, cohort),
         planted=planted,
     )
 
@@ -162,22 +172,33 @@ def output_dir(config: PipelineConfig) -> Path:
 
 def check_rank(config: PipelineConfig, n: int, what: str) -> None:
     """Require that no number of components is above ``n``, the number of ``what``."""
-    k = max(config.decomposition.n_components)
+    k = max(config.ranks)
     if k > n:
         raise ConfigError(TOO_MANY_MSG.format(k=k, n=n, what=what))
 
 
-def check_subjects(config: PipelineConfig, n_subjects: int) -> None:
-    """Require that no number of components is above the subjects of any fit, halves included."""
-    check_rank(config, n_subjects, "subjects")
-    if config.selection.n_splits:
-        check_rank(config, n_subjects // 2, "subjects of a half")
+def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
+    """Return the number of splits of a cohort; require that each part can be fitted.
+
+    Raises
+    ------
+    ConfigError, SelectionError
+        There are fewer subjects than components in a fit, or the cohort cannot be split so.
+    """
+    check_rank(config, len(cohort), "subjects")
+    splits = split_cohort(cohort, config.selection)
+    for split in splits:
+        what = "subjects of a half"
+        if split.left_out is not None:
+            what = f"subjects of {config.selection.leave_out} {split.left_out}, or of all others"
+        check_rank(config, min(map(len, split.halves)), what)
+    return len(splits)
 
 
 def warn_of_memory(config: PipelineConfig, n_voxels: int, n_subjects: int) -> None:
     """Say that the largest fit may not fit into the memory that the settings allow, if so."""
     allowed, options = config.execution.memory_gb, config.decomposition
-    k = max(options.n_components)
+    k = max(config.ranks)
     needed = fit_bytes(n_voxels, n_subjects, k, options.dtype) / 1e9
     if allowed is not None and needed > allowed:
         logger.warning(MEMORY_MSG, k, needed, allowed)

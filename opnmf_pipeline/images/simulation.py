@@ -17,7 +17,7 @@ from opnmf_pipeline.config import SimulationConfig
 from opnmf_pipeline.images.cohort import write_cohort
 from opnmf_pipeline.images.volumes import set_space
 
-__all__ = ["PLANTED_LABELS", "simulate_cohort"]
+__all__ = ["PLANTED_LABELS", "simulate_cohort", "simulated_participants"]
 
 SPACE = "MNI152NLin2009aAsym"
 MNI_CODE = 4
@@ -98,6 +98,11 @@ def _planted_shares(
     shares[brain] /= shares[brain].sum(axis=1, keepdims=True)
     planted: NDArray[np.float64] = shares
     return planted
+
+
+def simulated_participants(options: SimulationConfig) -> pd.DataFrame:
+    """Return the participants of :func:`simulate_cohort`, with age, sex and site."""
+    return _participants(options.n_subjects, np.random.default_rng(options.random_state))
 
 
 def _participants(n_subjects: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -11,9 +11,15 @@ from typing import Any, Literal
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from opnmf_pipeline.config import Section
+from opnmf_pipeline.config import SPLIT_SETTINGS, Section, SelectionConfig
 
-__all__ = ["FIELDS", "Option", "options_of"]
+__all__ = ["FIELDS", "NOT_OF_CHOICE", "NOT_OF_SPLITS", "Option", "options_of"]
+
+SELECTION_SETTINGS = set(SelectionConfig.model_fields)
+NOT_OF_SPLITS = (*(SELECTION_SETTINGS - SPLIT_SETTINGS), "stratify")
+"""Settings of the selection that MakeSplits does not take, or takes as a list."""
+NOT_OF_CHOICE = tuple(SELECTION_SETTINGS - {"rule"})
+"""Settings of the selection that SelectRank does not take, or takes in another form."""
 
 
 FIELDS = {
@@ -27,9 +33,17 @@ FIELDS = {
     "factorization_dir": "folder with W.npy (voxels, components), H.npy (components, subjects) and "
     "factorization.json",
     "factorization_dirs": "folders of Decompose, one per number of components",
-    "split_number": "number of the halving, from 0",
-    "half": "which half",
-    "half_fits": "folders of FitHalf, in any order",
+    "covariates": "table of the subjects with the columns that are named (TSV)",
+    "split_files": "subjects of both parts of each split (JSON), one file per split",
+    "split_file": "subjects of both parts of one split (JSON), from MakeSplits",
+    "halves_file": "errors and agreement of the fits of both parts (JSON)",
+    "halves_files": "files of FitHalves, in any order",
+    "seed": "seed of the shuffling",
+    "permuted_file": "error of the fit (JSON)",
+    "permuted_files": "files of FitPermuted, in any order",
+    "rank_range": "smallest and largest number of components that may be chosen",
+    "draw": "draw the curves",
+    "selection_dir": "folder with all files of the task: tables, choice, pictures",
     "components_file": "4D image, one component per volume",
     "labels_file": "winner-takes-all labels, 3D",
     "labels_table": "size (mm^3) and peak (mm) of each part (TSV)",

@@ -11,6 +11,7 @@ node has to read a large matrix to know that.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ from opnmf_pipeline.config import (
     SelectionConfig,
 )
 from opnmf_pipeline.images.cohort import read_cohort, row_names
-from opnmf_pipeline.nodes.fields import FIELDS
+from opnmf_pipeline.nodes.fields import FIELDS, NOT_OF_CHOICE, NOT_OF_SPLITS
 from opnmf_pipeline.nodes.traits import (
     images_input,
     make_input_spec,
@@ -52,14 +53,16 @@ from opnmf_pipeline.nodes.traits import (
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, decompose
 from opnmf_pipeline.stages.figures import draw_figures
+from opnmf_pipeline.stages.halves import fit_halves
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
-from opnmf_pipeline.stages.metrics import write_metrics
+from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
 from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
-from opnmf_pipeline.stages.select import fit_half
+from opnmf_pipeline.stages.select import select_rank
+from opnmf_pipeline.stages.splits import make_splits
 
 __all__ = [
     "AssessCohort",
@@ -67,9 +70,11 @@ __all__ = [
     "CollectCohort",
     "Decompose",
     "DrawFigures",
-    "FitHalf",
+    "FitHalves",
+    "FitPermuted",
     "MakeMask",
     "MakeReport",
+    "MakeSplits",
     "ProjectSubjects",
     "SelectRank",
     "WriteMaps",
@@ -233,37 +238,101 @@ class Decompose(_Stage):
         self._results["factorization_dir"] = _named_by_content(factorization_file, "factorization")
 
 
-_FitHalfInputSpec = make_input_spec(
-    "_FitHalfInputSpec",
+_MakeSplitsInputSpec = make_input_spec(
+    "_MakeSplitsInputSpec",
+    option_traits(SelectionConfig, without=NOT_OF_SPLITS),
+    participants=participants_input(),
+    covariates=File(exists=True, desc=FIELDS["covariates"]),
+    stratify=traits.List(
+        traits.Str, usedefault=True, desc=SelectionConfig.model_fields["stratify"].description
+    ),
+)
+
+
+class _MakeSplitsOutputSpec(TraitedSpec):  # type: ignore[misc]
+    split_files = traits.List(File(exists=True), desc=FIELDS["split_files"])
+
+
+class MakeSplits(_Stage):
+    """Decide which subjects are in which half, for each split."""
+
+    input_spec = _MakeSplitsInputSpec
+    output_spec = _MakeSplitsOutputSpec
+
+    def _run_stage(self, cwd: Path) -> None:
+        files = make_splits(
+            self.inputs.participants,
+            cwd,
+            self._section(SelectionConfig),
+            _path(self.inputs.covariates),
+        )
+        self._results["split_files"] = [str(path) for path in files]
+
+
+_FitHalvesInputSpec = make_input_spec(
+    "_FitHalvesInputSpec",
     option_traits(DecompositionConfig, without=("n_components",)),
-    option_traits(SelectionConfig, prefix="split_", without=("n_splits",)),
     matrix_dir=matrix_input(),
     n_components=n_components_input(),
-    split_number=traits.Range(0, None, 0, mandatory=True, desc=FIELDS["split_number"]),
-    half=traits.Enum(0, 1, mandatory=True, desc=FIELDS["half"]),
+    split_file=File(exists=True, mandatory=True, desc=FIELDS["split_file"]),
     num_threads=num_threads_input(),
 )
 
 
-class FitHalf(_Stage):
-    """Factorize one half of one random halving of the cohort."""
+class _FitHalvesOutputSpec(TraitedSpec):  # type: ignore[misc]
+    halves_file = File(exists=True, desc=FIELDS["halves_file"])
 
-    input_spec = _FitHalfInputSpec
-    output_spec = _DecomposeOutputSpec
+
+class FitHalves(_Stage):
+    """Factorize both parts of one split of the cohort, and compare what was found."""
+
+    input_spec = _FitHalvesInputSpec
+    output_spec = _FitHalvesOutputSpec
 
     def _run_stage(self, cwd: Path) -> None:
         k = self.inputs.n_components
-        factorization_file = fit_half(
+        halves_file = fit_halves(
             Path(self.inputs.matrix_dir) / MATRIX_FILE,
-            _new_folder(cwd),
+            cwd,
             k,
-            self.inputs.split_number,
-            self.inputs.half,
+            Path(self.inputs.split_file),
             self._section(DecompositionConfig, n_components=(k,)),
-            self._section(SelectionConfig, prefix="split_"),
             n_procs=self.inputs.num_threads,
         )
-        self._results["factorization_dir"] = _named_by_content(factorization_file, "factorization")
+        self._results["halves_file"] = str(halves_file)
+
+
+_FitPermutedInputSpec = make_input_spec(
+    "_FitPermutedInputSpec",
+    option_traits(DecompositionConfig, without=("n_components",)),
+    matrix_dir=matrix_input(),
+    n_components=n_components_input(),
+    seed=traits.Range(0, None, 0, mandatory=True, desc=FIELDS["seed"]),
+    num_threads=num_threads_input(),
+)
+
+
+class _FitPermutedOutputSpec(TraitedSpec):  # type: ignore[misc]
+    permuted_file = File(exists=True, desc=FIELDS["permuted_file"])
+
+
+class FitPermuted(_Stage):
+    """Factorize the matrix with the voxels shuffled within each subject."""
+
+    input_spec = _FitPermutedInputSpec
+    output_spec = _FitPermutedOutputSpec
+
+    def _run_stage(self, cwd: Path) -> None:
+        k = self.inputs.n_components
+        permuted_file = fit_permuted(
+            Path(self.inputs.matrix_dir) / MATRIX_FILE,
+            cwd,
+            k,
+            self.inputs.seed,
+            self._section(DecompositionConfig, n_components=(k,)),
+            n_procs=self.inputs.num_threads,
+        )
+        self._results["permuted_file"] = str(permuted_file)
 
 
 _WriteMapsInputSpec = make_input_spec(
@@ -338,39 +407,52 @@ class DrawFigures(_Stage):
 
 _SelectRankInputSpec = make_input_spec(
     "_SelectRankInputSpec",
+    option_traits(SelectionConfig, without=NOT_OF_CHOICE),
     factorization_dirs=InputMultiObject(
         Directory(exists=True),
         mandatory=True,
         desc=FIELDS["factorization_dirs"],
     ),
-    half_fits=InputMultiObject(Directory(exists=True), desc=FIELDS["half_fits"]),
-    planted=File(exists=True, requires=["mask_file"], desc=FIELDS["planted"]),
-    mask_file=File(exists=True, desc=FIELDS["mask_file"]),
+    mask_file=mask_input(),
+    halves_files=InputMultiObject(File(exists=True), desc=FIELDS["halves_files"]),
+    permuted_files=InputMultiObject(File(exists=True), desc=FIELDS["permuted_files"]),
+    planted=File(exists=True, desc=FIELDS["planted"]),
+    rank_range=traits.Tuple(traits.Int, traits.Int, desc=FIELDS["rank_range"]),
+    draw=traits.Bool(True, usedefault=True, desc=FIELDS["draw"]),
 )
 
 
 class _SelectRankOutputSpec(TraitedSpec):  # type: ignore[misc]
+    selection_dir = Directory(exists=True, desc=FIELDS["selection_dir"])
     metrics_file = File(exists=True, desc=FIELDS["metrics_file"])
     metrics_json = File(exists=True, desc=FIELDS["metrics_json"])
 
 
 class SelectRank(_Stage):
-    """Compare numbers of components: error, sparsity, reproducibility between halves."""
+    """Compare numbers of components, and choose one where the data allow it."""
 
     input_spec = _SelectRankInputSpec
     output_spec = _SelectRankOutputSpec
 
     def _run_stage(self, cwd: Path) -> None:
-        half_fits = self.inputs.half_fits if isdefined(self.inputs.half_fits) else []
-        metrics_file = write_metrics(
-            [Path(folder) / FACTORIZATION_FILE for folder in self.inputs.factorization_dirs],
-            cwd / "metrics.tsv",
-            half_fits=[Path(folder) / FACTORIZATION_FILE for folder in half_fits],
-            planted=_path(self.inputs.planted),
-            mask_file=_path(self.inputs.mask_file),
+        inputs = self.inputs
+        folder = cwd / "selection"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        select_rank(
+            [Path(fit) / FACTORIZATION_FILE for fit in inputs.factorization_dirs],
+            folder,
+            Path(inputs.mask_file),
+            halves=_paths(inputs.halves_files),
+            permuted=_paths(inputs.permuted_files),
+            planted=_path(inputs.planted),
+            rule=inputs.rule if isdefined(inputs.rule) else None,
+            rank_range=inputs.rank_range if isdefined(inputs.rank_range) else None,
+            draw=inputs.draw,
         )
-        self._results["metrics_file"] = str(metrics_file)
-        self._results["metrics_json"] = str(metrics_file.with_suffix(".json"))
+        self._results["selection_dir"] = str(folder)
+        self._results["metrics_file"] = str(folder / "metrics.tsv")
+        self._results["metrics_json"] = str(folder / "metrics.json")
 
 
 _AssessCohortInputSpec = make_input_spec(
@@ -489,6 +571,10 @@ class ProjectSubjects(_Stage):
             n_procs=self.inputs.num_threads,
         )
         self._results["loadings_file"] = str(loadings_file)
+
+
+def _paths(values: Any) -> list[Path]:
+    return [Path(value) for value in values] if isdefined(values) else []
 
 
 def _path(value: Any) -> Path | None:

@@ -28,18 +28,20 @@ from opnmf_pipeline.config import (
     SelectionConfig,
 )
 from opnmf_pipeline.images.cohort import read_cohort, row_names
-from opnmf_pipeline.nodes.fields import FIELDS, Option, options_of
+from opnmf_pipeline.nodes.fields import FIELDS, NOT_OF_CHOICE, NOT_OF_SPLITS, Option, options_of
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, decompose
 from opnmf_pipeline.stages.figures import draw_figures
+from opnmf_pipeline.stages.halves import fit_halves
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
-from opnmf_pipeline.stages.metrics import write_metrics
+from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
 from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
-from opnmf_pipeline.stages.select import fit_half
+from opnmf_pipeline.stages.select import select_rank
+from opnmf_pipeline.stages.splits import make_splits
 
 __all__ = [
     "AssessCohort",
@@ -47,9 +49,11 @@ __all__ = [
     "CollectCohort",
     "Decompose",
     "DrawFigures",
-    "FitHalf",
+    "FitHalves",
+    "FitPermuted",
     "MakeMask",
     "MakeReport",
+    "MakeSplits",
     "ProjectSubjects",
     "SelectRank",
     "WriteMaps",
@@ -175,28 +179,67 @@ def Decompose(matrix_dir: Directory, n_components: int, **options: Any) -> Any:
 
 @python.define(
     inputs={
+        "participants": PARTICIPANTS,
+        "covariates": python.arg(type=Tsv | None, default=None, help=FIELDS["covariates"]),
+        "stratify": python.arg(
+            type=list[str],
+            default=attrs.Factory(list),
+            help=SelectionConfig.model_fields["stratify"].description,
+        ),
+        **_arguments(SelectionConfig, without=NOT_OF_SPLITS),
+    },
+    outputs={"split_files": _output(list[Json], "split_files")},
+)
+def MakeSplits(
+    participants: list[str], covariates: Tsv | None, stratify: list[str], **options: Any
+) -> Any:
+    """Decide which subjects are in which half, for each split."""
+    return make_splits(
+        participants,
+        _new_folder("splits"),
+        _section(SelectionConfig, options, stratify=stratify),
+        Path(covariates) if covariates else None,
+    )
+
+
+@python.define(
+    inputs={
         "matrix_dir": MATRIX,
         "n_components": N_COMPONENTS,
-        "split_number": _input(int, "split_number"),
-        "half": python.arg(type=int, allowed_values=[0, 1], help=FIELDS["half"]),
+        "split_file": _input(Json, "split_file"),
         **_arguments(DecompositionConfig, without=("n_components",)),
-        **_arguments(SelectionConfig, prefix="split_", without=("n_splits",)),
     },
-    outputs={"factorization_dir": FACTORIZATION},
+    outputs={"halves_file": _output(Json, "halves_file")},
 )
-def FitHalf(
-    matrix_dir: Directory, n_components: int, split_number: int, half: int, **options: Any
-) -> Any:
-    """Factorize one half of one random halving of the cohort."""
-    return fit_half(
+def FitHalves(matrix_dir: Directory, n_components: int, split_file: Json, **options: Any) -> Any:
+    """Factorize both parts of one split of the cohort, and compare what was found."""
+    return fit_halves(
         Path(matrix_dir) / MATRIX_FILE,
-        _new_folder("factorization"),
+        Path.cwd(),
         n_components,
-        split_number,
-        half,
+        Path(split_file),
         _section(DecompositionConfig, options, n_components=n_components),
-        _section(SelectionConfig, options, prefix="split_"),
-    ).parent
+    )
+
+
+@python.define(
+    inputs={
+        "matrix_dir": MATRIX,
+        "n_components": N_COMPONENTS,
+        "seed": _input(int, "seed"),
+        **_arguments(DecompositionConfig, without=("n_components",)),
+    },
+    outputs={"permuted_file": _output(Json, "permuted_file")},
+)
+def FitPermuted(matrix_dir: Directory, n_components: int, seed: int, **options: Any) -> Any:
+    """Factorize the matrix with the voxels shuffled within each subject."""
+    return fit_permuted(
+        Path(matrix_dir) / MATRIX_FILE,
+        Path.cwd(),
+        n_components,
+        seed,
+        _section(DecompositionConfig, options, n_components=n_components),
+    )
 
 
 @python.define(
@@ -261,34 +304,47 @@ def DrawFigures(
 @python.define(
     inputs={
         "factorization_dirs": _input(list[Directory], "factorization_dirs"),
-        "half_fits": python.arg(
-            type=list[Directory],
-            default=attrs.Factory(list),
-            help=FIELDS["half_fits"],
+        "mask_file": MASK,
+        "halves_files": python.arg(
+            type=list[Json], default=attrs.Factory(list), help=FIELDS["halves_files"]
+        ),
+        "permuted_files": python.arg(
+            type=list[Json], default=attrs.Factory(list), help=FIELDS["permuted_files"]
         ),
         "planted": python.arg(type=NiftiGz | None, default=None, help=FIELDS["planted"]),
-        "mask_file": python.arg(type=NiftiGz | None, default=None, help=FIELDS["mask_file"]),
+        "rank_range": python.arg(type=list[int] | None, default=None, help=FIELDS["rank_range"]),
+        "draw": python.arg(type=bool, default=True, help=FIELDS["draw"]),
+        **_arguments(SelectionConfig, without=NOT_OF_CHOICE),
     },
     outputs={
+        "selection_dir": _output(Directory, "selection_dir"),
         "metrics_file": _output(Tsv, "metrics_file"),
         "metrics_json": _output(Json, "metrics_json"),
     },
 )
 def SelectRank(
     factorization_dirs: list[Directory],
-    half_fits: list[Directory],
+    mask_file: NiftiGz,
+    halves_files: list[Json],
+    permuted_files: list[Json],
     planted: NiftiGz | None,
-    mask_file: NiftiGz | None,
+    rank_range: list[int] | None,
+    draw: bool,
+    rule: str | None,
 ) -> Any:
-    """Compare numbers of components: error, sparsity, reproducibility between halves."""
-    metrics = write_metrics(
-        [Path(folder) / FACTORIZATION_FILE for folder in factorization_dirs],
-        Path.cwd() / "metrics.tsv",
-        half_fits=[Path(folder) / FACTORIZATION_FILE for folder in half_fits],
+    """Compare numbers of components, and choose one where the data allow it."""
+    folder = select_rank(
+        [Path(fit) / FACTORIZATION_FILE for fit in factorization_dirs],
+        _new_folder("selection"),
+        Path(mask_file),
+        halves=map(Path, halves_files),
+        permuted=map(Path, permuted_files),
         planted=Path(planted) if planted else None,
-        mask_file=Path(mask_file) if mask_file else None,
+        rule=rule,
+        rank_range=rank_range,
+        draw=draw,
     )
-    return metrics, metrics.with_suffix(".json")
+    return folder, folder / "metrics.tsv", folder / "metrics.json"
 
 
 @python.define(

@@ -27,7 +27,8 @@ STYLE: Any = {
     "axes.titlelocation": "left",
     "axes.labelsize": 9,
     "font.size": 9,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.75,
     "legend.fontsize": 8,
     "lines.linewidth": 1.6,
     "lines.markersize": 3.5,
@@ -203,8 +204,8 @@ def _finish(axis: Axes, ks: pd.Series[int], choice: Mapping[str, Any] | None) ->
     else:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if choice is not None:
-        chosen = choice["NumberOfComponents"]
-        for k in choice["Good"]:
+        chosen = choice["k"]
+        for k in choice["good"]:
             axis.axvline(k, color=GREY, linewidth=6, alpha=0.15, zorder=0)
         if chosen is not None:
             axis.axvline(chosen, color="black", linewidth=0.9, linestyle=":", zorder=0)
@@ -244,7 +245,8 @@ def draw_hierarchy(overlaps: pd.DataFrame, out_file: Path) -> Path:
     steps = [_counts(overlaps, k, next_k) for k, next_k in pairwise(ks)]
     orders = _orders(steps)
     sizes = [steps[0].sum(axis=1), *(counts.sum(axis=0) for counts in steps)]
-    bottoms = [_stack(size, order) for size, order in zip(sizes, orders, strict=True)]
+    gap = GAP / max(len(sizes[-1]) - 1, 1)
+    bottoms = [_stack(size, order, gap) for size, order in zip(sizes, orders, strict=True)]
     colours = _colours(sizes, orders, steps)
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(max(6.0, 0.75 * len(ks) + 1.5), 5.5), layout="constrained")
@@ -254,7 +256,7 @@ def draw_hierarchy(overlaps: pd.DataFrame, out_file: Path) -> Path:
         for number in range(len(ks)):
             _draw_blocks(axis, number, sizes[number], bottoms[number], colours[number])
         axis.set_xticks(range(len(ks)), [str(k) for k in ks])
-        axis.set(xlabel="number of components k", xlim=(-0.3, len(ks) - 0.7))
+        axis.set(xlabel="number of components k", xlim=(-0.3, len(ks) - 0.7), ylim=(-0.01, 1.01))
         axis.set_title("How the parts split as k grows (height: voxels)")
         axis.set_yticks([])
         axis.spines[["left", "bottom"]].set_visible(False)
@@ -264,7 +266,7 @@ def draw_hierarchy(overlaps: pd.DataFrame, out_file: Path) -> Path:
 
 BLOCK_WIDTH = 0.14
 GAP = 0.08
-"""Space between all parts of a column, as a fraction of its height."""
+"""Space between all parts of the last column, as a fraction of its height."""
 N_SWEEPS = 20
 """How often the parts are put in the order of what they share, back and forth."""
 
@@ -297,12 +299,12 @@ def _places(counts: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray
     return places
 
 
-def _stack(sizes: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the lower edge of each part; all parts and the gaps have the height 1."""
-    gap = GAP / max(len(sizes) - 1, 1)
+def _stack(sizes: NDArray[np.float64], order: NDArray[np.int64], gap: float) -> NDArray[np.float64]:
+    """Return the lower edge of each part, in a column that is centred between 0 and 1."""
     heights = sizes[order] / sizes.sum() * (1 - GAP)
+    lowest = (GAP - gap * (len(sizes) - 1)) / 2
     bottoms = np.empty(len(sizes))
-    bottoms[order] = np.concatenate([[0], np.cumsum(heights + gap)[:-1]])
+    bottoms[order] = lowest + np.concatenate([[0], np.cumsum(heights + gap)[:-1]])
     return bottoms
 
 

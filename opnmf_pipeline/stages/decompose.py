@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,8 +68,6 @@ def decompose(
     n_components: int,
     options: DecompositionConfig,
     *,
-    subjects: Sequence[int] | None = None,
-    label: Mapping[str, Any] = MappingProxyType({}),
     n_procs: int | None = None,
     callback: Callable[[Any], None] | None = None,
     checkpoint: Path | None = None,
@@ -87,10 +84,6 @@ def decompose(
         Number of components, at most min(n_voxels, n_subjects).
     options : DecompositionConfig
         Solver, start, tolerance, seed, precision.
-    subjects : sequence of int, optional
-        Columns of the matrix to fit. Default: all.
-    label : mapping, optional
-        What else to write into ``factorization.json``.
     n_procs : int, optional
         Largest number of BLAS threads.
     callback : callable, optional
@@ -104,16 +97,11 @@ def decompose(
         ``factorization.json``, which stands for the fit in the stages after this one.
     """
     X, sidecar = read_matrix(matrix_file)
-    participants = sidecar["Participants"]
-    if subjects is not None:
-        X = np.ascontiguousarray(X[:, subjects])
-        participants = [participants[number] for number in subjects]
     with threadpool_limits(n_procs):
         model = estimator(n_components, options, callback, checkpoint).fit(X)
     np.save(out_dir / "W.npy", model.coef_)
     np.save(out_dir / "H.npy", model.components_)
     info = {
-        **label,
         "NumberOfComponents": n_components,
         "NumberOfVoxels": X.shape[0],
         "NumberOfSubjects": X.shape[1],
@@ -121,7 +109,7 @@ def decompose(
         "Versions": library_versions(),
         "MatrixSHA256": sidecar["SHA256"],
         "SHA256": hashlib.sha256(np.ascontiguousarray(model.coef_).data).hexdigest(),
-        "Participants": participants,
+        "Participants": sidecar["Participants"],
         "Preprocessing": sidecar["Preprocessing"],
         "Shift": sidecar["Shift"],
         "Norm": _norm(X),

@@ -1,9 +1,10 @@
-"""Stage ``metrics``: one table that compares the numbers of components."""
+"""Tables that compare numbers of components."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,75 +13,156 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from opnmf_pipeline.decomposition.reproducibility import matched_inner_products
+from opnmf_pipeline.decomposition.ranks import gains, hierarchy
 from opnmf_pipeline.decomposition.shape import hoyer_sparsity, largest_overlap
 from opnmf_pipeline.images.maps import masked, winner_takes_all
-from opnmf_pipeline.stages.decompose import Factorization, read_factorization
+from opnmf_pipeline.images.shape import n_pieces, symmetry
+from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.stages.decompose import Factorization
+from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
 
-__all__ = ["write_metrics"]
+__all__ = [
+    "HIERARCHY_COLUMNS",
+    "METRICS_COLUMNS",
+    "hierarchy_table",
+    "metrics_table",
+    "split_table",
+]
 
-COLUMNS = {
+OVER_SPLITS = [
+    name
+    for name in SPLIT_COLUMNS
+    if name
+    not in ("n_components", "split", "left_out", "n_first", "n_second", "n_iter", "converged")
+]
+"""Columns of the long table that the table of metrics has the mean of."""
+
+METRICS_COLUMNS = {
     "n_components": "Number of components, k",
     "reconstruction_error": "Frobenius norm of X - WH",
     "explained_variance": "1 - (norm of X - WH / norm of X) squared, about zero and not the mean",
     "lower_bound": "Error of the truncated SVD with k terms, which no factorization can beat",
-    "largest_overlap": "Largest cosine between two components; 0 where WᵀW is diagonal",
+    "error_gradient": "Fall of the error since the k before, per added component",
+    "null_error": "Error with the voxels shuffled within each subject, mean over permutations",
+    "null_error_sd": "The same: standard deviation over permutations",
+    "null_gradient": "Fall of the null error since the k before, per added component",
+    **{
+        name + suffix: f"{SPLIT_COLUMNS[name]}: {what} over the splits"
+        for name in OVER_SPLITS
+        for suffix, what in (("", "mean"), ("_sd", "standard deviation"))
+    },
+    "n_splits": "Number of splits",
     "sparsity": "Mean Hoyer sparsity of the components, from 0 (flat) to 1 (one voxel)",
+    "largest_overlap": "Largest cosine between two components; 0 where WᵀW is diagonal",
+    "symmetry": "Mean correlation of each component's mirror image with itself or, where that is "
+    "larger, with another component; 1 if left and right are alike",
     "smallest_part": "Voxels of the smallest part in the winner-takes-all map",
+    "n_pieces": "Mean number of connected pieces of a part (faces, edges or corners touch)",
     "n_iter": "Iterations of the fit",
     "converged": "Whether the fit met its tolerance",
-    "inner_product": "Split halves: mean cosine of matched components, mean over the splits",
-    "label_ari": "Split halves: adjusted Rand index of the label maps, mean over the splits",
     "planted_ari": "Adjusted Rand index against the planted labels, on voxels that have one",
 }
 
+HIERARCHY_COLUMNS = {
+    "n_components": "Number of components, k",
+    "part": "Part of the winner-takes-all map of k",
+    "next_n_components": "The next larger number of components",
+    "next_part": "Part of the map of that number",
+    "n_voxels": "Voxels that both parts have in common",
+}
 
-def write_metrics(
-    fits: Sequence[Path],
-    out_file: Path,
-    *,
-    half_fits: Iterable[Path] = (),
+
+def metrics_table(
+    fits: Sequence[Factorization],
+    splits: pd.DataFrame,
+    permuted: Iterable[Path],
+    mask_file: Path,
     planted: Path | None = None,
-    mask_file: Path | None = None,
-) -> Path:
-    """Write one row of indices per number of components.
+) -> pd.DataFrame:
+    """Return one row of measures per number of components.
 
     Parameters
     ----------
-    fits : sequence of path
-        Files of :func:`opnmf_pipeline.stages.decompose.decompose`, one per number of components.
-    out_file : path
-        TSV to write; a ``.json`` with the same name describes its columns.
-    half_fits : iterable of path
-        Files of :func:`opnmf_pipeline.stages.select.fit_half`, in any order.
-    planted : path, optional
-        Label map of the truth, where it is known; needs ``mask_file``.
-    mask_file : path, optional
+    fits : sequence of Factorization
+        Fits of the whole cohort, by increasing number of components.
+    splits : DataFrame
+        Result of :func:`split_table`; may be empty.
+    permuted : iterable of path
+        Files of :func:`opnmf_pipeline.stages.permuted.fit_permuted`, in any order.
+    mask_file : path
         The mask that the rows of the matrix came from.
+    planted : path, optional
+        Label map of the truth, where it is known.
 
     Returns
     -------
-    path
-        ``out_file``.
+    DataFrame
+        The columns of ``METRICS_COLUMNS`` for which there are data.
     """
-    found = [read_factorization(path) for path in fits]
-    table = pd.DataFrame([_indices(fit) for fit in found])
-    reproducibility = _reproducibility([read_factorization(path) for path in half_fits])
-    if not reproducibility.empty:
-        table = table.merge(reproducibility, how="left", on="n_components")
-    if planted is not None and mask_file is not None:
+    mask = open_image(mask_file)
+    table = pd.DataFrame([_indices(fit, mask) for fit in fits])
+    ks = table["n_components"].tolist()
+    for part in (_null(permuted), _over_splits(splits)):
+        if not part.empty:
+            table = table.merge(part, how="left", on="n_components")
+    for gradient, error in (
+        ("error_gradient", "reconstruction_error"),
+        ("null_gradient", "null_error"),
+    ):
+        if error in table and len(ks) > 1:
+            table[gradient] = gains(table[error], ks)
+    if planted is not None:
         truth = masked(planted, mask_file)
-        table["planted_ari"] = [_planted_agreement(fit, truth) for fit in found]
-    table.to_csv(out_file, sep="\t", index=False, na_rep="n/a", float_format="%.8g")
-    described = {name: {"Description": COLUMNS[str(name)]} for name in table}
-    text = json.dumps(described, indent=1, ensure_ascii=False)
-    out_file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
-    return out_file
+        table["planted_ari"] = [_planted_agreement(fit, truth) for fit in fits]
+    return table[[name for name in METRICS_COLUMNS if name in table]]
 
 
-def _indices(fit: Factorization) -> dict[str, Any]:
+def split_table(halves: Iterable[Path]) -> pd.DataFrame:
+    """Return one row per number of components and split, in this order.
+
+    Parameters
+    ----------
+    halves : iterable of path
+        Files of :func:`opnmf_pipeline.stages.halves.fit_halves`, in any order.
+    """
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in halves]
+    table = pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
+    table = table.sort_values(["n_components", "split"], ignore_index=True)
+    return table.drop(columns="left_out") if table["left_out"].isna().all() else table
+
+
+def hierarchy_table(fits: Sequence[Factorization]) -> pd.DataFrame:
+    """Return how many voxels the parts of each number of components share with those of the next.
+
+    Parameters
+    ----------
+    fits : sequence of Factorization
+        Fits of the whole cohort, by increasing number of components.
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``HIERARCHY_COLUMNS``, one row for each pair of parts that overlap.
+    """
+    tables = []
+    for coarse, fine in pairwise(fits):
+        shared = hierarchy(coarse.W, fine.W)
+        part, next_part = np.nonzero(shared)
+        found = (
+            coarse.info["NumberOfComponents"],
+            part + 1,
+            fine.info["NumberOfComponents"],
+            next_part + 1,
+            shared[part, next_part],
+        )
+        tables.append(pd.DataFrame(dict(zip(HIERARCHY_COLUMNS, found, strict=True))))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _indices(fit: Factorization, mask: Any) -> dict[str, Any]:
     W, _, info = fit
-    parts = np.bincount(winner_takes_all(W), minlength=W.shape[1] + 1)[1:]
+    labels = winner_takes_all(W)
+    parts = np.bincount(labels, minlength=W.shape[1] + 1)[1:]
     return {
         "n_components": info["NumberOfComponents"],
         "reconstruction_error": info["ReconstructionError"],
@@ -88,30 +170,30 @@ def _indices(fit: Factorization) -> dict[str, Any]:
         "lower_bound": info["LowerBound"],
         "largest_overlap": largest_overlap(W),
         "sparsity": hoyer_sparsity(W).mean(),
+        "symmetry": pd.Series(symmetry(W, mask)).mean(),
         "smallest_part": int(parts.min()),
+        "n_pieces": n_pieces(labels, mask).sum() / np.count_nonzero(parts),
         "n_iter": info["Iterations"],
         "converged": info["Converged"],
     }
 
 
-def _reproducibility(fits: Iterable[Factorization]) -> pd.DataFrame:
-    """Return the mean over halvings of the agreement between the two halves, for each k."""
-    halvings: dict[tuple[int, int], list[Factorization]] = {}
-    for fit in fits:
-        halvings.setdefault((fit.info["NumberOfComponents"], fit.info["Split"]), []).append(fit)
-    rows = [
-        {
-            "n_components": k,
-            "inner_product": matched_inner_products(a.W, b.W).mean(),
-            "label_ari": adjusted_rand_score(winner_takes_all(a.W), winner_takes_all(b.W)),
-        }
-        for (k, _), (a, b) in sorted(halvings.items())
-    ]
-    return (
-        pd.DataFrame(rows).groupby("n_components", as_index=False).mean()
-        if rows
-        else pd.DataFrame()
-    )
+def _null(permuted: Iterable[Path]) -> pd.DataFrame:
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in permuted]
+    if not rows:
+        return pd.DataFrame()
+    errors = pd.DataFrame(rows).sort_values(["n_components", "seed"]).groupby("n_components")
+    found = errors["error"].agg(["mean", "std"]).reset_index()
+    return found.set_axis(["n_components", "null_error", "null_error_sd"], axis=1)
+
+
+def _over_splits(splits: pd.DataFrame) -> pd.DataFrame:
+    if splits.empty:
+        return pd.DataFrame()
+    by_rank = splits.groupby("n_components")
+    means = by_rank[OVER_SPLITS].mean()
+    sds = by_rank[OVER_SPLITS].std().add_suffix("_sd")
+    return means.join(sds).join(by_rank.size().rename("n_splits")).reset_index()
 
 
 def _planted_agreement(fit: Factorization, truth: NDArray[Any]) -> float:

@@ -112,7 +112,7 @@ def make_report(
     Parameters
     ----------
     metrics_file : path
-        Table of :func:`opnmf_pipeline.stages.metrics.write_metrics`.
+        Table of :func:`opnmf_pipeline.stages.select.select_rank`.
     fits : sequence of FitFiles
         One per number of components.
     mask_file : path

@@ -1,68 +1,144 @@
-"""Stage ``select``: fits of halves of the cohort, to see which components reproduce."""
+"""Stage ``select``: all numbers of components in tables and pictures, and the one to choose."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opnmf_pipeline.config import DecompositionConfig, SelectionConfig
-from opnmf_pipeline.decomposition.splits import split_halves
-from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.stages.decompose import decompose
+import pandas as pd
+from threadpoolctl import threadpool_limits
 
-__all__ = ["fit_half"]
+from opnmf_pipeline.decomposition.choice import choose_rank
+from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
+from opnmf_pipeline.stages.metrics import (
+    HIERARCHY_COLUMNS,
+    METRICS_COLUMNS,
+    hierarchy_table,
+    metrics_table,
+    split_table,
+)
+
+__all__ = ["select_rank"]
 
 
-def fit_half(
-    matrix_file: Path,
+def select_rank(
+    fits: Sequence[Path],
     out_dir: Path,
-    n_components: int,
-    split: int,
-    half: int,
-    options: DecompositionConfig,
-    selection: SelectionConfig,
+    mask_file: Path,
     *,
-    n_procs: int | None = None,
-    callback: Callable[[Any], None] | None = None,
+    halves: Iterable[Path] = (),
+    permuted: Iterable[Path] = (),
+    planted: Path | None = None,
+    rule: str | None = None,
+    rank_range: Sequence[int] | None = None,
+    draw: bool = True,
 ) -> Path:
-    """Factorize one half of one halving of the cohort.
+    """Compare numbers of components, and choose one where the data allow it.
 
     Parameters
     ----------
-    matrix_file : path
-        ``matrix.json`` of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
+    fits : sequence of path
+        Files of :func:`opnmf_pipeline.stages.decompose.decompose` of the whole cohort, one per
+        number of components.
     out_dir : path
-        Existing folder that gets what :func:`opnmf_pipeline.stages.decompose.decompose` writes.
-    n_components : int
-        Number of components, at most half of the subjects.
-    split : int
-        Number of the halving, from 0.
-    half : int
-        0 or 1.
-    options : DecompositionConfig
-        How the half is factorized.
-    selection : SelectionConfig
-        Seed of the halvings.
-    n_procs : int, optional
-        Largest number of BLAS threads.
-    callback : callable, optional
-        Takes each iteration of the fit.
+        Existing folder that gets
+
+        * ``metrics.tsv``: one row per number of components;
+        * ``splits.tsv``: one row per split and number of components, where there are splits;
+        * ``hierarchy.tsv``: how parts split, from two numbers of components on;
+        * a ``.json`` for each of these that describes the columns;
+        * ``selection.json``: the choice and its reason, where there is one to make;
+        * ``errors.png``, ``reproducibility.png``, ``hierarchy.png``.
+    mask_file : path
+        The mask that the rows of the matrix came from.
+    halves : iterable of path
+        Files of :func:`opnmf_pipeline.stages.halves.fit_halves`, in any order.
+    permuted : iterable of path
+        Files of :func:`opnmf_pipeline.stages.permuted.fit_permuted`, in any order.
+    planted : path, optional
+        Label map of the truth, where it is known.
+    rule : str, optional
+        How to choose, see :func:`opnmf_pipeline.decomposition.choice.choose_rank`. Default: no
+        choice.
+    rank_range : (int, int), optional
+        Smallest and largest number of components that may be chosen. Default: all.
+    draw : bool
+        Whether to draw the curves.
 
     Returns
     -------
     path
-        ``factorization.json``.
+        ``out_dir``.
     """
-    n_subjects = read_matrix(matrix_file)[0].shape[1]
-    subjects = split_halves(n_subjects, split + 1, selection.random_state)[split][half]
-    return decompose(
-        matrix_file,
-        out_dir,
-        n_components,
-        options,
-        subjects=subjects.tolist(),
-        label={"Split": split, "Half": half},
-        n_procs=n_procs,
-        callback=callback,
+    found = sorted(map(read_factorization, fits), key=lambda fit: fit.W.shape[1])
+    permuted = list(permuted)
+    splits = split_table(halves)
+    with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
+        metrics = metrics_table(found, splits, permuted, mask_file, planted)
+        hierarchy = hierarchy_table(found) if len(found) > 1 else pd.DataFrame()
+    choice = _choice(metrics, rule, rank_range)
+    _write(metrics, out_dir / "metrics.tsv", METRICS_COLUMNS)
+    for table, name, columns in (
+        (splits, "splits", SPLIT_COLUMNS),
+        (hierarchy, "hierarchy", HIERARCHY_COLUMNS),
+    ):
+        if len(table):
+            _write(table, out_dir / f"{name}.tsv", columns)
+    if choice is not None:
+        _write_json(out_dir / "selection.json", choice)
+    if draw and len(found) > 1:
+        _draw(metrics, splits, hierarchy, choice, out_dir)
+    return out_dir
+
+
+def _choice(
+    metrics: pd.DataFrame, rule: str | None, rank_range: Sequence[int] | None
+) -> dict[str, Any] | None:
+    ks = metrics["n_components"]
+    low, high = rank_range or (int(ks.min()), int(ks.max()))
+    candidates = ks[ks.between(low, high)].tolist()
+    if rule is None or len(ks) == 1 or not candidates:
+        return None
+    choice = choose_rank(metrics, rule, candidates)
+    return {
+        "k": choice.k,
+        "good": choice.good,
+        "flat": choice.flat,
+        "reason": choice.reason,
+        "rule": rule,
+        "range": [low, high],
+    }
+
+
+def _write(table: pd.DataFrame, path: Path, columns: Mapping[str, str]) -> None:
+    """Write a table, and what its columns are."""
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.8g")
+    described = {str(name): {"Description": columns[str(name)]} for name in table}
+    _write_json(path.with_suffix(".json"), described)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _draw(
+    metrics: pd.DataFrame,
+    splits: pd.DataFrame,
+    hierarchy: pd.DataFrame,
+    choice: Mapping[str, Any] | None,
+    out_dir: Path,
+) -> None:
+    from opnmf_pipeline.reporting.selection import (
+        draw_errors,
+        draw_hierarchy,
+        draw_reproducibility,
     )
+
+    draw_errors(metrics, out_dir / "errors.png", choice)
+    draw_hierarchy(hierarchy, out_dir / "hierarchy.png")
+    if len(splits):
+        draw_reproducibility(metrics, splits, out_dir / "reproducibility.png", choice)

@@ -15,7 +15,19 @@ pytestmark = pytest.mark.filterwarnings(
 
 ENGINES = ["local", "nipype", "pydra"]
 OTHERS = ENGINES[1:]
-STAGES = ["mask", "matrix", *(f"{name}, k = {k}" for k in (3, 2) for name in ("decompose", "maps"))]
+STAGES = [
+    "mask",
+    "matrix",
+    *(f"{name}, k = {k}" for k in (3, 2) for name in ("decompose", "maps")),
+    "select",
+    "quality",
+]
+STUDY = [
+    "selection.candidates=[4]",
+    "selection.n_splits=2",
+    "selection.stratify=age",
+    "selection.n_permutations=1",
+]
 
 
 def results(folder):
@@ -29,25 +41,25 @@ def results(folder):
 
 
 def fits(folder):
-    """Content of W and H of every fit, whole cohort and halves."""
+    """Content of W and H of every fit of the whole cohort."""
     found = {}
     for path in folder.glob("work/**/factorization.json"):
         info = json.loads(path.read_text())
-        key = (info["NumberOfComponents"], info.get("Split"), info.get("Half"))
-        found[key] = [path.with_name(name).read_bytes() for name in ("W.npy", "H.npy")]
+        files = [path.with_name(name).read_bytes() for name in ("W.npy", "H.npy")]
+        found[info["NumberOfComponents"]] = files
     return found
 
 
 @pytest.fixture(scope="module")
 def full(module_study):
     """A run of each engine with all but pictures: (summary, lines)."""
-    return {engine: module_study.run(engine, "selection.n_splits=1") for engine in ENGINES}
+    return {engine: module_study.run(engine, *STUDY) for engine in ENGINES}
 
 
 @pytest.mark.parametrize("engine", OTHERS)
 def test_engines_give_the_same_bytes(full, module_study, engine):
     expected, found = (results(module_study.out(name)) for name in ("local", engine))
-    assert len(expected) == 24
+    assert len(expected) == 29
     assert set(found) == set(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
 
@@ -55,7 +67,7 @@ def test_engines_give_the_same_bytes(full, module_study, engine):
 @pytest.mark.parametrize("engine", OTHERS)
 def test_engines_give_the_same_fits(full, module_study, engine):
     expected = fits(module_study.out("local"))
-    assert len(expected) == 2 + 4
+    assert len(expected) == 3
     assert fits(module_study.out(engine)) == expected
 
 
@@ -75,45 +87,59 @@ def test_engines_draw_the_same_pictures(study, engine):
 def test_one_line_for_each_stage_in_the_same_words(full, engine):
     _, lines = full[engine]
     _, local_lines = full["local"]
-    lines = [line for line in lines if not line.startswith("select")]  # no stage of its own locally
     assert sorted(lines) == sorted(local_lines)
-    assert len(lines) == 1 + 2 + 2 * 2 + 4 + 1
+    assert len(lines) == 1 + 2 + 1 + 3 + 2 + 1 + 3 * 2 + 3 + 1
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_order_of_the_numbers_of_components(full, engine):
     summary, _ = full[engine]
-    assert summary.metrics["n_components"].tolist() == [3, 2]
+    assert summary.metrics["n_components"].tolist() == [2, 3, 4]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_is_computed_again(study, engine):
     """Nothing in a second run or for a new time; one fit for a new k; all for a new image."""
     first, _ = study.run(engine)
-    assert sorted(stages(first)) == sorted(STAGES)
+    assert sorted(first.computed) == sorted(STAGES)
     before = results(study.out(engine))
 
     os.utime(study.cohort.images[0], (1, 1))
     again, lines = study.run(engine)
     assert again.computed == []
-    assert sorted(line for line in lines if "select" not in line) == sorted(
+    assert sorted(lines) == sorted(
         ["collect: 8 subjects", *(f"{stage}: reused" for stage in STAGES)]
     )
     assert results(study.out(engine)) == before
 
     more, _ = study.run(engine, "decomposition.n_components=[3, 2, 4]")
-    assert stages(more) == ["decompose, k = 4", "maps, k = 4"]
-    assert more.metrics["n_components"].tolist() == [3, 2, 4]
+    assert more.computed == ["decompose, k = 4", "maps, k = 4", "select"]
+    assert more.metrics["n_components"].tolist() == [2, 3, 4]
 
     study.cohort.damage(0, study.cohort.values[0] * 1.1)
     changed, lines = study.run(engine, "output.overwrite=true")
-    assert sorted(stages(changed)) == sorted(STAGES)
+    assert sorted(changed.computed) == sorted(STAGES)
     assert not [line for line in lines if "reused" in line]
     assert results(study.out(engine)) != before
 
 
-def stages(summary):
-    return [title for title in summary.computed if title != "select"]
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_study_computes_only_what_is_new(study, engine):
+    study.run(engine, *STUDY)
+    more, _ = study.run(
+        engine,
+        *STUDY,
+        "selection.candidates=[4, 1]",
+        "selection.n_splits=3",
+        "selection.n_permutations=2",
+        "output.overwrite=true",
+    )
+    new = {f"halves, k = {k}, split 3" for k in (2, 3, 4)}
+    new |= {f"halves, k = 1, split {number}" for number in (1, 2, 3)}
+    new |= {f"permuted, k = {k}, seed 1" for k in (2, 3, 4)}
+    new |= {"permuted, k = 1, seed 0", "permuted, k = 1, seed 1"}
+    assert set(more.computed) == new | {"splits", "decompose, k = 1", "select"}
+    assert more.metrics["n_splits"].tolist() == [3, 3, 3, 3]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -138,7 +164,10 @@ def test_a_failing_k_leaves_the_others(study, engine, each_fit):
 
     each_fit(lambda k: None)
     mended, lines = study.run(engine)
-    assert stages(mended) == ["decompose, k = 3", "maps, k = 3"]
+    assert [name for name in mended.computed if name != "select"] == [
+        "decompose, k = 3",
+        "maps, k = 3",
+    ]
     assert "decompose, k = 2: reused" in lines
     whole = study.run("local", f"output.dir={study.root / 'whole'}")[0].outputs.root
     assert results(out) == results(whole)
@@ -157,7 +186,7 @@ def test_a_k_that_the_solver_refuses(study, engine):
     summary, lines = study.run(
         engine, few[0], "decomposition.n_components=[2, 4]", "output.overwrite=true"
     )
-    assert stages(summary) == ["decompose, k = 4", "maps, k = 4"]
+    assert summary.computed == ["decompose, k = 4", "maps, k = 4", "select"]
     assert "decompose, k = 2: reused" in lines
 
 

@@ -11,6 +11,8 @@ PLAIN = {
     ("decompose", "maps"),
     ("decompose", "select"),
 }
+PICTURES = {("maps", "figures")}
+HALVES = {("images", "splits"), ("splits", "halves"), ("matrix", "halves"), ("halves", "select")}
 
 
 def config(**sections):
@@ -21,10 +23,14 @@ def config(**sections):
     ("sections", "more"),
     [
         ({"report": {"figures": False}}, set()),
-        ({}, {("maps", "figures")}),
+        ({}, PICTURES),
+        ({"selection": {"n_splits": 2}}, PICTURES | HALVES),
+        ({"selection": {"leave_out": "site"}}, PICTURES | HALVES),
         (
-            {"selection": {"n_splits": 2}},
-            {("maps", "figures"), ("matrix", "half_fit"), ("half_fit", "select")},
+            {"selection": {"candidates": [3, 4], "n_permutations": 1}},
+            PICTURES
+            | {("matrix", name) for name in ("candidate", "permuted")}
+            | {(name, "select") for name in ("candidate", "permuted")},
         ),
     ],
 )

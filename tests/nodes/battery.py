@@ -14,17 +14,20 @@ from opnmf_pipeline.config import (
     MatrixConfig,
     SelectionConfig,
 )
+from opnmf_pipeline.nodes.fields import NOT_OF_CHOICE, NOT_OF_SPLITS
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import draw_figures
+from opnmf_pipeline.stages.halves import fit_halves
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
-from opnmf_pipeline.stages.metrics import write_metrics
+from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
 from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
-from opnmf_pipeline.stages.select import fit_half
+from opnmf_pipeline.stages.select import select_rank
+from opnmf_pipeline.stages.splits import make_splits
 from tests.builders import Cohort
 
 K = 3
@@ -32,6 +35,7 @@ K = 3
 MASK = {"threshold": 0.2, "method": "coverage", "coverage": 0.5}
 MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
+SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
 FIT_JSON = "factorization.json"
 
 
@@ -65,12 +69,13 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     )
     matrix = build_matrix(images, people, mask_file, folder("matrix"), MatrixConfig(**MATRIX))
     fit = decompose(matrix, folder("fit"), K, options)
+    splits = make_splits(people, folder("splits"), SelectionConfig(**SPLITS), cohort_file)
     halves = [
-        fit_half(
-            matrix, folder(f"half{half}"), K, 1, half, options, SelectionConfig(random_state=5)
-        )
-        for half in (0, 1)
+        fit_halves(matrix, folder(f"halves{number}"), K, split, options)
+        for number, split in enumerate(splits)
     ]
+    permuted = fit_permuted(matrix, folder("permuted"), K, 3, options)
+    coarse = decompose(matrix, folder("coarse"), K - 1, options)
     maps = write_maps(fit, mask_file, folder("maps"))
     figures = draw_figures(
         maps / "components.nii.gz",
@@ -80,13 +85,17 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         folder("figures"),
         on_template=False,
     )
-    metrics = write_metrics(
-        [fit],
-        folder("metrics") / "metrics.tsv",
-        half_fits=halves,
+    selection = select_rank(
+        [fit, coarse],
+        folder("selection"),
+        mask_file,
+        halves=halves,
+        permuted=[permuted],
         planted=maps / "dseg.nii.gz",
-        mask_file=mask_file,
+        rule="reproducibility-peak",
+        rank_range=(3, 3),
     )
+    metrics = selection / "metrics.tsv"
     projected = project_subjects(images, people, fit, mask_file, folder("new") / "loadings.tsv")
     quality = assess_cohort(matrix, mask_file, folder("quality"))
     report = make_report(
@@ -136,12 +145,26 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             without=("n_components",),
             stage=decompose,
         ),
-        "FitHalf": Case(
-            inputs={**at, **FIT, "split_number": 1, "half": 1, "split_random_state": 5},
-            outputs={"factorization_dir": halves[1].parent},
-            sections={"": DecompositionConfig, "split_": SelectionConfig},
-            without=("n_components", "n_splits"),
-            stage=fit_half,
+        "MakeSplits": Case(
+            inputs={"participants": people, "covariates": cohort_file, **SPLITS},
+            outputs={"split_files": splits},
+            sections={"": SelectionConfig},
+            without=NOT_OF_SPLITS,
+            stage=make_splits,
+        ),
+        "FitHalves": Case(
+            inputs={**at, **FIT, "split_file": splits[1]},
+            outputs={"halves_file": halves[1]},
+            sections={"": DecompositionConfig},
+            without=("n_components",),
+            stage=fit_halves,
+        ),
+        "FitPermuted": Case(
+            inputs={**at, **FIT, "seed": 3},
+            outputs={"permuted_file": permuted},
+            sections={"": DecompositionConfig},
+            without=("n_components",),
+            stage=fit_permuted,
         ),
         "WriteMaps": Case(
             inputs={"factorization_dir": fit_dir, "mask_file": mask_file},
@@ -172,13 +195,23 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         ),
         "SelectRank": Case(
             inputs={
-                "factorization_dirs": [fit_dir],
-                "half_fits": [str(half.parent) for half in halves],
-                "planted": maps / "dseg.nii.gz",
+                "factorization_dirs": [fit_dir, str(coarse.parent)],
                 "mask_file": mask_file,
+                "halves_files": halves,
+                "permuted_files": [permuted],
+                "planted": maps / "dseg.nii.gz",
+                "rule": "reproducibility-peak",
+                "rank_range": (3, 3),
+                "draw": True,
             },
-            outputs={"metrics_file": metrics, "metrics_json": metrics.with_suffix(".json")},
-            stage=write_metrics,
+            outputs={
+                "selection_dir": selection,
+                "metrics_file": metrics,
+                "metrics_json": metrics.with_suffix(".json"),
+            },
+            sections={"": SelectionConfig},
+            without=NOT_OF_CHOICE,
+            stage=select_rank,
         ),
         "AssessCohort": Case(
             inputs={"matrix_dir": matrix_dir, "mask_file": mask_file},

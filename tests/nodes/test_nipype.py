@@ -28,14 +28,13 @@ RENAMED = {
     "factorization_file": "factorization_dir",
     "factorization_files": "factorization_dirs",
     "fits": "factorization_dirs",
+    "halves": "halves_files",
+    "permuted": "permuted_files",
     "figures": "components_figures",
-    "split": "split_number",
     "n_procs": "num_threads",
 }
 """What a parameter of a function is called in its node, where a node takes it in another form."""
 NO_INPUTS = {"out_file", "out_dir", "options", "matrix", "selection", "track", "callback"} | {
-    "subjects",  # what FitHalf is for
-    "label",
     "checkpoint",  # is no part of a result
 }
 """Parameters that the nodes see to."""
@@ -138,8 +137,9 @@ def test_every_field_is_described_and_files_must_exist(name):
         ("Decompose", "init", "nndsdv"),
         ("Decompose", "tol", -1),
         ("Decompose", "matrix_dir", "/nowhere"),
-        ("FitHalf", "half", 2),
-        ("FitHalf", "split_number", -1),
+        ("FitHalves", "split_file", "/nowhere/split-001.json"),
+        ("FitPermuted", "seed", -1),
+        ("SelectRank", "rule", "elbow"),
         ("WriteMaps", "mask_file", "/nowhere/mask.nii.gz"),
     ],
 )
@@ -249,7 +249,10 @@ def test_iterables_and_joinnode(battery, tmp_path):
     ranks.iterables = ("n_components", [2, K])
     fit = node(battery, "Decompose", tmp_path, n_components=Undefined)
     select = JoinNode(
-        nodes.SelectRank(), joinsource="ranks", joinfield=["factorization_dirs"], name="select"
+        nodes.SelectRank(mask_file=str(battery["SelectRank"].inputs["mask_file"])),
+        joinsource="ranks",
+        joinfield=["factorization_dirs"],
+        name="select",
     )
     workflow.connect(ranks, "n_components", fit, "n_components")
     workflow.connect(fit, "factorization_dir", select, "factorization_dirs")

@@ -126,7 +126,8 @@ def test_outputs_are_typed(battery, name, types, cache):
         ("BuildMatrix", {"mask_file": "/nowhere/mask.nii.gz"}),
         ("Decompose", {"init": "nndsdv"}),
         ("Decompose", {"n_components": "three"}),
-        ("FitHalf", {"half": 2}),
+        ("FitHalves", {"split_file": "/nowhere/split-001.json"}),
+        ("SelectRank", {"rule": "elbow"}),
     ],
 )
 def test_impossible_values_are_refused_before_anything_runs(battery, name, change, cache):

@@ -1,0 +1,53 @@
+"""Independent jobs in parallel processes, as many at a time as memory allows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import joblib
+
+__all__ = ["as_they_finish", "n_workers"]
+
+Outcome = TypeVar("Outcome")
+
+
+def n_workers(n_procs: int, memory_gb: float | None, job_bytes: int) -> int:
+    """Return how many jobs may run side by side, at least one.
+
+    Parameters
+    ----------
+    n_procs : int
+        Largest number of processes.
+    memory_gb : float or None
+        Memory to use, in GB; None for all that the machine has.
+    job_bytes : int
+        Most memory that a job takes.
+    """
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = machine if memory_gb is None else int(memory_gb * 2**30)
+    return max(1, min(n_procs, memory // job_bytes))
+
+
+def as_they_finish(
+    jobs: Sequence[Callable[[], Outcome]], n_workers: int
+) -> Iterator[tuple[int, Outcome]]:
+    """Run jobs and yield the number and the outcome of each as it finishes.
+
+    Parameters
+    ----------
+    jobs : sequence of callable
+        Picklable, if there are several workers.
+    n_workers : int
+        Processes; 1 for this one.
+    """
+    if n_workers == 1:
+        yield from ((number, job()) for number, job in enumerate(jobs))
+        return
+    parallel = joblib.Parallel(n_jobs=n_workers, return_as="generator_unordered", batch_size=1)
+    yield from parallel(joblib.delayed(_numbered)(number, job) for number, job in enumerate(jobs))
+
+
+def _numbered(number: int, job: Callable[[], Outcome]) -> tuple[int, Outcome]:
+    return number, job()

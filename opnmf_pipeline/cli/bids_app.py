@@ -12,6 +12,7 @@ from rich.console import Console
 from opnmf_pipeline.cli.parser import as_items, read_yaml_of
 from opnmf_pipeline.cli.run import run_and_print, shown
 from opnmf_pipeline.config import PipelineConfig, load_config
+from opnmf_pipeline.engines.boilerplate import boilerplate
 from opnmf_pipeline.engines.project import project
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.bids import check_dataset
@@ -23,6 +24,7 @@ IMAGE_QUERY = "image"
 """Name of our query in a filter file, where it has several."""
 OF_THE_ROW = ("sub", "subject", "ses", "session")
 """Entities that say whose image it is."""
+GROUP_FLAGS = ("boilerplate_only", "resource_monitor")
 PLUGIN_KEYS = ("engine", "plugin", "plugin_args")
 
 FILTER_FILE_MSG = "--bids-filter-file: {path}: {reason}"
@@ -50,10 +52,17 @@ def _run_group(args: argparse.Namespace) -> None:
         raise ConfigError(MODEL_OF_GROUP_MSG)
     config = settings_of(args)
     _validate(args)
+    if args.boilerplate_only:
+        print(boilerplate(config), end="")
+        return
     run_and_print(config, quiet=args.quiet, verbose=args.verbose)
 
 
 def _run_participant(args: argparse.Namespace) -> None:
+    for flag in GROUP_FLAGS:
+        if getattr(args, flag):
+            name = flag.replace("_", "-")
+            raise ConfigError(f"--{name}: is of the group level; the participant level has none")
     if args.use_plugin is not None:
         raise ConfigError(PLUGIN_OF_PARTICIPANT_MSG)
     model = (args.model or args.output_dir).resolve()

@@ -180,6 +180,13 @@ def _add_performance(parser: argparse.ArgumentParser) -> None:
 
 def _add_messages(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("messages")
+    group.add_argument(
+        "--boilerplate-only",
+        "--boilerplate_only",
+        action="store_true",
+        help="group level: print the methods section of a paper with its BibTeX, and compute "
+        "nothing",
+    )
     group.add_argument("-q", "--quiet", action="store_true", help="show errors only")
     group.add_argument(
         "-v", "--verbose", action="store_true", help="show the log, that of the engine included"

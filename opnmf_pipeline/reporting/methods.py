@@ -86,7 +86,8 @@ def describe_methods(
     Parameters
     ----------
     fits : sequence of dict
-        Content of ``factorization.json``, one per number of components.
+        Content of ``factorization.json``, one per number of components; before a run, without
+        ``NumberOfVoxels`` and ``Converged``.
     settings : dict
         Settings of the run; sections that are not known may be absent.
     voxel_sizes : sequence of float
@@ -135,6 +136,7 @@ def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], voxel_sizes: Sequen
     prepared = f", {' and '.join(steps)}" if steps else ""
     rule = MASKS[mask["method"]].format(**mask) if mask else "of the analysis mask"
     size = " × ".join(f"{edge:g}" for edge in voxel_sizes)
+    number = f"{fit['NumberOfVoxels']:,} " if "NumberOfVoxels" in fit else ""
     shift = (
         f" The smallest value of the matrix, {fit['Shift']:g}, was subtracted from all of it."
         if fit.get("Shift")
@@ -142,7 +144,7 @@ def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], voxel_sizes: Sequen
     )
     return (
         f"One image of each of {fit['NumberOfSubjects']} subjects was used{prepared}. The values "
-        f"in the {fit['NumberOfVoxels']:,} voxels ({size} mm) {rule} formed a non-negative "
+        f"in the {number}voxels ({size} mm) {rule} formed a non-negative "
         f"voxel-by-subject matrix X.{shift}"
     )
 
@@ -156,9 +158,12 @@ def _decomposition(fits: Sequence[Mapping[str, Any]]) -> str:
         if ({"tol", "max_iter", "n_init", "random_state"} <= set(options))
         else ""
     )
-    open_ended = [str(fit["NumberOfComponents"]) for fit in fits if not fit["Converged"]]
+    ended = [fit for fit in fits if "Converged" in fit]
+    open_ended = [str(fit["NumberOfComponents"]) for fit in ended if not fit["Converged"]]
     end = (
-        f" The fit with {_enumerated(open_ended)} components stopped before it had converged."
+        ""
+        if not ended
+        else f" The fit with {_enumerated(open_ended)} components stopped before it had converged."
         if open_ended
         else " All fits converged."
         if len(fits) > 1

@@ -1,0 +1,76 @@
+"""The methods section of a paper, of a run that has finished or is only planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import nibabel as nb
+from nibabel.affines import voxel_sizes
+
+from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.dataset import read_json
+from opnmf_pipeline.engines.plan import make_plan
+from opnmf_pipeline.engines.study import determining_settings
+from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.logs import library_versions
+from opnmf_pipeline.outputs import FinishedRun
+from opnmf_pipeline.reporting.methods import Methods, describe_methods
+
+__all__ = ["boilerplate"]
+
+
+def boilerplate(config: PipelineConfig) -> str:
+    """Return the methods section with its BibTeX, as Markdown. Nothing is computed or written.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings. Where ``output.dir`` holds the results of just these, the text is of that run;
+        else of the run that they would make, without what only a run can tell.
+
+    Raises
+    ------
+    OPNMFError
+        A setting, an image header or the output folder is wrong.
+    """
+    return _markdown(_of_finished(config) or _of_plan(config))
+
+
+def _of_finished(config: PipelineConfig) -> Methods | None:
+    if config.output.dir is None:
+        return None
+    try:
+        done = FinishedRun(config.output.dir)
+    except OutputError:
+        return None
+    if done.settings != determining_settings(config):
+        return None
+    mask: Any = nb.load(done.path("mask"))
+    fits = [read_json(done.path("fit", k)) for k in done.ks]
+    return _methods(config, fits, mask.affine)
+
+
+def _of_plan(config: PipelineConfig) -> Methods:
+    plan = make_plan(config)
+    fits = [
+        {
+            "NumberOfComponents": k,
+            "NumberOfSubjects": plan.n_subjects,
+            "Settings": config.decomposition.of_each_fit(),
+            "Preprocessing": config.matrix.model_dump(exclude_none=True),
+            "Versions": library_versions(),
+        }
+        for k in config.decomposition.n_components
+    ]
+    return _methods(config, fits, plan.grid.affine)
+
+
+def _methods(config: PipelineConfig, fits: Sequence[dict[str, Any]], affine: Any) -> Methods:
+    sizes = [round(float(edge), 3) for edge in voxel_sizes(affine)]
+    return describe_methods(fits, config.settings(), sizes, None, qualified=True)
+
+
+def _markdown(methods: Methods) -> str:
+    text = "\n\n".join(methods.paragraphs)
+    return f"# Methods\n\n{text}\n\n# References\n\n```bibtex\n{methods.bibtex}\n```\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
+from PIL import Image
 
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.measures import Measure, cell
@@ -20,6 +22,8 @@ from opnmf_pipeline.reporting.methods import Methods
 __all__ = ["Page", "Section", "Viewer", "render_report"]
 
 TEMPLATE = "report.html.jinja"
+MAX_PICTURE_BYTES = 6 * 2**20
+"""With the viewer and its volumes a page stays below 20 MB."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +155,10 @@ def render_report(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["embedded"] = _embedded
     environment.filters["cell"] = cell
     environment.filters["duration"] = _duration
     return environment.get_template(TEMPLATE).render(
-        page=page, niivue=_niivue() if page.viewer else ""
+        page=page, pictures=_pictures(page), niivue=_niivue() if page.viewer else ""
     )
 
 
@@ -169,10 +172,24 @@ def _niivue() -> Markup:
     return Markup("/*!\n{}\n{}*/\n{}".format(*parts))
 
 
-def _embedded(picture: Path | bytes) -> str:
-    """Return a picture as an address that holds it."""
-    content = picture if isinstance(picture, bytes) else picture.read_bytes()
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+def _pictures(page: Page) -> dict[Path | bytes, str]:
+    """Return every picture as an address that holds it, none of its detail lost if they fit."""
+    figures = [*page.selection, *page.quality]
+    for section in page.sections:
+        figures += [*section.maps, *section.loadings, *filter(None, [section.course])]
+    for lossless in (True, False):
+        found = {figure.image: _embedded(figure.image, lossless=lossless) for figure in figures}
+        if sum(map(len, found.values())) <= MAX_PICTURE_BYTES:
+            break
+    return found
+
+
+def _embedded(picture: Path | bytes, *, lossless: bool) -> str:
+    """Return a picture as an address that holds it, as WebP, which takes half of PNG or less."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
+        image.convert("RGB").save(buffer, "webp", lossless=lossless, quality=75)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _duration(seconds: float) -> str:

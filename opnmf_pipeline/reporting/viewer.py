@@ -51,11 +51,19 @@ def embed_volumes(images: Sequence[Any], max_bytes: int = MAX_BYTES) -> Embedded
         they fit.
     """
     coarsening = 1
-    embedded = tuple(_embedded(image, coarsening) for image in images)
-    while sum(map(len, embedded)) > max_bytes:
+    while (embedded := _fitting(images, coarsening, max_bytes)) is None:
         coarsening += 1
-        embedded = tuple(_embedded(image, coarsening) for image in images)
     return EmbeddedVolumes(embedded, coarsening)
+
+
+def _fitting(images: Sequence[Any], coarsening: int, max_bytes: int) -> tuple[str, ...] | None:
+    """Return the images as text, or None as soon as they are known to be too large."""
+    embedded: list[str] = []
+    for image in images:
+        embedded.append(_embedded(image, coarsening))
+        if sum(map(len, embedded)) > max_bytes:
+            return None
+    return tuple(embedded)
 
 
 def _embedded(image: Any, coarsening: int) -> str:
@@ -65,7 +73,7 @@ def _embedded(image: Any, coarsening: int) -> str:
     scaled = values * (LEVELS / np.where(largest > 0, largest, 1))
     small = nb.Nifti1Image(np.rint(scaled).astype(np.uint8), affine)
     # Without a time in it, equal images are equal bytes
-    return base64.b64encode(gzip.compress(small.to_bytes(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(small.to_bytes(), 6, mtime=0)).decode()
 
 
 def _cropped(

@@ -71,7 +71,7 @@ def without_scripts(page):
 def test_nothing_is_asked_for_from_elsewhere(study):
     page = without_scripts(study.page(figures=True))
     addresses = ["".join(found) for found in ADDRESS.findall(page)]
-    pictures = [address for address in addresses if address.startswith("data:image/png")]
+    pictures = [address for address in addresses if address.startswith("data:image/webp")]
     assert len(pictures) == 4  # loadings, course, maps of the cohort, errors
     others = {address.split(":")[0] for address in addresses if not address.startswith("#")}
     assert others == {"data", "https"}

@@ -1,5 +1,6 @@
 """Sphinx settings: ``make docs`` builds the site without a network."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -97,6 +98,27 @@ def _say_that_faces_are_missing(app, page, source):
         source[0] = label + FACES_MSG + title + rest
 
 
+PAGES_OF_FOLDERS = {"howto/containers": "containers", "howto/scripts": "workflows"}
+
+
+def _put_readme_of_folder(app, page, source):
+    """Show the README of a folder as a page; links to files become their names."""
+    folder = PAGES_OF_FOLDERS.get(page)
+    if folder is None:
+        return
+    pages = {f"../{name}/README.md": page for page, name in PAGES_OF_FOLDERS.items()}
+
+    def linked(link):
+        text, target = link.groups()
+        if target in pages:
+            return f"[{text}](/{pages[target]}.md)"
+        return f"`{folder}/{target}`"
+
+    readme = (Path(app.srcdir).parent / folder / "README.md").read_text(encoding="utf-8")
+    source[0] = re.sub(r"\[([^]]+)\]\((?!https?:)([^)]+)\)", linked, readme)
+
+
 def setup(app):
     """Register what is done to pages as they are read."""
+    app.connect("source-read", _put_readme_of_folder)
     app.connect("source-read", _say_that_faces_are_missing)

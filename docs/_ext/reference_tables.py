@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -11,7 +11,8 @@ from sphinx.util.docutils import SphinxDirective
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.nodes import nipype as nodes_of_nipype
 from opnmf_pipeline.outputs import OUTPUTS
-from opnmf_pipeline.stages.metrics import COLUMNS
+from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
+from opnmf_pipeline.stages.metrics import HIERARCHY_COLUMNS, METRICS_COLUMNS
 
 Schema = dict[str, Any]
 
@@ -102,11 +103,19 @@ class OutputsReference(SphinxDirective):
         return self.parse_text_to_nodes(_table(("file", "what it is", "format"), rows))
 
 
-class MetricsReference(SphinxDirective):
-    """Every column of the table of metrics."""
+class ColumnsReference(SphinxDirective):
+    """Every column of a table that is written."""
+
+    required_arguments = 1
+    tables: ClassVar = {
+        "metrics": METRICS_COLUMNS,
+        "splits": SPLIT_COLUMNS,
+        "hierarchy": HIERARCHY_COLUMNS,
+    }
 
     def run(self) -> list[nodes.Node]:
-        rows = [(f"`{name}`", what) for name, what in COLUMNS.items()]
+        columns = self.tables[self.arguments[0]]
+        rows = [(f"`{name}`", what) for name, what in columns.items()]
         return self.parse_text_to_nodes(_table(("column", "what it is"), rows))
 
 
@@ -147,6 +156,6 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("settings-reference", SettingsReference)
     app.add_directive("outputs-reference", OutputsReference)
-    app.add_directive("metrics-reference", MetricsReference)
+    app.add_directive("columns-reference", ColumnsReference)
     app.add_directive("nodes-reference", NodesReference)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -109,9 +109,9 @@ for axis in axes:
     axis.axvline(N_PLANTED, color="C3", ls=":")
 
 # %%
-# What the rules choose, in their own words. Reproducibility finds the planted number. The error does
-# not, and says why: neighbouring voxels have noise in common here, as they do in real maps, which
-# components find and shuffling undoes. On images trust the halves.
+# What the rules choose, in their own words. Reproducibility finds the planted number. The error
+# does not, and says why: neighbouring voxels have noise in common here, as they do in real maps,
+# which components find and shuffling undoes. On images trust the halves.
 table = pd.DataFrame(
     {
         "n_components": search.ranks_,
@@ -124,4 +124,5 @@ for choice in (choose_rank(table, "reproducibility-peak"), search.choice_):
     print(choice.reason, "\n")
 
 # %%
-# In a run, the section ``selection`` of the settings asks for the same: see :doc:`/choosing-k`.
+# On images one command does all of it, with more measures, on any engine, and keeps what it has
+# computed: ``opnmf-pipeline select CONFIG``. See :doc:`/choosing-k`.

@@ -35,18 +35,18 @@ folder() { rm -rf "$1"; mkdir -m 777 "$1"; } # a user of any number writes there
 
 # Run the example, then the BIDS App on the cohort that the example simulated, with every engine.
 examine() { # a function that runs a command in the container, with this folder at /out
-    local name=$1 engine
+    local name=$1 by
     "in_$name" opnmf-pipeline run /opt/opnmf/share/example.yaml "${example[@]}" /out/example
     compare "$name"
-    for engine in local nipype pydra; do
+    for by in local nipype pydra; do
         # shellcheck disable=SC2016 # the pattern is for the shell in the container
-        "in_$name" sh -c 'exec opnmf-bids /out/example/work/*/simulate-* "$@"' sh "/out/$engine" group \
-            --quiet --nprocs 2 --set "execution.engine=$engine" --set decomposition.n_components=8 \
+        "in_$name" sh -c 'exec opnmf-bids /out/example/work/*/simulate-* "$@"' sh "/out/$by" group \
+            --quiet --nprocs 2 --set "execution.engine=$by" --set decomposition.n_components=8 \
             --set "inputs.filters={label: GM, suffix: probseg}"
         for file in "$name/example"/group/*_desc-opnmfK8_*.nii.gz; do
-            cmp "$file" "$name/$engine/group/${file##*/}"
+            cmp "$file" "$name/$by/group/${file##*/}"
         done
-        echo "$name: opnmf-bids, $engine engine: equal maps"
+        echo "$name: opnmf-bids, $by engine: equal maps"
     done
     echo "$name: start-up $(start_up "in_$name" opnmf-bids --version) s"
 }

@@ -25,11 +25,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_run(
+    run = _add_run(
         commands,
         "run",
         "run the pipeline",
         "Run every stage that has not been run before with the same inputs and settings.",
+    )
+    run.add_argument(
+        "--share",
+        type=_share,
+        metavar="I/N",
+        help="only make the I-th of N shares of the fits, and write no results: for the tasks of a "
+        "batch array (engine local). The same command without this finds the fits in --work-dir",
     )
     _add_run(
         commands,
@@ -55,7 +62,7 @@ def _add_run(
     name: str,
     summary: str,
     description: str,
-) -> None:
+) -> argparse.ArgumentParser:
     run = commands.add_parser(name, help=summary, description=description)
     _add_settings(run)
     engine = run.add_argument_group("engine")
@@ -102,6 +109,7 @@ def _add_run(
     outputs.add_argument(
         "-v", "--verbose", action="store_true", help="show the log, that of the engine included"
     )
+    return run
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -160,6 +168,15 @@ def _add_settings(command: argparse.ArgumentParser, *, output: bool = True) -> N
         metavar="SECTION.KEY=VALUE",
         help="replace one setting; can be given more than once",
     )
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, slash, n_shares = text.partition("/")
+    if not (slash and number.isdecimal() and n_shares.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected a share such as 3/20, got {text!r}")
+    if not 1 <= int(number) <= int(n_shares):
+        raise argparse.ArgumentTypeError(f"of {n_shares} shares there is no {number}")
+    return int(number), int(n_shares)
 
 
 def positive(text: str) -> int:

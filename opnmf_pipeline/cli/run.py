@@ -17,7 +17,8 @@ from rich.table import Table
 from opnmf_pipeline.cli.display import TerminalDisplay
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.config import PipelineConfig, load_config
-from opnmf_pipeline.engines.run import Summary, run
+from opnmf_pipeline.engines.run import Summary, run, run_share
+from opnmf_pipeline.exceptions import ConfigError
 
 __all__ = ["execute", "run_and_print", "shown"]
 
@@ -32,11 +33,24 @@ SHOWN = {
     "planted_ari": ("ARI with\nplanted", "{:.3f}"),
 }
 
+SHARE_MSG = (
+    "--share: the engine {engine} makes a job of every fit by itself; leave out --share, or set "
+    "--engine local"
+)
+
 
 def execute(args: argparse.Namespace) -> None:
     """Run the pipeline and print what it found."""
     config = load_config(args.config, overrides(args))
-    run_and_print(config, quiet=args.quiet, verbose=args.verbose)
+    if args.share is None:
+        run_and_print(config, quiet=args.quiet, verbose=args.verbose)
+    elif config.execution.engine != "local":
+        raise ConfigError(SHARE_MSG.format(engine=config.execution.engine))
+    else:
+        number, n_shares = args.share
+        with shown(Console(quiet=args.quiet), args.verbose) as display:
+            computed = run_share(config, number, n_shares, display)
+            display.note(f"share {number} of {n_shares}: {len(computed)} stages computed")
 
 
 def run_and_print(config: PipelineConfig, *, quiet: bool, verbose: bool) -> Summary:

@@ -26,7 +26,7 @@ from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
 from opnmf_pipeline.stages.permuted import PERMUTED_FILE, fit_permuted
 from opnmf_pipeline.stages.splits import make_splits
 
-__all__ = ["compute"]
+__all__ = ["compute", "compute_share"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,30 @@ def compute(study: Study, results: Results, display: Display) -> None:
         compare_finished(study, results)
         raise
     engine.select()
+
+
+def compute_share(
+    study: Study, results: Results, display: Display, number: int, n_shares: int
+) -> None:
+    """Run what every fit needs, and of the fits only one share; nothing is compared.
+
+    Parameters
+    ----------
+    study : Study
+        Settings and cohort.
+    results : Results
+        Gets the files of each finished stage.
+    display : Display
+        Shows progress.
+    number : int
+        Number of the share, from 1.
+    n_shares : int
+        Number of shares. The fits are dealt out to them, largest number of components first.
+    """
+    engine = _LocalEngine(study, results, display, Cache(work_dir(study.config)))
+    matrix = engine.matrix()
+    for fit in engine.all_fits(matrix)[number - 1 :: n_shares]:
+        fit()
 
 
 @dataclass
@@ -211,6 +235,19 @@ class _LocalEngine:
             done = as_they_finish(calls, workers)
             for number, result in self.display.track(done, "study of ranks", len(calls)):
                 self.finished(waiting[number], result)
+
+    def all_fits(self, matrix: Result) -> list[Callable[[], None]]:
+        """Return every fit that needs no other: of the cohort, of halves, of shuffled data."""
+        splits = self.splits() if self.study.n_splits else []
+        fits: list[Callable[[], None]] = []
+        for k in sorted(self.study.config.ranks, reverse=True):
+            fits.append(partial(self.fit, k, matrix))
+            jobs = (*self.halves(k, matrix, splits), *self.permuted(k, matrix))
+            fits += [partial(self.make, job) for job in jobs]
+        return fits
+
+    def make(self, job: _Job) -> None:
+        self.finished(job, _compute(self.cache, job, self.study.n_threads))
 
     def splits(self) -> list[Path]:
         selection = self.study.config.selection

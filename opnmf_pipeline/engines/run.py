@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.engines import local
 from opnmf_pipeline.engines.cache import Cache, only_run
 from opnmf_pipeline.engines.record import run_record
 from opnmf_pipeline.engines.report import write_report
@@ -34,7 +35,7 @@ from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.quality import assess_cohort
 
-__all__ = ["Summary", "run"]
+__all__ = ["Summary", "run", "run_share"]
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,44 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
         display.note(f"collect: {len(study.images)} {study.what}")
         with only_run(work_dir(config)):
             return _run(study, output, display)
+
+
+def run_share(
+    config: PipelineConfig, number: int, n_shares: int, display: Display | None = None
+) -> list[str]:
+    """Compute one share of the fits; a run with the same settings finds them in ``work_dir``.
+
+    For the tasks of a batch array. No results are written.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings.
+    number : int
+        Number of the share, from 1.
+    n_shares : int
+        Number of shares.
+    display : Display, optional
+        Shows progress. Default: nothing is shown.
+
+    Returns
+    -------
+    list of str
+        Stages that were computed; the others were there from an earlier run.
+
+    Raises
+    ------
+    OPNMFError
+        A setting or an image is wrong; the message says what to do.
+    """
+    display = display or SilentDisplay()
+    with TemporaryDirectory() as folder:
+        study = collect_study(config, Path(folder) / "cohort.tsv")
+        display.note(f"collect: {len(study.images)} {study.what}")
+        results = Results(cohort=study.cohort_file, planted=study.planted)
+        with only_run(work_dir(config)):
+            local.compute_share(study, results, display, number, n_shares)
+    return results.computed
 
 
 def _run(study: Study, output: OutputFolder, display: Display) -> Summary:

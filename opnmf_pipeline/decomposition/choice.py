@@ -34,9 +34,10 @@ ROUNDING = 1e-12
 
 RULE_MSG = "rule {rule!r} is unknown; use one of {rules}"
 LACKS_MSG = "rule {rule!r} needs {column}, of which the table has no value; set {setting}"
-ONE_SPLIT_MSG = (
-    "rule {rule!r} needs {column}, which is 0 for every k: the splits are one split seen twice; "
-    "set {setting}"
+ONE_SPLIT = (
+    "{column} is 0 for every k: the splits are one split seen twice, as with two sites that are "
+    "left out in turn. What is noise is not known, and nothing can stand out; random halves would tell. "
+    "k = {k} is the smallest candidate."
 )
 RANGE_MSG = "none of the candidates k = {wanted} was fitted; the table has k = {known}"
 FITS = "selection.candidates to the numbers to fit"
@@ -113,8 +114,6 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
     for column, setting in needs.items():
         if column not in known or known[column].isna().all():
             raise SelectionError(LACKS_MSG.format(rule=rule, column=column, setting=setting))
-        if column.endswith("_sd") and known[column].max() < ROUNDING:
-            raise SelectionError(ONE_SPLIT_MSG.format(rule=rule, column=column, setting=setting))
     tried = set(known["n_components"])
     wanted = tried if candidates is None else set(candidates)
     known = known.dropna(subset=list(needs))
@@ -126,12 +125,20 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
     if allowed.sum() == 1:
         k = int(ks[allowed][0])
         choice = Choice(k, [k], f"k = {k} is the only candidate, so nothing was compared.", True)
+    elif mirrored := [name for name in needs if name.endswith("_sd") and _is_zero(known[name])]:
+        found = ks[allowed].tolist()
+        reason = ONE_SPLIT.format(column=mirrored[0], k=found[0])
+        choice = Choice(found[0], found, reason, True)
     else:
         choice = decide(Curves(known, ks, allowed))
     if missing := sorted(wanted & tried - set(ks.tolist())):
         reason = f"{choice.reason} Left out, as a measure lacks: k = {_listed(missing)}."
         choice = choice._replace(reason=reason)
     return choice
+
+
+def _is_zero(sd: pd.Series) -> bool:
+    return bool(sd.max() < ROUNDING)
 
 
 def _reproducibility_peak(curves: Curves) -> Choice:

@@ -36,8 +36,8 @@ RULE_MSG = "rule {rule!r} is unknown; use one of {rules}"
 LACKS_MSG = "rule {rule!r} needs {column}, of which the table has no value; set {setting}"
 ONE_SPLIT = (
     "{column} is 0 for every k: the splits are one split seen twice, as with two sites that are "
-    "left out in turn. What is noise is not known, and nothing can stand out; random halves would tell. "
-    "k = {k} is the smallest candidate."
+    "left out in turn. What is noise is not known, and nothing can stand out; random halves would "
+    "tell. k = {k} is the smallest candidate."
 )
 RANGE_MSG = "none of the candidates k = {wanted} was fitted; the table has k = {known}"
 FITS = "selection.candidates to the numbers to fit"

@@ -7,6 +7,8 @@ by one: collect, mask, matrix, decompose, maps. Each stage is a plain function f
 ``opnmf-pipeline run``, the Nipype nodes and the Pydra tasks call the same ones.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # A cohort with a known answer
 # ----------------------------

@@ -17,6 +17,8 @@ OPNMF     X ≈ WWᵀX   W ≥ 0, whose columns tend to orthonormal  H = WᵀX
 ========  =========  ========================================  ===========================
 """
 
+# sphinx_gallery_thumbnail_number = -1
+
 # %%
 # The data
 # --------
@@ -118,7 +120,7 @@ draw_weights(W, "NMF of the faces: W")
 # below the tolerance.
 configure_logging("INFO", output_format="%(message)s")
 pnmf = PNMF(**SETTINGS, verbose=1).fit(X)
-opnmf = OPNMF(**SETTINGS, verbose=1).fit(X)
+opnmf = OPNMF(**SETTINGS, solver="multiplicative", verbose=1).fit(X)
 
 # %%
 # PNMF stops after iteration 6 and OPNMF after iteration 80. (The first error of PNMF is large since
@@ -153,7 +155,7 @@ draw_weights(opnmf.coef_, "OPNMF of the faces: W")
 # Whatever stands in the rows is what gets sorted. With a *pixel* per row (4096 × 400) the
 # components are groups of pixels: W holds the pictures and H the loadings of the faces. It is the
 # way in which OPNMF is used with brains: a voxel per row and a subject per column.
-parts = OPNMF(**SETTINGS, verbose=1).fit(X.T)
+parts = OPNMF(**SETTINGS, solver="multiplicative", verbose=1).fit(X.T)
 describe("OPNMF", parts, "Xᵀ")
 draw_faces(parts.coef_.T, "OPNMF of the pixels: the columns of W")
 

@@ -1,12 +1,14 @@
 """
-How many components?
-====================
+Choosing the number of components
+=================================
 
 Two ways to ask: does one more component gain more than it would on data without structure, and do
 the components come back in another half of the subjects? First on the iris flowers, which are few
 enough to look at, then on a simulated cohort with eight planted parts. :doc:`/choosing-k` says what
 each measure is and where it comes from.
 """
+
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # Iris: against shuffled data

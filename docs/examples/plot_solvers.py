@@ -7,6 +7,8 @@ Three solvers side by side
 voxel to one component. Here all of them factorize the same simulated grey-matter maps.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # The data: 60 subjects with eight planted parts, 8 mm voxels, and a good deal of noise.
 import time

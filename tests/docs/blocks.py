@@ -8,18 +8,21 @@ from markdown_it import MarkdownIt
 
 from tests.conftest import ROOT
 
-NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+?) -->", re.DOTALL)
+COMMENT = re.compile(r"<!-- (?P<what>not run|first): (?P<text>.+?) -->", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its code, and why it is not run, if it is not."""
+    """A fenced block, and what a comment before it says."""
 
     page: Path
     line: int
     language: str
     code: str
-    not_run: str | None
+    not_run: str | None = None
+    """Why it is left out."""
+    first: str | None = None
+    """A command to run before it."""
 
     def __str__(self):
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -36,9 +39,9 @@ def blocks(page):
     found, previous = [], None
     for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
         if token.type == "fence" and not token.info.startswith("{"):
-            comment = NOT_RUN.fullmatch(previous.content.strip()) if previous else None
-            reason = " ".join(comment["reason"].split()) if comment else None
+            comment = COMMENT.fullmatch(previous.content.strip()) if previous else None
+            said = {comment["what"].replace(" ", "_"): comment["text"]} if comment else {}
             line = token.map[0] + 2  # that of the first line of code, counted from 1
-            found.append(Block(page, line, token.info.strip(), token.content, reason))
+            found.append(Block(page, line, token.info.strip(), token.content, **said))
         previous = token if token.type == "html_block" else None
     return found

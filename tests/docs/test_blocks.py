@@ -1,10 +1,12 @@
 """Every code block of the README and of docs/ does what it says, in the order of its page.
 
-A block is run in a folder that has `configs/`, a small dataset called PATH and a `matrix.npy`, so
-that commands stand in the pages as a reader would type them. Each Python block is a script by
-itself. A comment before a block, `<!-- not run: reason -->`, leaves it out.
+Blocks are run in a folder that has `configs/`, small datasets called PATH and NEW and a `matrix.npy`,
+so that commands stand in the pages as a reader would type them. Each Python block is a script by
+itself. A comment before a block, `<!-- not run: reason -->`, leaves it out; `<!-- first: command -->`
+makes what it needs.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +28,7 @@ SLOW = {
     "docs/howto/new-subjects.md",
     "docs/howto/nipype.md",
     "docs/howto/pydra.md",
+    "docs/howto/report.md",
 }
 """Pages that run the pipeline."""
 TIME_LIMIT = 300
@@ -72,7 +75,12 @@ def run_yaml(code, folder):
     return 0, ""
 
 
-RUN = {"bash": run_shell, "python": run_python, "yaml": run_yaml}
+def run_json(code, folder):
+    json.loads(code)
+    return 0, ""
+
+
+RUN = {"bash": run_shell, "json": run_json, "python": run_python, "yaml": run_yaml}
 IDS = {page: str(page.relative_to(ROOT)) for page in pages()}
 
 
@@ -86,6 +94,8 @@ IDS = {page: str(page.relative_to(ROOT)) for page in pages()}
 def test_blocks_of_a_page(page, folder):
     for block in blocks(page):
         if block.not_run is None and block.language != "text":
+            code, printed = run_shell(block.first or "true", folder)
+            assert code == 0, f"{block}\n{block.first}\n{printed}"
             code, printed = RUN[block.language](block.code, folder)
             assert code == 0, f"{block}\n{block.code}\n{printed}"
 

@@ -90,8 +90,9 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
         ``null-crossing``: the k beyond which components gain no more than on shuffled data, see
         `null_crossing` (Frigyesi & Höglund 2008).
         ``one-standard-error``: the smallest k whose explained variance out of sample is within one
-        standard error of the highest (Breiman et al. 1984, Classification and Regression Trees),
-        after subtraction of what any component gains: the slope over the last quarter of the table.
+        standard error (of the difference) of the highest, after Breiman et al. 1984
+        (Classification and Regression Trees) and after subtraction of what any component gains:
+        the slope over the last quarter of the table.
         ``weighted``: the k with the highest weighted mean of reproducibility and out-of-sample fit,
         each scaled to 0..1 over the range, as both are weighed in Patel et al. 2020.
     candidates : iterable of int, optional
@@ -166,11 +167,12 @@ def _reproducibility_peak(curves: Curves) -> Choice:
 
 
 def _clear_peaks(values: NDArray[Any], sd: NDArray[Any]) -> list[int]:
-    """Return local maxima, first and last k not among them, that stand out of the noise."""
+    """Return local maxima, first and last k not among them, that stand out of what is around."""
     peaks, _ = find_peaks(values)
     prominences, left, right = peak_prominences(values, peaks)
     base = np.where(values[left] > values[right], left, right)
-    clear: list[int] = peaks[prominences > np.hypot(sd[peaks], sd[base])].tolist()
+    noise = np.maximum(np.hypot(sd[peaks], sd[base]), SLIGHT)
+    clear: list[int] = peaks[prominences > noise].tolist()
     return clear
 
 
@@ -190,7 +192,7 @@ def _no_peak(curves: Curves, values: NDArray[Any], sd: NDArray[Any], bend: int) 
     as_good = values >= values[best] - sd[best]
     spread = f"{_pm(values[best], sd[best])} at k = {ks[best]}, "
     spread += f"{_pm(values[worst], sd[worst])} at k = {ks[worst]}"
-    if values[best] - values[worst] <= np.hypot(sd[best], sd[worst]):
+    if values[best] - values[worst] <= max(np.hypot(sd[best], sd[worst]), SLIGHT):
         course, as_good = "is flat", np.ones(len(ks), dtype=bool)
     elif best == len(ks) - 1:
         course, k = "is highest at the end of the range, which is too short", int(ks[-1])
@@ -253,13 +255,14 @@ def _one_standard_error(curves: Curves) -> Choice:
     ks = curves.ks[curves.allowed]
     net = (explained - free * curves.ks)[curves.allowed]
     best = int(net.argmax())
-    limit = sd[curves.allowed][best]
-    within = net >= net[best] - limit
-    k = int(ks[within][0])
+    # fits that miss a part now and then make the right k vary more than the best does
+    limits = np.hypot(sd[curves.allowed], sd[curves.allowed][best])
+    within = net >= net[best] - limits
+    k, limit = int(ks[within][0]), limits[within][0]
     reason = (
         f"Any component adds {free:.2g} to the variance that is explained out of sample, as the "
         f"last of the table do. Without that, most is explained at k = {ks[best]}, and k = {k} is "
-        f"the smallest within one standard error ({limit:.2g}) of it."
+        f"the smallest within one standard error of the difference ({limit:.2g})."
     )
     if within.all():
         reason += " So are all candidates: the curve is flat, and does not single out a k."

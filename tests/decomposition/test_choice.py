@@ -183,6 +183,8 @@ def test_a_bump_within_the_noise_is_no_peak(table):
     choice = choose_rank(table, "reproducibility-peak")
     assert choice.flat
     table["inner_product_sd"] = 0.001
+    assert choose_rank(table, "reproducibility-peak").flat  # less than matters
+    table.loc[KS == 6, "inner_product"] += 0.05
     assert choose_rank(table, "reproducibility-peak").k == 6
 
 
@@ -219,6 +221,14 @@ def test_weighing_leaves_out_what_is_flat(table):
     choice = choose_rank(table, "weighted")
     assert choice.k == PLANTED
     assert "Left out, as flat over the range: stability." in choice.reason
+
+
+def test_a_number_that_varies_is_not_worse_by_less_than_it_varies(table):
+    at = KS == PLANTED
+    table.loc[at, FIT] -= 4e-4
+    assert choose_rank(table, "one-standard-error").k == PLANTED + 1
+    table.loc[at, f"{FIT}_sd"] = 9e-4
+    assert choose_rank(table, "one-standard-error").k == PLANTED
 
 
 def test_two_candidates_are_enough(table):

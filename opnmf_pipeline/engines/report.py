@@ -9,18 +9,9 @@ import yaml
 
 from opnmf_pipeline.engines.study import drawn_on_template
 from opnmf_pipeline.outputs import OutputFolder
-from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
+from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
 
 __all__ = ["write_report"]
-
-CURVES = {
-    "Error and gain of each number of components.": "errors_figure",
-    "How far halves of the cohort agree: means, standard deviations, and every split.": (
-        "reproducibility_figure"
-    ),
-    "How the parts split as the number of components grows.": "hierarchy_figure",
-}
-"""Pictures of the study of ranks, by caption."""
 
 
 def write_report(output: OutputFolder) -> Path:
@@ -54,17 +45,22 @@ def write_report(output: OutputFolder) -> Path:
         )
         for k in output.ks
     ]
+    selection = SelectionFiles(
+        output.path("metrics"),
+        choice=there("selection"),
+        errors=there("errors_figure"),
+        reproducibility=there("reproducibility_figure"),
+        hierarchy=there("hierarchy_figure"),
+    )
     quality = CohortFiles(*map(output.path, ("mean", "sd", "coverage", "subjects")))
     with TemporaryDirectory() as folder:
         page = make_report(
-            output.path("metrics"),
+            selection,
             fits,
             output.path("mask"),
             Path(folder) / "report.html",
             cohort_file=output.path("cohort"),
             quality=quality if quality.subjects.exists() else None,
-            choice_file=there("selection"),
-            curves={title: path for title, name in CURVES.items() if (path := there(name))},
             runs=output.runs,
             settings=settings,
             on_template=drawn_on_template(options["background"], output.space),

@@ -60,7 +60,7 @@ from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
 from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
-from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
+from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
 
@@ -471,9 +471,11 @@ class AssessCohort(_Stage):
     output_spec = _AssessCohortOutputSpec
 
     def _run_stage(self, cwd: Path) -> None:
+        folder = cwd / "quality"
+        folder.mkdir(exist_ok=True)
         matrix_file = Path(self.inputs.matrix_dir) / MATRIX_FILE
         self._results["quality_dir"] = str(
-            assess_cohort(matrix_file, Path(self.inputs.mask_file), cwd)
+            assess_cohort(matrix_file, Path(self.inputs.mask_file), folder)
         )
 
 
@@ -483,8 +485,7 @@ def _files(name: str, **options: Any) -> Any:
 
 _MakeReportInputSpec = make_input_spec(
     "_MakeReportInputSpec",
-    metrics_file=File(exists=True, mandatory=True, desc=FIELDS["metrics_file"]),
-    metrics_json=File(exists=True, mandatory=True, desc=FIELDS["metrics_json"]),
+    selection_dir=Directory(exists=True, mandatory=True, desc=FIELDS["selection_dir"]),
     factorization_dirs=InputMultiObject(
         Directory(exists=True),
         mandatory=True,
@@ -529,7 +530,7 @@ class MakeReport(_Stage):
         ]
         quality_dir = _path(self.inputs.quality_dir)
         report_file = make_report(
-            Path(self.inputs.metrics_file),
+            SelectionFiles.in_folder(Path(self.inputs.selection_dir)),
             [FitFiles(*files) for files in zip(factorizations, *lists, strict=True)],
             Path(self.inputs.mask_file),
             cwd / "report.html",

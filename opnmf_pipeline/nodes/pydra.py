@@ -39,7 +39,7 @@ from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
 from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
-from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
+from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
 
@@ -358,8 +358,7 @@ def AssessCohort(matrix_dir: Directory, mask_file: NiftiGz) -> Any:
 
 @python.define(
     inputs={
-        "metrics_file": _input(Tsv, "metrics_file"),
-        "metrics_json": _input(Json, "metrics_json"),
+        "selection_dir": _input(Directory, "selection_dir"),
         "factorization_dirs": _input(list[Directory], "factorization_dirs"),
         "components_files": _input(list[NiftiGz], "components_files"),
         "labels_tables": _input(list[Tsv], "labels_tables"),
@@ -383,8 +382,7 @@ def AssessCohort(matrix_dir: Directory, mask_file: NiftiGz) -> Any:
     outputs={"report_file": _output(File, "report_file")},
 )
 def MakeReport(
-    metrics_file: Tsv,
-    metrics_json: Json,
+    selection_dir: Directory,
     factorization_dirs: list[Directory],
     components_files: list[NiftiGz],
     labels_tables: list[Tsv],
@@ -410,7 +408,7 @@ def MakeReport(
         )
     ]
     return make_report(
-        Path(metrics_file),
+        SelectionFiles.in_folder(Path(selection_dir)),
         [FitFiles(*files) for files in zip(factorizations, *lists, strict=True)],
         Path(mask_file),
         Path.cwd() / "report.html",

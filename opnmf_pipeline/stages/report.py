@@ -15,7 +15,7 @@ import yaml
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from opnmf_pipeline.images.cohort import by_row, read_cohort
+from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.reporting.attention import sentences_about_cohort, sentences_about_fit
 from opnmf_pipeline.reporting.course import draw_course
@@ -35,7 +35,7 @@ from opnmf_pipeline.reporting.report import Page, Section, Viewer, render_report
 from opnmf_pipeline.reporting.viewer import embed_volumes
 from opnmf_pipeline.stages.figures import template_image
 
-__all__ = ["CohortFiles", "FitFiles", "make_report"]
+__all__ = ["CohortFiles", "FitFiles", "SelectionFiles", "make_report"]
 
 TITLE = "Components of structural covariance"
 INPUT_COLUMNS = ("participant_id", "session_id", "image", "sha256")
@@ -80,6 +80,34 @@ class CohortFiles:
 
 
 @dataclass(frozen=True)
+class SelectionFiles:
+    """Files of :func:`opnmf_pipeline.stages.select.select_rank`; all but the first may be absent.
+
+    Attributes
+    ----------
+    metrics : path
+        ``metrics.tsv``, with its ``.json`` beside it.
+    choice : path or None
+        ``selection.json``.
+    errors, reproducibility, hierarchy : path or None
+        Pictures.
+    """
+
+    metrics: Path
+    choice: Path | None = None
+    errors: Path | None = None
+    reproducibility: Path | None = None
+    hierarchy: Path | None = None
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> SelectionFiles:
+        """Return the files where the stage left them."""
+        names = ("selection.json", "errors.png", "reproducibility.png", "hierarchy.png")
+        there = (folder / name if (folder / name).exists() else None for name in names)
+        return cls(folder / "metrics.tsv", *there)
+
+
+@dataclass(frozen=True)
 class _Fit:
     """What the page needs to know of one number of components."""
 
@@ -93,15 +121,13 @@ class _Fit:
 
 
 def make_report(
-    metrics_file: Path,
+    selection: SelectionFiles,
     fits: Sequence[FitFiles],
     mask_file: Path,
     out_file: Path,
     *,
     cohort_file: Path | None = None,
     quality: CohortFiles | None = None,
-    choice_file: Path | None = None,
-    curves: Mapping[str, Path] | None = None,
     runs: Sequence[Mapping[str, Any]] = (),
     settings: str = "",
     on_template: bool = False,
@@ -123,10 +149,6 @@ def make_report(
         Table of the subjects with their covariates, and perhaps ``image`` and ``sha256``.
     quality : CohortFiles, optional
         What is known of the quality of the images.
-    choice_file : path, optional
-        ``desc-opnmf_selection.json``: the chosen number of components and why.
-    curves : mapping of str to path, optional
-        Pictures of the study of ranks, by caption.
     runs : sequence of dict, optional
         Records of the runs that computed the results.
     settings : str
@@ -143,13 +165,13 @@ def make_report(
     """
     inside = np.asarray(open_image(mask_file).dataobj) != 0
     found = [_read_fit(files, inside) for files in fits]
-    metrics = pd.read_csv(metrics_file, sep="\t")
-    columns = json.loads(metrics_file.with_suffix(".json").read_text(encoding="utf-8"))
+    metrics = pd.read_csv(selection.metrics, sep="\t")
+    columns = _read_json(selection.metrics.with_suffix(".json"))
     cohort = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     covariates = _covariates(cohort, found[0].loadings.index)
-    choice = json.loads(choice_file.read_text(encoding="utf-8")) if choice_file else {}
+    choice = _read_json(selection.choice) if selection.choice else {}
     chosen = choice.get("k")
-    subjects = _by_subject(quality.subjects) if quality else None
+    subjects = by_row(read_cohort(quality.subjects)) if quality else None
     errors = _errors(found, subjects["norm"]) if subjects is not None else pd.DataFrame()
     attention = [
         sentence
@@ -175,7 +197,7 @@ def make_report(
         measures=measures(
             metrics, {name: column["Description"] for name, column in columns.items()}
         ),
-        selection=[Figure(path, title, title) for title, path in (curves or {}).items()],
+        selection=_selection_figures(selection, metrics["n_components"].tolist()),
         viewer=_viewer(found, chosen, quality, on_template=on_template),
         sections=[_section(fit, covariates, figures=figures) for fit in found],
         quality=_quality_figures(quality, mask_file, errors) if quality and figures else [],
@@ -192,8 +214,13 @@ def make_report(
     return out_file
 
 
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
 def _read_fit(files: FitFiles, inside: NDArray[np.bool_]) -> _Fit:
-    info = json.loads(files.factorization.read_text(encoding="utf-8"))
+    info = _read_json(files.factorization)
     image: Any = nb.load(files.components)
     W = np.asarray(image.dataobj)[inside].astype(np.float64)
     return _Fit(
@@ -201,20 +228,16 @@ def _read_fit(files: FitFiles, inside: NDArray[np.bool_]) -> _Fit:
         files=files,
         info=info,
         labels=pd.read_csv(files.labels_table, sep="\t"),
-        loadings=_by_subject(files.loadings),
+        loadings=by_row(read_cohort(files.loadings)),
         gram=W.T @ W,
     )
 
 
-def _by_subject(table: Path) -> pd.DataFrame:
-    return by_row(read_cohort(table))
-
-
-def _covariates(cohort: pd.DataFrame, participants: pd.Index[Any]) -> pd.DataFrame:
+def _covariates(cohort: pd.DataFrame, rows: pd.Index[Any]) -> pd.DataFrame:
     """Return age, sex and site of the subjects, in the order of the loadings."""
     if cohort.empty:
-        return pd.DataFrame(index=participants)
-    return find_covariates(by_row(cohort).reindex(participants))
+        return pd.DataFrame(index=rows)
+    return find_covariates(by_row(cohort).reindex(rows))
 
 
 def _errors(fits: Sequence[_Fit], norms: pd.Series[float]) -> pd.DataFrame:
@@ -240,20 +263,27 @@ def _source(settings: Mapping[str, Any]) -> str:
 
 
 def _lead(fits: Sequence[_Fit]) -> str:
-    info, ks = fits[0].info, [str(fit.k) for fit in fits]
+    ks = [str(fit.k) for fit in fits]
     listed = " and ".join(filter(None, [", ".join(ks[:-1]), ks[-1]]))
     return (
-        f"Images of {info['NumberOfSubjects']} subjects, factorized into {listed} components by "
+        f"Images of {_people(fits[0])}, factorized into {listed} components by "
         "orthonormal projective non-negative matrix factorization (OPNMF): each component is a "
         "set of regions whose values rise and fall together over the subjects."
     )
+
+
+def _people(fit: _Fit) -> str:
+    rows = identifiers(fit.loadings.index.tolist())
+    n_subjects = rows["participant_id"].nunique()
+    sessions = f"{len(rows)} sessions of " if "session_id" in rows else ""
+    return f"{sessions}{n_subjects} subjects"
 
 
 def _facts(fits: Sequence[_Fit], sizes: Sequence[float], chosen: int | None) -> dict[str, str]:
     info = fits[0].info
     explained = [f"{_explained(fit.info):.1%}" for fit in fits]
     return {
-        "Subjects": str(info["NumberOfSubjects"]),
+        "Images": _people(fits[0]),
         f"Voxels of {' x '.join(f'{size:g}' for size in sizes)} mm": (
             f"{info['NumberOfVoxels']:,}".replace(",", "\u202f")
         ),
@@ -279,6 +309,30 @@ def _choice(choice: Mapping[str, Any], fits: Sequence[_Fit]) -> str:
             "selection.n_splits measures how well the components of each reproduce."
         )
     return ""
+
+
+def _selection_figures(selection: SelectionFiles, ks: Sequence[int]) -> list[Figure]:
+    over = f"over {len(ks)} numbers of components, from {min(ks)} to {max(ks)}"
+    figures = [
+        (
+            selection.errors,
+            f"Curves of the reconstruction error and of the gain of each component {over}",
+            "Error of the fits, and what each component gains; of shuffled data and out of sample "
+            "where these were asked for.",
+        ),
+        (
+            selection.reproducibility,
+            f"Curves of the agreement between the two parts of each split of the cohort {over}",
+            "Agreement between fits of the two parts of each split of the cohort: mean, standard "
+            "deviation and every split.",
+        ),
+        (
+            selection.hierarchy,
+            f"Diagram of how parts split {over}",
+            "How the parts of each number of components share their voxels with those of the next.",
+        ),
+    ]
+    return [Figure(path, alt, caption) for path, alt, caption in figures if path]
 
 
 def _viewer(

@@ -25,7 +25,7 @@ from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
-from opnmf_pipeline.stages.report import CohortFiles, FitFiles, make_report
+from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
 from tests.builders import Cohort
@@ -99,7 +99,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     projected = project_subjects(images, people, fit, mask_file, folder("new") / "loadings.tsv")
     quality = assess_cohort(matrix, mask_file, folder("quality"))
     report = make_report(
-        metrics,
+        SelectionFiles.in_folder(selection),
         [
             FitFiles(
                 fit,
@@ -220,8 +220,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         ),
         "MakeReport": Case(
             inputs={
-                "metrics_file": metrics,
-                "metrics_json": metrics.with_suffix(".json"),
+                "selection_dir": str(selection),
                 "factorization_dirs": [fit_dir],
                 "components_files": [maps / "components.nii.gz"],
                 "labels_tables": [maps / "dseg.tsv"],

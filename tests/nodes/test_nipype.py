@@ -31,11 +31,13 @@ RENAMED = {
     "halves": "halves_files",
     "permuted": "permuted_files",
     "figures": "components_figures",
+    "quality": "quality_dir",
     "n_procs": "num_threads",
 }
 """What a parameter of a function is called in its node, where a node takes it in another form."""
 NO_INPUTS = {"out_file", "out_dir", "options", "matrix", "selection", "track", "callback"} | {
     "checkpoint",  # is no part of a result
+    "runs",  # a workflow of somebody else keeps its own records
 }
 """Parameters that the nodes see to."""
 

@@ -15,9 +15,16 @@ from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
-from opnmf_pipeline.stages.metrics import write_metrics
 from opnmf_pipeline.stages.quality import assess_cohort
-from opnmf_pipeline.stages.report import CohortFiles, FitFiles, _errors, _read_fit, make_report
+from opnmf_pipeline.stages.report import (
+    CohortFiles,
+    FitFiles,
+    SelectionFiles,
+    _errors,
+    _read_fit,
+    make_report,
+)
+from opnmf_pipeline.stages.select import select_rank
 from tests.builders import AFFINE
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -39,7 +46,8 @@ class Study:
         self.matrix = build_matrix(images, people, self.mask, made("matrix"), MatrixConfig())
         fit = decompose(self.matrix, made("fit"), 3, DecompositionConfig(max_iter=20))
         maps = write_maps(fit, self.mask, made("maps"))
-        self.metrics = write_metrics([fit], folder / "metrics.tsv")
+        selection = select_rank([fit], made("selection"), self.mask)
+        self.selection = SelectionFiles.in_folder(selection)
         self.fit = FitFiles(
             fit, maps / "components.nii.gz", maps / "dseg.tsv", maps / "loadings.tsv"
         )
@@ -55,7 +63,7 @@ class Study:
     def page(self, figures=False, **options):
         options = {"quality": self.quality, "cohort_file": self.cohort} | options
         out_file = self.folder / "report.html"
-        make_report(self.metrics, [self.fit], self.mask, out_file, figures=figures, **options)
+        make_report(self.selection, [self.fit], self.mask, out_file, figures=figures, **options)
         return out_file.read_text(encoding="utf-8")
 
 
@@ -118,10 +126,10 @@ def test_the_numbers(study):
 
 
 def test_the_chosen_number_and_why(study):
-    choice = study.folder / "choice.json"
-    reason = "Its halves agree best."
+    choice, reason = study.folder / "selection" / "selection.json", "Its halves agree best."
     choice.write_text(json.dumps({"k": 3, "rule": "peak", "reason": reason, "flat": True}))
-    page = study.page(choice_file=choice)
+    study.selection = SelectionFiles.in_folder(choice.parent)
+    page = study.page()
     assert f"Chosen: 3 components. {reason}" in page
     assert f"The choice of k is uncertain: {reason}" in page
     assert "3 components were chosen: Its halves agree best." in page

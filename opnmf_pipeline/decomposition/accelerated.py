@@ -24,6 +24,10 @@ from opnmf_pipeline.decomposition.passes import (
     sweep,
 )
 from opnmf_pipeline.decomposition.progress import Progress
+from opnmf_pipeline.decomposition.repair import worst_explained
+
+REPAIRS = 10
+"""In so many passes a component that no row needs is pointed at rows that are badly explained."""
 
 KKT_PER_TOL = 10.0
 """The fit has converged once the KKT residual is below so many times `tol`."""
@@ -52,30 +56,42 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
     if saved := progress.resumed:
         W[...], V, state = saved["W"], saved["V"], Moments(saved["M"], saved["G"])
     else:
-        V, state = np.zeros((X.shape[1], W.shape[1])), moments(X, W)
+        state = moments(X, W)
+        V = state.M / _lengths(state.M) ** 2
     while not progress.done:
-        V, lengths = _directions(state.M, V)
+        lengths = _lengths(state.M)
         size2 = float(np.sum(np.diag(state.G) / lengths**2))
         violations: list[Array] = []
         state = sweep(X, W, V, _solve_rows(V.T @ V, violations))
         # that of the W before this pass
         residual = float(np.sqrt(np.sum(np.sum(violations, axis=0) / lengths**2) / size2))
-        lengths = _directions(state.M, V)[1]
-        converged = residual < target and kkt_residual(X, W / lengths.astype(X.dtype)) < target
+        lengths = _lengths(state.M)
+        found = _replacements(X, W, V, state) if len(progress.history) < REPAIRS else V[:, :0]
+        V = state.M / lengths**2
+        V[:, np.flatnonzero(np.diag(state.G) == 0)[: found.shape[1]]] = found
+        converged = (
+            residual < target
+            and found.size == 0
+            and kkt_residual(X, W / lengths.astype(X.dtype)) < target
+        )
         change = float(np.sqrt(state.step2 / np.trace(state.G)))
         progress.record(objective(norm_X2, *_rescaled(state, lengths)), change, converged)
         progress.save(W=W, V=V, M=state.M, G=state.G)
-    lengths = _directions(state.M, V)[1]
+    lengths = _lengths(state.M)
     W /= lengths / best_scale(*_rescaled(state, lengths))
     return W
 
 
-def _directions(M: Array, V: Array) -> tuple[Array, Array]:
-    """Return v_j and d_j from M = XᵀZ; a component that no row needs keeps the direction in V."""
+def _lengths(M: Array) -> Array:
+    """Return d_j from M = XᵀZ, or 1 for a component that no row needs."""
     norms = np.linalg.norm(M, axis=0)
-    empty = norms == 0
-    norms[empty] = 1
-    return np.where(empty, V, M / norms), np.sqrt(norms)
+    return np.sqrt(np.where(norms > 0, norms, 1))
+
+
+def _replacements(X: RowBlocks, W: Array, V: Array, state: Moments) -> Array:
+    """Return directions for components that no row needs."""
+    n_empty = int(np.sum(np.diag(state.G) == 0))
+    return worst_explained(X, W, V, n_empty) if n_empty else V[:, :0]
 
 
 def _rescaled(state: Moments, lengths: Array) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ import numpy as np
 from opnmf_pipeline.decomposition.optimality import objective
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm, sweep
 from opnmf_pipeline.decomposition.progress import Progress
+from opnmf_pipeline.decomposition.repair import worst_explained
 
 SAMPLE_ROWS = 2**14
 """Random starts are improved on so many random rows,"""
@@ -32,9 +33,6 @@ SEARCH_SWEEPS = 40
 
 TRIAL_SWEEPS = 5
 """What came out of a sample is compared after so many sweeps over all rows."""
-
-SAME_DIRECTION = 1e-5
-"""A row with a smaller share of its norm outside its component needs no component of its own."""
 
 
 def orthonormal(
@@ -98,15 +96,17 @@ def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
     while not progress.done:
         state = sweep(X, W, V, _assign)
         norms = np.sqrt(np.diag(state.G))
-        empty = norms == 0
+        empty = np.flatnonzero(norms == 0)
         norms[empty] = 1
         M = state.M / norms
         change = float(np.sqrt(state.step2 / size2)) if size2 > 0 else float(state.step2 > 0)
         size2 = float(np.trace(state.G))
         V = _unit(M)
-        repaired = empty.any() and _fill(X, V, np.flatnonzero(empty))
+        found = worst_explained(X, W, V, len(empty)) if len(empty) else V[:, :0]
+        repaired = empty[: found.shape[1]]
+        V[:, repaired] = found
         error = objective(norm_X2, M, np.eye(len(norms)))
-        progress.record(error, change, converged=change < progress.tol and not repaired)
+        progress.record(error, change, converged=change < progress.tol and not len(repaired))
         progress.save(W=W, V=V, size2=size2)
     return V
 
@@ -181,32 +181,6 @@ def _assign(rows: slice, W_b: Array, XV: Array) -> Array:
     new = np.zeros_like(XV)
     new[index] = np.maximum(XV[index], 0)
     return new
-
-
-def _fill(X: RowBlocks, V: Array, empty: Array) -> bool:
-    """Point empty components at the worst explained rows; return whether one needed that."""
-    filled = False
-    for j in empty:
-        row, share = _worst_row(X, V)
-        if share < SAME_DIRECTION:
-            break
-        V[:, [j]] = _unit(np.asarray(X.X[row], dtype=np.float64)[:, np.newaxis])
-        filled = True
-    return filled
-
-
-def _worst_row(X: RowBlocks, V: Array) -> tuple[int, float]:
-    """Return the row that loses most, and the share of its squared norm that it loses."""
-    V = V.astype(X.dtype)
-
-    def block(rows: slice, X_b: Array) -> tuple[float, int, float]:
-        sizes = np.einsum("ij,ij->i", X_b, X_b, dtype=np.float64)
-        losses = sizes - np.square(np.maximum((X_b @ V).max(axis=1), 0))
-        worst = int(losses.argmax())
-        return float(losses[worst]), rows.start + worst, float(sizes[worst])
-
-    loss, row, size = max(X.map(block))
-    return row, loss / size if size > 0 else 0.0
 
 
 def _unit(V: Array) -> Array:

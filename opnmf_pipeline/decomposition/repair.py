@@ -1,0 +1,63 @@
+"""New directions for components that have lost all their rows."""
+
+import numpy as np
+
+from opnmf_pipeline.decomposition.passes import Array, RowBlocks
+
+EXPLAINED = 1e-5
+"""A row with a smaller share of its squared norm left needs no component of its own."""
+
+N_CANDIDATES = 2**14
+"""So many rows are compared in memory, the worst of every block."""
+
+
+def worst_explained(X: RowBlocks, W: Array, V: Array, n: int) -> Array:
+    """Return the directions of rows that WVᵀ explains worst, in one pass over X.
+
+    The rows are taken one by one: what the row taken explains of the others is removed first, so
+    that neighbours with the same residual do not all get a component.
+
+    Parameters
+    ----------
+    X : RowBlocks of shape (n_rows, n_columns)
+        The data, non-negative.
+    W : ndarray of shape (n_rows, k)
+        Weights of the rows.
+    V : ndarray of shape (n_columns, k)
+        Directions.
+    n : int
+        Number of directions wanted.
+
+    Returns
+    -------
+    ndarray of shape (n_columns, n_found), float64
+        Of norm 1. There are fewer than `n` where all rows are explained.
+    """
+    V = V.astype(X.dtype)
+    per_block = max(n, N_CANDIDATES // len(X.blocks))
+
+    def candidates(rows: slice, X_b: Array) -> tuple[Array, Array]:
+        R = X_b - W[rows] @ V.T
+        worst = np.argsort(-_squares(R), kind="stable")[:per_block]
+        return X_b[worst], R[worst]
+
+    parts = list(X.map(candidates))
+    rows = np.concatenate([part[0] for part in parts]).astype(np.float64)
+    R = np.concatenate([part[1] for part in parts]).astype(np.float64)
+    sizes = _squares(rows)
+    found = []
+    for _ in range(n):
+        left = _squares(R)
+        worst = int(left.argmax())
+        if left[worst] <= EXPLAINED * sizes[worst]:
+            break
+        found.append(rows[worst] / np.sqrt(sizes[worst]))
+        direction = R[worst] / np.sqrt(left[worst])
+        R -= np.outer(np.maximum(R @ direction, 0), direction)
+    return np.array(found).reshape(-1, X.shape[1]).T
+
+
+def _squares(R: Array) -> Array:
+    """Return the squared norm of each row, float64."""
+    squares: Array = np.einsum("ij,ij->i", R, R, dtype=np.float64)
+    return squares

@@ -227,10 +227,13 @@ def test_second_run_says_so(write_config, settings, tmp_path, capsys):
     ("override", "expected"),
     [
         ("mask.threshold=0.05", ["mask", "matrix", "decompose", "maps"]),
-        ("matrix.smoothing_fwhm=4", ["mask", "matrix", "decompose", "maps", "quality"]),
-        ("decomposition.tol=0.01", ["decompose", "maps"]),
-        ("decomposition.init=random", ["decompose", "maps"]),
-        ("report.figures=true", ["figures"]),
+        (
+            "matrix.smoothing_fwhm=4",
+            ["mask", "matrix", "decompose", "maps", "select", "quality"],
+        ),
+        ("decomposition.tol=0.01", ["decompose", "maps", "select"]),
+        ("decomposition.init=random", ["decompose", "maps", "select"]),
+        ("report.figures=true", ["figures", "select"]),
         ("execution.n_procs=2", []),
     ],
 )
@@ -248,7 +251,7 @@ def test_a_touched_image_recomputes_nothing_and_a_changed_one_everything(load, c
     cohort.damage(0, cohort.values[0] * 1.1)
     computed = run(load()).computed
     assert computed[:2] == ["mask", "matrix"]
-    assert len(computed) == 7
+    assert len(computed) == 8
 
 
 def test_the_other_file_of_a_pair_recomputes(load, cohort, tmp_path):
@@ -275,7 +278,7 @@ def test_another_number_of_components_computes_that_fit_only(load, tmp_path):
     run(load())
     before = results(tmp_path / "out")
     summary = run(load("decomposition.n_components=[2, 3, 4]"))
-    assert summary.computed == ["decompose, k = 4", "maps, k = 4"]
+    assert summary.computed == ["decompose, k = 4", "maps, k = 4", "select"]
     after = results(tmp_path / "out")
     assert {name: after[name] for name in before if "K" in name} == {
         name: content for name, content in before.items() if "K" in name
@@ -311,7 +314,7 @@ def test_a_failing_fit_keeps_the_others(load, tmp_path, monkeypatch):
     assert "no memory for k = 3" in (out / "logs" / "opnmf-pipeline.log").read_text()
 
     monkeypatch.setattr(local, "decompose", original)
-    assert run(load()).computed == ["decompose, k = 3", "maps, k = 3", "quality"]
+    assert run(load()).computed == ["decompose, k = 3", "maps, k = 3", "select", "quality"]
 
 
 def test_a_terminated_run_leaves_no_part_and_the_same_command_finishes(

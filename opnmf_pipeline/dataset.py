@@ -35,10 +35,9 @@ INPUT, MODEL = "input", "model"
 """Names of other datasets in BIDS URIs."""
 
 BIDSIGNORE = f"""\
-# Results about a group, pictures and messages, which the BIDS schema does not know
+# Results about a group and pictures, which the BIDS schema does not know
 /group
 /figures
-/logs
 /{WORK}
 /report.html
 # Loadings of single images, a suffix that it does not know

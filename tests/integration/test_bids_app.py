@@ -1,0 +1,385 @@
+"""The BIDS App as a lab uses it: learn from a group, project subjects, validate the dataset."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from opnmf_pipeline.cli import bids_main, main
+from opnmf_pipeline.images.cohort import row_names
+from tests.builders import NAME, three_parts, write_cohort, write_image
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
+
+KS = (2, 3)
+
+
+@pytest.fixture
+def config_file(write_config):
+    return write_config(
+        {
+            "inputs": {"filters": {"label": "GM", "suffix": "probseg"}},
+            "decomposition": {"n_components": list(KS), "max_iter": 100, "tol": 1e-3},
+            "report": {"figures": False},
+        }
+    )
+
+
+@pytest.fixture
+def learned(cohort, config_file, tmp_path):
+    """Output folder of a group run on the tiny cohort."""
+    out = tmp_path / "out"
+    arguments = [cohort.root, out, "group", "--config-file", config_file, "--nprocs", 1, "-q"]
+    assert app(*arguments) == 0
+    return out
+
+
+@pytest.fixture
+def sessions(tmp_path):
+    """Four subjects; the first two have two sessions, the others one."""
+    values = three_parts(6, seed=1)
+    rows = ["sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1", "sub-02_ses-2"]
+    rows += ["sub-03_ses-1", "sub-04_ses-1"]
+    root = tmp_path / "sessions"
+    for row, volume in zip(rows, values, strict=True):
+        write_image(root / row.replace("_", "/") / "anat" / f"{row}_{NAME}", volume)
+    (root / "participants.tsv").write_text(
+        "participant_id\tage\n" + "".join(f"sub-0{n}\t{20 + n}\n" for n in range(1, 5))
+    )
+    (root / "participants.json").write_text('{"age": {"Description": "Age", "Units": "year"}}')
+    (root / "dataset_description.json").write_text('{"Name": "s", "BIDSVersion": "1.10.0"}')
+    return root, rows
+
+
+def app(*arguments):
+    return bids_main([str(argument) for argument in arguments])
+
+
+def loadings(root, subject, k, session=None):
+    row = f"{subject}_{session}" if session else subject
+    path = root.joinpath(*row.split("_"), "anat", f"{row}_desc-opnmfK{k}_loadings.tsv")
+    return pd.read_csv(path, sep="\t"), json.loads(path.with_suffix(".json").read_text())
+
+
+def group_loadings(root, k):
+    return pd.read_csv(root / "group" / f"desc-opnmfK{k}_loadings.tsv", sep="\t")
+
+
+def content(root):
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and "work" not in path.relative_to(root).parts
+    }
+
+
+def assert_projected(root, model, subject, k):
+    table, sidecar = loadings(root, subject, k)
+    expected = group_loadings(model, k).query("participant_id == @subject")
+    assert table.columns.tolist() == expected.columns.tolist()
+    assert table["participant_id"].tolist() == [subject]
+    np.testing.assert_allclose(
+        table.filter(like="component"), expected.filter(like="component"), rtol=1e-5
+    )
+    assert set(table) <= set(sidecar)
+
+
+def test_group_writes_what_a_run_writes(learned, cohort, config_file, tmp_path):
+    settings = yaml.safe_load(config_file.read_text())
+    settings["inputs"]["bids"] = str(cohort.root)
+    config_file.write_text(yaml.safe_dump(settings))
+    other = tmp_path / "run"
+    assert main(["run", str(config_file), "-o", str(other), "--quiet"]) == 0
+    one, two = content(learned), content(other)
+    for files in (one, two):
+        for name in [name for name in files if name.startswith("logs") or name == "report.html"]:
+            del files[name]
+    assert one == two
+
+
+def test_projection_into_the_folder_of_the_model(learned, cohort):
+    before = content(learned)
+    assert app(cohort.root, learned, "participant", "--participant-label", "01", "sub-04") == 0
+    for subject in ("sub-01", "sub-04"):
+        for k in KS:
+            assert_projected(learned, learned, subject, k)
+    assert sorted(path.name for path in learned.glob("sub-*")) == ["sub-01", "sub-04"]
+    assert {name: content(learned)[name] for name in before} == before
+    _, sidecar = loadings(learned, "sub-04", 2)
+    assert sidecar["Sources"] == [
+        "bids::group/space-MNI152_res-3mm_desc-opnmfK2_components.nii.gz",
+        f"bids:input:{cohort.images[3].relative_to(cohort.root)}",
+    ]
+
+
+def test_projection_of_others_on_a_given_model(learned, tmp_path, capsys):
+    new = write_cohort(tmp_path / "new", three_parts(4, seed=3))
+    out = tmp_path / "projected"
+    assert app(new.root, out, "participant", "--model", learned) == 0
+    assert "4 images, k = 2, 3" in capsys.readouterr().out
+    columns = group_loadings(learned, 3).columns.tolist()
+    table, sidecar = loadings(out, "sub-02", 3)
+    assert table.columns.tolist() == columns
+    assert sidecar["Sources"][0].startswith("bids:model:group/")
+    described = json.loads((out / "dataset_description.json").read_text())
+    links = {"input": new.root.as_uri(), "model": learned.as_uri()}
+    assert described["DatasetLinks"] == links
+    assert [source["URL"] for source in described["SourceDatasets"]] == list(links.values())
+
+
+def test_a_model_is_only_read(learned, cohort, tmp_path):
+    before = content(learned)
+    for path in (learned, *learned.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        code = app(cohort.root, tmp_path / "p", "participant", "--model", learned, "-q")
+    finally:
+        for path in (learned, *learned.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    assert code == 0
+    assert content(learned) == before
+
+
+def test_projecting_again_changes_nothing(learned, cohort):
+    arguments = [cohort.root, learned, "participant", "--participant-label", "01", "-q"]
+    assert app(*arguments) == 0
+    before = content(learned)
+    assert app(*arguments) == 0
+    assert content(learned) == before
+
+
+def test_loadings_of_another_image_are_not_replaced(learned, cohort, capsys):
+    arguments = [cohort.root, learned, "participant", "--participant-label", "01", "-q"]
+    assert app(*arguments) == 0
+    before = content(learned)
+    cohort.damage(0, cohort.values[0] * 1.5)
+    assert app(*arguments) == 2
+    message = capsys.readouterr().err
+    assert "2 file(s) of loadings on other components or of other images" in message
+    assert "--overwrite" in message
+    assert content(learned) == before
+    assert app(*arguments, "--overwrite") == 0
+    expected = group_loadings(learned, 2).iloc[0, 1:].to_numpy(float) * 1.5
+    np.testing.assert_allclose(
+        loadings(learned, "sub-01", 2)[0].iloc[0, 1:].tolist(), expected, 1e-5
+    )
+
+
+def test_another_model_removes_the_loadings_on_the_old_one(learned, cohort, config_file):
+    assert app(cohort.root, learned, "participant", "-q") == 0
+    arguments = [cohort.root, learned, "group", "--config-file", config_file, "-q"]
+    assert app(*arguments, "--set", "mask.threshold=0.2", "--overwrite") == 0
+    assert [path for path in learned.glob("sub-*/**/*") if path.is_file()] == []
+
+
+def test_another_grid_is_refused_and_nothing_written(learned, cohort, tmp_path, capsys):
+    moved = np.diag([-3.0, 3, 3, 1])
+    write_image(cohort.images[1], cohort.values[1], affine=moved)
+    assert app(cohort.root, learned, "participant", "-q") == 2
+    assert "1 of 6 images are not on the grid" in capsys.readouterr().err
+    assert not list(learned.glob("sub-*"))
+
+
+def test_one_image_that_cannot_be_used_leaves_the_others(learned, cohort, capsys):
+    cohort.damage(1, -cohort.values[1])
+    values = cohort.values[2].copy()
+    values[2, 2, 2] = np.nan
+    cohort.damage(2, values)
+    assert app(cohort.root, learned, "participant", "-q") == 2
+    message = capsys.readouterr().err
+    assert "sub-02: " in message
+    assert "sub-03: " in message
+    done = sorted(path.parent.parent.name for path in learned.glob("sub-*/anat/*K2_loadings.tsv"))
+    assert done == ["sub-01", "sub-04", "sub-05", "sub-06"]
+
+
+def test_stop_on_first_crash(learned, cohort, capsys):
+    cohort.damage(1, -cohort.values[1])
+    assert app(cohort.root, learned, "participant", "-q", "--stop-on-first-crash") == 2
+    assert "sub-02: " in capsys.readouterr().err
+    assert [path.name for path in learned.glob("sub-*")] == ["sub-01"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["participant"], "holds no results of opnmf-pipeline"),
+        (["participant", "--boilerplate-only"], "--boilerplate-only: is of the group level"),
+        (["participant", "--resource-monitor"], "--resource-monitor: is of the group level"),
+        (["participant", "--use-plugin", "p.yaml"], "one job for each --participant-label"),
+        (["group", "--model", "m"], "--model: is of the participant level"),
+        (["group", "--participant-label", "99"], "have no image: sub-99"),
+    ],
+)
+def test_what_is_refused(cohort, config_file, tmp_path, capsys, arguments, expected):
+    extra = ["--config-file", config_file] if arguments[0] == "group" else []
+    out = tmp_path / "out"
+    assert app(cohort.root, out, *arguments, *extra) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("opnmf-bids: error: ")
+    assert expected in message or "matches the filters" in message
+    assert not out.exists()
+
+
+def test_a_folder_of_something_else_is_refused(learned, cohort, tmp_path, capsys):
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").touch()
+    assert app(cohort.root, foreign, "participant", "--model", learned) == 2
+    assert "is not empty and holds no run of opnmf-pipeline" in capsys.readouterr().err
+    assert [path.name for path in foreign.iterdir()] == ["thesis.tex"]
+
+
+def test_a_dataset_without_description(cohort, config_file, tmp_path, capsys):
+    (cohort.root / "dataset_description.json").unlink()
+    arguments = [cohort.root, tmp_path / "out", "group", "--config-file", config_file, "-q"]
+    assert app(*arguments) == 2
+    assert "pass --skip-bids-validation" in capsys.readouterr().err
+    assert app(*arguments, "--skip-bids-validation") == 0
+
+
+def test_boilerplate_of_a_plan_and_of_a_run(cohort, config_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = [cohort.root, out, "group", "--config-file", config_file]
+    assert app(*arguments, "--boilerplate-only") == 0
+    planned = capsys.readouterr().out
+    assert "One image of each of 6 subjects" in planned
+    assert "into 2 and 3 components" in planned
+    assert "converged" not in planned
+    assert "@article{sotiras2015," in planned
+    assert not out.exists()
+    assert app(*arguments, "-q") == 0
+    capsys.readouterr()
+    assert app(*arguments, "--boilerplate-only") == 0
+    assert "in the 59 voxels (3 \u00d7 3 \u00d7 3 mm)" in capsys.readouterr().out
+
+
+def test_resource_monitor(cohort, config_file, tmp_path):
+    out = tmp_path / "out"
+    arguments = [cohort.root, out, "group", "--config-file", config_file, "-q"]
+    assert app(*arguments, "--resource-monitor") == 0
+    table = pd.read_csv(out / "logs" / "resources.tsv", sep="\t")
+    assert (table["memory"] > 50e6).all()
+    assert table["seconds"].is_monotonic_increasing
+    assert (table["n_processes"] >= 1).all()
+    registry = json.loads((out / "logs" / "run.json").read_text())
+    assert {"logs/resources.tsv", "logs/resources.json"} <= set(registry["Outputs"])
+
+
+def test_sessions(sessions, config_file, tmp_path, capsys):
+    root, rows = sessions
+    out = tmp_path / "out"
+    arguments = [root, out, "group", "--config-file", config_file, "--nprocs", 1]
+    assert (
+        app(*arguments, "--set", "selection.n_splits=1", "--set", "decomposition.n_components=2")
+        == 0
+    )
+    assert "collect: 6 sessions of 4 subjects" in capsys.readouterr().out
+    table = group_loadings(out, 2)
+    assert row_names(table) == rows
+    people = pd.read_csv(out / "participants.tsv", sep="\t")
+    assert people["participant_id"].tolist() == ["sub-01", "sub-02", "sub-03", "sub-04"]
+    assert people["age"].tolist() == [21, 22, 23, 24]
+    described = json.loads((out / "participants.json").read_text())
+    assert described["age"] == {"Description": "Age", "Units": "year"}
+
+    command = [root, out, "participant", "-q", "--participant-label", "01", "--session-label"]
+    assert app(*command, "ses-2") == 0
+    one, sidecar = loadings(out, "sub-01", 2, "ses-2")
+    assert list(out.glob("sub-*/*")) == [out / "sub-01" / "ses-2"]
+    np.testing.assert_allclose(one.iloc[0, 2:].tolist(), table.iloc[1, 2:].tolist(), rtol=1e-5)
+    assert sidecar["session_id"]["Description"]
+
+
+def test_every_table_has_a_side_car(learned, cohort):
+    assert app(cohort.root, learned, "participant", "-q") == 0
+    tables = [path for path in learned.rglob("*.tsv") if "work" not in path.parts]
+    assert len(tables) > 10
+    for table in tables:
+        described = json.loads(table.with_suffix(".json").read_text())
+        columns = pd.read_csv(table, sep="\t").columns
+        assert set(columns) <= set(described), table
+
+
+def problems(dataset):
+    """Codes and places of the errors that the BIDS validator finds."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    validator = shutil.which("bids-validator-deno", path=places)
+    if validator is None:
+        pytest.skip("bids-validator-deno is not installed")
+    done = subprocess.run(
+        [validator, str(dataset), "--format", "json"], capture_output=True, text=True, check=False
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    return {
+        (issue["code"], issue.get("location"))
+        for issue in issues
+        if issue.get("severity", "error") == "error"
+    }
+
+
+def test_the_validator_finds_no_error(learned, cohort, sessions, config_file, tmp_path):
+    assert app(cohort.root, learned, "participant", "-q") == 0
+    assert problems(learned) == set()
+    projected = tmp_path / "projected"
+    assert app(sessions[0], projected, "participant", "--model", learned, "-q") == 0
+    assert problems(projected) == set()
+
+
+@pytest.mark.slow
+def test_each_line_of_bidsignore_is_needed(learned, cohort):
+    (learned / "figures").mkdir()  # left out of this run
+    (learned / "figures" / "montage.png").touch()
+    ignore = learned / ".bidsignore"
+    text = ignore.read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    needed = set()
+    for level in ("group", "participant"):
+        if level == "participant":
+            ignore.write_text(text)
+            assert app(cohort.root, learned, level, "--participant-label", "01", "-q") == 0
+        for line in lines:
+            ignore.write_text("\n".join(other for other in lines if other != line) + "\n")
+            if problems(learned):
+                needed.add(line)
+    assert needed == set(lines)
+
+
+@pytest.mark.slow
+def test_the_validator_on_the_simulated_example(tmp_path):
+    sizes = {"n_subjects": 8, "n_components": 2, "voxel_size": 12}
+    command = ["run", str(ROOT / "configs" / "example.yaml"), "-o", str(tmp_path / "out"), "-q"]
+    for name, value in sizes.items():
+        command += ["--set", f"inputs.simulation.{name}={value}"]
+    assert main([*command, "--set", "decomposition.n_components=2"]) == 0
+    assert problems(tmp_path / "out") == set()
+
+
+@pytest.mark.slow
+def test_real_maps(test_data, write_config, tmp_path):
+    """Components of 162 real maps; projected images have the loadings of the group run."""
+    dataset, out = test_data / "mcic-vbm", tmp_path / "out"
+    config = write_config(
+        {
+            "inputs": {"filters": {"label": "GM", "suffix": "probseg"}},
+            "decomposition": {"n_components": [5, 10], "solver": "orthonormal", "n_init": 1},
+            "report": {"figures": False},
+        }
+    )
+    assert app(dataset, out, "group", "--config-file", config, "-q") == 0
+    subjects = ["sub-M52298177", "sub-M02108714"]
+    assert app(dataset, out, "participant", "-q", "--participant-label", *subjects) == 0
+    for subject in subjects:
+        for k in (5, 10):
+            assert_projected(out, out, subject, k)
+    assert problems(out) == set()
+    first = Path(loadings(out, subjects[0], 5)[1]["Sources"][1].removeprefix("bids:input:"))
+    assert (dataset / first).is_file()

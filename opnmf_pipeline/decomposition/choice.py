@@ -88,7 +88,7 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
         ``reproducibility-peak``: the highest peak of ``inner_product`` that stands out of the
         noise, at the elbow of the error or before it (Sotiras et al. 2017).
         ``null-crossing``: the k beyond which components gain no more than on shuffled data, see
-        `null_crossing` (Frigyesi & Höglund 2008).
+        `null_lead` (Frigyesi & Höglund 2008).
         ``one-standard-error``: the smallest k whose explained variance out of sample is within one
         standard error (of the difference) of the highest, after Breiman et al. 1984
         (Classification and Regression Trees) and after subtraction of what any component gains:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from opnmf_pipeline.decomposition.shape import Weights
 
-__all__ = ["elbow", "gains", "hierarchy", "null_crossing", "null_lead", "permuted"]
+__all__ = ["elbow", "gains", "hierarchy", "null_lead", "permuted"]
 
 MARGIN = 0.2
 """Components have to gain so much more than on shuffled data, as a share of what they gain there.
@@ -67,58 +67,35 @@ def gains(errors: ArrayLike, ks: Sequence[int]) -> NDArray[np.float64]:
     return found
 
 
-def null_crossing(ks: Sequence[int], errors: ArrayLike, null_errors: ArrayLike) -> int | None:
-    """Return the k beyond which components gain no more than they do on shuffled data.
-
-    The idea is that of Frigyesi & Höglund 2008 (Cancer Informatics 6, 275-292,
-    https://doi.org/10.4137/CIN.S606), who take the first k with a gain below that of shuffled data.
-    A fit that ended in a poor local optimum has such a gain too. So it is the gains of all further
-    components together that are compared: the k is where `null_lead` is largest.
-
-    Parameters
-    ----------
-    ks : sequence of int
-        Numbers of components, increasing.
-    errors : array-like of shape (n_ks,)
-        Reconstruction errors.
-    null_errors : array-like of shape (n_ks,) or (n_permutations, n_ks)
-        The same of `permuted` data.
-
-    Returns
-    -------
-    int or None
-        The largest k if components gain more than on shuffled data to the end; None if they never
-        do.
-
-    Examples
-    --------
-    >>> from opnmf_pipeline.decomposition.ranks import null_crossing
-    >>> null_crossing([2, 3, 4, 5], [9, 6, 4, 3.9], [9, 8.5, 8, 7.5])
-    4
-    """
-    furthest = int(null_lead(errors, null_errors).argmax())
-    return int(ks[furthest]) if furthest else None
-
-
 def null_lead(errors: ArrayLike, null_errors: ArrayLike) -> NDArray[np.float64]:
     """Return how much further the error fell than it did, with a margin, on shuffled data.
 
+    It rises from one k to the next where the components between gain at least a fifth more than on
+    shuffled data, and is largest at the k beyond which no number of further components does. So it
+    passes over a fit that ended in a poor local optimum, where Frigyesi & Höglund 2008 (Cancer
+    Informatics 6, 275-292, https://doi.org/10.4137/CIN.S606), whose idea this is, take the first k
+    with a gain below that of shuffled data.
+
     Parameters
     ----------
     errors : array-like of shape (n_ks,)
-        Reconstruction errors.
-    null_errors : array-like of shape (n_ks,) or (n_permutations, n_ks)
+        Reconstruction errors, by increasing number of components.
+    null_errors : array-like of shape (n_ks,)
         The same of `permuted` data.
 
     Returns
     -------
     ndarray of shape (n_ks,), float64
-        0 at the first k. It rises from one k to the next where the components between gain at
-        least a fifth more than on shuffled data.
+        0 at the first k.
+
+    Examples
+    --------
+    >>> from opnmf_pipeline.decomposition.ranks import null_lead
+    >>> null_lead([9, 6, 4, 3.9], [9, 8.5, 8, 7.5])
+    array([0. , 2.4, 3.8, 3.3])
     """
-    null = np.atleast_2d(np.asarray(null_errors, dtype=np.float64)).mean(axis=0)
-    fall = np.asarray(errors, dtype=np.float64)
-    lead: NDArray[np.float64] = (fall[0] - fall) - (1 + MARGIN) * (null[0] - null)
+    error, null = np.asarray(errors, dtype=np.float64), np.asarray(null_errors, dtype=np.float64)
+    lead: NDArray[np.float64] = (error[0] - error) - (1 + MARGIN) * (null[0] - null)
     return lead
 
 

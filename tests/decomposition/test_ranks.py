@@ -5,7 +5,6 @@ from opnmf_pipeline.decomposition.ranks import (
     elbow,
     gains,
     hierarchy,
-    null_crossing,
     null_lead,
     permuted,
 )
@@ -43,34 +42,24 @@ def test_gains_are_per_component_and_of_each_curve():
     np.testing.assert_array_equal(gains(errors, [2, 4, 5]), expected)
 
 
-def test_null_crossing_is_the_largest_gap():
-    ks = [2, 4, 6, 8, 10]
+def test_null_lead_is_largest_where_gains_fall_to_those_of_noise():
     errors = [100.0, 80, 60, 58, 56]
     null = [100.0, 96, 92, 88, 84]
-    assert null_crossing(ks, errors, null) == 6
-    assert null_crossing(ks, errors, [null, null]) == 6
-    assert null_crossing(ks[:3], errors[:3], null[:3]) == 6
-    assert null_crossing(ks, null, null) is None
+    np.testing.assert_allclose(null_lead(errors, null), [0, 15.2, 30.4, 27.6, 24.8])
 
 
-def test_null_crossing_wants_more_than_chance():
+def test_null_lead_wants_more_than_chance():
     rng = np.random.default_rng(0)
     for _ in range(20):
         null = 100 - np.cumsum(np.r_[0, rng.uniform(0.92, 1.08, 9)])
         errors = 100 - np.cumsum(np.r_[0, rng.uniform(0.92, 1.08, 9)])
-        assert null_crossing(range(1, 11), errors, null) is None
+        assert null_lead(errors, null).argmax() == 0
 
 
-def test_null_lead_of_lines():
-    null = [100.0, 99, 98, 97]
-    np.testing.assert_allclose(null_lead([90.0, 88, 87, 85.9], null), [0, 0.8, 0.6, 0.5])
-    np.testing.assert_allclose(null_lead([90.0, 88, 87, 85.9], [null, null])[1], 0.8)
-
-
-def test_null_crossing_passes_over_a_poor_local_optimum():
+def test_null_lead_passes_over_a_poor_local_optimum():
     null = [100.0, 98, 96, 94, 92, 90]
     errors = [100.0, 90, 89, 70, 69, 68]  # the fit at the third k is poor
-    assert null_crossing([2, 3, 4, 5, 6, 7], errors, null) == 5
+    assert null_lead(errors, null).argmax() == 3
 
 
 @pytest.mark.parametrize("scale", [1, 1e-6])

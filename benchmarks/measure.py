@@ -25,80 +25,92 @@ from opnmf_pipeline.exceptions import ConvergenceWarning
 T = TypeVar("T")
 
 XXT_BYTES = 500e6
-"""XXᵀ is formed for published-xxt up to this size."""
+"""XXᵀ is formed for the peers that need it up to this size."""
 
 TOL = 1e-5
+SOLVERS = ("accelerated", "orthonormal")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a case may take."""
+    """How long a case may take.
+
+    Attributes
+    ----------
+    max_iter : int
+        Most iterations of published-mem,
+    max_seconds : float
+        and most seconds.
+    n_watched : int
+        So many of them are made by published-mem itself; the rest are the same iterates, by
+        ``multiplicative``, and count as many seconds as published-mem takes for one.
+    n_restarts : int
+        Restarts of the plain alternation,
+    restart_seconds : float
+        of which no more begin after so many seconds.
+    n_timed : int
+        Repetitions of a timed step.
+    """
 
     max_iter: int = 20_000
     max_seconds: float = 1200.0
+    n_watched: int = 20
     n_restarts: int = 50
-    n_timed: int = 10
-    accelerated_iter: int = 5000
+    restart_seconds: float = 300.0
+    n_timed: int = 9
 
 
 Measures = dict[str, float]
 """Name of a quantity and its value; a quantity that was not measured is absent."""
 
 
-def measure(X: Array, k: int, limits: Limits) -> Measures:
-    """Run all solvers and peers on X."""
-    W, found = start(X, k)
-    found |= iteration_times(X, W, limits.n_timed)
-    peer = published(X, W.copy(), limits)
-    found |= {
-        "published: error": peer.error,
-        "published: iterations": peer.n_iter,
-        "published: seconds": peer.seconds,
-        "published: converged": float(peer.converged),
-    }
-    found |= accelerated(X, k, peer.error, limits)
-    found |= orthonormal(X, k)
-    return found | restarts(X, k, limits.n_restarts)
+def times(X: Array, k: int, limits: Limits) -> Measures:
+    """Return the seconds of a start and of one iteration: of ours, the peers, the products alone.
 
-
-def published(X: Array, W: Array, limits: Limits) -> peers.PeerRun:
-    """Run published-mem until it stops or has used up its limits."""
-    return peers.run(
-        X,
-        W,
-        peers.published_mem(X),
-        tol=TOL,
-        max_iter=limits.max_iter,
-        max_seconds=limits.max_seconds,
-    )
-
-
-def start(X: Array, k: int) -> tuple[Array, Measures]:
-    """Return the NNDSVD start and the time that it takes."""
-    begin = time.perf_counter()
-    with RowBlocks(X, "float32") as blocks:
-        found = spectrum(blocks, k)
-        rng = np.random.RandomState(0)
-        W = initial_weights(blocks, k, "nndsvd", found, float(X.mean()), rng)
-    seconds = time.perf_counter() - begin
-    return W, {"start: seconds": seconds, "lower bound": found.lower_bound(k)}
-
-
-def iteration_times(X: Array, W: Array, n: int) -> Measures:
-    """Return seconds per iteration of the reference, its peers, and the two products alone."""
-    M = X.T @ W
-    found = {
-        "products: seconds per iteration": _median_time(lambda: (X @ M, X.T @ W), n),
-        "published-mem: seconds per iteration": _median_step(peers.published_mem(X), W, n),
-        "multiplicative: seconds per iteration": _multiplicative_time(X, W, n),
+    All are timed in turn, so that a busy machine slows them alike; the medians are kept.
+    """
+    W = start(X, k)
+    M, mem = X.T @ W, peers.published_mem(X)
+    steps: dict[str, Callable[[], object]] = {
+        "start: seconds": lambda: start(X, k),
+        "products: seconds per iteration": lambda: (X @ M, X.T @ W),
+        "published-mem: seconds per iteration": lambda: mem(W),
     }
     if X.shape[0] ** 2 * X.itemsize <= XXT_BYTES:
-        step = peers.published_xxt(X)
-        found["published-xxt: seconds per iteration"] = _median_step(step, W, n)
-    return found
+        xxt = peers.published_xxt(X)
+        steps["published-xxt: seconds per iteration"] = lambda: xxt(W)
+    found: dict[str, list[float]] = {name: [] for name in steps}
+    ours: list[float] = []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for _ in range(limits.n_timed):
+            for name, step in steps.items():
+                begin = time.perf_counter()
+                step()
+                found[name].append(time.perf_counter() - begin)
+            ours += iteration_times(X, W, 3)
+    found["multiplicative: seconds per iteration"] = ours
+    measures = {name: float(np.median(seconds)) for name, seconds in found.items()}
+    if X.shape[0] ** 2 * X.itemsize <= XXT_BYTES and (package := peers.package_opnmf()):
+        measures["opnmf 0.0.2: seconds per iteration"] = _package_time(package, X, k)
+    return measures
 
 
-def accelerated(X: Array, k: int, goal: float, limits: Limits) -> Measures:
+def published(X: Array, k: int, limits: Limits) -> tuple[Array, Measures]:
+    """Return the W that published-mem has when it stops or has used up its limits."""
+    run = peers.run(X, start(X, k), peers.published_mem(X), tol=TOL, max_iter=limits.n_watched)
+    n_left = min(limits.max_iter, int(limits.max_seconds / run.seconds_per_iteration)) - run.n_iter
+    W, n_iter, converged = run.W, run.n_iter, run.converged
+    if n_left > 0 and not converged:
+        model = _fit(X, k, "multiplicative", init="custom", max_iter=n_left, W_init=W)
+        W, n_iter, converged = model.coef_, n_iter + model.n_iter_, model.converged_
+    return W, {
+        "published: error": float(np.linalg.norm(X - W @ (W.T @ X))),
+        "published: iterations": n_iter,
+        "published: converged": float(converged),
+    }
+
+
+def accelerated(X: Array, k: int, goal: float) -> Measures:
     """Run ``accelerated`` to its own stop, noting when it had the error of the published update."""
     reached: Measures = {}
     begin = time.perf_counter()
@@ -109,7 +121,7 @@ def accelerated(X: Array, k: int, goal: float, limits: Limits) -> Measures:
             reached["accelerated: seconds to the published error"] = time.perf_counter() - begin
 
     with count_passes(X.shape[0]) as passes:
-        model = _fit(X, k, "accelerated", callback=look, max_iter=limits.accelerated_iter)
+        model = _fit(X, k, "accelerated", callback=look)
     return reached | {
         "accelerated: error": model.mse_,
         "accelerated: iterations": model.n_iter_,
@@ -117,6 +129,7 @@ def accelerated(X: Array, k: int, goal: float, limits: Limits) -> Measures:
         "accelerated: seconds": time.perf_counter() - begin,
         "accelerated: KKT residual": model.kkt_residual_,
         "accelerated: largest rise": _largest_rise(model),
+        "lower bound": model.lower_bound_,
     }
 
 
@@ -135,25 +148,32 @@ def orthonormal(X: Array, k: int) -> Measures:
     }
 
 
-def restarts(X: Array, k: int, n: int) -> Measures:
-    """Run the plain alternation from random voxels, n times, and keep the best."""
+def restarts(X: Array, k: int, limits: Limits) -> Measures:
+    """Run the plain alternation from random voxels again and again, and keep the best."""
     begin = time.perf_counter()
-    errors = []
+    errors: list[float] = []
     with RowBlocks(X, "float32") as blocks:
-        for seed in range(n):
-            rows = np.random.default_rng(seed).choice(len(X), k, replace=False)
+        while len(errors) < limits.n_restarts:
+            rows = np.random.default_rng(len(errors)).choice(len(X), k, replace=False)
             V = X[rows].T.astype(np.float64)
             V /= np.maximum(np.linalg.norm(V, axis=0), 1e-12)
             progress = Progress(TOL, 300)
             alternate(blocks, np.zeros((len(X), k), dtype=np.float32), V, progress)
             errors.append(progress.history[-1].objective)
-    return {"restarts: error": min(errors), "restarts: seconds": time.perf_counter() - begin}
+            if time.perf_counter() - begin > limits.restart_seconds:
+                break
+    seconds = (time.perf_counter() - begin) / len(errors) * limits.n_restarts
+    return {
+        "restarts: number": len(errors),
+        "restarts: error": min(errors),
+        f"restarts: seconds of {limits.n_restarts}": seconds,
+    }
 
 
 def reproducibility(X: Array, k: int, n_splits: int, limits: Limits) -> Measures:
     """Return mean matched inner product and adjusted Rand index of split halves, per solver."""
     found: Measures = {}
-    for solver in ("published", "accelerated", "orthonormal"):
+    for solver in ("published", *SOLVERS):
         scores = []
         for first, second in split_halves(X.shape[1], n_splits, random_state=0):
             A, B = (_weights(X[:, half], k, solver, limits) for half in (first, second))
@@ -163,6 +183,15 @@ def reproducibility(X: Array, k: int, n_splits: int, limits: Limits) -> Measures
         inner, rand = np.mean(scores, axis=0)
         found |= {f"{solver}: inner product": inner, f"{solver}: Rand index": rand}
     return found
+
+
+def start(X: Array, k: int) -> Array:
+    """Return the NNDSVD start."""
+    with RowBlocks(X, "float32") as blocks:
+        found = spectrum(blocks, k)
+        return initial_weights(
+            blocks, k, "nndsvd", found, float(X.mean()), np.random.RandomState(0)
+        )
 
 
 @contextmanager
@@ -181,15 +210,14 @@ def count_passes(n_rows: int) -> Iterator[Callable[[], float]]:
 def _weights(X: Array, k: int, solver: str, limits: Limits) -> Array:
     X = np.ascontiguousarray(X)
     if solver != "published":
-        return _fit(X, k, solver, max_iter=limits.accelerated_iter).coef_
-    W, _ = start(X, k)
-    return published(X, W, limits).W
+        return _fit(X, k, solver).coef_
+    return published(X, k, limits)[0]
 
 
-def _fit(X: Array, k: int, solver: str, **parameters: Any) -> OPNMF:
+def _fit(X: Array, k: int, solver: str, W_init: Array | None = None, **parameters: Any) -> OPNMF:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return OPNMF(k, solver=solver, random_state=0, **parameters).fit(X)
+        return OPNMF(k, solver=solver, random_state=0, **parameters).fit(X, W_init=W_init)
 
 
 def _largest_rise(model: OPNMF) -> float:
@@ -198,30 +226,29 @@ def _largest_rise(model: OPNMF) -> float:
     return float(np.max(np.diff(objectives) / objectives[1:], initial=0.0))
 
 
-def _multiplicative_time(X: Array, W: Array, n: int) -> float:
+def iteration_times(X: Array, W: Array, n: int) -> list[float]:
+    """Return the seconds of iterations of ``multiplicative``."""
     stamps: list[float] = []
-    model = OPNMF(
+    _fit(
+        X,
         W.shape[1],
+        "multiplicative",
+        W_init=W,
         init="custom",
         tol=0,
         max_iter=n + 1,
         callback=lambda _: stamps.append(time.perf_counter()),
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X, W_init=W)
-    return float(np.median(np.diff(stamps)))
+    return np.diff(stamps).tolist()
 
 
-def _median_step(step: peers.Step, W: Array, n: int) -> float:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _median_time(lambda: step(W), n)
-
-
-def _median_time(function: Callable[[], object], n: int) -> float:
-    times = []
-    for _ in range(n):
-        begin = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times))
+def _package_time(opnmf: Callable[..., Any], X: Array, k: int) -> float:
+    """Return the seconds of an iteration of the package: 25 of them less 5, its start aside."""
+    seconds = []
+    for n in (5, 25):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            begin = time.perf_counter()
+            opnmf(X, k, max_iter=n)
+            seconds.append(time.perf_counter() - begin)
+    return (seconds[1] - seconds[0]) / 20

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,27 +38,33 @@ def _finish(W: Array) -> Array:
     return W
 
 
+def package_opnmf() -> Callable[..., Any] | None:
+    """Return the function of the PyPI package opnmf 0.0.2, if it is installed."""
+    try:
+        from opnmf.opnmf import opnmf
+    except ImportError:
+        return None
+    function: Callable[..., Any] = opnmf
+    return function
+
+
 @dataclass(frozen=True)
 class PeerRun:
     """What a peer had when it stopped."""
 
     W: Array
-    error: float
     n_iter: int
-    seconds: float
+    seconds_per_iteration: float
     converged: bool
 
 
-def run(
-    X: Array, W: Array, step: Step, *, tol: float, max_iter: int, max_seconds: float
-) -> PeerRun:
-    """Iterate until the change is below `tol`, or a limit is reached."""
-    begin = time.perf_counter()
-    n_iter, converged = 0, False
-    while not converged and n_iter < max_iter and time.perf_counter() - begin < max_seconds:
+def run(X: Array, W: Array, step: Step, *, tol: float, max_iter: int) -> PeerRun:
+    """Iterate until the change is below `tol`, at most `max_iter` times."""
+    seconds: list[float] = []
+    converged = False
+    while not converged and len(seconds) < max_iter:
+        begin = time.perf_counter()
         old, W = W, step(W)
         converged = bool(np.linalg.norm(old - W) / np.linalg.norm(old) < tol)
-        n_iter += 1
-    seconds = time.perf_counter() - begin
-    error = float(np.linalg.norm(X - W @ (W.T @ X)))
-    return PeerRun(W, error, n_iter, seconds, converged)
+        seconds.append(time.perf_counter() - begin)
+    return PeerRun(W, len(seconds), float(np.median(seconds)), converged)

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info
 from benchmarks.bounds import BOUNDS
 from benchmarks.measure import Measures
 
-Results = dict[tuple[str, int], Measures]
+Results = dict[str, Measures]
 
 
 def machine() -> list[str]:
@@ -28,7 +28,7 @@ def machine() -> list[str]:
 
 def bounds_table(results: Results) -> str:
     """Return the bounds: one row each, one column per case, ✗ where a bound is missed."""
-    head = ["bound", *(f"{name}, k = {k}" for name, k in results)]
+    head = ["bound", *results]
     rows = [
         [
             f"{bound.text} {bound.sign} {bound.limit:g}",
@@ -42,7 +42,7 @@ def bounds_table(results: Results) -> str:
 def measures_table(results: Results) -> str:
     """Return everything that was measured."""
     names = list(dict.fromkeys(name for found in results.values() for name in found))
-    head = ["measure", *(f"{name}, k = {k}" for name, k in results)]
+    head = ["measure", *results]
     rows = [
         [name, *(f"{found[name]:.5g}" if name in found else "n/a" for found in results.values())]
         for name in names

@@ -85,6 +85,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "auto_examples/used",
     "image_srcset": ["2x"],
     "min_reported_time": 1,
+    "write_computation_times": False,  # these pages would load scripts from elsewhere
     "capture_repr": ("_repr_html_",),
     "show_signature": False,
     "show_memory": False,

@@ -1,9 +1,9 @@
 """Every code block of the README and of docs/ does what it says, in the order of its page.
 
-Blocks are run in a folder that has `configs/`, small datasets called PATH and NEW and a `matrix.npy`,
-so that commands stand in the pages as a reader would type them. Each Python block is a script by
-itself. A comment before a block, `<!-- not run: reason -->`, leaves it out; `<!-- first: command -->`
-makes what it needs.
+Blocks are run in a folder that has `configs/`, small datasets called PATH and NEW, and a
+`matrix.npy`, so that commands stand in the pages as a reader would type them. Each Python block is
+a script by itself. Comments before a block: `<!-- not run: reason -->` leaves it out, and
+`<!-- first: command -->` makes what it needs.
 """
 
 import json

@@ -1,11 +1,12 @@
 """Sphinx settings: ``make docs`` builds the site without a network."""
 
+import os
 import re
 import sys
 from pathlib import Path
 
 import matplotlib as mpl
-from sklearn.datasets import fetch_olivetti_faces
+from sklearn.datasets import fetch_olivetti_faces, get_data_home
 from sphinx_gallery.sorting import ExplicitOrder
 
 from opnmf_pipeline import __version__
@@ -49,6 +50,8 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 def _faces_are_here() -> bool:
     """Whether scikit-learn has the Olivetti faces, or can fetch them (4 MB)."""
+    # the scripts of the gallery run in their own folder
+    os.environ["SCIKIT_LEARN_DATA"] = str(Path(get_data_home()).resolve())
     try:
         fetch_olivetti_faces(n_retries=1, delay=0.1)
     except OSError:

@@ -227,10 +227,16 @@ def _new_index(root: Path, subjects: list[str] | None) -> Any:
     import bids2table
 
     with TemporaryDirectory() as folder:
-        # bids2table takes no root with a dot in its name, such as fmriprep-24.1
+        # bids2table takes no root with a dot in its name, such as fmriprep-24.1, and compares each
+        # subject that it is asked for with each folder
         link = Path(folder) / "dataset"
-        link.symlink_to(root.resolve())
-        table = bids2table.index_dataset(link, subjects)
+        if subjects is None:
+            link.symlink_to(root.resolve())
+        else:
+            link.mkdir()
+            for subject in subjects:
+                (link / subject).symlink_to(root.resolve() / subject)
+        table = bids2table.index_dataset(link)
     return table.select(["path", *_entity_names().values(), EXTRA])
 
 

@@ -13,8 +13,7 @@ mkdir -p "$1" && cd "$1"
 shift
 read -ra apptainer <<<"${OPNMF_APPTAINER:-apptainer}"
 image=localhost/opnmf-pipeline
-version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$root/opnmf_pipeline/__init__.py")
-labels=(--build-arg "VERSION=$version" --build-arg "REVISION=$(git -C "$root" rev-parse HEAD)")
+labels=(--build-arg "REVISION=$(git -C "$root" rev-parse HEAD)")
 example=(--quiet --nprocs 2 --output)
 
 skip() { echo "skipped: $*"; exit 0; } # of the step, each of which is a subshell

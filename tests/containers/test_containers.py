@@ -8,6 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from opnmf_pipeline import __version__
 from tests.conftest import ROOT
 
 CONTAINERS = ROOT / "containers"
@@ -50,6 +51,12 @@ def test_both_recipes_take_the_same_files():
     kept = {line[1:] for line in ignore if line.startswith("!")}
     assert sources == kept
     assert all((ROOT / source).exists() for source in sources)
+
+
+def test_both_recipes_name_the_version():
+    for name in ("Dockerfile", "opnmf-pipeline.def"):
+        recipe = (CONTAINERS / name).read_text()
+        assert re.findall(r"^ *(?:ARG )?VERSION=(.*)$", recipe, re.M) == [__version__], name
 
 
 def test_both_recipes_set_the_same_variables():

@@ -93,7 +93,7 @@ def describe_methods(
     voxel_sizes : sequence of float
         Edges of the voxels, in mm.
     choice : dict or None
-        The chosen number of components: ``k``, ``reason``.
+        The chosen number of components: ``k``, ``rule``, ``reason``.
     qualified : bool
         Whether the quality of the cohort was looked at.
     """
@@ -179,18 +179,43 @@ def _decomposition(fits: Sequence[Mapping[str, Any]]) -> str:
 
 def _selection(selection: Mapping[str, Any], choice: Mapping[str, Any] | None) -> str:
     sentences = []
-    if n_splits := selection.get("n_splits"):
+    if candidates := selection.get("candidates"):
+        listed = _enumerated([str(k) for k in candidates])
+        sentences.append(f"Numbers of components that were compared: {listed}.")
+    if split := _splits(selection):
         sentences.append(
-            f"Reproducibility was measured on {n_splits} random division"
-            f"{'s' if n_splits > 1 else ''} of the cohort into halves (seed "
-            f"{selection.get('random_state', 0)}), each half factorized by itself: by the mean "
-            "inner product of the components of both halves [sotiras2017], paired so that it is "
+            f"Reproducibility was measured {split}, each part factorized by itself: by the mean "
+            "inner product of the components of both parts [sotiras2017], paired so that it is "
             "largest [kuhn1955], and by the adjusted Rand index [hubert1985] of the maps that give "
             "each voxel to its largest component."
         )
+    if n := selection.get("n_permutations"):
+        times = "once" if n == 1 else f"{n} times"
+        sentences.append(
+            f"Fits of data without structure, the voxels of each subject shuffled {times}, say how "
+            "much error a component removes by chance."
+        )
     if choice:
-        sentences.append(f"{choice['k']} components were chosen: {choice['reason'].rstrip('.')}.")
+        reason = choice["reason"].strip().rstrip(".")
+        sentences.append(f"{choice['k']} components were chosen (rule {choice['rule']}). {reason}.")
     return " ".join(sentences)
+
+
+def _splits(selection: Mapping[str, Any]) -> str:
+    """Say how the cohort was split, or nothing."""
+    if column := selection.get("leave_out"):
+        return f"by leaving out the subjects of each {column} in turn, against all others"
+    if not (n := selection.get("n_splits")):
+        return ""
+    balanced = _enumerated(selection.get("stratify", []))
+    together = selection.get("groups")
+    return (
+        f"on {n} random division{'s' if n > 1 else ''} of the cohort into halves (seed "
+        f"{selection.get('random_state', 0)}"
+        + (f"; balanced for {balanced}" if balanced else "")
+        + (f"; nobody of one {together} in both halves" if together else "")
+        + ")"
+    )
 
 
 def _quality() -> str:

@@ -62,10 +62,30 @@ def test_the_numbers_that_were_used():
         "162 subjects was used, smoothed with a Gaussian kernel of 8 mm",
         "75,120 voxels (3 \u00d7 3 \u00d7 3 mm) whose mean over the subjects was above 0.1",
         "below 1e-05, or for at most 50,000 iterations",
-        "5 random divisions of the cohort into halves (seed 3)",
+        "on 5 random divisions of the cohort into halves (seed 3)",
         "opnmf-pipeline 0.1.0 on Python 3.11.7 with NumPy 2.0 (Harris et al., 2020).",
     ):
         assert expected in text
+
+
+def test_how_the_cohort_was_split_and_a_number_chosen():
+    selection = {"candidates": [2, 4, 8], "n_splits": 10, "stratify": ["age", "sex"]}
+    selection |= {"groups": "family", "n_permutations": 2, "random_state": 7}
+    choice = {"k": 4, "rule": "null-crossing", "reason": "Because."}
+    text = " ".join(describe(settings={"selection": selection}, choice=choice).paragraphs)
+    for expected in (
+        "compared: 2, 4 and 8.",
+        "on 10 random divisions of the cohort into halves (seed 7; balanced for age and sex; "
+        "nobody of one family in both halves)",
+        "the voxels of each subject shuffled 2 times",
+        "4 components were chosen (rule null-crossing). Because.",
+    ):
+        assert expected in text
+
+
+def test_sites_that_were_left_out():
+    text = " ".join(describe(settings={"selection": {"leave_out": "site"}}).paragraphs)
+    assert "by leaving out the subjects of each site in turn" in text
 
 
 def test_a_fit_that_did_not_converge_is_confessed():

@@ -132,7 +132,7 @@ def test_the_chosen_number_and_why(study):
     page = study.page()
     assert f"Chosen: 3 components. {reason}" in page
     assert f"The choice of k is uncertain: {reason}" in page
-    assert "3 components were chosen: Its halves agree best." in page
+    assert "3 components were chosen (rule peak). Its halves agree best." in page
     assert '<th scope="col" class="chosen">k&nbsp;=&nbsp;3</th>' in page
 
 

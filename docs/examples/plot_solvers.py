@@ -68,8 +68,8 @@ pd.DataFrame(rows).T.style.format(
 # * *largest cosine* is that of two components: 0 where WᵀW is diagonal, as in ``orthonormal``.
 # * *KKT residual* is the distance from a point at which the published update stands still.
 #
-# The course of the error. ``accelerated`` starts from an orthonormal solution. Its error may rise
-# on the way: a point of rest of the published update is not where the error is least.
+# The course of the error. That of ``accelerated`` may rise a little near its end: a point of rest of
+# the published update is not where the error is least.
 fig, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for solver, model in models.items():
     course = [record.objective for record in model.history_]

@@ -25,11 +25,11 @@ SOLVERS = {
     "multiplicative": "W was found with the published multiplicative update, each followed by a "
     "division by the spectral norm of W, from a start by {init}, until the relative change of W "
     "fell below {tol:g}, or for at most {max_iter:,} iterations.",
-    "accelerated": "A stationary point of the published update was found by block coordinate "
-    "descent [cichocki2009] with extrapolation. The best of {n_init} orthonormal starts was used "
-    "(one by {init}, the others at random, seed {random_state}); the fit ended when the residual "
-    "of the optimality conditions fell below a multiple of the tolerance {tol:g}, or after at most "
-    "{max_iter:,} passes over the data.",
+    "accelerated": "A stationary point of the published update was found by solving, in turn, for "
+    "the weights of every voxel by non-negative least squares [kim2011] and for the loadings that "
+    "follow from them, from a start by {init}; the fit ended when the residual of the optimality "
+    "conditions fell below ten times the tolerance {tol:g}, or after at most {max_iter:,} passes "
+    "over the data.",
     "orthonormal": "The columns of W were kept exactly orthonormal, so that each voxel belongs to "
     "one component [pompili2014]: voxels were assigned to the component that explains most of "
     "them, and each component was set to the leading left singular vector of its voxels, in turn, "

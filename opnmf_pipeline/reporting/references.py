@@ -134,14 +134,14 @@ REFERENCES = {
         "141, 15–25",
         "10.1016/j.neucom.2014.02.018",
     ),
-    "cichocki2009": Reference(
-        "Cichocki & Phan, 2009",
-        ("Cichocki, Andrzej", "Phan, Anh-Huy"),
-        "2009",
-        "Fast local algorithms for large scale nonnegative matrix and tensor factorizations",
-        "IEICE Transactions on Fundamentals of Electronics, Communications and Computer Sciences",
-        "E92-A(3), 708–721",
-        "10.1587/transfun.E92.A.708",
+    "kim2011": Reference(
+        "Kim & Park, 2011",
+        ("Kim, Jingu", "Park, Haesun"),
+        "2011",
+        "Fast nonnegative matrix factorization: an active-set-like method and comparisons",
+        "SIAM Journal on Scientific Computing",
+        "33(6), 3261–3281",
+        "10.1137/110821172",
     ),
     "hubert1985": Reference(
         "Hubert & Arabie, 1985",

@@ -78,7 +78,7 @@ def test_quick_form_writes_the_report(X, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(__main__, "QUICK", {"tiny": (lambda: X.astype(np.float32), (3,))})
     monkeypatch.setattr(__main__, "QUICK_LIMITS", LIMITS)
     monkeypatch.setattr(__main__, "QUICK_BASE", (100, 20, 2))
-    monkeypatch.setattr(memory, "QUICK", (300, 20, 2))
+    monkeypatch.setattr(memory, "measure", lambda shape: {})
     assert __main__.main(["--quick", "--splits", "1", "--out", str(tmp_path)]) == 0
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "tiny, k = 3" in text

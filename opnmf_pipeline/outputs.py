@@ -143,14 +143,17 @@ WORK = "work"
 
 PARTIAL = ".partial"
 
-NOT_WRITABLE_MSG = "output.dir: {root}: cannot be written ({reason}); choose another with --output"
+NOT_WRITABLE_MSG = (
+    "output.dir: {root}: cannot be written ({reason}); "
+    "choose another folder (--output, or OUTPUT_DIR)"
+)
 FOREIGN_MSG = (
     "output.dir: {root} is not empty and holds no run of opnmf-pipeline; "
-    "choose another folder with --output"
+    "choose another folder (--output, or OUTPUT_DIR)"
 )
 OTHER_RUN_MSG = (
     "output.dir: {root} holds another run ({difference}); "
-    "choose another folder with --output, or pass --overwrite to replace its results"
+    "choose another folder (--output, or OUTPUT_DIR), or pass --overwrite to replace its results"
 )
 NO_RUN_MSG = "{root}: holds no results of opnmf-pipeline; name the output folder of a run"
 
@@ -366,7 +369,8 @@ def _read_registry(root: Path) -> dict[str, Any]:
     try:
         text = (root / OUTPUTS["registry"].path).read_text(encoding="utf-8")
         registry: dict[str, Any] = json.loads(text)
-    except (OSError, ValueError):
+        registry["Settings"], registry["Outputs"]
+    except (OSError, ValueError, TypeError, LookupError):
         raise OutputError(NO_RUN_MSG.format(root=root)) from None
     return registry
 

@@ -14,7 +14,7 @@ from opnmf_pipeline.cli.run import run_and_print, shown
 from opnmf_pipeline.config import PipelineConfig, load_config
 from opnmf_pipeline.engines.boilerplate import boilerplate
 from opnmf_pipeline.engines.project import project
-from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.exceptions import ConfigError, OutputError
 from opnmf_pipeline.images.bids import check_dataset
 from opnmf_pipeline.outputs import FinishedRun
 
@@ -32,6 +32,7 @@ QUERIES_MSG = (
     f"has the queries {{names}}; name the one that selects the image {IMAGE_QUERY!r}, "
     "or leave only one"
 )
+NO_MODEL_MSG = "{error}: learn the components first (group level), or name a model with --model"
 MODEL_OF_GROUP_MSG = "--model: is of the participant level; the group level learns a model"
 PLUGIN_OF_PARTICIPANT_MSG = (
     "--use-plugin: is of the group level; start one job for each --participant-label instead"
@@ -66,7 +67,11 @@ def _run_participant(args: argparse.Namespace) -> None:
     if args.use_plugin is not None:
         raise ConfigError(PLUGIN_OF_PARTICIPANT_MSG)
     model = (args.model or args.output_dir).resolve()
-    config = settings_of(args, _filters_of(FinishedRun(model)))
+    try:
+        filters = _filters_of(FinishedRun(model))
+    except OutputError as error:
+        raise OutputError(NO_MODEL_MSG.format(error=error)) from None
+    config = settings_of(args, filters)
     _validate(args)
     console = Console(quiet=args.quiet)
     with shown(console, args.verbose) as display:

@@ -105,8 +105,11 @@ def check_dataset(root: Path) -> None:
     Raises
     ------
     CohortError
-        ``dataset_description.json`` is absent, is no JSON, or lacks ``Name`` or ``BIDSVersion``.
+        There is no such folder; or ``dataset_description.json`` is absent, is no JSON, or lacks
+        ``Name`` or ``BIDSVersion``.
     """
+    if not root.is_dir():
+        raise CohortError(NO_DATASET_MSG.format(root=root, reason="no such folder"))
     path = root / "dataset_description.json"
     try:
         description = json.loads(path.read_text(encoding="utf-8"))

@@ -21,7 +21,8 @@ IDENTIFIERS = ("participant_id", "session_id")
 N_NAMED = 5
 TWO_IMAGES_MSG = (
     "{n} {what}(s) have more than one matching image:\n{named}\n"
-    "narrow the choice down (inputs.filters, inputs.glob) to one image per {what}"
+    "narrow the choice down (inputs.filters, --bids-filter-file, inputs.glob) to one image "
+    "per {what}"
 )
 NO_IMAGE_MSG = (
     "{n} of {total} subjects have no image: {named}\n"

@@ -1,0 +1,103 @@
+"""What the output says about itself."""
+
+import json
+
+import pytest
+
+from opnmf_pipeline import __version__
+from opnmf_pipeline.dataset import (
+    dataset_description,
+    describe_columns,
+    is_ours,
+    readme,
+    with_sources,
+)
+from opnmf_pipeline.outputs import OUTPUTS
+
+
+def describe(inputs, environment=None, **options):
+    text = dataset_description({"inputs": inputs}, environment=environment or {}, **options)
+    return json.loads(text)
+
+
+def test_generated_by():
+    description = describe({"glob": "*.nii"})
+    assert description["GeneratedBy"] == [{"Name": "opnmf-pipeline", "Version": __version__}]
+    assert description["DatasetType"] == "derivative"
+    assert "SourceDatasets" not in description
+    assert "CodeURL" not in description["GeneratedBy"][0]
+
+
+@pytest.mark.parametrize(
+    ("environment", "container"),
+    [
+        ({"APPTAINER_CONTAINER": "/images/opnmf.sif"}, {"Type": "apptainer", "Tag": "opnmf.sif"}),
+        (
+            {"SINGULARITY_CONTAINER": "/images/opnmf.sif"},
+            {"Type": "singularity", "Tag": "opnmf.sif"},
+        ),
+        (
+            {"OPNMF_CONTAINER_TAG": "opnmf-pipeline:1"},
+            {"Type": "docker", "Tag": "opnmf-pipeline:1"},
+        ),
+        (
+            {"APPTAINER_CONTAINER": "/a.sif", "OPNMF_CONTAINER_TAG": "opnmf-pipeline:1"},
+            {"Type": "apptainer", "Tag": "a.sif"},
+        ),
+    ],
+)
+def test_the_container_comes_from_the_environment(environment, container):
+    description = describe({"glob": "*.nii"}, environment)
+    assert description["GeneratedBy"][0]["Container"] == container
+
+
+def test_sources_and_links(tmp_path):
+    source, model = tmp_path / "a b", tmp_path / "model"
+    source.mkdir()
+    (source / "dataset_description.json").write_text('{"DatasetDOI": "doi:10.1/x"}')
+    description = describe({"bids": str(source)}, model=model)
+    assert description["SourceDatasets"] == [
+        {"URL": source.as_uri(), "DOI": "doi:10.1/x"},
+        {"URL": model.as_uri()},
+    ]
+    assert description["DatasetLinks"] == {"input": source.as_uri(), "model": model.as_uri()}
+    assert "%20" in description["DatasetLinks"]["input"]
+
+
+def test_columns_that_the_input_describes_and_others():
+    known = {"age": {"Description": "Age", "Units": "year"}, "height": {"Description": "x"}}
+    described = json.loads(describe_columns(["participant_id", "age", "iq"], known))
+    assert list(described) == ["participant_id", "age", "iq"]
+    assert described["age"] == known["age"]
+    assert "without a description" in described["iq"]["Description"]
+
+
+def test_sources_are_added_to_what_is_there(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"Description": "d", "x": {"Units": "mm³"}}')
+    content = json.loads(with_sources(path, ["bids::mask.nii"]))
+    assert content == {"Description": "d", "x": {"Units": "mm³"}, "Sources": ["bids::mask.nii"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "ours"),
+    [
+        (None, False),
+        ("{", False),
+        ("[]", False),
+        ('{"GeneratedBy": [{"Name": "fMRIPrep"}]}', False),
+        ('{"GeneratedBy": "x"}', False),
+        ('{"GeneratedBy": [{"Name": "opnmf-pipeline"}]}', True),
+    ],
+)
+def test_whose_folder_it_is(tmp_path, content, ours):
+    if content is not None:
+        (tmp_path / "dataset_description.json").write_text(content)
+    assert is_ours(tmp_path) == ours
+
+
+def test_readme_lists_every_kind_of_file(tmp_path):
+    text = readme({"inputs": {"bids": "/data"}}, tmp_path / "model")
+    assert "from `/data`, with the components in `" in text
+    assert all(f"| `{output.path}` | {output.description} |" in text for output in OUTPUTS.values())
+    assert "a simulated cohort." in readme({"inputs": {"simulation": {}}})

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import matplotlib as mpl
-from sklearn.datasets import fetch_olivetti_faces, get_data_home
+from sklearn.datasets import fetch_olivetti_faces
 from sphinx_gallery.sorting import ExplicitOrder
 
 from opnmf_pipeline import __version__
@@ -50,8 +50,9 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 def _faces_are_here() -> bool:
     """Whether scikit-learn has the Olivetti faces, or can fetch them (4 MB)."""
-    # the scripts of the gallery run in their own folder
-    os.environ["SCIKIT_LEARN_DATA"] = str(Path(get_data_home()).resolve())
+    if folder := os.environ.get("SCIKIT_LEARN_DATA"):
+        # seen from where `make` runs, which is neither this folder nor that of the scripts
+        os.environ["SCIKIT_LEARN_DATA"] = str(Path(__file__).parents[1] / folder)
     try:
         fetch_olivetti_faces(n_retries=1, delay=0.1)
     except OSError:

@@ -91,6 +91,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 1,
     "write_computation_times": False,  # these pages would load scripts from elsewhere
     "capture_repr": ("_repr_html_",),
+    "remove_config_comments": True,
     "show_signature": False,
     "show_memory": False,
     "abort_on_example_error": True,

@@ -7,8 +7,6 @@ by one: collect, mask, matrix, decompose, maps. Each stage is a plain function f
 ``opnmf-pipeline run``, the Nipype nodes and the Pydra tasks call the same ones.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # A cohort with a known answer
 # ----------------------------
@@ -44,6 +42,8 @@ dataset = simulate(SimulationConfig(n_components=N_COMPONENTS), work / "dataset"
 
 cohort = pd.read_csv(collect_cohort(simulated_inputs(dataset), work / "cohort.tsv"), sep="\t")
 cohort.drop(columns="image").head()
+
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # Two of them. What tells them apart is noise to the eye.

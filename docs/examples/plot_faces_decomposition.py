@@ -17,8 +17,6 @@ OPNMF     X ≈ WWᵀX   W ≥ 0, whose columns tend to orthonormal  H = WᵀX
 ========  =========  ========================================  ===========================
 """
 
-# sphinx_gallery_thumbnail_number = -1
-
 # %%
 # The data
 # --------
@@ -57,6 +55,8 @@ def draw_faces(images, title, centred=False):
 
 
 draw_faces((X - X.mean(axis=0))[::10][:6], "Six faces, less the mean face", centred=True)
+
+# sphinx_gallery_thumbnail_number = -1
 
 # %%
 # NMF: two free factors

@@ -8,8 +8,6 @@ enough to look at, then on a simulated cohort with eight planted parts. :doc:`/c
 each measure is and where it comes from.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # Iris: against shuffled data
 # ---------------------------
@@ -52,6 +50,8 @@ def draw_errors(axis, ranks, errors, random_errors):
 
 _, axis = plt.subplots(figsize=(5, 3.5), layout="constrained")
 draw_errors(axis, model.ranks_, model.errors_, model.random_errors_)
+
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # Up to two components the error falls faster than on shuffled data. The two groups of flowers are

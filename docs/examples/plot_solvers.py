@@ -7,8 +7,6 @@ Three solvers side by side
 voxel to one component. Here all of them factorize the same simulated grey-matter maps.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # The data: 60 subjects with eight planted parts, 8 mm voxels, and a good deal of noise.
 import time
@@ -39,6 +37,8 @@ build_matrix(cohort["image"], cohort["participant_id"], mask_file, work, MatrixC
 X = np.load(work / "matrix.npy")
 print(f"X: {X.shape[0]} voxels × {X.shape[1]} subjects")
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # Each with its default tolerance. The published update takes thousands of passes over X where the
 # others take a few.
@@ -68,8 +68,8 @@ pd.DataFrame(rows).T.style.format(
 # * *largest cosine* is that of two components: 0 where WᵀW is diagonal, as in ``orthonormal``.
 # * *KKT residual* is the distance from a point at which the published update stands still.
 #
-# The course of the error. That of ``accelerated`` may rise a little near its end: a point of rest of
-# the published update is not where the error is least.
+# The course of the error. That of ``accelerated`` may rise a little near its end: a point of rest
+# of the published update is not where the error is least.
 fig, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for solver, model in models.items():
     course = [record.objective for record in model.history_]

@@ -105,10 +105,19 @@ def draw_errors(
 
 
 def _draw_error(axis: Axes, metrics: pd.DataFrame) -> None:
-    axis.set(title="Reconstruction error", ylabel=r"$\|X - WH\|$")
-    _curve(axis, metrics, _Curve("reconstruction_error", "all subjects", BLUE))
-    _curve(axis, metrics, _Curve("null_error", "shuffled voxels (null)", ORANGE))
-    _curve(axis, metrics, _Curve("lower_bound", "lower bound (SVD)", GREY, dashed=True))
+    """Draw errors as shares of those of the smallest k: shuffled data have much larger ones."""
+    first = metrics.iloc[int(metrics["n_components"].argmin())]
+    axis.set(
+        title="Reconstruction error", ylabel=f"error relative to k = {first['n_components']:.0f}"
+    )
+    for curve, unit in (
+        (_Curve("reconstruction_error", "all subjects", BLUE), "reconstruction_error"),
+        (_Curve("null_error", "shuffled voxels (null)", ORANGE), "null_error"),
+        (_Curve("lower_bound", "lower bound (SVD)", GREY, dashed=True), "reconstruction_error"),
+    ):
+        if unit in metrics:
+            shares = metrics.filter(regex=f"^{curve.column}(_sd)?$") / first[unit]
+            _curve(axis, shares.assign(n_components=metrics["n_components"]), curve)
 
 
 def _draw_explained(axis: Axes, metrics: pd.DataFrame) -> None:

@@ -109,7 +109,7 @@ def _cell(row: dict[Hashable, Any], name: str) -> str:
 
 def _print(summary: Summary, console: Console) -> None:
     output = summary.outputs
-    console.print(f"\n{summary.n_subjects} subjects, {summary.n_voxels} voxels")
+    console.print(f"\n{summary.n_subjects} {summary.what}, {summary.n_voxels} voxels")
     console.print(_table(summary))
     if (choice := summary.choice) is not None:
         console.print(f"{choice['reason']}\n", highlight=False)

@@ -48,6 +48,8 @@ class Summary:
     ----------
     n_subjects, n_voxels : int
         Size of the matrix.
+    what : str
+        What its columns are: subjects, or sessions of how many subjects.
     metrics : DataFrame
         One row per number of components (``desc-opnmf_metrics.tsv``).
     choice : dict or None
@@ -60,6 +62,7 @@ class Summary:
 
     n_subjects: int
     n_voxels: int
+    what: str
     metrics: pd.DataFrame
     choice: dict[str, Any] | None
     computed: list[str]
@@ -161,6 +164,7 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     return Summary(
         n_subjects=fit.H.shape[1],
         n_voxels=fit.W.shape[0],
+        what=study.what,
         metrics=pd.read_csv(output.path("metrics"), sep="\t"),
         choice=_choice(output.path("selection")),
         computed=results.computed,

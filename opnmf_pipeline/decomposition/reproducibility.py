@@ -84,8 +84,8 @@ def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> di
         ``ari``: adjusted Rand index, 0 by chance and 1 if equal [1]_. ``ami``, ``nmi``: mutual
         information, adjusted for chance (0 by chance) or not, over the mean of the two entropies
         [2]_. ``variation_of_information``: H(A) + H(B) − 2I(A, B) in bits, a metric that is 0
-        if equal [3]_. ``dice``: mean of ``2|a ∩ b| / (|a| + |b|)`` over the one-to-one pairs of parts
-        with the largest sum of it; a pair of empty parts counts as 0.
+        if equal [3]_. ``dice``: mean of ``2|a ∩ b| / (|a| + |b|)`` over the one-to-one pairs of
+        parts with the largest sum of it; a pair of empty parts counts as 0.
 
     References
     ----------

@@ -1,0 +1,132 @@
+"""The rank study on the real maps: how long the command takes, and how much memory.
+
+    python -m benchmarks.selection                       # k = 2, 4, …, 40, 10 splits: 400 half fits
+    python -m benchmarks.selection --k 2 10 20 40 --splits 2        # a part of it
+
+Runs `opnmf-pipeline select` from an empty folder, looks at the memory of all its processes twice a
+second, and writes `selection.md` beside this file.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from benchmarks.datasets import FOLDER
+
+BOUNDS = {"minutes": 20.0, "GB": 2.0}
+"""What 400 half fits may take on two cores."""
+
+
+def settings(ks: list[int], n_splits: int, n_permutations: int, solver: str) -> dict[str, object]:
+    """Return the settings of the study."""
+    data = (FOLDER / "mcic-vbm").resolve()
+    return {
+        "inputs": {"bids": str(data), "filters": {"label": "GM", "suffix": "probseg"}},
+        "decomposition": {"n_components": ks, "solver": solver, "n_init": 3},
+        "selection": {
+            "n_splits": n_splits,
+            "stratify": ["age", "sex", "site"],
+            "n_permutations": n_permutations,
+        },
+    }
+
+
+def tree_memory(root: int) -> int:
+    """Return the memory in bytes of a process and all below it, shared pages shared out (PSS)."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(path.name))
+    total, waiting = 0, [root]
+    while waiting:
+        process = waiting.pop()
+        waiting += children.get(process, [])
+        try:
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total
+
+
+def measure(command: list[str], log: Path) -> tuple[float, int]:
+    """Run a command; return its seconds and its largest memory in bytes."""
+    start, peak = time.perf_counter(), 0
+    with log.open("w") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            peak = max(peak, tree_memory(process.pid))
+            time.sleep(0.5)
+    if process.returncode:
+        raise SystemExit(f"the command failed:\n{log.read_text()[-2000:]}")
+    return time.perf_counter() - start, peak
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``python -m benchmarks.selection``."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.selection")
+    parser.add_argument("--k", nargs="+", type=int, default=list(range(2, 41, 2)))
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--permutations", type=int, default=0)
+    parser.add_argument("--solver", default="accelerated")
+    parser.add_argument("--nprocs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure the study and write the table."""
+    args = build_parser().parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "study.yaml"
+        config.write_text(
+            yaml.safe_dump(settings(args.k, args.splits, args.permutations, args.solver))
+        )
+        results, log = Path(folder) / "out", Path(folder) / "log"
+        command = [str(Path(sys.executable).with_name("opnmf-pipeline")), "select", str(config)]
+        command += ["--output", str(results), "--nprocs", str(args.nprocs)]
+        seconds, peak = measure(command, log)
+        table = (results / "group" / "desc-opnmf_metrics.tsv").read_text().splitlines()
+        said = log.read_text()
+    assert len(table) == len(args.k) + 1, "a number of components is missing"
+    text = report(args, seconds, peak, said)
+    args.out.write_text(text)
+    print(text)
+    return 0
+
+
+def report(args: argparse.Namespace, seconds: float, peak: int, said: str) -> str:
+    """Return the page about the run."""
+    n_ranks = len(args.k)
+    rows = {
+        "data": "mcic-vbm, 162 grey-matter maps at 3 mm, mean above 0.1",
+        "k": ", ".join(map(str, args.k)),
+        "solver": f"{args.solver}, 3 starts",
+        "half fits": f"{2 * args.splits * n_ranks} ({args.splits} splits)",
+        "other fits": f"{n_ranks} of all subjects, {args.permutations * n_ranks} of shuffled data",
+        "time": f"{seconds / 60:.1f} minutes (bound for 400 half fits: {BOUNDS['minutes']:g})",
+        "largest memory of all processes": f"{peak / 1e9:.2f} GB (bound: {BOUNDS['GB']:g})",
+        "machine": f"{os.cpu_count()} CPUs, {args.nprocs} used; {platform.platform()}",
+    }
+    lines = ["# The rank study", "", "`python -m benchmarks.selection`, on the command itself:", ""]
+    lines += [
+        "| what | |",
+        "| --- | --- |",
+        *(f"| {name} | {text} |" for name, text in rows.items()),
+    ]
+    _, _, end = said.partition("quality: computed")
+    return "\n".join([*lines, "", "What it printed at the end:", "", "```", end.strip(), "```", ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

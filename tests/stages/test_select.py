@@ -1,0 +1,198 @@
+"""The study of ranks on a tiny cohort: each number against its slow, obvious form."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig, SelectionConfig
+from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.decomposition.ranks import permuted
+from opnmf_pipeline.images.maps import winner_takes_all
+from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.stages.decompose import decompose, read_factorization
+from opnmf_pipeline.stages.halves import fit_halves
+from opnmf_pipeline.stages.mask import make_mask
+from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.permuted import fit_permuted
+from opnmf_pipeline.stages.select import select_rank
+from opnmf_pipeline.stages.splits import make_splits
+from tests.builders import three_parts, write_cohort
+
+OPTIONS = DecompositionConfig(solver="orthonormal", n_init=2, dtype="float64")
+KS = (2, 3, 4)
+
+
+def model(k, X):
+    return OPNMF(k, solver="orthonormal", n_init=2, dtype="float64", random_state=0).fit(X)
+
+
+class Study:
+    """All fits of the study, and what they were made from."""
+
+    def __init__(self, root):
+        self.root = root
+        cohort = write_cohort(root / "dataset", three_parts(n_subjects=10))
+        self.mask = make_mask(cohort.images, root / "mask.nii.gz", MaskConfig(), MatrixConfig())
+        self.matrix = build_matrix(
+            cohort.images, cohort.subjects, self.mask, self.folder("matrix"), MatrixConfig()
+        )
+        self.X = np.array(read_matrix(self.matrix)[0])
+        self.subjects = cohort.subjects
+        options = SelectionConfig(n_splits=2)
+        self.splits = make_splits(cohort.subjects, self.folder("splits"), options)
+        self.fits = [decompose(self.matrix, self.folder(f"fit{k}"), k, OPTIONS) for k in KS]
+        self.halves = [
+            fit_halves(self.matrix, self.folder(f"halves{k}-{path.stem}"), k, path, OPTIONS)
+            for k in KS
+            for path in self.splits
+        ]
+        self.permuted = [
+            fit_permuted(self.matrix, self.folder(f"permuted{k}-{seed}"), k, seed, OPTIONS)
+            for k in KS
+            for seed in (0, 1)
+        ]
+
+    def folder(self, name):
+        path = self.root / name
+        path.mkdir()
+        return path
+
+    def select(self, name, fits=None, **options):
+        options = {"halves": self.halves, "permuted": self.permuted, "draw": False} | options
+        return select_rank(
+            self.fits if fits is None else fits, self.folder(name), self.mask, **options
+        )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return Study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def selected(study):
+    return study.select("selected", rule="reproducibility-peak", draw=True)
+
+
+def table(folder, name):
+    return pd.read_csv(folder / f"{name}.tsv", sep="\t")
+
+
+def error(X, W):
+    return np.linalg.norm(X - W @ (W.T @ X))
+
+
+def test_halves_are_fitted_and_projected_as_one_would_by_hand(study):
+    found = json.loads(study.halves[2].read_text())  # k = 3, the first split
+    names = json.loads(study.splits[0].read_text())["Halves"]
+    parts = [study.X[:, [study.subjects.index(name) for name in half]] for half in names]
+    first, second = (model(3, part).coef_ for part in parts)
+    assert (found["n_components"], found["split"], found["n_first"]) == (3, 1, 5)
+    inside = [error(part, W) ** 2 for part, W in zip(parts, (first, second), strict=True)]
+    outside = [error(part, W) ** 2 for part, W in zip(parts, (second, first), strict=True)]
+    total = np.linalg.norm(study.X) ** 2
+    assert found["half_error"] == pytest.approx(np.sqrt(sum(inside)), rel=1e-5)
+    assert found["out_of_sample_error"] == pytest.approx(np.sqrt(sum(outside)), rel=1e-5)
+    assert found["out_of_sample_explained_variance"] == pytest.approx(1 - sum(outside) / total)
+    assert found["half_error"] <= found["out_of_sample_error"]
+    labels = [winner_takes_all(W) for W in (first, second)]
+    assert found["label_ari"] == pytest.approx(adjusted_rand_score(*labels))
+    assert found["converged"]
+
+
+def test_a_group_left_out_is_projected_one_way(study, tmp_path):
+    split = {"Split": 1, "LeftOut": "A", "Halves": [study.subjects[:6], study.subjects[6:]]}
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(split))
+    found = json.loads(fit_halves(study.matrix, tmp_path, 2, path, OPTIONS).read_text())
+    W, left = model(2, study.X[:, :6]).coef_, study.X[:, 6:]
+    assert found["left_out"] == "A"
+    assert found["out_of_sample_error"] == pytest.approx(error(left, W), rel=1e-5)
+    share = 1 - (error(left, W) / np.linalg.norm(left)) ** 2
+    assert found["out_of_sample_explained_variance"] == pytest.approx(share)
+
+
+def test_shuffled_data_have_the_error_of_what_is_shuffled(study):
+    found = json.loads(study.permuted[3].read_text())  # k = 3, seed 1
+    expected = model(3, permuted(study.X, 1)).reconstruction_err_
+    assert found["error"] == pytest.approx(expected, rel=1e-5)
+    assert found["error"] > read_factorization(study.fits[1]).info["ReconstructionError"]
+
+
+def test_metrics_are_means_over_splits(study, selected):
+    metrics, splits = table(selected, "metrics"), table(selected, "splits")
+    assert metrics["n_components"].tolist() == list(KS)
+    assert list(zip(splits["n_components"], splits["split"], strict=True)) == [
+        (k, split) for k in KS for split in (1, 2)
+    ]
+    for name in ("inner_product", "label_ami", "out_of_sample_error", "stability"):
+        values = splits[name].to_numpy().reshape(3, 2)
+        np.testing.assert_allclose(metrics[name], values.mean(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(
+            metrics[f"{name}_sd"], values.std(axis=1, ddof=1), rtol=1e-4, atol=1e-7
+        )
+    errors = metrics["reconstruction_error"].to_numpy()
+    np.testing.assert_allclose(metrics["error_gradient"][1:], errors[:-1] - errors[1:], rtol=1e-5)
+    null = [json.loads(path.read_text())["error"] for path in study.permuted]
+    np.testing.assert_allclose(
+        metrics["null_error"], np.reshape(null, (3, 2)).mean(axis=1), rtol=1e-6
+    )
+    assert (metrics["n_splits"] == 2).all()
+
+
+def test_the_order_of_the_fits_does_not_matter(study, selected):
+    backwards = study.select(
+        "backwards",
+        fits=study.fits[::-1],
+        halves=study.halves[::-1],
+        permuted=study.permuted[::-1],
+        rule="reproducibility-peak",
+    )
+    for path in backwards.iterdir():
+        assert path.read_bytes() == (selected / path.name).read_bytes(), path.name
+
+
+def test_the_planted_number_is_chosen(selected):
+    choice = json.loads((selected / "selection.json").read_text())
+    assert choice["k"] == 3
+    assert choice["rule"] == "reproducibility-peak"
+    assert choice["range"] == [2, 4]
+    assert "k = 3" in choice["reason"]
+
+
+def test_parts_of_the_hierarchy_have_every_voxel_once(study, selected):
+    hierarchy = table(selected, "hierarchy")
+    steps = hierarchy.groupby(["n_components", "next_n_components"])["n_voxels"].sum()
+    assert steps.to_dict() == {(2, 3): len(study.X), (3, 4): len(study.X)}
+    W = {fit.W.shape[1]: winner_takes_all(fit.W) for fit in map(read_factorization, study.fits)}
+    for row in hierarchy.itertuples():
+        both = (W[row.n_components] == row.part) & (W[row.next_n_components] == row.next_part)
+        assert row.n_voxels == both.sum()
+
+
+@pytest.mark.parametrize("name", ["metrics", "splits", "hierarchy"])
+def test_every_column_is_described(selected, name):
+    described = json.loads((selected / f"{name}.json").read_text())
+    assert list(described) == table(selected, name).columns.tolist()
+    assert all(len(column["Description"]) > 5 for column in described.values())
+
+
+def test_pictures_are_those_for_which_there_are_data(study, selected):
+    pictures = {"errors.png", "reproducibility.png", "hierarchy.png"}
+    assert {path.name for path in selected.glob("*.png")} == pictures
+    alone = study.select("alone", fits=study.fits[:1], halves=(), permuted=(), draw=True)
+    assert {path.name for path in alone.iterdir()} == {"metrics.tsv", "metrics.json"}
+
+
+def test_nothing_is_chosen_without_a_rule_or_a_number_in_the_range(study):
+    assert not (study.select("ruleless") / "selection.json").exists()
+    outside = study.select("outside", rule="reproducibility-peak", rank_range=(8, 9))
+    assert not (outside / "selection.json").exists()
+
+
+def test_only_numbers_in_the_range_are_chosen(study):
+    folder = study.select("ranged", rule="null-crossing", rank_range=(2, 2))
+    assert json.loads((folder / "selection.json").read_text())["k"] == 2

@@ -21,7 +21,7 @@ bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/installed
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -E -W --keep-going -b html docs docs/_build/html
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

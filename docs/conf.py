@@ -29,7 +29,8 @@ extensions = [
     "reference_tables",
 ]
 exclude_patterns = ["_build", "_templates", "examples"]
-nitpicky = False
+default_role = "py:obj"  # what docstrings name in backticks
+smartquotes = False  # the two hyphens of an option stay two
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

@@ -19,6 +19,7 @@ __all__ = ["check_dataset", "common_entity", "entities_of", "find_images", "want
 
 IMAGE_EXTENSIONS = (".nii", ".nii.gz")
 ANY = "*"
+SUBJECTS_AT_A_TIME = 1000
 PREFIX = "prefix"
 """Filter for names that SPM and CAT12 put something before, such as ``mwp1sub-01_T1w.nii``."""
 EXTRA = "extra_entities"
@@ -196,7 +197,7 @@ def _index(
         table = _stored_index(root, folders, database_dir)
     else:
         # None of them there: all are indexed, for a message that says what there is
-        table = _new_index(root, sorted(named) or None)
+        table = _new_index(root, sorted(named or folders))
     columns = {
         name: table[name].to_pylist()
         for name in dict.fromkeys(["path", "sub", "ses", *wanted])
@@ -226,21 +227,23 @@ def _prefixed_files(
     ]
 
 
-def _new_index(root: Path, subjects: list[str] | None) -> Any:
+def _new_index(root: Path, subjects: Sequence[str]) -> Any:
+    """Index the folders of subjects, some at a time: bids2table takes much memory for each."""
     import bids2table
+    import pyarrow
 
+    tables = []
     with TemporaryDirectory() as folder:
-        # bids2table takes no root with a dot in its name, such as fmriprep-24.1, and compares each
-        # subject that it is asked for with each folder
-        link = Path(folder) / "dataset"
-        if subjects is None:
-            link.symlink_to(root.resolve())
-        else:
-            link.mkdir()
-            for subject in subjects:
-                (link / subject).symlink_to(root.resolve() / subject)
-        table = bids2table.index_dataset(link)
-    return table.select(["path", *_entity_names().values(), EXTRA])
+        for first in range(0, len(subjects), SUBJECTS_AT_A_TIME):
+            # bids2table takes no root with a dot in its name, such as fmriprep-24.1, and compares
+            # each subject that it is asked for with each that there is
+            links = Path(folder) / f"dataset{first}"
+            links.mkdir()
+            for subject in subjects[first : first + SUBJECTS_AT_A_TIME]:
+                (links / subject).symlink_to(root.resolve() / subject)
+            table = bids2table.index_dataset(links)
+            tables.append(table.select(["path", *_entity_names().values(), EXTRA]))
+    return pyarrow.concat_tables(tables)
 
 
 def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
@@ -255,7 +258,7 @@ def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
             known = json.loads((table.schema.metadata or {}).get(b"opnmf_pipeline_subjects", "[]"))
             if table.schema.metadata.get(ROOT_KEY) == key and set(known) == folders:
                 return table
-        table = _new_index(root, None)
+        table = _new_index(root, sorted(folders))
         metadata = {ROOT_KEY: key, b"opnmf_pipeline_subjects": json.dumps(sorted(folders)).encode()}
         database_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=database_dir) as folder:

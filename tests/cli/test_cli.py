@@ -112,6 +112,7 @@ def test_quiet(write_config, settings, tmp_path, capfd):
 
 def test_no_convergence_is_said(write_config, settings, tmp_path, capsys):
     command = ["run", str(write_config(settings)), "--output", str(tmp_path / "out")]
+    command += ["--set", "decomposition.solver=multiplicative"]
     assert main([*command, "--set", "decomposition.max_iter=3"]) == 0
     printed = capsys.readouterr().out
     assert "not converged: k = 2, 3" in printed

@@ -205,3 +205,11 @@ def test_what_makes_a_dataset(tmp_path, content, expected):
         (tmp_path / "dataset_description.json").write_text(content)
     with pytest.raises(CohortError, match=f"dataset_description.json: {expected}"):
         check_dataset(tmp_path)
+
+
+def test_an_index_in_several_parts(write_dataset, monkeypatch):
+    root = write_dataset("aslprep", ASLPREP[:1])
+    whole = find_images(root, {"suffix": "cbf"})
+    monkeypatch.setattr("opnmf_pipeline.images.bids.SUBJECTS_AT_A_TIME", 1)
+    assert find_images(root, {"suffix": "cbf"}).equals(whole)
+    assert len(whole) == 2

@@ -309,7 +309,8 @@ class _LocalEngine:
     def select(self) -> None:
         study, results = self.study, self.results
         config, rule = study.config, study.config.selection.rule_used
-        files = [*results.fits.values(), *sorted(results.halves), *sorted(results.permuted)]
+        fits = [results.fits[k] for k in sorted(results.fits)]
+        files = [*fits, *sorted(results.halves), *sorted(results.permuted)]
         if study.planted is not None:
             files.append(study.planted)
         selection = self.stage(

@@ -46,9 +46,7 @@ MEMORY_MSG = (
     "fit of the matrix is read from disk in every pass, which is slow"
 )
 NO_OUTPUT_MSG = "output.dir: is not set; name the output folder with --output"
-TOO_MANY_MSG = (
-    "decomposition.n_components: {k} is more than the {n} {what}; lower it to at most {n}"
-)
+TOO_MANY_MSG = "{key}: {k} is more than the {n} {what}; lower it to at most {n}"
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,9 @@ def check_rank(config: PipelineConfig, n: int, what: str) -> None:
     """Require that no number of components is above ``n``, the number of ``what``."""
     k = max(config.ranks)
     if k > n:
-        raise ConfigError(TOO_MANY_MSG.format(k=k, n=n, what=what))
+        mapped = k in config.decomposition.n_components
+        key = "decomposition.n_components" if mapped else "selection.candidates"
+        raise ConfigError(TOO_MANY_MSG.format(key=key, k=k, n=n, what=what))
 
 
 def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
@@ -190,7 +190,8 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
     for split in splits:
         what = "subjects of a half"
         if split.left_out is not None:
-            what = f"subjects of {config.selection.leave_out} {split.left_out}, or of all others"
+            column = config.selection.leave_out
+            what = f"subjects of the smaller part when {column} {split.left_out} is left out"
         check_rank(config, min(map(len, split.halves)), what)
     return len(splits)
 

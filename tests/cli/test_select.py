@@ -1,0 +1,84 @@
+"""``opnmf-pipeline select``, and the run that follows it."""
+
+import json
+import shlex
+
+import pandas as pd
+import pytest
+
+from opnmf_pipeline.cli import main
+
+pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture
+def command(write_config, settings, tmp_path):
+    settings["decomposition"] |= {"n_components": 2, "solver": "orthonormal"}
+    settings["selection"] = {"candidates": [1, 2, 3], "n_splits": 2, "n_permutations": 1}
+    path = write_config(settings)
+    return ["select", str(path), "--output", str(tmp_path / "out")]
+
+
+def group(tmp_path):
+    return sorted(path.name for path in (tmp_path / "out" / "group").iterdir())
+
+
+def test_select_compares_and_writes_no_maps(command, tmp_path, capsys):
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    choice = json.loads((tmp_path / "out/group/desc-opnmf_selection.json").read_text())
+    assert choice["reason"][:30] in printed
+    assert f"--set decomposition.n_components={choice['k']}" in printed
+    assert f" {choice['k']} *" in printed
+    table = pd.read_csv(tmp_path / "out/group/desc-opnmf_metrics.tsv", sep="\t")
+    assert table["n_components"].tolist() == [1, 2, 3]
+    assert not [name for name in group(tmp_path) if "opnmfK" in name]
+
+
+def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp_path, capsys):
+    assert main(command) == 0
+    study = {name: (tmp_path / "out/group" / name).read_bytes() for name in group(tmp_path)}
+    *_, last = capsys.readouterr().out.replace("\n", " ").partition("Its maps: opnmf-pipeline ")
+    assert main(shlex.split(last)) == 0
+    printed = capsys.readouterr().out
+    computed = [line for line in printed.splitlines() if line.endswith(": computed")]
+    assert len(computed) == 1
+    assert computed[0].startswith("maps, k = ")
+    assert [name for name in group(tmp_path) if "components.nii.gz" in name]
+    assert {name: (tmp_path / "out/group" / name).read_bytes() for name in study} == study
+
+
+def test_candidates_are_by_default_the_numbers_with_maps(command, tmp_path):
+    overrides = ["--set", "selection.candidates=[]", "--set", "decomposition.n_components=[3, 2]"]
+    assert main([*command, *overrides, "--quiet"]) == 0
+    table = pd.read_csv(tmp_path / "out/group/desc-opnmf_metrics.tsv", sep="\t")
+    assert table["n_components"].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            ["selection.n_splits=0", "selection.n_permutations=0"],
+            "set n_splits, such as --set selection.n_splits=10",
+        ),
+        (["selection.candidates=2"], "nothing to choose with k = 2 alone"),
+        (["selection.stratify=height"], "selection.stratify: the participants table has no column"),
+        (
+            ["selection.candidates=[2, 4]"],
+            "selection.candidates: 4 is more than the 3 subjects of a half",
+        ),
+        (
+            ["selection.n_splits=0", "selection.leave_out=age"],
+            "1 subjects of the smaller part when age 20 is left out",
+        ),
+        (["selection.range=[5, 6]"], "none of the numbers of components (2, 1, 3) is in it"),
+        (["selection.rule=weighted", "selection.n_splits=1"], "set n_splits to 2 or more"),
+        (["selection.leave_out=age"], "takes the place of random halves"),
+    ],
+)
+def test_what_cannot_be_studied(command, override, message, tmp_path, capsys):
+    given = [part for item in override for part in ("--set", item)]
+    assert main([*command, *given]) == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "out" / "group").exists()

@@ -109,6 +109,12 @@ def test_what_needs_attention_stands_at_the_head(study):
     assert "nearly empty, with less than 0.1% of the voxels: component 1 (" in head
 
 
+def test_a_scan_that_was_entered_twice_is_named(cohort, tmp_path):
+    cohort.damage(4, 0.9 * cohort.values[1])  # and scaled
+    page = Study(cohort, tmp_path).page()
+    assert "Nearly identical images: sub-02 and sub-05 (r = 1.00000)" in page
+
+
 def test_nothing_needs_attention(study):
     study.change(Converged=True)
     page = study.page(quality=None)

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.report import machine
 from opnmf_pipeline.config import SimulationConfig
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.decomposition.choice import RULES, choose_rank
+from opnmf_pipeline.decomposition.choice import RULES, Choice, choose_rank
 from opnmf_pipeline.decomposition.ranks import permuted
 from opnmf_pipeline.decomposition.reproducibility import (
     label_agreement,
@@ -105,6 +105,8 @@ def main(argv: list[str] | None = None) -> int:
         n_splits=N_SPLITS,
         spread=SPREAD,
         choices=choices_table(tables),
+        n_cases=len(CASES) - 1,
+        totals=totals(tables),
         reasons=reasons(tables),
         n_small=N_SMALL,
         small_voxels=SMALL_VOXELS,
@@ -173,13 +175,8 @@ def small_cohorts(noise: float) -> pd.DataFrame:
         labels = np.repeat(np.arange(1, n_parts + 1), sizes)
         table = study(cohort(labels, noise, blur=0, seed=seed), SMALL_RANGE)
         for rule in RULES:
-            choice = choose_rank(table, rule)
-            said = "none" if choice.flat else "no"
-            if not choice.flat and choice.k == n_parts:
-                said = "chosen"
-            elif not choice.flat and n_parts in choice.good:
-                said = "listed"
-            rows.append({"noise": noise, "rule": rule, "said": said})
+            word = said(choose_rank(table, rule), n_parts)
+            rows.append({"noise": noise, "rule": rule, "said": word})
     return pd.DataFrame(rows)
 
 
@@ -248,8 +245,26 @@ def verdict(case: Case, table: pd.DataFrame, rule: str) -> str:
     if choice.flat:
         return f"none ({choice.k})"
     others = [str(k) for k in choice.good if k != choice.k]
-    mark = "✓" if choice.k == case.planted else "(✓)" if case.planted in choice.good else "✗"
+    mark = {"chosen": "✓", "listed": "(✓)", "no": "✗"}[said(choice, case.planted)]
     return f"{choice.k} {mark}" + (f", also {', '.join(others)}" if others else "")
+
+
+def said(choice: Choice, n_parts: int) -> str:
+    """Return one of ``WORDS``."""
+    if choice.flat:
+        return "none"
+    if choice.k == n_parts:
+        return "chosen"
+    return "listed" if n_parts in choice.good else "no"
+
+
+def totals(tables: dict[Case, pd.DataFrame]) -> str:
+    """Count what each rule says where something can be found."""
+    rows = []
+    for rule in RULES:
+        words = [said(choose_rank(tables[case], rule), case.planted) for case in CASES[:-1]]
+        rows.append([f"`{rule}`", *(str(words.count(word)) for word in WORDS)])
+    return markdown(["rule", "chosen", "only listed", "none stands out", "another number"], rows)
 
 
 def reasons(tables: dict[Case, pd.DataFrame]) -> str:
@@ -306,6 +321,10 @@ Made by `python -m benchmarks.ranks DATA --out FOLDER`, one thread.
 
 ✓: what was planted. (✓): in the list of good ones. ✗: neither. none (k): the rule says that nothing
 stands out, and k is a convention.
+
+Of the {n_cases} cases in which there is something to find:
+
+{totals}
 
 ## What was planted
 

@@ -32,10 +32,13 @@ class SettingsReference(SphinxDirective):
     """Every key of the YAML file, from the models that read it."""
 
     def run(self) -> list[nodes.Node]:
-        schema = PipelineConfig.model_json_schema()
-        sections = schema["properties"].items()
-        text = "\n".join(_section(name, _resolved(part, schema), schema) for name, part in sections)
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+        return self.parse_text_to_nodes(settings_text(), allow_section_headings=True)
+
+
+def settings_text() -> str:
+    schema = PipelineConfig.model_json_schema()
+    sections = schema["properties"].items()
+    return "\n".join(_section(name, _resolved(part, schema), schema) for name, part in sections)
 
 
 def _section(name: str, model: Schema, schema: Schema, level: str = "##") -> str:
@@ -123,11 +126,11 @@ class NodesReference(SphinxDirective):
     """Every node, from the specification that Nipype reads."""
 
     def run(self) -> list[nodes.Node]:
-        text = "\n\n".join(_node(name) for name in nodes_of_nipype.__all__)
+        text = "\n\n".join(node_text(name) for name in nodes_of_nipype.__all__)
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
-def _node(name: str) -> str:
+def node_text(name: str) -> str:
     interface = getattr(nodes_of_nipype, name)
     inputs = interface.input_spec().traits(transient=None).items()
     outputs = interface.output_spec().traits(transient=None).items()

@@ -66,7 +66,7 @@ def _run_participant(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name}: is of the group level; the participant level has none")
     if args.use_plugin is not None:
         raise ConfigError(PLUGIN_OF_PARTICIPANT_MSG)
-    model = (args.model or args.output_dir).resolve()
+    model = (args.model or args.output_dir).absolute()
     try:
         filters = _filters_of(FinishedRun(model))
     except OutputError as error:
@@ -94,11 +94,10 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
     args : Namespace
         Arguments of the command line.
     filters : dict, optional
-        What selects the images where no file of settings does.
+        What selects the images where the file of settings does not.
     """
     items = as_items(
         {
-            "inputs.bids": args.bids_dir,
             "inputs.database_dir": args.bids_database_dir,
             "inputs.filters": _filters(args) or None,
             "output.dir": args.output_dir,
@@ -114,10 +113,12 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
             **{f"execution.{key}": value for key, value in _plugin(args.use_plugin).items()},
         }
     )
-    given = as_items({"inputs.filters": filters}) if filters and args.config_file is None else []
     # BIDS_DIR takes the place of any other source that the file names
-    others = [f"inputs.{source}=null" for source in ("table", "glob", "simulation")]
-    return load_config(args.config_file, [*others, *given, *args.overrides, *items])
+    named = [f"inputs.{source}=null" for source in ("table", "glob", "simulation")]
+    named += [*args.overrides, *as_items({"inputs.bids": args.bids_dir})]
+    if filters and not load_config(args.config_file, named).inputs.filters:
+        named += as_items({"inputs.filters": filters})
+    return load_config(args.config_file, [*named, *items])
 
 
 def _filters_of(model: FinishedRun) -> dict[str, Any]:

@@ -200,7 +200,7 @@ class _Projection:
     def _write_one(self, image: _Image, k: int, loadings: Loadings) -> None:
         table: pd.DataFrame = loadings_table([image.row], [loadings])
         text = table.to_csv(sep="\t", index=False, na_rep="n/a")
-        inside = self.model.root == self.output.root
+        inside = self.model.root.samefile(self.output.root)
         root = self.config.inputs.bids or self.output.root
         sources = [
             bids_uri(self.model.path("components", k), self.model.root, "" if inside else MODEL),

@@ -135,6 +135,33 @@ def test_projection_of_others_on_a_given_model(learned, tmp_path, capsys):
     assert [source["URL"] for source in described["SourceDatasets"]] == list(links.values())
 
 
+def test_which_filters_count(cohort, write_config, tmp_path, capsys):
+    other = cohort.images[0].with_name(cohort.images[0].name.replace("GM", "WM"))
+    other.write_bytes(cohort.images[0].read_bytes())
+    filters = tmp_path / "gm.json"
+    filters.write_text('{"image": {"label": "GM"}}')
+    config = write_config({"decomposition": {"n_components": 2, "tol": 1e-3}})
+    out = tmp_path / "out"
+    group = [cohort.root, out, "group", "--config-file", config, "-q"]
+    assert app(*group) == 2  # two images of one subject
+    assert "--bids-filter-file" in capsys.readouterr().err
+    group += ["--set", "report.figures=false", "--bids-filter-file", filters]
+    assert app(*group, "--participant-label", "01", "02", "03") == 0
+    arguments = [cohort.root, out, "participant", "-q"]
+    assert app(*arguments, "--config-file", config) == 0
+    assert len(list(out.glob("sub-*"))) == 6  # not only those that the components come from
+    wm = write_config({"inputs": {"filters": {"label": "WM"}}})
+    assert app(*arguments, "--config-file", wm) == 2
+    assert "5 of 6 subjects have no image" in capsys.readouterr().err
+
+
+def test_the_folder_of_the_model_by_another_path(learned, cohort, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(learned)
+    assert app(cohort.root, link, "participant", "--model", learned, "-q") == 0
+    assert loadings(learned, "sub-01", 2)[1]["Sources"][0].startswith("bids::group/")
+
+
 def test_a_model_is_only_read(learned, cohort, tmp_path):
     before = content(learned)
     for path in (learned, *learned.rglob("*")):

@@ -164,11 +164,14 @@ summary.metrics.T
 #
 # .. code-block:: python
 #
+#     import pandas as pd
 #     from nilearn.datasets import fetch_oasis_vbm
 #
 #     oasis = fetch_oasis_vbm()
-#     table = oasis.ext_vars.rename(columns={"id": "participant_id", "mf": "sex"})
-#     table.assign(path=oasis.gray_matter_maps).to_csv("oasis.tsv", sep="\t", index=False)
+#     images = pd.DataFrame({"path": oasis.gray_matter_maps})
+#     images["id"] = images["path"].str.extract(r"(OAS1_\d{4}_MR1)")
+#     table = images.merge(oasis.ext_vars).rename(columns={"id": "participant_id", "mf": "sex"})
+#     table.to_csv("oasis.tsv", sep="\t", index=False)
 #
 # .. code-block:: bash
 #

@@ -32,7 +32,10 @@ QUERIES_MSG = (
     f"has the queries {{names}}; name the one that selects the image {IMAGE_QUERY!r}, "
     "or leave only one"
 )
-NO_MODEL_MSG = "{error}: learn the components first (group level), or name a model with --model"
+NO_MODEL_MSG = (
+    "{root}: holds no components to project on; run the group level first, or name its output "
+    "folder with --model"
+)
 MODEL_OF_GROUP_MSG = "--model: is of the participant level; the group level learns a model"
 PLUGIN_OF_PARTICIPANT_MSG = (
     "--use-plugin: is of the group level; start one job for each --participant-label instead"
@@ -69,8 +72,8 @@ def _run_participant(args: argparse.Namespace) -> None:
     model = (args.model or args.output_dir).absolute()
     try:
         filters = _filters_of(FinishedRun(model))
-    except OutputError as error:
-        raise OutputError(NO_MODEL_MSG.format(error=error)) from None
+    except OutputError:
+        raise OutputError(NO_MODEL_MSG.format(root=model)) from None
     config = settings_of(args, filters)
     _validate(args)
     console = Console(quiet=args.quiet)

@@ -238,7 +238,7 @@ def test_stop_on_first_crash(learned, cohort, capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["participant"], "holds no results of opnmf-pipeline"),
+        (["participant"], "holds no components to project on; run the group level first"),
         (["participant", "--boilerplate-only"], "--boilerplate-only: is of the group level"),
         (["participant", "--resource-monitor"], "--resource-monitor: is of the group level"),
         (["participant", "--use-plugin", "p.yaml"], "one job for each --participant-label"),

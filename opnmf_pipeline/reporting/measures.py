@@ -10,7 +10,7 @@ import pandas as pd
 
 __all__ = ["Measure", "cell", "measures"]
 
-NAMES = {"n_iter": "iterations", "n_pieces": "pieces of a part"}
+NAMES = {"n_iter": "iterations", "n_pieces": "pieces of a part", "n_splits": "splits"}
 SPREAD = "_sd"
 """Ending of the column with the standard deviation of another."""
 
@@ -63,7 +63,7 @@ def _cells(metrics: pd.DataFrame, column: str) -> list[str]:
     if spread is None:
         return values
     return [
-        f"{value} ± {cell(sd)}" if pd.notna(sd) else value
+        f"{value} ± {sd:.1g}" if pd.notna(sd) else value
         for value, sd in zip(values, spread.tolist(), strict=True)
     ]
 

@@ -54,9 +54,9 @@ AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
         "agreement of halves",
         [
             _Curve("inner_product", "matched inner product, mean", BLUE),
-            _Curve("inner_product_median", "… median", BLUE, dashed=True),
+            _Curve("inner_product_median", "matched inner product, median", BLUE, dashed=True),
             _Curve("stability", "stability coefficient, mean", ORANGE),
-            _Curve("stability_median", "… median", ORANGE, dashed=True),
+            _Curve("stability_median", "stability coefficient, median", ORANGE, dashed=True),
         ],
     ),
     "Parts (winner takes all)": (

@@ -264,7 +264,8 @@ def test_text_can_be_copied(viewed):
     assert "orthonormal projective non-negative matrix factorization" in selected
 
 
-def test_printed_it_has_the_pictures_and_not_the_viewer(watched, tmp_path):
+def test_printed_it_has_the_pictures_and_not_the_viewer(watched):
+    watched.show_viewer()
     watched.page.emulate_media(media="print")
     boxes = {
         name: watched.page.locator(name).bounding_box() for name in ("#viewer", "#k3 img >> nth=0")

@@ -331,8 +331,8 @@ Of the {n_cases} cases in which there is something to find:
 * music: the 32 parts of MuSIC C32 at 4 mm (10 550 voxels), and 16 and 8 by merging neighbours.
   Sizes differ: the smallest of the 8 and of the 16 has 83 voxels, the largest of the 8 has 2355.
 * simulation: `images/simulation.py` at 6 mm, whose parts have blurred borders.
-* {n_subjects} subjects, with one loading for each part: log-normal, spread {spread:g} around 1. The
-  noise is white, or blurred by a Gaussian with the standard deviation in the column "blur", in
+* {n_subjects} subjects, with one loading for each part: log-normal, spread {spread:g} around 1.
+* The noise is white, or blurred by a Gaussian with the standard deviation in the column "blur", in
   voxels; the column "noise" is its standard deviation, with the mean of the data as 1 (for
   simulation: with the largest tissue density as 1).
 * {n_splits} split halves, one permutation, solver `orthonormal` with 3 starts.

@@ -215,7 +215,7 @@ def _null_crossing(curves: Curves) -> Choice:
     top = int(lead.argmax())
     if top < allowed[0] or top == 0:
         k = int(ks[allowed[0]])
-        where = "the second" if top == 0 else f"k = {ks[top]}"
+        where = "the second k" if top == 0 else f"k = {ks[top]}"
         reason = (
             f"From {where} on, components gain hardly more than on shuffled data: more find no "
             f"structure. k = {k} is the smallest candidate, and not a good one."

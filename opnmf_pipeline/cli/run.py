@@ -24,7 +24,7 @@ __all__ = ["execute", "run_and_print", "shown"]
 
 SHOWN = {
     "n_components": ("k", "{:.0f}"),
-    "reconstruction_error": ("reconstruction\nerror", "{:.5g}"),
+    "reconstruction_error": ("error", "{:.5g}"),
     "explained_variance": ("explained\nvariance", "{:.1%}"),
     "out_of_sample_explained_variance": ("out of\nsample", "{:.1%}"),
     "n_iter": ("iterations", "{:.0f}"),

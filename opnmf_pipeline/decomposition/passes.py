@@ -119,7 +119,8 @@ def _is_mapped(X: Array) -> bool:
 
 def default_threads() -> int:
     """Return the number of threads that BLAS is set to use."""
-    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+    pools = threadpool_info()
+    return max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default=1)
 
 
 def moments(X: RowBlocks, W: Array) -> Moments:

@@ -3,9 +3,10 @@ import sys
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.decomposition.passes import RowBlocks
+from opnmf_pipeline.decomposition.passes import RowBlocks, default_threads
 
 FIT = """
 import sys, threading, time, warnings
@@ -61,3 +62,10 @@ def test_a_memory_map_four_times_larger_than_the_limit(tmp_path):
         [sys.executable, "-c", FIT, path], capture_output=True, text=True, check=True
     )
     assert 50 < float(done.stdout) <= 450
+
+
+def test_threads_are_those_of_blas_alone():
+    with threadpool_limits(1, user_api="blas"):
+        assert default_threads() == 1
+        with threadpool_limits(3, user_api="openmp"):
+            assert default_threads() == 1

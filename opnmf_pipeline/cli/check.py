@@ -15,14 +15,16 @@ def execute(args: argparse.Namespace) -> None:
     """Validate settings, inputs and output folder, and print the plan."""
     config = load_config(args.config, overrides(args))
     plan = make_plan(config)
-    ks = ", ".join(map(str, config.decomposition.n_components))
+    mapped = config.decomposition.n_components
+    compared = [k for k in config.ranks if k not in mapped]
     rows = {
         "subjects": f"{plan.n_subjects}",
         "grid": str(plan.grid),
         "voxels": f"about {plan.n_voxels}",
         "matrix": f"{_size(plan.matrix_bytes)} on disk",
         "memory": f"about {_size(plan.memory_bytes)}",
-        "components": ks,
+        "components": ", ".join(map(str, mapped)),
+        **({"to compare": ", ".join(map(str, compared))} if compared else {}),
         "fits to make": f"{plan.n_fits} ({config.decomposition.solver})",
         "output": str(config.output.dir or "not set; name it with --output"),
     }

@@ -84,6 +84,7 @@ class Watched:
 
     def __init__(self, browser, path, **options):
         self.page = browser.new_page(viewport=LAPTOP, **options)
+        self.page.set_default_timeout(240_000)  # without a GPU, and on a busy machine
         self.said, self.asked = [], []
         self.page.on("console", lambda message: self.said.append((message.type, message.text)))
         self.page.on("pageerror", lambda error: self.said.append(("error", str(error))))
@@ -95,13 +96,13 @@ class Watched:
 
     def show_viewer(self):
         self.page.locator("#viewer-canvas").scroll_into_view_if_needed()
-        self.page.wait_for_selector("#viewer[data-shown]", timeout=60_000)
+        self.page.wait_for_selector("#viewer[data-shown]")
 
     def shown(self):
         return self.page.get_attribute("#viewer", "data-shown")
 
     def wait_for(self, shown):
-        self.page.wait_for_selector(f"#viewer[data-shown='{shown}']", timeout=60_000)
+        self.page.wait_for_selector(f"#viewer[data-shown='{shown}']")
 
     def picture(self):
         """Pixels of the canvas, once two pictures in turn are equal."""
@@ -223,7 +224,7 @@ def test_without_webgl_the_page_says_what_to_do(driver, example):
     browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--disable-3d-apis"])
     watched = Watched(browser, example.path("report"))
     watched.page.locator("#viewer-canvas").scroll_into_view_if_needed()
-    watched.page.wait_for_selector("#viewer-problem", state="visible", timeout=60_000)
+    watched.page.wait_for_selector("#viewer-problem", state="visible")
     assert [text for kind, text in watched.said if kind == "error"] == []
     browser.close()
 

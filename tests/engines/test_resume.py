@@ -55,7 +55,12 @@ def test_an_interrupted_fit_goes_on_and_ends_with_the_same_bytes(
 
 
 def test_more_iterations_go_on_from_the_last_one(write_config, settings, tmp_path):
-    settings["decomposition"] = {"n_components": 3, "max_iter": 20, "tol": 1e-4}
+    settings["decomposition"] = {
+        "n_components": 3,
+        "solver": "multiplicative",
+        "max_iter": 20,
+        "tol": 1e-4,
+    }
     path = write_config(settings)
     run(load_config(path, [f"output.dir={tmp_path / 'out'}"]))
     more = Watching()

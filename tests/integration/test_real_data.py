@@ -18,7 +18,6 @@ def summary(test_data, tmp_path_factory):
         f"inputs.bids={test_data / 'mcic-vbm'}",
         f"output.dir={tmp_path_factory.mktemp('mcic') / 'out'}",
         "decomposition.n_components=10",
-        "decomposition.max_iter=20",
         "report.figures=false",
     ]
     return run(load_config(ROOT / "configs" / "vbm.yaml", overrides))
@@ -52,7 +51,7 @@ def test_components_are_roughly_symmetric(summary):
 
 def test_metrics(summary):
     row = summary.metrics.iloc[0]
-    assert row["n_iter"] == 20
-    assert not row["converged"]
+    assert row["converged"]
+    # the published update has 172.13 when it converges, after 41 388 iterations
+    assert row["lower_bound"] < row["reconstruction_error"] < 172.13
     assert 0.9 < row["explained_variance"] < 1
-    assert row["reconstruction_error"] > row["lower_bound"]

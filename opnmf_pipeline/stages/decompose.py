@@ -115,6 +115,7 @@ def decompose(
         "Norm": _norm(X),
         "ReconstructionError": float(model.reconstruction_err_),
         "LowerBound": float(model.lower_bound_),
+        "KKTResidual": float(model.kkt_residual_),
         "Iterations": int(model.n_iter_),
         "Converged": bool(model.converged_),
         "History": {

@@ -407,7 +407,9 @@ def _fit_facts(info: Mapping[str, Any]) -> str:
     return (
         f"The fit {end} after {info['Iterations']} iterations with a reconstruction error of "
         f"{error:.5g}, which explains {_explained(info):.1%} of the data; no "
-        f"{info['NumberOfComponents']} components can have an error below {bound:.5g}."
+        f"{info['NumberOfComponents']} components can have an error below {bound:.5g}. Its "
+        f"distance from where the published update stands still (KKT residual) is "
+        f"{info['KKTResidual']:.1e}."
     )
 
 

@@ -123,12 +123,14 @@ def test_nothing_needs_attention(study):
 
 
 def test_the_numbers(study):
-    values = {"Norm": 10.0, "ReconstructionError": 1.0, "LowerBound": 0.5, "Iterations": 3}
+    values = {"Norm": 10.0, "ReconstructionError": 1.0, "LowerBound": 0.5, "KKTResidual": 2e-3}
+    values |= {"Iterations": 3}
     study.change(Converged=False, **values)
     page = study.page()
     assert "stopped without converging after 3 iterations" in page
     assert "error of 1, which explains 99.0% of the data" in page
     assert "no 3 components can have an error below 0.5" in page
+    assert "stands still (KKT residual) is 2.0e-03" in page
 
 
 def test_the_chosen_number_and_why(study):

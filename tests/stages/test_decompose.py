@@ -32,7 +32,7 @@ def folder_of(tmp_path, name):
 def test_the_fit_is_that_of_the_estimator(matrix, cohort, tmp_path):
     fit = read_factorization(decompose(matrix, folder_of(tmp_path, "fit"), 3, OPTIONS, n_procs=1))
     X = np.array(read_matrix(matrix)[0])
-    model = OPNMF(3, max_iter=50, tol=1e-4).fit(X)
+    model = OPNMF(3, solver="accelerated", max_iter=50, tol=1e-4).fit(X)
     np.testing.assert_allclose(fit.W, model.coef_, rtol=1e-5, atol=1e-12)
     np.testing.assert_allclose(fit.H, fit.W.T @ X, rtol=1e-5)
     assert fit.info["ReconstructionError"] == pytest.approx(model.reconstruction_err_, rel=1e-5)

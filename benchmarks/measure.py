@@ -56,7 +56,7 @@ class Limits:
     max_seconds: float = 1200.0
     n_watched: int = 20
     n_restarts: int = 50
-    restart_seconds: float = 300.0
+    restart_seconds: float = 60.0
     n_timed: int = 9
 
 

@@ -29,6 +29,12 @@ from opnmf_pipeline.decomposition.repair import worst_explained
 REPAIRS = 10
 """In so many passes a component that no row needs is pointed at rows that are badly explained."""
 
+SWING = 10.0
+"""A residual so many times its least means that directions swing to and fro; they then take half"""
+
+LEAST_SHARE = 0.125
+"""of the step that they took before, and at last this share of it."""
+
 KKT_PER_TOL = 10.0
 """The fit has converged once the KKT residual is below so many times `tol`."""
 
@@ -55,9 +61,11 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
     # W holds the weights z against unit vectors until the end
     if saved := progress.resumed:
         W[...], V, state = saved["W"], saved["V"], Moments(saved["M"], saved["G"])
+        share, lowest = float(saved["share"]), float(saved["lowest"])
     else:
         state = moments(X, W)
         V = state.M / _lengths(state.M) ** 2
+        share, lowest = 1.0, np.inf
     while not progress.done:
         lengths = _lengths(state.M)
         size2 = float(np.sum(np.diag(state.G) / lengths**2))
@@ -67,7 +75,10 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
         residual = float(np.sqrt(np.sum(np.sum(violations, axis=0) / lengths**2) / size2))
         lengths = _lengths(state.M)
         found = _replacements(X, W, V, state) if len(progress.history) < REPAIRS else V[:, :0]
-        V = state.M / lengths**2
+        if residual > SWING * lowest:
+            share = max(share / 2, LEAST_SHARE)
+        lowest = min(lowest, residual)
+        V = _unit((1 - share) * V + share * state.M / lengths**2)
         V[:, np.flatnonzero(np.diag(state.G) == 0)[: found.shape[1]]] = found
         converged = (
             residual < target
@@ -76,10 +87,17 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
         )
         change = float(np.sqrt(state.step2 / np.trace(state.G)))
         progress.record(objective(norm_X2, *_rescaled(state, lengths)), change, converged)
-        progress.save(W=W, V=V, M=state.M, G=state.G)
+        progress.save(W=W, V=V, M=state.M, G=state.G, share=share, lowest=lowest)
     lengths = _lengths(state.M)
     W /= lengths / best_scale(*_rescaled(state, lengths))
     return W
+
+
+def _unit(V: Array) -> Array:
+    """Return V with columns of norm 1, or zero."""
+    norms = np.linalg.norm(V, axis=0)
+    unit: Array = V / np.where(norms > 0, norms, 1)
+    return unit
 
 
 def _lengths(M: Array) -> Array:

@@ -78,6 +78,15 @@ def test_no_component_is_empty_whatever_the_start():
     assert set(labels[:, 0]) == {0, 1, 2, 3}
 
 
+def test_more_components_than_parts_settle():
+    rng = np.random.default_rng(0)
+    X = np.kron(np.eye(4), np.ones((100, 1))) @ (0.5 + 0.1 * rng.random((4, 40)))
+    X += 0.05 * rng.random(X.shape)
+    fitted = OPNMF(12, solver="accelerated", max_iter=300).fit(X)
+    assert fitted.converged_
+    assert fitted.kkt_residual_ < 1.1e-4
+
+
 def test_memory_map_and_threads_give_the_same_bits(X, tmp_path, monkeypatch):
     monkeypatch.setattr("opnmf_pipeline.decomposition.passes.BLOCK_BYTES", 1)
     X = np.random.default_rng(0).random((700, 20), dtype=np.float32)

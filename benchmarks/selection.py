@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         command += ["--output", str(results), "--nprocs", str(args.nprocs)]
         seconds, peak = measure(command, log)
         table = (results / "group" / "desc-opnmf_metrics.tsv").read_text().splitlines()
-        said = log.read_text()
+        said = log.read_text().replace(folder, "FOLDER")
     assert len(table) == len(args.k) + 1, "a number of components is missing"
     text = report(args, seconds, peak, said)
     args.out.write_text(text)

@@ -25,15 +25,16 @@ from opnmf_pipeline.decomposition.passes import (
 )
 from opnmf_pipeline.decomposition.progress import Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
+from opnmf_pipeline.decomposition.shape import unit_columns
 
 REPAIRS = 10
 """In so many passes a component that no row needs is pointed at rows that are badly explained."""
 
 SWING = 10.0
-"""A residual so many times its least means that directions swing to and fro; they then take half"""
+"""A residual so many times its least means that directions swing to and fro: halve their steps."""
 
 LEAST_SHARE = 0.125
-"""of the step that they took before, and at last this share of it."""
+"""Steps are not made shorter than this share of the whole one."""
 
 KKT_PER_TOL = 10.0
 """The fit has converged once the KKT residual is below so many times `tol`."""
@@ -66,20 +67,22 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
         state = moments(X, W)
         V = state.M / _lengths(state.M) ** 2
         share, lowest = 1.0, np.inf
+    lengths = _lengths(state.M)
     while not progress.done:
-        lengths = _lengths(state.M)
         size2 = float(np.sum(np.diag(state.G) / lengths**2))
         violations: list[Array] = []
         state = sweep(X, W, V, _solve_rows(V.T @ V, violations))
         # that of the W before this pass
         residual = float(np.sqrt(np.sum(np.sum(violations, axis=0) / lengths**2) / size2))
         lengths = _lengths(state.M)
-        found = _replacements(X, W, V, state) if len(progress.history) < REPAIRS else V[:, :0]
+        empty = np.flatnonzero(np.diag(state.G) == 0)
+        n_wanted = len(empty) if len(progress.history) < REPAIRS else 0
+        found = worst_explained(X, W, V, n_wanted)
         if residual > SWING * lowest:
             share = max(share / 2, LEAST_SHARE)
         lowest = min(lowest, residual)
-        V = _unit((1 - share) * V + share * state.M / lengths**2)
-        V[:, np.flatnonzero(np.diag(state.G) == 0)[: found.shape[1]]] = found
+        V = unit_columns((1 - share) * V + share * state.M / lengths**2)
+        V[:, empty[: found.shape[1]]] = found
         converged = (
             residual < target
             and found.size == 0
@@ -88,28 +91,14 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
         change = float(np.sqrt(state.step2 / np.trace(state.G)))
         progress.record(objective(norm_X2, *_rescaled(state, lengths)), change, converged)
         progress.save(W=W, V=V, M=state.M, G=state.G, share=share, lowest=lowest)
-    lengths = _lengths(state.M)
     W /= lengths / best_scale(*_rescaled(state, lengths))
     return W
-
-
-def _unit(V: Array) -> Array:
-    """Return V with columns of norm 1, or zero."""
-    norms = np.linalg.norm(V, axis=0)
-    unit: Array = V / np.where(norms > 0, norms, 1)
-    return unit
 
 
 def _lengths(M: Array) -> Array:
     """Return d_j from M = XᵀZ, or 1 for a component that no row needs."""
     norms = np.linalg.norm(M, axis=0)
     return np.sqrt(np.where(norms > 0, norms, 1))
-
-
-def _replacements(X: RowBlocks, W: Array, V: Array, state: Moments) -> Array:
-    """Return directions for components that no row needs."""
-    n_empty = int(np.sum(np.diag(state.G) == 0))
-    return worst_explained(X, W, V, n_empty) if n_empty else V[:, :0]
 
 
 def _rescaled(state: Moments, lengths: Array) -> tuple[Array, Array]:

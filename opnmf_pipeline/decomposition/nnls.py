@@ -48,18 +48,18 @@ def nnls(S: Array, B: Array, support: Array) -> Array:
     Z = np.zeros_like(B)
     rows = np.arange(len(B))
     support = support & (np.diag(S) > 0)
+    allowed = -TOLERANCE * np.abs(B).max(axis=1, keepdims=True)
     fewest, chances = np.full(len(B), k + 1), np.full(len(B), FULL_EXCHANGES)
     for _ in range(MAX_ROUNDS):
         Z[rows] = z = _solve(S, B, support)
         slope = z @ S - B
-        allowed = -TOLERANCE * np.abs(B).max(axis=1, keepdims=True)
         wrong = np.where(support, z < 0, slope < allowed)
         n_wrong = wrong.sum(axis=1)
         left = n_wrong > 0
         if not left.any():
             return Z
-        rows, B, support, wrong, n_wrong = (
-            each[left] for each in (rows, B, support, wrong, n_wrong)
+        rows, B, allowed, support, wrong, n_wrong = (
+            each[left] for each in (rows, B, allowed, support, wrong, n_wrong)
         )
         fewer = n_wrong < fewest[left]
         fewest = np.where(fewer, n_wrong, fewest[left])

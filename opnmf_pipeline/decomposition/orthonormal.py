@@ -18,6 +18,7 @@ from opnmf_pipeline.decomposition.optimality import objective
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm, sweep
 from opnmf_pipeline.decomposition.progress import Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
+from opnmf_pipeline.decomposition.shape import unit_columns
 
 SAMPLE_ROWS = 2**14
 """Random starts are improved on so many random rows,"""
@@ -61,7 +62,7 @@ def orthonormal(
     if saved := progress.resumed:
         W[...], V = saved["W"], saved["V"]
     else:
-        V = search(X, _unit(moments(X, W).M), n_init, rng)
+        V = search(X, unit_columns(moments(X, W).M), n_init, rng)
     alternate(X, W, V, progress)
     # squared in float64: float32 sums would leave WᵀW − I above 1e-6
     norms = np.sqrt(np.einsum("ij,ij->j", W, W, dtype=np.float64))
@@ -101,8 +102,8 @@ def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
         M = state.M / norms
         change = float(np.sqrt(state.step2 / size2)) if size2 > 0 else float(state.step2 > 0)
         size2 = float(np.trace(state.G))
-        V = _unit(M)
-        found = worst_explained(X, W, V, len(empty)) if len(empty) else V[:, :0]
+        V = unit_columns(M)
+        found = worst_explained(X, W, V, len(empty))
         repaired = empty[: found.shape[1]]
         V[:, repaired] = found
         error = objective(norm_X2, M, np.eye(len(norms)))
@@ -125,7 +126,7 @@ def search(X: RowBlocks, V: Array, n_init: int, rng: np.random.RandomState) -> A
         sample = _sample(X, k, rng)
         with RowBlocks(sample, str(X.dtype), X.n_threads) as small:
             start = sample[rng.choice(len(sample), k, replace=False)].T
-            new, _ = _settle(small, _unit(start), SEARCH_SWEEPS)
+            new, _ = _settle(small, unit_columns(start), SEARCH_SWEEPS)
             child, _ = _settle(small, _cross(sample, np.hstack([best, new]), k), SEARCH_SWEEPS)
         child, child_error = _settle(X, child, TRIAL_SWEEPS)
         if child_error < error:
@@ -181,11 +182,3 @@ def _assign(rows: slice, W_b: Array, XV: Array) -> Array:
     new = np.zeros_like(XV)
     new[index] = np.maximum(XV[index], 0)
     return new
-
-
-def _unit(V: Array) -> Array:
-    """Return V with columns of norm 1, or zero, in float64."""
-    V = V.astype(np.float64)
-    norms = np.linalg.norm(V, axis=0)
-    unit: Array = V / np.where(norms > 0, norms, 1)
-    return unit

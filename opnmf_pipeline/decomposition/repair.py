@@ -26,13 +26,15 @@ def worst_explained(X: RowBlocks, W: Array, V: Array, n: int) -> Array:
     V : ndarray of shape (n_columns, k)
         Directions.
     n : int
-        Number of directions wanted.
+        Number of directions wanted; for none of them X is not read.
 
     Returns
     -------
     ndarray of shape (n_columns, n_found), float64
         Of norm 1. There are fewer than `n` where all rows are explained.
     """
+    if n == 0:
+        return np.empty((X.shape[1], 0))
     V = V.astype(X.dtype)
     per_block = max(n, N_CANDIDATES // len(X.blocks))
 

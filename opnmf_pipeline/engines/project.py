@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -134,7 +135,7 @@ class _Image:
         datatype = entities_of(path).get("datatype") or "anat"
         return cls(row, path, "/".join([*row.split("_", 1), datatype]))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return " ".join(file_digest(Path(file)) for file in image_files(self.path))
 
@@ -209,17 +210,18 @@ class _Projection:
         sidecar = {
             **describe_loadings(table),
             "Sources": sources,
-            "ComponentsSHA256": self._components_digest(k),
+            "ComponentsSHA256": self._components_digests[k],
             "ImageSHA256": image.digest,
         }
         self._write("image_loadings", k, image, text)
         self._write("image_loadings_json", k, image, json_text(sidecar))
 
-    def _components_digest(self, k: int) -> str:
-        return str(read_json(self.model.path("fit", k))["SHA256"])
+    @cached_property
+    def _components_digests(self) -> dict[int, str]:
+        return {k: read_json(self.model.path("fit", k))["SHA256"] for k in self.model.ks}
 
     def _same(self, sidecar: dict[str, Any], k: int, image: _Image) -> bool:
-        expected = (self._components_digest(k), image.digest)
+        expected = (self._components_digests[k], image.digest)
         return (sidecar.get("ComponentsSHA256"), sidecar.get("ImageSHA256")) == expected
 
     def _path(self, name: str, k: int, image: _Image) -> Path:

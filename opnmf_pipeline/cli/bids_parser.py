@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from opnmf_pipeline import __version__
-from opnmf_pipeline.cli.parser import positive
+from opnmf_pipeline.cli.parser import add_messages, positive
 
 __all__ = ["build_bids_parser"]
 
@@ -187,10 +187,7 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
         help="group level: print the methods section of a paper with its BibTeX, and compute "
         "nothing",
     )
-    group.add_argument("-q", "--quiet", action="store_true", help="show errors only")
-    group.add_argument(
-        "-v", "--verbose", action="store_true", help="show the log, that of the engine included"
-    )
+    add_messages(group)
 
 
 def _gigabytes(text: str) -> float:

@@ -13,7 +13,7 @@ import yaml
 from opnmf_pipeline import __version__
 from opnmf_pipeline.exceptions import ConfigError
 
-__all__ = ["as_items", "build_parser", "overrides", "positive", "read_yaml_of"]
+__all__ = ["add_messages", "as_items", "build_parser", "overrides", "positive", "read_yaml_of"]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -105,11 +105,16 @@ def _add_run(
         action="store_true",
         help="replace the results of a run with other settings in the same folder",
     )
-    outputs.add_argument("-q", "--quiet", action="store_true", help="show errors only")
-    outputs.add_argument(
+    add_messages(outputs)
+    return run
+
+
+def add_messages(group: argparse._ArgumentGroup) -> None:
+    """Add the arguments that say how much is shown."""
+    group.add_argument("-q", "--quiet", action="store_true", help="show errors only")
+    group.add_argument(
         "-v", "--verbose", action="store_true", help="show the log, that of the engine included"
     )
-    return run
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

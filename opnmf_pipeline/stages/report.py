@@ -137,8 +137,8 @@ def make_report(
 
     Parameters
     ----------
-    metrics_file : path
-        Table of :func:`opnmf_pipeline.stages.select.select_rank`.
+    selection : SelectionFiles
+        Comparison of the numbers of components.
     fits : sequence of FitFiles
         One per number of components.
     mask_file : path

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from opnmf_pipeline.dataset import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
 from opnmf_pipeline.images.maps import component_names, label_table, unmasked, winner_takes_all
 from opnmf_pipeline.images.volumes import open_image
@@ -94,5 +94,4 @@ def _summary(fit: Factorization) -> dict[str, Any]:
 
 
 def _write_json(path: Path, **content: Any) -> None:
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(json_text(content), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from opnmf_pipeline.dataset import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
 from opnmf_pipeline.images.maps import unmasked
 from opnmf_pipeline.images.matrix import read_matrix
@@ -70,9 +70,8 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
     table["nearest"] = participants[nearest]
     table["correlation"] = correlation
     write_cohort(table, out_dir / "subjects.tsv")
-    described = {name: {"Description": SUBJECT_COLUMNS[str(name)]} for name in table}
-    text = json.dumps(described, indent=1, ensure_ascii=False)
-    (out_dir / "subjects.json").write_text(text + "\n", encoding="utf-8")
+    described = {str(name): {"Description": SUBJECT_COLUMNS[str(name)]} for name in table}
+    (out_dir / "subjects.json").write_text(json_text(described), encoding="utf-8")
     return out_dir
 
 

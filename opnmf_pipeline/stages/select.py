@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from opnmf_pipeline.dataset import json_text
 from opnmf_pipeline.decomposition.choice import choose_rank
 from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
@@ -121,8 +121,7 @@ def _write(table: pd.DataFrame, path: Path, columns: Mapping[str, str]) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(json_text(content), encoding="utf-8")
 
 
 def _draw(

@@ -17,10 +17,10 @@ from opnmf_pipeline.decomposition.initialization import initial_weights
 from opnmf_pipeline.decomposition.orthonormal import alternate
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks
 from opnmf_pipeline.decomposition.progress import Progress
-from opnmf_pipeline.decomposition.reproducibility import matched_inner_products
 from opnmf_pipeline.decomposition.spectrum import spectrum
-from opnmf_pipeline.decomposition.splits import split_halves
 from opnmf_pipeline.exceptions import ConvergenceWarning
+from opnmf_pipeline.selection.reproducibility import matched_inner_products
+from opnmf_pipeline.selection.splits import split_halves
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ _PUBLIC = {
     "configure_logging": "opnmf_pipeline.logs",
     "load_config": "opnmf_pipeline.config",
     "rank_permute": "opnmf_pipeline.decomposition",
-    "run": "opnmf_pipeline.engines.run",
+    "run": "opnmf_pipeline.runs.run",
 }
 
 

@@ -3,9 +3,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from tests.arrays import overlapping_parts
 from tests.builders import three_parts, write_cohort
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +32,12 @@ def slurm():
     states = asked.stdout.split()
     if asked.returncode != 0 or not {"idle", "mixed", "allocated"} & set(states):
         pytest.skip(f"no Slurm: sinfo says {(asked.stdout + asked.stderr).strip()!r}")
+
+
+@pytest.fixture
+def X():
+    """90 voxels × 24 subjects, three parts that overlap a little, and noise."""
+    return overlapping_parts(np.random.default_rng(0))
 
 
 @pytest.fixture

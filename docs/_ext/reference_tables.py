@@ -9,8 +9,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.dataset.names import OUTPUTS
 from opnmf_pipeline.nodes import nipype as nodes_of_nipype
-from opnmf_pipeline.outputs import OUTPUTS
 from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
 from opnmf_pipeline.stages.metrics import HIERARCHY_COLUMNS, METRICS_COLUMNS
 

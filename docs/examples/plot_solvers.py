@@ -21,9 +21,9 @@ from nilearn import plotting
 
 from opnmf_pipeline import OPNMF
 from opnmf_pipeline.config import MaskConfig, MatrixConfig, SimulationConfig
-from opnmf_pipeline.decomposition.reproducibility import matching
-from opnmf_pipeline.decomposition.shape import largest_overlap
 from opnmf_pipeline.images.maps import unmasked
+from opnmf_pipeline.selection.reproducibility import matching
+from opnmf_pipeline.selection.shape import largest_overlap
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix

@@ -12,11 +12,11 @@ from rich.console import Console
 from opnmf_pipeline.cli.parser import as_items, read_yaml_of
 from opnmf_pipeline.cli.run import run_and_print, shown
 from opnmf_pipeline.config import PipelineConfig, load_config
-from opnmf_pipeline.engines.boilerplate import boilerplate
-from opnmf_pipeline.engines.project import project
+from opnmf_pipeline.dataset.folder import FinishedRun
 from opnmf_pipeline.exceptions import ConfigError, OutputError
 from opnmf_pipeline.images.bids import check_dataset
-from opnmf_pipeline.outputs import FinishedRun
+from opnmf_pipeline.runs.boilerplate import boilerplate
+from opnmf_pipeline.runs.project import project
 
 __all__ = ["execute", "settings_of"]
 

@@ -6,7 +6,7 @@ import argparse
 
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.config import load_config
-from opnmf_pipeline.engines.plan import make_plan
+from opnmf_pipeline.runs.plan import make_plan
 
 __all__ = ["execute"]
 

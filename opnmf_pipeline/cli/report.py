@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from opnmf_pipeline.engines.report import write_report
-from opnmf_pipeline.outputs import OutputFolder
+from opnmf_pipeline.dataset.folder import OutputFolder
+from opnmf_pipeline.runs.page import write_report
 
 __all__ = ["execute"]
 

@@ -17,8 +17,8 @@ from rich.table import Table
 from opnmf_pipeline.cli.display import TerminalDisplay
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.config import PipelineConfig, load_config
-from opnmf_pipeline.engines.run import Summary, run, run_share
 from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.runs.run import Summary, run, run_share
 
 __all__ = ["execute", "run_and_print", "shown"]
 

@@ -7,8 +7,8 @@ import argparse
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.cli.run import run_and_print
 from opnmf_pipeline.config import PipelineConfig, load_config
-from opnmf_pipeline.engines.run import Summary
 from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.runs.run import Summary
 
 __all__ = ["execute"]
 

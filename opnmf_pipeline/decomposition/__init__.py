@@ -2,6 +2,6 @@
 
 from opnmf_pipeline.decomposition.estimator import OPNMF, PNMF
 from opnmf_pipeline.decomposition.progress import Iteration
-from opnmf_pipeline.decomposition.search import RankSearch, rank_permute
+from opnmf_pipeline.selection.search import RankSearch, rank_permute
 
 __all__ = ["OPNMF", "PNMF", "Iteration", "RankSearch", "rank_permute"]

@@ -25,7 +25,7 @@ from opnmf_pipeline.decomposition.passes import (
 )
 from opnmf_pipeline.decomposition.progress import Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
-from opnmf_pipeline.decomposition.shape import unit_columns
+from opnmf_pipeline.selection.shape import unit_columns
 
 REPAIRS = 10
 """In so many passes a component that no row needs is pointed at rows that are badly explained."""

@@ -19,7 +19,6 @@ from opnmf_pipeline.decomposition.optimality import kkt_residual
 from opnmf_pipeline.decomposition.orthonormal import sample_size
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
 from opnmf_pipeline.decomposition.progress import Iteration, Progress
-from opnmf_pipeline.decomposition.search import SEED_LIMIT, search_ranks
 from opnmf_pipeline.decomposition.spectrum import Spectrum, spectrum
 from opnmf_pipeline.decomposition.validation import (
     DataFacts,
@@ -31,6 +30,7 @@ from opnmf_pipeline.decomposition.validation import (
     ranks_to_try,
 )
 from opnmf_pipeline.exceptions import ConvergenceWarning
+from opnmf_pipeline.selection.search import SEED_LIMIT, search_ranks
 
 FREE_SETTINGS = {
     "max_iter",

@@ -18,7 +18,7 @@ from opnmf_pipeline.decomposition.optimality import objective
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm, sweep
 from opnmf_pipeline.decomposition.progress import Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
-from opnmf_pipeline.decomposition.shape import unit_columns
+from opnmf_pipeline.selection.shape import unit_columns
 
 SAMPLE_ROWS = 2**14
 """Random starts are improved on so many random rows,"""

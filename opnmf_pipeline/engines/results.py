@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from opnmf_pipeline.config import InputsConfig, PipelineConfig
-from opnmf_pipeline.dataset import (
+from opnmf_pipeline.dataset.description import (
     BIDSIGNORE,
     INPUT,
     bids_uri,
@@ -19,9 +19,9 @@ from opnmf_pipeline.dataset import (
     settings_yaml,
     with_sources,
 )
+from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines.study import Study
 from opnmf_pipeline.images.cohort import read_cohort
-from opnmf_pipeline.outputs import OutputFolder
 from opnmf_pipeline.stages.select import select_rank
 
 __all__ = ["Results", "compare", "compare_finished", "publish", "stage_title"]

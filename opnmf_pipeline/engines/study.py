@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.dataset.names import WORK
 from opnmf_pipeline.engines.cache import Cache, only_run
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
-from opnmf_pipeline.outputs import WORK
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.splits import split_cohort
 

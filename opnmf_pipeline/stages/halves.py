@@ -16,14 +16,14 @@ from threadpoolctl import threadpool_limits
 from opnmf_pipeline.config import DecompositionConfig
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.passes import RowBlocks, moments, residual_norm
-from opnmf_pipeline.decomposition.reproducibility import (
+from opnmf_pipeline.exceptions import ConvergenceWarning
+from opnmf_pipeline.images.maps import winner_takes_all
+from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.selection.reproducibility import (
     label_agreement,
     matched_inner_products,
     stability_coefficient,
 )
-from opnmf_pipeline.exceptions import ConvergenceWarning
-from opnmf_pipeline.images.maps import winner_takes_all
-from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.stages.decompose import estimator
 
 __all__ = ["HALVES_FILE", "SPLIT_COLUMNS", "fit_halves"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opnmf_pipeline.dataset import json_text
+from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
 from opnmf_pipeline.images.maps import component_names, label_table, unmasked, winner_takes_all
 from opnmf_pipeline.images.volumes import open_image

@@ -13,11 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from opnmf_pipeline.decomposition.ranks import gains, hierarchy
-from opnmf_pipeline.decomposition.shape import hoyer_sparsity, largest_overlap
 from opnmf_pipeline.images.maps import masked, winner_takes_all
 from opnmf_pipeline.images.shape import n_pieces, symmetry
 from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.selection.ranks import gains, hierarchy
+from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap
 from opnmf_pipeline.stages.decompose import Factorization
 from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.config import DecompositionConfig
-from opnmf_pipeline.decomposition.ranks import permuted
 from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.stages.decompose import estimator
 
 __all__ = ["PERMUTED_FILE", "fit_permuted"]

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.dataset import json_text
-from opnmf_pipeline.decomposition.choice import choose_rank
+from opnmf_pipeline.dataset.description import json_text
+from opnmf_pipeline.selection.choice import choose_rank
 from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
 from opnmf_pipeline.stages.metrics import (
@@ -61,7 +61,7 @@ def select_rank(
     planted : path, optional
         Label map of the truth, where it is known.
     rule : str, optional
-        How to choose, see :func:`opnmf_pipeline.decomposition.choice.choose_rank`. Default: no
+        How to choose, see :func:`opnmf_pipeline.selection.choice.choose_rank`. Default: no
         choice.
     rank_range : (int, int), optional
         Smallest and largest number of components that may be chosen. Default: all.

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from opnmf_pipeline.config import SelectionConfig
-from opnmf_pipeline.decomposition.splits import leave_group_out, split_halves, strata_of
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.cohort import identifiers, read_cohort, row_names
+from opnmf_pipeline.selection.splits import leave_group_out, split_halves, strata_of
 
 __all__ = ["Split", "make_splits", "split_cohort"]
 

@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.orthonormal import _cross
-from tests.decomposition.conftest import overlapping_parts
+from tests.arrays import overlapping_parts
 
 
 def model(k=3, **parameters):

@@ -9,9 +9,9 @@ from opnmf_pipeline.decomposition import OPNMF
 STOP = {"tol": 5e-3, "n_components": 6}
 
 
-def test_matlab_reference(data_folder):
-    data = loadmat(data_folder / "olivetti" / "faces_data.mat")
-    expected = loadmat(data_folder / "olivetti" / "opnmf6_matlab.mat")
+def test_matlab_reference(test_data):
+    data = loadmat(test_data / "olivetti" / "faces_data.mat")
+    expected = loadmat(test_data / "olivetti" / "opnmf6_matlab.mat")
     model = OPNMF(6, init="custom", tol=1e-5).fit(data["data"], W_init=data["init_W"])
     assert model.converged_
     np.testing.assert_allclose(model.coef_, expected["W"], atol=2e-5)

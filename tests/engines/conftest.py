@@ -1,7 +1,7 @@
 import pytest
 
 from opnmf_pipeline.config import load_config
-from opnmf_pipeline.engines.run import run
+from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.stages import decompose as stage
 from tests.builders import three_parts, write_cohort
 
@@ -60,7 +60,7 @@ class _no_callback:
 def no_report(monkeypatch):
     """Leave out the page about the results: it is no part of an engine, and takes seconds."""
 
-    monkeypatch.setattr("opnmf_pipeline.engines.run.write_report", lambda output: None)
+    monkeypatch.setattr("opnmf_pipeline.runs.run.write_report", lambda output: None)
 
 
 @pytest.fixture

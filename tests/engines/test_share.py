@@ -3,7 +3,7 @@
 import pytest
 
 from opnmf_pipeline.cli import main
-from opnmf_pipeline.engines.run import run, run_share
+from opnmf_pipeline.runs.run import run, run_share
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from opnmf_pipeline.config import load_config
-from opnmf_pipeline.engines.run import run
+from opnmf_pipeline.runs.run import run
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")

@@ -17,7 +17,7 @@ from nilearn.image import resample_to_img
 from opnmf_pipeline.cli import main
 from opnmf_pipeline.config import load_config
 from opnmf_pipeline.engines import local
-from opnmf_pipeline.engines.run import run
+from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.stages.decompose import read_factorization
 from tests.builders import AFFINE, SHAPE, write_image
 from tests.conftest import ROOT

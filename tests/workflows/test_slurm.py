@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from opnmf_pipeline.config import load_config
-from opnmf_pipeline.engines.run import run
+from opnmf_pipeline.runs.run import run
 from tests.builders import three_parts, write_cohort
 from tests.conftest import ROOT
 

@@ -15,7 +15,7 @@ from sklearn.metrics import (
     normalized_mutual_info_score,
 )
 
-from opnmf_pipeline.decomposition.shape import Weights, unit_columns
+from opnmf_pipeline.selection.shape import Weights, unit_columns
 
 __all__ = ["label_agreement", "matched_inner_products", "matching", "stability_coefficient"]
 
@@ -99,7 +99,7 @@ def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> di
     Examples
     --------
     >>> import numpy as np
-    >>> from opnmf_pipeline.decomposition.reproducibility import label_agreement
+    >>> from opnmf_pipeline.selection.reproducibility import label_agreement
     >>> found = label_agreement(np.array([1, 1, 2, 2]), np.array([2, 2, 1, 1]), 2)
     >>> found["ari"], found["variation_of_information"], found["dice"]
     (1.0, 0.0, 1.0)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import yaml
 
 from opnmf_pipeline import __version__
-from opnmf_pipeline.outputs import OUTPUTS, WORK
+from opnmf_pipeline.dataset.names import OUTPUTS, WORK
 
 __all__ = [
     "BIDSIGNORE",

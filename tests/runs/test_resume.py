@@ -4,8 +4,8 @@ import pytest
 
 from opnmf_pipeline.config import load_config
 from opnmf_pipeline.decomposition.checkpoint import Checkpoint
-from opnmf_pipeline.engines.run import run
 from opnmf_pipeline.progress import SilentDisplay
+from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.stages.decompose import read_factorization
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")

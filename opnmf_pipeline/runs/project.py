@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.dataset import (
+from opnmf_pipeline.dataset.description import (
     BIDSIGNORE,
     INPUT,
     MODEL,
@@ -24,13 +24,13 @@ from opnmf_pipeline.dataset import (
     read_json,
     readme,
 )
+from opnmf_pipeline.dataset.folder import FOREIGN_MSG, PARTIAL, Dataset, FinishedRun
 from opnmf_pipeline.engines.cache import file_digest
 from opnmf_pipeline.engines.study import available_procs, output_dir
 from opnmf_pipeline.exceptions import OutputError
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.volumes import image_files
-from opnmf_pipeline.outputs import FOREIGN_MSG, PARTIAL, Dataset, FinishedRun
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.maps import describe_loadings

@@ -5,8 +5,8 @@ import pytest
 from sklearn.base import clone
 
 from opnmf_pipeline.decomposition import OPNMF, PNMF, rank_permute
-from opnmf_pipeline.decomposition.ranks import permuted
 from opnmf_pipeline.exceptions import ConvergenceWarning, SelectionWarning
+from opnmf_pipeline.selection.ranks import permuted
 
 ORTHONORMAL = OPNMF(solver="orthonormal", n_init=3, random_state=0)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from opnmf_pipeline.decomposition.ranks import (
+from opnmf_pipeline.selection.ranks import (
     elbow,
     gains,
     hierarchy,

@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.signal import find_peaks, peak_prominences
 
-from opnmf_pipeline.decomposition.ranks import elbow, gains, null_lead
 from opnmf_pipeline.exceptions import SelectionError
+from opnmf_pipeline.selection.ranks import elbow, gains, null_lead
 
 __all__ = ["RULES", "Choice", "choose_rank"]
 

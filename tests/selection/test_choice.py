@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opnmf_pipeline.decomposition.choice import FIT, RULES, choose_rank
 from opnmf_pipeline.exceptions import SelectionError
+from opnmf_pipeline.selection.choice import FIT, RULES, choose_rank
 
 PLANTED = 8
 KS = np.arange(2, 17)

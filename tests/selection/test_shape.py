@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from opnmf_pipeline.decomposition.shape import hoyer_sparsity, largest_overlap
+from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap
 
 
 def test_sparsity_from_flat_to_one_voxel():

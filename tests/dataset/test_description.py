@@ -5,14 +5,14 @@ import json
 import pytest
 
 from opnmf_pipeline import __version__
-from opnmf_pipeline.dataset import (
+from opnmf_pipeline.dataset.description import (
     dataset_description,
     describe_columns,
     is_ours,
     readme,
     with_sources,
 )
-from opnmf_pipeline.outputs import OUTPUTS
+from opnmf_pipeline.dataset.names import OUTPUTS
 
 
 def describe(inputs, environment=None, **options):

@@ -12,8 +12,8 @@ from typing import TextIO
 
 import psutil
 
-from opnmf_pipeline.dataset import json_text
-from opnmf_pipeline.outputs import OutputFolder
+from opnmf_pipeline.dataset.description import json_text
+from opnmf_pipeline.dataset.folder import OutputFolder
 
 __all__ = ["resources_watched"]
 

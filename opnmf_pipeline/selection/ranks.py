@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from opnmf_pipeline.decomposition.shape import Weights
+from opnmf_pipeline.selection.shape import Weights
 
 __all__ = ["elbow", "gains", "hierarchy", "null_lead", "permuted"]
 
@@ -57,7 +57,7 @@ def gains(errors: ArrayLike, ks: Sequence[int]) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> from opnmf_pipeline.decomposition.ranks import gains
+    >>> from opnmf_pipeline.selection.ranks import gains
     >>> gains([10, 6, 5], [2, 4, 5])
     array([nan,  2.,  1.])
     """
@@ -90,7 +90,7 @@ def null_lead(errors: ArrayLike, null_errors: ArrayLike) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> from opnmf_pipeline.decomposition.ranks import null_lead
+    >>> from opnmf_pipeline.selection.ranks import null_lead
     >>> null_lead([9, 6, 4, 3.9], [9, 8.5, 8, 7.5])
     array([0. , 2.4, 3.8, 3.3])
     """
@@ -114,7 +114,7 @@ def elbow(ks: Sequence[int], errors: ArrayLike) -> int:
 
     Examples
     --------
-    >>> from opnmf_pipeline.decomposition.ranks import elbow
+    >>> from opnmf_pipeline.selection.ranks import elbow
     >>> elbow([2, 4, 6, 8, 10], [10, 6, 2, 1, 0])
     6
     """

@@ -14,11 +14,9 @@ from typing import Any
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines import local
 from opnmf_pipeline.engines.cache import Cache, only_run
-from opnmf_pipeline.engines.record import run_record
-from opnmf_pipeline.engines.report import write_report
-from opnmf_pipeline.engines.resources import resources_watched
 from opnmf_pipeline.engines.results import Results, publish
 from opnmf_pipeline.engines.study import (
     Study,
@@ -30,8 +28,10 @@ from opnmf_pipeline.engines.study import (
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.volumes import image_files
 from opnmf_pipeline.logs import log_file
-from opnmf_pipeline.outputs import OutputFolder
 from opnmf_pipeline.progress import Display, SilentDisplay
+from opnmf_pipeline.runs.monitor import resources_watched
+from opnmf_pipeline.runs.page import write_report
+from opnmf_pipeline.runs.record import run_record
 from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.quality import assess_cohort
 

@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from opnmf_pipeline.decomposition.choice import Choice, choose_rank
-from opnmf_pipeline.decomposition.ranks import permuted
 from opnmf_pipeline.decomposition.validation import check_rank
 from opnmf_pipeline.exceptions import ConvergenceWarning, SelectionWarning
+from opnmf_pipeline.selection.choice import Choice, choose_rank
+from opnmf_pipeline.selection.ranks import permuted
 
 if TYPE_CHECKING:
     from opnmf_pipeline.decomposition.base import ProjectiveNMF

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from opnmf_pipeline.dataset import dataset_description
+from opnmf_pipeline.dataset.description import dataset_description
+from opnmf_pipeline.dataset.folder import OutputFolder
+from opnmf_pipeline.dataset.names import OUTPUTS
 from opnmf_pipeline.exceptions import OutputError
-from opnmf_pipeline.outputs import OUTPUTS, OutputFolder
 
 SETTINGS = {"mask": {"threshold": 0.1}, "decomposition": {"n_components": [2, 3], "tol": 1e-5}}
 
@@ -87,7 +88,7 @@ def test_another_run_is_refused(finished, settings, difference):
 
 
 def test_another_version_is_refused(finished, monkeypatch):
-    monkeypatch.setattr("opnmf_pipeline.outputs.__version__", "99.0")
+    monkeypatch.setattr("opnmf_pipeline.dataset.folder.__version__", "99.0")
     with pytest.raises(OutputError, match=r"opnmf-pipeline \S+, this is 99\.0"):
         OutputFolder(finished.root, SETTINGS)
 

@@ -4,7 +4,7 @@ from scipy.stats import entropy
 from sklearn.metrics import adjusted_rand_score, mutual_info_score
 from sklearn.metrics.pairwise import cosine_similarity
 
-from opnmf_pipeline.decomposition.reproducibility import (
+from opnmf_pipeline.selection.reproducibility import (
     label_agreement,
     matched_inner_products,
     matching,

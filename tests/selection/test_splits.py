@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import LeaveOneGroupOut
 
-from opnmf_pipeline.decomposition.splits import leave_group_out, split_halves, strata_of
 from opnmf_pipeline.exceptions import SelectionError
+from opnmf_pipeline.selection.splits import leave_group_out, split_halves, strata_of
 
 
 @pytest.mark.parametrize("n_subjects", [10, 11])

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines.study import (
     check_rank,
     count_splits,
@@ -20,7 +21,6 @@ from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.simulation import simulated_participants
 from opnmf_pipeline.images.volumes import Grid, analysis_grid, check_grids, read_volume
-from opnmf_pipeline.outputs import OutputFolder
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 
 __all__ = ["Plan", "make_plan"]

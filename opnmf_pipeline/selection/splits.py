@@ -64,7 +64,7 @@ def split_halves(
 
     Examples
     --------
-    >>> from opnmf_pipeline.decomposition.splits import split_halves
+    >>> from opnmf_pipeline.selection.splits import split_halves
     >>> first, second = split_halves(6, 1, 0, groups=["a", "a", "b", "b", "c", "c"])[0]
     >>> first.size, second.size
     (2, 4)

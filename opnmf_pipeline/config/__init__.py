@@ -1,0 +1,33 @@
+"""Settings of a run: one YAML file, one typed section per stage."""
+
+from opnmf_pipeline.config.loading import load_config
+from opnmf_pipeline.config.settings import (
+    SPLIT_SETTINGS,
+    DecompositionConfig,
+    ExecutionConfig,
+    InputsConfig,
+    MaskConfig,
+    MatrixConfig,
+    OutputConfig,
+    PipelineConfig,
+    ReportConfig,
+    Section,
+    SelectionConfig,
+    SimulationConfig,
+)
+
+__all__ = [
+    "SPLIT_SETTINGS",
+    "DecompositionConfig",
+    "ExecutionConfig",
+    "InputsConfig",
+    "MaskConfig",
+    "MatrixConfig",
+    "OutputConfig",
+    "PipelineConfig",
+    "ReportConfig",
+    "Section",
+    "SelectionConfig",
+    "SimulationConfig",
+    "load_config",
+]

@@ -1,0 +1,1 @@
+"""What a run is: planned, run, published, reported, projected on."""

@@ -1,0 +1,1 @@
+"""How many components there are: measures and rules, on arrays and tables."""

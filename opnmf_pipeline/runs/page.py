@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from opnmf_pipeline.dataset.folder import OutputFolder
-from opnmf_pipeline.engines.study import drawn_on_template
+from opnmf_pipeline.runs.study import drawn_on_template
 from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
 
 __all__ = ["write_report"]

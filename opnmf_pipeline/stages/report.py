@@ -36,6 +36,7 @@ from opnmf_pipeline.reporting.viewer import embed_volumes
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import ON_TEMPLATE, template_image
+from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
@@ -133,6 +134,7 @@ def make_report(
     out_file: Path,
     *,
     cohort_file: Path | None = None,
+    digests_file: Path | None = None,
     quality: CohortFiles | None = None,
     runs: Sequence[Mapping[str, Any]] = (),
     settings: str = "",
@@ -153,6 +155,8 @@ def make_report(
         HTML to write.
     cohort_file : path, optional
         Table of the subjects with their covariates, and perhaps ``image`` and ``sha256``.
+    digests_file : path, optional
+        SHA-256 of the images, in the order of the table, where it does not hold them.
     quality : CohortFiles, optional
         What is known of the quality of the images.
     runs : sequence of dict, optional
@@ -174,6 +178,8 @@ def make_report(
     metrics = pd.read_csv(selection.metrics, sep="\t")
     columns = _read_json(selection.metrics.with_suffix(".json"))
     cohort = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
+    if digests_file is not None:
+        cohort["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
     covariates = _covariates(cohort, found[0].loadings.index)
     choice = _read_json(selection.choice) if selection.choice else {}
     chosen = choice.get("k")
@@ -494,6 +500,7 @@ def _run(call: Call) -> dict[str, Path]:
         call.path("mask_file"),
         call.folder / "report.html",
         cohort_file=call.optional_path("cohort_file"),
+        digests_file=call.optional_path("digests_file"),
         quality=CohortFiles.in_folder(quality_dir) if quality_dir else None,
         settings=call["settings"] or "",
         on_template=call["on_template"],
@@ -533,6 +540,7 @@ MAKE_REPORT = Stage(
             default=(),
         ),
         "cohort_file": replace(COHORT_FILE, default=None),
+        "digests_file": replace(DIGESTS_FILE, default=None),
         "quality_dir": Field(Kind.FOLDER, "folder of AssessCohort", default=None),
         "settings": Field(Kind.TEXT, "YAML of the settings, shown at the end", default=""),
         "on_template": ON_TEMPLATE,

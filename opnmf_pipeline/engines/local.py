@@ -145,7 +145,7 @@ class _Engine:
         waiting = []
         for job in sorted(filter(self._is_ready, jobs), key=lambda job: -(job.k or 0)):
             work = self._work(job)
-            if found := self._cache.find(job.step.name, *work.identity):
+            if found := self._cache.find(job.step.kind, *work.identity):
                 self._finish(job, found)
             else:
                 waiting.append((job, work))
@@ -239,7 +239,7 @@ class _Engine:
         with self._display.fit(f"k = {job.k}", work.inputs["tol"]) as callback:
             settings = {k: v for k, v in work.settings.items() if k not in job.step.stage.free}
             key = self._cache.key(job.step.stage.name, work.contents, settings)
-            checkpoint = self._cache.root / f"{job.step.name}-{key[:16]}.checkpoint"
+            checkpoint = self._cache.root / f"{job.step.kind}-{key[:16]}.checkpoint"
             yield {"callback": callback, "checkpoint": checkpoint}
 
     def _workers(self, works: Sequence[_Work]) -> int:
@@ -286,7 +286,7 @@ def _made(work: _Work, cache: Cache, **call: Any) -> Result:
         named = {name: _named(value, folder) for name, value in outputs.items()}
         (folder / OUTPUTS).write_text(json.dumps(named), encoding="utf-8")
 
-    return cache.stage(work.job.step.name, *work.identity, make)
+    return cache.stage(work.job.step.kind, *work.identity, make)
 
 
 def _attempt(work: _Work, cache: Cache, threads: int) -> Result | Exception:

@@ -121,6 +121,11 @@ class Step:
     side_by_side: bool = False
 
     @property
+    def kind(self) -> str:
+        """What its runs are called in messages, and in the folder of intermediate results."""
+        return self.title or self.name
+
+    @property
     def n_runs(self) -> int:
         """Number of runs."""
         return len(list(product(*self.over.values())))
@@ -170,7 +175,7 @@ class Job:
         >>> Job(Step("halves", FIT_HALVES, {}), {"n_components": 10, "split": 2}).title
         'halves, k = 10, split 2'
         """
-        parts = [self.step.title or self.step.name]
+        parts = [self.step.kind]
         for name, number in self.numbers.items():
             parts.append(f"k = {number}" if name == RANK else f"{name} {number}")
         return ", ".join(parts)
@@ -364,10 +369,11 @@ class Graph:
     def sources(self, job: Job, source: Of | Each | Every) -> list[tuple[Job, str]]:
         """Return the jobs that a source of a job stands for, with the output of each."""
         if isinstance(source, Every):
-            return [(one, of.output) for of in source.outputs for one in self._by_step[of.step]]
+            every = [(one, of.output) for of in source.outputs for one in self._by_step[of.step]]
+            return sorted(every, key=lambda made: tuple(made[0].numbers.values()))
         runs = self._by_step[source.step]
-        found = [one for one in runs if one.numbers.items() <= job.numbers.items()]
-        return [(one, source.output) for one in found]
+        alike = [one for one in runs if one.numbers.items() <= job.numbers.items()]
+        return [(one, source.output) for one in alike]
 
     def needs(self, job: Job) -> list[Job]:
         """Return the jobs whose outputs a job takes."""

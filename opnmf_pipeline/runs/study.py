@@ -96,7 +96,7 @@ class Study:
             "covariates": self.cohort_file,
             "planted": self.planted,
             "on_template": drawn_on_template(self.config.report.background, self.space),
-            "settings": settings_yaml(self.config.settings()),
+            "settings": settings_yaml(_shown_settings(self.config)),
         }
 
 
@@ -180,3 +180,13 @@ def determining_settings(config: PipelineConfig) -> dict[str, Any]:
     settings.pop("report", None)
     settings["inputs"].pop("database_dir", None)
     return settings
+
+
+def _shown_settings(config: PipelineConfig) -> dict[str, Any]:
+    """Return the settings that the report shows: those that can change what is on it."""
+    settings = determining_settings(config)
+    return {
+        **settings,
+        "report": config.report.model_dump(mode="json"),
+        "execution": {"engine": config.execution.engine},
+    }

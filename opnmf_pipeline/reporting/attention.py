@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.outliers import LIMIT, RULE, excess
+from opnmf_pipeline.reporting.facts import Facts
+from opnmf_pipeline.reporting.outliers import RULE, find_outliers
 
-__all__ = ["find_duplicates", "sentences_about_cohort", "sentences_about_fit"]
+__all__ = ["attention", "find_duplicates", "sentences_about_cohort", "sentences_about_fit"]
 
 SMALL_PART = 0.001
 """A part below this fraction of the voxels is nearly empty."""
@@ -24,6 +25,20 @@ SAME = 1e-5
 SAME_SHARE = 0.1
 """or below this share of what it is between most subjects and their nearest."""
 N_NAMED = 8
+
+
+def attention(facts: Facts) -> list[str]:
+    """Say what is wrong with the fits, with the images and with the choice of k."""
+    sentences = []
+    for fit in facts.fits:
+        sentences += sentences_about_fit(fit.info, fit.parts["n_voxels"].tolist())
+    if facts.quality:
+        quality = facts.quality
+        sentences += sentences_about_cohort(quality.subjects, facts.errors, quality.covered)
+    choice = facts.selection.choice
+    if choice.get("flat"):
+        sentences.append(f"The choice of k is uncertain: {choice['reason']}")
+    return sentences
 
 
 def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> list[str]:
@@ -70,7 +85,7 @@ def sentences_about_cohort(
         Share of the subjects with data.
     """
     sentences = []
-    flagged = errors.apply(excess) > LIMIT
+    flagged = find_outliers(errors)
     odd = [
         f"{subject} (k = {', '.join(str(k) for k in flagged.columns[row])})"
         for subject, row in zip(flagged.index, flagged.to_numpy(), strict=True)

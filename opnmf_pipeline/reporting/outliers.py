@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["LIMIT", "RULE", "excess"]
+__all__ = ["LIMIT", "RULE", "excess", "find_outliers"]
 
 LIMIT = 3.5
 """A value is an outlier where :func:`excess` is above this."""
@@ -40,3 +41,8 @@ def excess(values: NDArray[np.floating]) -> NDArray[np.float64]:
     deviations = logs - np.median(logs)
     spread = MAD_TO_SD * np.median(np.abs(deviations))
     return deviations / spread if spread > 0 else np.zeros_like(deviations)
+
+
+def find_outliers(errors: pd.DataFrame) -> pd.DataFrame:
+    """Return which values of each column are outliers, as a table of the same shape."""
+    return errors.apply(excess) > LIMIT

@@ -20,8 +20,8 @@ from opnmf_pipeline.stages.report import (
     CohortFiles,
     FitFiles,
     SelectionFiles,
-    _errors,
     _read_fit,
+    _read_quality,
     make_report,
 )
 from opnmf_pipeline.stages.select import select_rank
@@ -147,12 +147,11 @@ def test_the_chosen_number_and_why(study):
 def test_errors_of_subjects_are_those_of_their_columns(study):
     """The formula from loadings and WᵀW, against the differences themselves."""
     inside = np.asarray(nb.load(study.mask).dataobj) != 0
-    fit = _read_fit(study.fit, inside)
-    subjects = pd.read_csv(study.quality.subjects, sep="\t", index_col=0)
+    quality = _read_quality(study.quality, study.mask, inside)
     X = np.load(study.matrix.with_name("matrix.npy")).astype(np.float64)
     W, H = (np.load(study.fit.factorization.with_name(f"{name}.npy")) for name in "WH")
     expected = np.linalg.norm(X - W @ H, axis=0) / np.linalg.norm(X, axis=0)
-    found = _errors([fit], subjects["norm"])[3]
+    found = _read_fit(study.fit, inside, quality).errors
     np.testing.assert_allclose(found, expected, atol=3e-5)  # h is known to seven digits
     assert found.index.tolist() == read_cohort(study.cohort)["participant_id"].tolist()
 

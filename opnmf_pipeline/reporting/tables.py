@@ -1,4 +1,4 @@
-"""The table of measures as a page shows it: one row per measure, one column per k."""
+"""The tables of a page: measures, components, subjects and images, and how a cell is written."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["Measure", "cell", "measures"]
+from opnmf_pipeline.reporting.facts import FitFacts
 
+__all__ = ["Measure", "cell", "images_table", "measures", "parts_table", "subjects_table"]
+
+IMAGE_COLUMNS = ("participant_id", "session_id", "image", "sha256")
+SMALLEST_OVERLAP = 0.0005
+"""Cosine that rounds to 0.001; below it, no other component is named."""
 NAMES = {"n_iter": "iterations", "n_pieces": "pieces of a part", "n_splits": "splits"}
 SPREAD = "_sd"
 """Ending of the column with the standard deviation of another."""
@@ -66,6 +71,53 @@ def _cells(metrics: pd.DataFrame, column: str) -> list[str]:
         f"{value} ± {sd:.1g}" if pd.notna(sd) else value
         for value, sd in zip(values, spread.tolist(), strict=True)
     ]
+
+
+def parts_table(fit: FitFacts) -> pd.DataFrame:
+    """Return size, peak and overlap of each component."""
+    return pd.DataFrame(
+        {
+            "component": fit.parts["index"],
+            "voxels": fit.parts["n_voxels"],
+            "volume (cm³)": (fit.parts["volume"] / 1000).map("{:.1f}".format),
+            **{f"peak {axis} (mm)": fit.parts[f"peak_{axis}"] for axis in "xyz"},
+            "largest overlap (cosine)": [f"{value:.3f}" for value in fit.overlaps],
+            "with component": [
+                str(other + 1) if value >= SMALLEST_OVERLAP else "none"
+                for value, other in zip(fit.overlaps, fit.nearest, strict=True)
+            ],
+        }
+    )
+
+
+def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
+    """Return the quality of each subject, those with the largest errors first.
+
+    Parameters
+    ----------
+    subjects : DataFrame
+        ``coverage``, ``nearest`` and ``correlation``, indexed by subject.
+    errors : DataFrame
+        Relative reconstruction errors: one row per subject, one column per k.
+    """
+    table = pd.DataFrame(
+        {
+            "subject": subjects.index,
+            "coverage": subjects["coverage"].map("{:.1%}".format),
+            "nearest": subjects["nearest"],
+            "correlation": subjects["correlation"].map("{:.4f}".format),
+            **{f"error, k = {k}": errors[k].map("{:.4f}".format) for k in errors},
+        }
+    )
+    last = errors[errors.columns[-1]]
+    return table.set_axis(last).sort_index(ascending=False).reset_index(drop=True)
+
+
+def images_table(images: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the images with their hashes, or None where these are not known."""
+    if "sha256" not in images:
+        return None
+    return images[[name for name in IMAGE_COLUMNS if name in images]]
 
 
 def cell(value: Any) -> str:

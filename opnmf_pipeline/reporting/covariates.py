@@ -185,7 +185,7 @@ def draw_effects(effects: list[Effects]) -> Figure:
             axis.axvline(0, color="#555555", linewidth=0.8)
             axis.hlines(rows, table["low"], table["high"], color=BLUE, linewidth=1.2)
             axis.plot(table["effect"], rows, "o", color=BLUE, markersize=3.5)
-            axis.set_title(found.covariate, fontweight="bold")
+            axis.set_title(found.covariate)
             axis.set_xlabel(found.measure, fontsize=7.5)
             axis.set_ylim(k + 0.7, 0.3)
             axis.set_yticks(rows[:: -(-k // 25)])

@@ -16,19 +16,19 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
         (
             selection.errors,
             f"Curves of the reconstruction error and of the gain of each component {over}",
-            "Error of the fits, and what each component gains; of shuffled data and out of sample "
-            "where these were asked for.",
+            "Reconstruction error of the fits, and how much each additional component reduces it. "
+            "Shuffled data and subjects that were not fitted are shown if the run computed them.",
         ),
         (
             selection.reproducibility,
             f"Curves of the agreement between the two parts of each split of the cohort {over}",
-            "Agreement between fits of the two parts of each split of the cohort: mean, standard "
-            "deviation and every split.",
+            "Agreement between the fits of the two parts of each split of the cohort. Lines show "
+            "means (dashed: medians), bands one standard deviation, dots single splits.",
         ),
         (
             selection.hierarchy,
             f"Diagram of how parts split {over}",
-            "How the parts of each number of components share their voxels with those of the next.",
+            "Voxels that the parts at each k share with the parts at the next larger k.",
         ),
     ]
     return [Figure(path, alt, caption) for path, alt, caption in figures if path]
@@ -40,12 +40,12 @@ def map_figures(fit: FitFacts) -> list[Figure]:
         (
             fit.montage,
             f"{fit.k} brain maps, each in three cuts through the largest weight of a component",
-            "Every component, cut where it weighs most.",
+            "Every component, in three cuts through its largest weight.",
         ),
         (
             fit.label_map,
             f"Cuts through a map in which each voxel has the colour of one of {fit.k} components",
-            "The component that weighs most in each voxel.",
+            "The component with the largest weight in each voxel.",
         ),
     ]
     return [Figure(path, alt, caption) for path, alt, caption in figures if path]

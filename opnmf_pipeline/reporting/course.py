@@ -39,8 +39,8 @@ def draw_course(info: Mapping[str, Any]) -> Figure:
     return Figure(
         image,
         alt=f"The error falls to {info['ReconstructionError']:.5g} in {info['Iterations']} sweeps",
-        caption="Course of the fit: reconstruction error and relative change of W against sweeps "
-        "over the data.",
+        caption="Course of the fit: reconstruction error and relative change of W after each "
+        "sweep over the data.",
     )
 
 

@@ -1,6 +1,6 @@
-"""How loadings go along with age, sex and site: sizes of effects, in numbers, words and a picture.
+"""Associations of loadings with age, sex and site: effect sizes in numbers, words and a picture.
 
-These describe the cohort. Nothing is tested, and nothing is adjusted for anything else.
+They describe the cohort: nothing is tested, and nothing is adjusted for other covariates.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from opnmf_pipeline.reporting.figure import BLUE, STYLE, Figure, png
 __all__ = ["NAMES", "Effects", "draw_effects", "find_covariates", "measure_effects"]
 
 NAMES = ("age", "sex", "gender", "site", "scanner")
-"""Covariates that are looked for, in any case."""
+"""Names of the covariates, in upper or lower case."""
 MAX_LEVELS = 40
 MIN_SUBJECTS = 10
 MIN_PER_LEVEL = 3
 Z_95 = 1.959964
 
 CORRELATION = (0.1, 0.3, 0.5)
-"""Where a correlation begins to be small, medium and large (Cohen 1988); so with eta."""
+"""Smallest correlation, or η, that is called small, medium and large (Cohen 1988)."""
 DIFFERENCE = (0.2, 0.5, 0.8)
 """The same for a difference in standard deviations."""
 WORDS = ("negligible", "small", "medium", "large")
@@ -33,19 +33,19 @@ WORDS = ("negligible", "small", "medium", "large")
 
 @dataclass(frozen=True)
 class Effects:
-    """How the loadings of every component go along with one covariate.
+    """Associations of the loadings of every component with one covariate.
 
     Attributes
     ----------
     covariate : str
         Its name.
     measure : str
-        What the effect is.
+        Name of the effect size.
     values : DataFrame
-        One row per component: ``effect``, and ``low``, ``high``, its 95 % interval (NaN where
-        none is given).
+        One row per component: ``effect``, and ``low``, ``high``, its 95 % confidence
+        interval (NaN for η²).
     words : str
-        The strongest effect, in plain words.
+        The strongest effect, in words.
     """
 
     covariate: str
@@ -55,10 +55,9 @@ class Effects:
 
 
 def find_covariates(participants: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that are age, sex or site, and differ between enough subjects.
+    """Return the columns with age, sex or site that enough subjects have and that vary.
 
-    Numbers are kept as they are; all else becomes text. A column of numbers counts as age only
-    under that name: codes of sites are no quantities.
+    Age stays a number; every other column becomes text, because numbers there are codes.
     """
     found = {}
     for name in participants:
@@ -79,14 +78,14 @@ def find_covariates(participants: pd.DataFrame) -> pd.DataFrame:
 
 
 def measure_effects(loadings: pd.DataFrame, covariate: pd.Series[Any]) -> Effects:
-    """Measure how loadings go along with a covariate.
+    """Measure the association of loadings with a covariate.
 
     Parameters
     ----------
     loadings : DataFrame
         One row per subject, one column per component.
     covariate : Series
-        Numbers, or text with two or more different values; subjects without one are left out.
+        Numbers, or text with at least two different values. Subjects without a value are left out.
     """
     known = covariate.notna().to_numpy()
     H, values = loadings.to_numpy(np.float64)[known], covariate[known]
@@ -98,7 +97,7 @@ def measure_effects(loadings: pd.DataFrame, covariate: pd.Series[Any]) -> Effect
         measure = f"{second} minus {first}, in standard deviations (Cohen's d)"
         table = _differences(H, (values == second).to_numpy(bool))
     else:
-        measure = f"share of the variance between {values.nunique()} groups (η²)"
+        measure = f"share of the variance explained by {values.nunique()} groups (η²)"
         table = _variance_between(H, values.to_numpy(str))
     table.index = loadings.columns
     return Effects(name, measure, table, _words(name, measure, table, values))
@@ -160,17 +159,17 @@ def _words(name: str, measure: str, table: pd.DataFrame, values: pd.Series[Any])
         sizes = np.digitize(np.sqrt(table["effect"]), CORRELATION)
         chance = (values.nunique() - 1) / (len(values) - 1)
         found = (
-            f"{effect:.0%} of the variance of the loadings on {strongest} lies between the values "
-            f"of {name}; {chance:.0%} would by chance"
+            f"{name} explains {effect:.0%} of the variance of the loadings on {strongest} "
+            f"({chance:.0%} is expected by chance)"
         )
     counts = ", ".join(
         f"{n} {word}" for word, n in zip(WORDS, np.bincount(sizes, minlength=4), strict=True) if n
     )
-    return f"{name} ({len(values)} subjects): strongest, {found}. By size: {counts}."
+    return f"{name} ({len(values)} subjects). Strongest effect: {found}. By size: {counts}."
 
 
 def draw_effects(effects: list[Effects]) -> Figure:
-    """Draw the effect on every component, one panel per covariate."""
+    """Draw the effect size for every component, one panel per covariate."""
     k = len(effects[0].values)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
@@ -194,7 +193,7 @@ def draw_effects(effects: list[Effects]) -> Figure:
     names = ", ".join(found.covariate for found in effects)
     return Figure(
         image,
-        alt=f"Effect of {names} on the loadings of each of {k} components. "
+        alt=f"Association of {names} with the loadings of each of {k} components. "
         + " ".join(found.words for found in effects),
-        caption="Size of the effect on the loadings of each component, with its 95% interval.",
+        caption="Effect size for the loadings of each component, with its 95% confidence interval.",
     )

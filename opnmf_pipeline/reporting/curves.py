@@ -19,7 +19,7 @@ __all__ = ["draw_errors", "draw_reproducibility"]
 
 PANEL_INCHES = (3.6, 3.0)
 FEW_RANKS = 12
-"""Up to so many numbers of components each has its tick."""
+"""Up to this many numbers of components, each has a tick."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
             _Curve("label_dice", "Dice of matched parts", ORANGE),
         ],
     ),
-    "Distance of the parts": (
+    "Distance between the parts": (
         "variation of information (bits)",
-        [_Curve("variation_of_information", "less is better", PURPLE)],
+        [_Curve("variation_of_information", "lower is better", PURPLE)],
     ),
 }
 
@@ -58,7 +58,7 @@ AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
 def draw_errors(
     metrics: pd.DataFrame, out_file: Path, choice: Mapping[str, Any] | None = None
 ) -> Path:
-    """Draw the error, what is explained in and out of sample, and the gain of each component.
+    """Draw the error, the explained variance in and out of sample, and the gain per component.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def draw_errors(
     out_file : path
         PNG to write.
     choice : mapping, optional
-        Content of ``desc-opnmf_selection.json``: the chosen and the good numbers are marked.
+        Content of ``desc-opnmf_selection.json``, for marks at the chosen and good numbers.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def draw_errors(
 
 
 def _draw_error(axis: Axes, metrics: pd.DataFrame) -> None:
-    """Draw errors as shares of those of the smallest k: shuffled data have much larger ones."""
+    """Draw errors relative to the smallest k, because those of shuffled data are much larger."""
     first = metrics.iloc[int(metrics["n_components"].argmin())]
     axis.set(
         title="Reconstruction error", ylabel=f"error relative to k = {first['n_components']:.0f}"
@@ -112,7 +112,7 @@ def _draw_explained(axis: Axes, metrics: pd.DataFrame) -> None:
 
 
 def _draw_gain(axis: Axes, metrics: pd.DataFrame) -> None:
-    axis.set(title="Gain of a further component", ylabel="fall of the error per component")
+    axis.set(title="Gain of one more component", ylabel="decrease of error per component")
     axis.axhline(0, color=GREY, linewidth=0.6)
     _curve(axis, metrics, _Curve("error_gradient", "all subjects", BLUE))
     _curve(axis, metrics, _Curve("null_gradient", "shuffled voxels (null)", ORANGE))
@@ -124,7 +124,7 @@ def draw_reproducibility(
     out_file: Path,
     choice: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Draw how far the two parts of the splits agree: means, standard deviations, every split.
+    """Draw the agreement of the two parts of the splits: means, standard deviations, each split.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def draw_reproducibility(
     out_file : path
         PNG to write.
     choice : mapping, optional
-        Content of ``desc-opnmf_selection.json``: the chosen and the good numbers are marked.
+        Content of ``desc-opnmf_selection.json``, for marks at the chosen and good numbers.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def _panels(number: int) -> tuple[Figure, Sequence[Axes]]:
 
 
 def _curve(axis: Axes, table: pd.DataFrame, curve: _Curve) -> None:
-    """Draw a column against k, with a band of one standard deviation where that is known."""
+    """Draw a column against k, with a band of one standard deviation if it is known."""
     if curve.column not in table or table[curve.column].isna().all():
         return
     ks, values = table["n_components"], table[curve.column]
@@ -185,7 +185,7 @@ def _points(axis: Axes, splits: pd.DataFrame, curve: _Curve) -> None:
 
 
 def _finish(axis: Axes, ks: pd.Series[int], choice: Mapping[str, Any] | None) -> None:
-    """Label the axis of k, and mark what was chosen."""
+    """Label the axis of k, and mark the choice."""
     axis.set_xlabel("number of components k")
     if len(ks) <= FEW_RANKS:
         axis.set_xticks(ks.tolist())

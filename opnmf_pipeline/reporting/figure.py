@@ -14,7 +14,7 @@ __all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "STYLE", "Figure", "png"
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 """Colours that are told apart without red and green (Okabe and Ito 2008)."""
 GREY = "#8c8c8c"
-"""What is there for comparison only: bounds, marks, lines at zero."""
+"""For references: bounds, marks, lines at zero."""
 DPI = 150
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -46,7 +46,7 @@ class Figure:
     image : bytes or path
         PNG.
     alt : str
-        What it shows, for those who do not see it.
+        Alternative text for readers who cannot see it.
     caption : str
         The text below it.
     """

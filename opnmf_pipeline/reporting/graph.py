@@ -21,11 +21,11 @@ def draw_graph(edges: Iterable[tuple[str, str]], labels: Mapping[str, str], out_
     Parameters
     ----------
     edges : iterable of (str, str)
-        From a node to a node that needs it.
+        From a node to a node that depends on it.
     labels : mapping of str to str
-        What to write in the box of a node; its name where it is not here.
+        Text in the box of a node; a node that is absent here shows its name.
     out_file : path
-        Picture to write, in the format that its ending names (``.svg``, ``.png``, ``.pdf``).
+        Picture to write, in the format of its suffix (``.svg``, ``.png``, ``.pdf``).
 
     Returns
     -------

@@ -15,7 +15,7 @@ TITLE = "Components of structural covariance"
 
 
 def title(settings: Mapping[str, Any]) -> str:
-    """Return the heading, which names the dataset where the settings do."""
+    """Return the heading, with the name of the dataset if the settings have one."""
     inputs = settings.get("inputs", {})
     if inputs.get("simulation"):
         return f"{TITLE}: simulated cohort"
@@ -24,13 +24,13 @@ def title(settings: Mapping[str, Any]) -> str:
 
 
 def lead(facts: Facts) -> str:
-    """Say what was run, in a sentence."""
+    """Say what was run."""
     ks = [str(fit.k) for fit in facts.fits]
     listed = " and ".join(filter(None, [", ".join(ks[:-1]), ks[-1]]))
     return (
-        f"Images of {_people(facts)}, factorized into {listed} components by "
-        "orthonormal projective non-negative matrix factorization (OPNMF): each component is a "
-        "set of regions whose values rise and fall together over the subjects."
+        f"Images of {_people(facts)} were factorized into {listed} components by orthonormal "
+        "projective non-negative matrix factorization (OPNMF). Each component is a set of regions "
+        "whose values vary together across subjects."
     )
 
 
@@ -50,7 +50,7 @@ def tiles(facts: Facts) -> dict[str, str]:
 
 
 def choice(facts: Facts) -> str:
-    """Say which number of components was chosen and why; nothing where there is but one."""
+    """Say which number of components was chosen and why; return nothing for a single k."""
     made = facts.selection.choice
     if made.get("k"):
         return f"Chosen: {made['k']} components. {made['reason']}"
@@ -58,8 +58,8 @@ def choice(facts: Facts) -> str:
         return f"No number of components was chosen. {made['reason']}"
     if len(facts.fits) > 1:
         return (
-            "No number of components was chosen in this run: all stand side by side. "
-            "selection.n_splits measures how well the components of each reproduce."
+            "No number of components was chosen in this run: results for every k are shown. "
+            "Set selection.n_splits to measure how well the components of each k reproduce."
         )
     return ""
 

@@ -1,4 +1,4 @@
-"""Picture of how parts split as k grows."""
+"""Picture of how parts split as k increases."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["draw_hierarchy"]
 
 BLOCK_WIDTH = 0.14
 GAP = 0.08
-"""Space between all parts of the last column, as a fraction of its height."""
+"""Total space between the parts of the last column, as a fraction of its height."""
 N_SWEEPS = 20
-"""How often the parts are put in the order of what they share, back and forth."""
+"""Number of passes over the columns, forward and back, that order the parts."""
 
 
 def draw_hierarchy(overlaps: pd.DataFrame, out_file: Path) -> Path:
     """Draw how the parts of each k share their voxels with those of the next k.
 
-    Each column is one k, each block one part, as high as it has voxels; a ribbon is the voxels
-    that two parts share. Parts are ordered so that few ribbons cross, and coloured by that order,
-    so that what becomes of a part keeps a colour near to its own.
+    Each column is one k. Each block is one part; its height is its number of voxels. A ribbon
+    shows the voxels that two parts share. Parts are ordered so that few ribbons cross, and coloured
+    in that order, so that a part and the parts that it splits into have similar colours.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def draw_hierarchy(overlaps: pd.DataFrame, out_file: Path) -> Path:
             _draw_blocks(axis, number, sizes[number], bottoms[number], colours[number])
         axis.set_xticks(range(len(ks)), [str(k) for k in ks])
         axis.set(xlabel="number of components k", xlim=(-0.3, len(ks) - 0.7), ylim=(-0.01, 1.01))
-        axis.set_title("How the parts split as k grows (height: voxels)")
+        axis.set_title("How the parts split as k increases (height: number of voxels)")
         axis.set_yticks([])
         axis.grid(visible=False)
         axis.spines[["left", "bottom"]].set_visible(False)
@@ -76,7 +76,7 @@ def _counts(overlaps: pd.DataFrame, k: int, next_k: int) -> NDArray[np.float64]:
 
 
 def _orders(steps: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """Order the parts of each k by the mean place of what they share voxels with (barycentres)."""
+    """Order the parts of each k by the mean place of the parts they share voxels with."""
     n_parts = [len(steps[0]), *(counts.shape[1] for counts in steps)]
     places = [np.linspace(0, 1, n) if n > 1 else np.full(1, 0.5) for n in n_parts]
     for _ in range(N_SWEEPS):
@@ -88,7 +88,7 @@ def _orders(steps: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
 
 
 def _places(counts: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return evenly spread places, in the order of the mean place of the others shared with."""
+    """Return evenly spaced places, in the order of the mean place of the overlapping parts."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     order = np.argsort(shares @ others, kind="stable")
     places = np.empty(len(counts))
@@ -110,7 +110,7 @@ def _colours(
     orders: Sequence[NDArray[np.int64]],
     steps: Sequence[NDArray[np.float64]],
 ) -> list[NDArray[np.float64]]:
-    """Spread colours over the finest parts; others get the mean place of what they split into."""
+    """Spread colours over the finest parts; others take the mean of those they split into."""
     finest = len(orders[-1])
     place = np.empty(finest)
     place[orders[-1]] = (np.arange(finest) + 0.5) / finest
@@ -140,7 +140,7 @@ def _draw_ribbons(
     bottoms: Sequence[NDArray[np.float64]],
     colours: Sequence[NDArray[np.float64]],
 ) -> None:
-    """Draw what the parts of one k share with those of the next, each ribbon at its place."""
+    """Draw the voxels that the parts of one k share with those of the next."""
     heights = counts / counts.sum() * (1 - GAP)
     left, right = bottoms[number].copy(), bottoms[number + 1].copy()
     starts, ends = np.zeros_like(heights), np.zeros_like(heights)

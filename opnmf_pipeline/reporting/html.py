@@ -18,13 +18,13 @@ __all__ = ["render"]
 
 TEMPLATE = "report.html.jinja"
 MAX_PICTURE_BYTES = 6 * 2**20
-"""With the viewer and its volumes a page stays below 20 MB."""
+"""Keeps a page with the viewer and its volumes below 20 MB."""
 
 
 def render(page: Page) -> str:
     """Return the page as HTML.
 
-    It asks for nothing from elsewhere, and a policy in it has the browser refuse any request.
+    The page requests nothing from the network, and its policy makes the browser refuse any request.
     Everything that comes from files is escaped.
     """
     environment = Environment(
@@ -42,7 +42,7 @@ def render(page: Page) -> str:
 
 
 def _niivue() -> Markup:
-    """Return the script of the viewer, which is no text to escape, below its licences."""
+    """Return the script of the viewer below its licences, marked as not to be escaped."""
     folder = resources.files("opnmf_pipeline.reporting") / "niivue"
     parts = [
         (folder / name).read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def _niivue() -> Markup:
 
 
 def _pictures(page: Page) -> dict[Path | bytes, str]:
-    """Return every picture as an address that holds it, none of its detail lost if they fit."""
+    """Return every picture as a data URL, lossless if all of them fit."""
     figures = [*page.selection, *page.quality]
     for section in page.sections:
         figures += [*section.maps, *section.loadings, *filter(None, [section.course])]
@@ -64,7 +64,7 @@ def _pictures(page: Page) -> dict[Path | bytes, str]:
 
 
 def _embedded(picture: Path | bytes, *, lossless: bool) -> str:
-    """Return a picture as an address that holds it, as WebP, which takes half of PNG or less."""
+    """Return a picture as a data URL of WebP, which takes half the space of PNG or less."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
         image.convert("RGB").save(buffer, "webp", lossless=lossless, quality=75)

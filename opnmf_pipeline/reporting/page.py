@@ -25,16 +25,16 @@ __all__ = ["Page", "compose_page"]
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page shows; what is empty has no place on it.
+    """Everything that the page shows; empty items are left out.
 
     Attributes
     ----------
     title, lead : str
-        Heading, and what was run, in a sentence.
+        Heading, and what was run.
     facts : mapping of str to str
-        The numbers of the head.
+        The main numbers, by name.
     choice : str
-        Which number of components is to be used, and why.
+        Which number of components was chosen, and why.
     chosen : int or None
         That number.
     attention : sequence of str
@@ -42,9 +42,9 @@ class Page:
     ks : sequence of int
         Numbers of components that ``measures`` have values for.
     measures : sequence of Measure
-        What compares them.
+        Rows of their comparison.
     selection : sequence of Figure
-        Curves of the study of ranks.
+        Curves over the numbers of components.
     viewer : Viewer or None
         Interactive view of the components; None where their space has none.
     sections : sequence of Section
@@ -52,13 +52,13 @@ class Page:
     quality : sequence of Figure
         Pictures of the cohort.
     subjects : DataFrame or None
-        What is known of the quality of each subject.
+        Quality of the image of each subject.
     methods : Methods
         Text to paste.
     runs : sequence of dict
         When and how the results were computed.
     versions : mapping of str to str
-        Of the software that made them.
+        Versions of the software that computed them.
     inputs : DataFrame or None
         The images, with their hashes.
     settings : str

@@ -27,15 +27,15 @@ class Section:
     n_components : int
         The number.
     facts : str
-        One sentence about the fit.
+        How the fit ended, in sentences.
     maps : sequence of Figure
         Components and parts.
     parts : DataFrame
         Table of the components and their parts; the first column is their number.
     loadings : sequence of Figure
-        Loadings, and how they go along with covariates.
+        Loadings, and their associations with covariates.
     effects : sequence of str
-        The latter in words.
+        These associations in words.
     course : Figure or None
         Course of the fit.
     """
@@ -83,8 +83,8 @@ def _sentence(fit: FitFacts) -> str:
     end = "converged" if info["Converged"] else "stopped without converging"
     return (
         f"The fit {end} after {info['Iterations']} iterations with a reconstruction error of "
-        f"{info['ReconstructionError']:.5g}, which explains {fit.explained:.1%} of the data; no "
-        f"{fit.k} components can have an error below {info['LowerBound']:.5g}. Its "
-        f"distance from where the published update stands still (KKT residual) is "
+        f"{info['ReconstructionError']:.5g}, which explains {fit.explained:.1%} of the data. No "
+        f"factorization into {fit.k} components can have an error below {info['LowerBound']:.5g}. "
+        "The distance from a stationary point of the published update (KKT residual) is "
         f"{info['KKTResidual']:.1e}."
     )

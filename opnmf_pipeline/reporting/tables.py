@@ -15,7 +15,7 @@ __all__ = ["Measure", "cell", "images_table", "measures", "parts_table", "subjec
 IMAGE_COLUMNS = ("participant_id", "session_id", "image", "sha256")
 SMALLEST_OVERLAP = 0.0005
 """Cosine that rounds to 0.001; below it, no other component is named."""
-NAMES = {"n_iter": "iterations", "n_pieces": "pieces of a part", "n_splits": "splits"}
+NAMES = {"n_iter": "iterations", "n_pieces": "connected pieces per part", "n_splits": "splits"}
 SPREAD = "_sd"
 """Ending of the column with the standard deviation of another."""
 
@@ -27,7 +27,7 @@ class Measure:
     Attributes
     ----------
     name, description : str
-        In words.
+        What the row shows.
     cells : list of str
         A value for each k.
     """
@@ -38,7 +38,7 @@ class Measure:
 
 
 def measures(metrics: pd.DataFrame, descriptions: Mapping[str, str]) -> list[Measure]:
-    """Turn the table of metrics round, each mean with its standard deviation.
+    """Transpose the table of metrics, and join each mean with its standard deviation.
 
     Parameters
     ----------

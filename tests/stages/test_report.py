@@ -106,7 +106,7 @@ def test_what_needs_attention_stands_at_the_head(study):
     page = study.page()
     head = page[: page.index('id="viewer"')]
     assert "k = 3: the fit did not converge; raise decomposition.max_iter" in head
-    assert "nearly empty, with less than 0.1% of the voxels: component 1 (" in head
+    assert "nearly empty components, each with less than 0.1% of the voxels: component 1 (" in head
 
 
 def test_a_scan_that_was_entered_twice_is_named(cohort, tmp_path):
@@ -128,9 +128,9 @@ def test_the_numbers(study):
     study.change(Converged=False, **values)
     page = study.page()
     assert "stopped without converging after 3 iterations" in page
-    assert "error of 1, which explains 99.0% of the data" in page
-    assert "no 3 components can have an error below 0.5" in page
-    assert "stands still (KKT residual) is 2.0e-03" in page
+    assert "error of 1, which explains 99.0% of the data." in page
+    assert "No factorization into 3 components can have an error below 0.5." in page
+    assert "stationary point of the published update (KKT residual) is 2.0e-03" in page
 
 
 def test_the_chosen_number_and_why(study):

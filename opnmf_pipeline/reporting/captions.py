@@ -23,7 +23,7 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
             selection.reproducibility,
             f"Curves of the agreement between the two parts of each split of the cohort {over}",
             "Agreement between the fits of the two parts of each split of the cohort. Lines show "
-            "means (dashed: medians), bands one standard deviation, dots single splits.",
+            "means (dashed: medians), bands show one standard deviation, dots show single splits.",
         ),
         (
             selection.hierarchy,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from opnmf_pipeline.reporting.captions import map_figures
 from opnmf_pipeline.reporting.course import draw_course
-from opnmf_pipeline.reporting.covariates import draw_effects, measure_effects
+from opnmf_pipeline.reporting.effects import draw_effects, measure_effects
 from opnmf_pipeline.reporting.facts import FitFacts
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from opnmf_pipeline.reporting.covariates import draw_effects, find_covariates, measure_effects
+from opnmf_pipeline.reporting.covariates import find_covariates
+from opnmf_pipeline.reporting.effects import draw_effects, measure_effects
 
 N = 60
 

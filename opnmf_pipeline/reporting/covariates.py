@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-__all__ = ["NAMES", "find_covariates"]
+__all__ = ["find_covariates"]
 
 NAMES = ("age", "sex", "gender", "site", "scanner")
 """Names of the covariates, in upper or lower case."""

@@ -180,6 +180,12 @@ class Facts:
     settings: str
 
     @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the software that computed the results."""
+        versions: Mapping[str, str] = self.fits[0].info["Versions"]
+        return versions
+
+    @property
     def errors(self) -> pd.DataFrame:
         """Relative reconstruction errors, one row per subject, one column per k; may be empty."""
         return pd.DataFrame({fit.k: fit.errors for fit in self.fits if fit.errors is not None})

@@ -1,92 +1,43 @@
-"""The content of a page about a run: words, tables and pictures, before they become HTML."""
+"""The page about a run: its parts, composed from the facts, in one self-contained HTML file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import base64
+import io
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from PIL import Image
 
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
-from opnmf_pipeline.reporting.facts import Facts, QualityFacts, Viewer
+from opnmf_pipeline.reporting.facts import Facts, QualityFacts
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.head import choice, lead, tiles, title
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.reporting.outliers import find_outliers
 from opnmf_pipeline.reporting.quality import draw_cohort_maps, draw_errors
-from opnmf_pipeline.reporting.section import Section, compose_section
-from opnmf_pipeline.reporting.tables import Measure, images_table, measures, subjects_table
+from opnmf_pipeline.reporting.section import compose_section
+from opnmf_pipeline.reporting.tables import cell, images_table, measures, subjects_table
 
-__all__ = ["Page", "compose_page"]
+__all__ = ["render_page"]
 
-
-@dataclass(frozen=True)
-class Page:
-    """Everything that the page shows; empty items are left out.
-
-    Attributes
-    ----------
-    title, lead : str
-        Heading, and what was run.
-    facts : mapping of str to str
-        The main numbers, by name.
-    choice : str
-        Which number of components was chosen, and why.
-    chosen : int or None
-        That number.
-    attention : sequence of str
-        What needs attention, a sentence each.
-    ks : sequence of int
-        Numbers of components that ``measures`` have values for.
-    measures : sequence of Measure
-        Rows of their comparison.
-    selection : sequence of Figure
-        Curves over the numbers of components.
-    viewer : Viewer or None
-        Interactive view of the components; None where their space has none.
-    sections : sequence of Section
-        One per number of components.
-    quality : sequence of Figure
-        Pictures of the cohort.
-    subjects : DataFrame or None
-        Quality of the image of each subject.
-    methods : Methods
-        Text to paste.
-    runs : sequence of dict
-        When and how the results were computed.
-    versions : mapping of str to str
-        Versions of the software that computed them.
-    inputs : DataFrame or None
-        The images, with their hashes.
-    settings : str
-        YAML that a run can start from.
-    """
-
-    title: str
-    lead: str
-    facts: Mapping[str, str]
-    choice: str
-    chosen: int | None
-    attention: Sequence[str]
-    ks: Sequence[int]
-    measures: Sequence[Measure]
-    selection: Sequence[Figure]
-    viewer: Viewer | None
-    sections: Sequence[Section]
-    quality: Sequence[Figure]
-    subjects: pd.DataFrame | None
-    methods: Methods
-    runs: Sequence[Mapping[str, Any]]
-    versions: Mapping[str, str]
-    inputs: pd.DataFrame | None
-    settings: str
+TEMPLATE = "report.html.jinja"
+MAX_PICTURE_BYTES = 6 * 2**20
+"""Keeps a page with the viewer and its volumes below 20 MB."""
 
 
-def compose_page(facts: Facts, *, figures: bool) -> Page:
-    """Put the facts about a run into words, tables and pictures.
+def render_page(facts: Facts, *, figures: bool) -> str:
+    """Return the page as HTML; parts without content are left out.
+
+    The page requests nothing from the network, and its policy makes the browser refuse any request.
+    Everything that comes from files is escaped.
 
     Parameters
     ----------
@@ -97,32 +48,44 @@ def compose_page(facts: Facts, *, figures: bool) -> Page:
     """
     settings = yaml.safe_load(facts.settings) or {}
     selection, quality = facts.selection, facts.quality
-    return Page(
-        title=title(settings),
-        lead=lead(facts),
-        facts=tiles(facts),
-        choice=choice(facts),
-        chosen=selection.chosen,
-        attention=attention(facts),
-        ks=selection.ks,
-        measures=measures(selection.metrics, selection.descriptions),
-        selection=selection_figures(selection),
-        viewer=facts.viewer,
-        sections=[compose_section(fit, facts.covariates, figures=figures) for fit in facts.fits],
-        quality=_draw_quality(quality, facts.errors) if quality and figures else [],
-        subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
-        methods=describe_methods(
-            [fit.info for fit in facts.fits],
-            settings,
-            facts.voxel_sizes,
-            selection.choice or None,
-            qualified=quality is not None,
-        ),
-        runs=facts.runs,
-        versions=facts.fits[0].info["Versions"],
-        inputs=images_table(facts.images),
-        settings=facts.settings,
+    curves = selection_figures(selection)
+    cohort = _draw_quality(quality, facts.errors) if quality and figures else []
+    sections = [compose_section(fit, facts.covariates, figures=figures) for fit in facts.fits]
+    pictures = [*curves, *cohort, *(figure for section in sections for figure in section.figures)]
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            facts=facts,
+            title=title(settings),
+            lead=lead(facts),
+            tiles=tiles(facts),
+            choice=choice(facts),
+            attention=attention(facts),
+            curves=curves,
+            measures=measures(selection.metrics, selection.descriptions),
+            sections=sections,
+            cohort=cohort,
+            subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
+            methods=_methods(facts, settings),
+            images=images_table(facts.images),
+            pictures=_pictures(pictures),
+            niivue=_niivue() if facts.viewer else "",
+        )
     )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("opnmf_pipeline.reporting"),
+        autoescape=select_autoescape(["jinja"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = cell
+    environment.filters["duration"] = _duration
+    return environment
 
 
 def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
@@ -132,3 +95,55 @@ def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
         "Coverage: share of the subjects with data": quality.coverage,
     }
     return [draw_cohort_maps(maps, quality.mask), draw_errors(errors, find_outliers(errors))]
+
+
+def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
+    return describe_methods(
+        [fit.info for fit in facts.fits],
+        settings,
+        facts.voxel_sizes,
+        facts.selection.choice or None,
+        qualified=facts.quality is not None,
+    )
+
+
+def _niivue() -> Markup:
+    """Return the script of the viewer below its licences, marked as not to be escaped."""
+    folder = resources.files("opnmf_pipeline.reporting") / "niivue"
+    parts = [
+        (folder / name).read_text(encoding="utf-8")
+        for name in ("LICENSE", "BUNDLED_LICENSES.txt", "niivue.umd.js")
+    ]
+    return Markup("/*!\n{}\n{}*/\n{}".format(*parts))
+
+
+def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, str]:
+    """Return every picture as a data URL, lossless if all of them fit."""
+    for lossless in (True, False):
+        found = {figure.image: _embedded(figure.image, lossless=lossless) for figure in figures}
+        if sum(map(len, found.values())) <= MAX_PICTURE_BYTES:
+            break
+    return found
+
+
+def _embedded(picture: Path | bytes, *, lossless: bool) -> str:
+    """Return a picture as a data URL of WebP, which takes half the space of PNG or less."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
+        image.convert("RGB").save(buffer, "webp", lossless=lossless, quality=75)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in words.
+
+    Examples
+    --------
+    >>> _duration(4.2), _duration(75), _duration(7500)
+    ('4 s', '1 min 15 s', '2 h 5 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

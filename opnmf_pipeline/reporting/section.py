@@ -48,6 +48,11 @@ class Section:
     effects: Sequence[str]
     course: Figure | None
 
+    @property
+    def figures(self) -> list[Figure]:
+        """All pictures of the section."""
+        return [*self.maps, *self.loadings, *filter(None, [self.course])]
+
 
 def compose_section(fit: FitFacts, covariates: pd.DataFrame, *, figures: bool) -> Section:
     """Put a fit into words, tables and pictures.

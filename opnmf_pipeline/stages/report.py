@@ -18,8 +18,7 @@ from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.reporting.covariates import find_covariates
 from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts, SelectionFacts, Viewer
-from opnmf_pipeline.reporting.html import render
-from opnmf_pipeline.reporting.page import compose_page
+from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.reporting.viewer import embed_volumes
 from opnmf_pipeline.selection.errors import relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
@@ -159,7 +158,7 @@ def make_report(
         runs=runs,
         settings=settings,
     )
-    out_file.write_text(render(compose_page(facts, figures=figures)), encoding="utf-8")
+    out_file.write_text(render_page(facts, figures=figures), encoding="utf-8")
     return out_file
 
 

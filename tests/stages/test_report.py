@@ -120,6 +120,7 @@ def test_nothing_needs_attention(study):
     page = study.page(quality=None)
     assert "Needs attention" not in page
     assert "Nothing needs attention" in page
+    assert "no subject is an outlier" not in page  # nobody looked
 
 
 def test_the_numbers(study):
@@ -131,6 +132,11 @@ def test_the_numbers(study):
     assert "error of 1, which explains 99.0% of the data." in page
     assert "No factorization into 3 components can have an error below 0.5." in page
     assert "stationary point of the published update (KKT residual) is 2.0e-03" in page
+
+
+def test_subjects_without_outliers_are_said_to_have_none(study):
+    study.change(Converged=True)
+    assert "and no subject is an outlier" in study.page()
 
 
 def test_the_chosen_number_and_why(study):

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["Facts", "FitFacts", "QualityFacts", "SelectionFacts", "Viewer"]
+from opnmf_pipeline.reporting.viewer import EmbeddedVolumes
+
+__all__ = ["Facts", "FitFacts", "QualityFacts", "SelectionFacts"]
 
 
 @dataclass(frozen=True)
@@ -114,29 +116,6 @@ class QualityFacts:
 
 
 @dataclass(frozen=True)
-class Viewer:
-    """What the interactive viewer shows.
-
-    Attributes
-    ----------
-    background : str
-        NIfTI in base64; empty for none.
-    fits : sequence of dict
-        For each number of components: ``k``, ``image`` (4D NIfTI in base64, uint8, 255 at the
-        largest weight of each component), ``peaks`` (mm).
-    first : int
-        Number of components that is shown first.
-    coarsening : int
-        Edge of the voxels, in voxels of the maps.
-    """
-
-    background: str
-    fits: Sequence[Mapping[str, Any]]
-    first: int
-    coarsening: int
-
-
-@dataclass(frozen=True)
 class Facts:
     """All that a page is made from.
 
@@ -159,8 +138,10 @@ class Facts:
         subject.
     quality : QualityFacts or None
         Quality of the images.
-    viewer : Viewer or None
-        Interactive view of the components; None where their space has none.
+    volumes : EmbeddedVolumes or None
+        Images for the viewer, those of the components last; None if their space has no viewer.
+    on_background : bool
+        Whether the first of them is a background.
     runs : sequence of dict
         Records of the runs that computed the results.
     settings : str
@@ -175,7 +156,8 @@ class Facts:
     images: pd.DataFrame
     covariates: pd.DataFrame
     quality: QualityFacts | None
-    viewer: Viewer | None
+    volumes: EmbeddedVolumes | None
+    on_background: bool
     runs: Sequence[Mapping[str, Any]]
     settings: str
 

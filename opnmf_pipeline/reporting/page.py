@@ -28,6 +28,7 @@ from opnmf_pipeline.reporting.tables import cell, images_table, measures, subjec
 
 __all__ = ["render_page"]
 
+PEAK = ["peak_x", "peak_y", "peak_z"]
 TEMPLATE = "report.html.jinja"
 MAX_PICTURE_BYTES = 6 * 2**20
 """Keeps a page with the viewer and its volumes below 20 MB."""
@@ -70,7 +71,8 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             methods=_methods(facts, settings),
             images=images_table(facts.images),
             pictures=_pictures(pictures),
-            niivue=_niivue() if facts.viewer else "",
+            viewer=_viewer(facts),
+            niivue=_niivue() if facts.volumes else "",
         )
     )
 
@@ -95,6 +97,20 @@ def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
         "Coverage: share of the subjects with data": quality.coverage,
     }
     return [draw_cohort_maps(maps, quality.mask), draw_errors(errors, find_outliers(errors))]
+
+
+def _viewer(facts: Facts) -> dict[str, Any] | None:
+    """Return what the script of the viewer reads: images in base64, and peaks in mm."""
+    if facts.volumes is None:
+        return None
+    images, ks = list(facts.volumes.images), [fit.k for fit in facts.fits]
+    background = images.pop(0) if facts.on_background else ""
+    fits = [
+        {"k": fit.k, "image": image, "peaks": fit.parts[PEAK].to_numpy().tolist()}
+        for fit, image in zip(facts.fits, images, strict=True)
+    ]
+    chosen = facts.selection.chosen
+    return {"background": background, "fits": fits, "first": chosen if chosen in ks else ks[0]}
 
 
 def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.reporting.covariates import find_covariates
-from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts, SelectionFacts, Viewer
+from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts, SelectionFacts
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.reporting.viewer import embed_volumes
 from opnmf_pipeline.selection.errors import relative_errors
@@ -140,21 +140,22 @@ def make_report(
     inside = np.asarray(mask.dataobj) != 0
     assessed = _read_quality(quality, mask_file, inside) if quality else None
     found = [_read_fit(files, inside, assessed) for files in fits]
-    compared = _read_selection(selection)
+    components: list[Any] = [nb.load(files.components) for files in fits]
     background = _background(quality, on_template=on_template)
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     rows = found[0].loadings.index
     named = identifiers(rows.tolist())
     facts = Facts(
         fits=found,
-        selection=compared,
+        selection=_read_selection(selection),
         n_subjects=named["participant_id"].nunique(),
         n_sessions=len(named) if "session_id" in named else None,
         voxel_sizes=[round(float(edge), 3) for edge in voxel_sizes(mask.affine)],
         images=images,
         covariates=find_covariates((images if images.empty else by_row(images)).reindex(rows)),
         quality=assessed,
-        viewer=_viewer(found, fits, compared.chosen, background),
+        volumes=embed_volumes([*background, *components]),
+        on_background=bool(background),
         runs=runs,
         settings=settings,
     )
@@ -214,30 +215,8 @@ def _read_quality(files: CohortFiles, mask_file: Path, inside: NDArray[np.bool_]
     )
 
 
-def _background(quality: CohortFiles | None, *, on_template: bool) -> Any:
-    """Return the brain behind the components of the viewer, or None."""
+def _background(quality: CohortFiles | None, *, on_template: bool) -> list[Any]:
+    """Return the brain behind the components of the viewer, if there is one."""
     if on_template:
-        return template_image()
-    return open_image(quality.mean) if quality else None
-
-
-def _viewer(
-    fits: Sequence[FitFacts], files: Sequence[FitFiles], chosen: int | None, background: Any
-) -> Viewer:
-    components: list[Any] = [nb.load(of_fit.components) for of_fit in files]
-    behind = [] if background is None else [background]
-    embedded = embed_volumes([*behind, *components])
-    ks = [fit.k for fit in fits]
-    return Viewer(
-        background=embedded.images[0] if behind else "",
-        fits=[
-            {
-                "k": fit.k,
-                "image": image,
-                "peaks": fit.parts[["peak_x", "peak_y", "peak_z"]].to_numpy().tolist(),
-            }
-            for fit, image in zip(fits, embedded.images[len(behind) :], strict=True)
-        ],
-        first=chosen if chosen in ks else ks[0],
-        coarsening=embedded.coarsening,
-    )
+        return [template_image()]
+    return [open_image(quality.mean)] if quality else []

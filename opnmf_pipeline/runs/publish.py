@@ -23,6 +23,7 @@ from opnmf_pipeline.dataset.description import (
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.reporting.page import with_runs
 from opnmf_pipeline.runs.study import Study
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import FIGURES_FILES
@@ -59,9 +60,10 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     output.write_text("readme", readme(settings))
     if study.planted is not None:
         output.publish("planted", study.planted)
-    for name, step, made in (("mask", "mask", "mask_file"), ("report", "report", "report_file")):
-        if (source := outcome.path(step, made)) is not None:
-            output.publish(name, source)
+    if (mask_file := outcome.path("mask", "mask_file")) is not None:
+        output.publish("mask", mask_file)
+    if (page := outcome.path("report", "report_file")) is not None:
+        output.write_text("report", with_runs(page.read_text(encoding="utf-8"), output.runs))
     for step, made, files in FOLDERS:
         for folder in outcome.paths(step, made):
             for name, file in files.items():

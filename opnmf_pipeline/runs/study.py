@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
     "determining_settings",
     "drawn_on_template",
     "output_dir",
+    "shown_settings",
     "work_dir",
 ]
 
@@ -96,7 +98,7 @@ class Study:
             "covariates": self.cohort_file,
             "planted": self.planted,
             "on_template": drawn_on_template(self.config.report.background, self.space),
-            "settings": settings_yaml(_shown_settings(self.config)),
+            "settings": settings_yaml(shown_settings(self.config.settings())),
         }
 
 
@@ -173,20 +175,24 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
 
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:
     """Return the settings that results depend on: not where they go, who computes or draws them."""
-    settings = config.settings()
-    settings["output"].pop("dir", None)
-    settings["output"].pop("overwrite", None)
-    settings.pop("execution", None)
-    settings.pop("report", None)
-    settings["inputs"].pop("database_dir", None)
-    return settings
+    return _without(config.settings(), "execution", "report")
 
 
-def _shown_settings(config: PipelineConfig) -> dict[str, Any]:
-    """Return the settings that the report shows: those that can change what is on it."""
-    settings = determining_settings(config)
-    return {
-        **settings,
-        "report": config.report.model_dump(mode="json"),
-        "execution": {"engine": config.execution.engine},
-    }
+def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the report shows: those that can change what is on it.
+
+    Parameters
+    ----------
+    settings : dict
+        All settings of a run, as in ``logs/config.yaml``.
+    """
+    shown = _without(settings)
+    return {**shown, "execution": {"engine": settings["execution"]["engine"]}}
+
+
+def _without(settings: Mapping[str, Any], *sections: str) -> dict[str, Any]:
+    kept = {name: dict(part) for name, part in settings.items() if name not in sections}
+    for section, keys in (("output", ("dir", "overwrite")), ("inputs", ("database_dir",))):
+        for key in keys:
+            kept[section].pop(key, None)
+    return kept

@@ -18,7 +18,7 @@ from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
 from opnmf_pipeline.decomposition.optimality import kkt_residual
 from opnmf_pipeline.decomposition.orthonormal import sample_size
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
-from opnmf_pipeline.decomposition.progress import Iteration, Progress
+from opnmf_pipeline.decomposition.progress import CHANGE, Criterion, Iteration, Progress
 from opnmf_pipeline.decomposition.spectrum import Spectrum, spectrum
 from opnmf_pipeline.decomposition.validation import (
     DataFacts,
@@ -91,7 +91,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         with RowBlocks(X, self.dtype, self.n_threads) as blocks:
             progress = self._factorize(blocks, k, W_init)
         if not progress.converged and not progress.stopped:
-            self._warn(progress)
+            self._warn()
         return self
 
     def fit_transform(self, X: Array, y: None = None, *, W_init: Array | None = None) -> Array:
@@ -261,17 +261,17 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.mse_ = self.reconstruction_err_
         self.n_components_ = W.shape[1]
 
-    def _warn(self, progress: Progress) -> None:
-        measure, value, limit = self._criterion(progress)
+    def _warn(self) -> None:
         message = NOT_CONVERGED_MSG.format(
             name=type(self).__name__,
             max_iter=self.max_iter,
-            measure=measure,
-            value=value,
-            limit=limit,
+            measure=self._criterion.measure,
+            value=self._criterion.last(self),
+            limit=self._criterion.limit(f"tol={self.tol:g}"),
         )
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
-    def _criterion(self, progress: Progress) -> tuple[str, float, str]:
-        """Return what had to become small, its last value, and the limit."""
-        return "change", progress.history[-1].change, f"tol={self.tol:g}"
+    @property
+    def _criterion(self) -> Criterion:
+        """What had to become small."""
+        return CHANGE

@@ -4,18 +4,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from sklearn.utils import check_random_state
 
-from opnmf_pipeline.decomposition.accelerated import KKT_PER_TOL, accelerate
 from opnmf_pipeline.decomposition.base import ProjectiveNMF
-from opnmf_pipeline.decomposition.multiplicative import iterate, orthonormal_rule, projective_rule
-from opnmf_pipeline.decomposition.orthonormal import orthonormal
+from opnmf_pipeline.decomposition.multiplicative import iterate, projective_rule
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks
-from opnmf_pipeline.decomposition.progress import Iteration, Progress
+from opnmf_pipeline.decomposition.progress import Criterion, Iteration, Progress
+from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.decomposition.validation import check_choice
-
-SOLVERS = ("multiplicative", "accelerated", "orthonormal")
-"""The solvers of `OPNMF`."""
 
 
 class OPNMF(ProjectiveNMF):
@@ -166,20 +161,16 @@ class OPNMF(ProjectiveNMF):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_choice("solver", self.solver, SOLVERS)
+        check_choice("solver", self.solver, tuple(SOLVERS))
 
-    def _criterion(self, progress: Progress) -> tuple[str, float, str]:
-        if self.solver != "accelerated":
-            return super()._criterion(progress)
-        return "KKT residual", self.kkt_residual_, f"{KKT_PER_TOL:g} x tol={self.tol:g}"
+    @property
+    def _criterion(self) -> Criterion:
+        return SOLVERS[self.solver].criterion
 
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
-        if self.solver == "multiplicative":
-            return iterate(X, W, orthonormal_rule, progress, normalize=True)
-        if self.solver == "accelerated":
-            return accelerate(X, W, progress)
-        rng = check_random_state(self.random_state)
-        return orthonormal(X, W, progress, n_init=self.n_init, rng=rng)
+        solver = SOLVERS[self.solver]
+        settings = {name: getattr(self, name) for name in solver.settings}
+        return solver.run(X, W, progress, **settings)
 
 
 class PNMF(ProjectiveNMF):

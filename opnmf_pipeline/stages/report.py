@@ -15,6 +15,8 @@ import yaml
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from opnmf_pipeline.decomposition.progress import CHANGE
+from opnmf_pipeline.decomposition.solvers import SOLVERS, Solver
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.reporting.attention import sentences_about_cohort, sentences_about_fit
@@ -203,7 +205,12 @@ def make_report(
         quality=_quality_figures(quality, mask_file, errors) if quality and figures else [],
         subjects=None if subjects is None else _subject_table(subjects, errors),
         methods=describe_methods(
-            [fit.info for fit in found], known, sizes, choice or None, qualified=bool(quality)
+            [fit.info for fit in found],
+            known,
+            sizes,
+            choice or None,
+            solver=_solver(found[0].info).methods,
+            qualified=bool(quality),
         ),
         runs=runs,
         versions=found[0].info["Versions"],
@@ -290,8 +297,12 @@ def _facts(fits: Sequence[_Fit], sizes: Sequence[float], chosen: int | None) -> 
         "Components (k)": ", ".join(str(fit.k) for fit in fits),
         **({"Chosen k": str(chosen)} if chosen else {}),
         "Explained by the fit": " to ".join(dict.fromkeys((explained[0], explained[-1]))),
-        "Solver": info["Settings"]["solver"],
+        "Solver": f"{info['Settings']['solver']} ({_solver(info).label})",
     }
+
+
+def _solver(info: Mapping[str, Any]) -> Solver:
+    return SOLVERS[info["Settings"]["solver"]]
 
 
 def _explained(info: Mapping[str, Any]) -> float:
@@ -390,9 +401,8 @@ def _loadings_figures(
 
 
 def _course(info: Mapping[str, Any]) -> Figure:
-    options = info["Settings"]
-    # The accelerated solver ends by another measure than the change of W
-    tol = 0 if options["solver"] == "accelerated" else options["tol"]
+    # the figure shows the change of W, by which not every solver ends
+    tol = info["Settings"]["tol"] if _solver(info).criterion is CHANGE else 0
     return Figure(
         draw_course(info["History"], tol),
         alt=f"The error falls to {info['ReconstructionError']:.5g} in {info['Iterations']} sweeps",

@@ -41,7 +41,7 @@ def nnls(S: Array, B: Array, support: Array) -> Array:
     """
     lengths = np.sqrt(np.diag(S))
     products = np.outer(lengths, lengths)
-    equal = (S >= (1 - RIDGE) * products) & (products > 0) | np.eye(len(S), dtype=bool)
+    equal = ((1 - RIDGE) * products <= S) & (products > 0) | np.eye(len(S), dtype=bool)
     same_as = equal.argmax(axis=1)  # the first of the equal directions
     distinct, position, counts = np.unique(same_as, return_inverse=True, return_counts=True)
     if len(distinct) == len(S):

@@ -48,7 +48,8 @@ def nnls(S: Array, B: Array, support: Array) -> Array:
         return _pivot(S, B, support)
     Z = _pivot(S[np.ix_(distinct, distinct)], B[:, distinct], support[:, distinct])
     ratio = np.divide(lengths[same_as], lengths, out=np.ones_like(lengths), where=lengths > 0)
-    return Z[:, position] * (ratio / counts[position])
+    shared: Array = Z[:, position] * (ratio / counts[position])
+    return shared
 
 
 def _pivot(S: Array, B: Array, support: Array) -> Array:

@@ -11,10 +11,10 @@ import numpy as np
 from benchmarks.measure import Measures
 from opnmf_pipeline.decomposition.multiplicative import orthonormal_rule
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, sweep
+from opnmf_pipeline.decomposition.solvers import SOLVERS
 
 FULL = (200_000, 300, 20)
 QUICK = (20_000, 60, 5)
-SOLVERS = ("multiplicative", "accelerated", "orthonormal")
 
 FIT = """
 import resource, sys, warnings

@@ -10,7 +10,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.names import OUTPUTS
+from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.nodes import nipype as nodes_of_nipype
+from opnmf_pipeline.reporting.references import REFERENCES
 from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
 from opnmf_pipeline.stages.metrics import HIERARCHY_COLUMNS, METRICS_COLUMNS
 
@@ -106,6 +108,30 @@ class OutputsReference(SphinxDirective):
         return self.parse_text_to_nodes(_table(("file", "what it is", "format"), rows))
 
 
+class SolversReference(SphinxDirective):
+    """Every solver, from the table that runs it."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(solvers_text())
+
+
+def solvers_text() -> str:
+    rows = []
+    for name, solver in SOLVERS.items():
+        works = [REFERENCES[key] for key in solver.references]
+        settings = ["`init`", "`tol`", "`max_iter`", *(f"`{key}`" for key in solver.settings)]
+        rows.append(
+            (
+                f"`{name}`",
+                solver.summary,
+                solver.criterion.words,
+                ", ".join(settings),
+                "; ".join(f"[{work.cited}]({work.address})" for work in works),
+            )
+        )
+    return _table(("solver", "what it finds", "ends at", "settings", "references"), rows)
+
+
 class ColumnsReference(SphinxDirective):
     """Every column of a table that is written."""
 
@@ -159,6 +185,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("settings-reference", SettingsReference)
     app.add_directive("outputs-reference", OutputsReference)
+    app.add_directive("solvers-reference", SolversReference)
     app.add_directive("columns-reference", ColumnsReference)
     app.add_directive("nodes-reference", NodesReference)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

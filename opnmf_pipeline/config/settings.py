@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -14,6 +14,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
 
 __all__ = [
     "DecompositionConfig",
@@ -33,6 +35,11 @@ SPLIT_SETTINGS = {"n_splits", "stratify", "n_bins", "groups", "leave_out", "rand
 
 Rule = Literal["reproducibility-peak", "null-crossing", "one-standard-error", "weighted"]
 """Ways to choose a number of components."""
+
+if TYPE_CHECKING:
+    SolverName = str
+else:
+    SolverName = Literal[tuple(SOLVERS)]  # type checkers take no computed choices
 
 SOURCES = ("bids", "table", "glob", "simulation")
 
@@ -198,26 +205,12 @@ class DecompositionConfig(Section):
     n_components: ComponentCounts = Field(
         (10,), description="Numbers of components (k): one integer or a list."
     )
-    solver: Literal["multiplicative", "accelerated", "orthonormal"] = Field(
-        "accelerated",
-        description="accelerated: a stationary point of the published update, in some dozens of "
-        "passes over the data; multiplicative: the published iterates, tens of thousands; "
-        "orthonormal: exactly orthonormal components, each voxel in one of them.",
-    )
+    solver: SolverName = Field("accelerated", description=f"{summaries()}.")
     init: Literal["nndsvd", "nndsvda", "nndsvdar", "random"] = Field(
         "nndsvd", description="Start of W."
     )
-    n_init: int = Field(
-        10,
-        ge=1,
-        description="Starts of the solver orthonormal; the best one is kept.",
-    )
-    tol: float = Field(
-        1e-5,
-        ge=0,
-        description="Stop when the relative change of W in an iteration is below this; for the "
-        "solver accelerated, when the KKT residual is below ten times this.",
-    )
+    n_init: int = Field(10, ge=1, description=f"{meanings('n_init')}.")
+    tol: float = Field(1e-5, ge=0, description=f"When a fit has converged. {criteria()}.")
     max_iter: int = Field(50_000, ge=1, description="Largest number of iterations.")
     random_state: int = Field(0, ge=0, description="Seed of random starts.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of the fit.")

@@ -23,7 +23,7 @@ from opnmf_pipeline.decomposition.passes import (
     squared_norm,
     sweep,
 )
-from opnmf_pipeline.decomposition.progress import Progress
+from opnmf_pipeline.decomposition.progress import Criterion, Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
 from opnmf_pipeline.selection.shape import unit_columns
 
@@ -36,8 +36,8 @@ SWING = 10.0
 LEAST_SHARE = 0.125
 """Steps are not made shorter than this share of the whole one."""
 
-KKT_PER_TOL = 10.0
-"""The fit has converged once the KKT residual is below so many times `tol`."""
+KKT = Criterion("KKT residual", "KKT residual", lambda fit: fit.kkt_residual_, factor=10.0)
+"""Of the W before the pass and of the W at the end; see `optimality.kkt_residual`."""
 
 
 def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
@@ -58,7 +58,7 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
         W, at the scale that makes the error least.
     """
     norm_X2 = squared_norm(X)
-    target = KKT_PER_TOL * progress.tol
+    target = KKT.factor * progress.tol
     # W holds the weights z against unit vectors until the end
     if saved := progress.resumed:
         W[...], V, state = saved["W"], saved["V"], Moments(saved["M"], saved["G"])

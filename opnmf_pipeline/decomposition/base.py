@@ -3,14 +3,16 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterable
-from numbers import Integral
+from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.optimize import nnls
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from opnmf_pipeline.decomposition.checkpoint import Checkpoint
@@ -18,19 +20,22 @@ from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
 from opnmf_pipeline.decomposition.optimality import kkt_residual
 from opnmf_pipeline.decomposition.orthonormal import sample_size
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
-from opnmf_pipeline.decomposition.progress import Iteration, Progress
+from opnmf_pipeline.decomposition.progress import CHANGE, Criterion, Iteration, Progress
+from opnmf_pipeline.decomposition.search import search_with
 from opnmf_pipeline.decomposition.spectrum import Spectrum, spectrum
 from opnmf_pipeline.decomposition.validation import (
+    AUTO,
     DataFacts,
-    check_choice,
     check_data,
     check_memory,
-    check_parameters,
     check_start,
     ranks_to_try,
 )
 from opnmf_pipeline.exceptions import ConvergenceWarning
-from opnmf_pipeline.selection.search import SEED_LIMIT, search_ranks
+
+SEED_LIMIT = 2**31
+
+DTYPES = ("float32", "float64")
 
 FREE_SETTINGS = {
     "max_iter",
@@ -47,25 +52,63 @@ NOT_CONVERGED_MSG = (
     "{name} stopped at max_iter={max_iter} with {measure} {value:.3g}, not below {limit}; "
     "raise max_iter, or raise tol if a coarser solution will do"
 )
-CUSTOM_MSG = "init='custom' gives W one number of components; n_components={value!r} is a choice"
+CUSTOM_MSG = (
+    "init='custom' fixes the number of components; n_components={value!r} is a choice: give an "
+    "integer"
+)
 PROJECT_MSG = "{name}.project expects the {n_rows} rows (voxels) of the fit, got shape {shape}"
 
 
 class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators: everything but the solver, which a subclass adds as `_solve`."""
 
-    n_components: int | str | Iterable[int]
-    init: str
-    tol: float
-    max_iter: int
-    random_state: Any
-    dtype: str
-    n_threads: int | None
-    max_memory: float | None
-    verbose: int
-    callback: Callable[[Iteration], object] | None
-    checkpoint: str | Path | None
-    checkpoint_minutes: float
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({AUTO}),
+            "array-like",
+        ],
+        "init": [StrOptions(set(INITS))],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "dtype": [StrOptions(set(DTYPES))],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "max_memory": [Interval(Real, 0, None, closed="neither"), None],
+        "verbose": ["verbose"],
+        "callback": [callable, None],
+        "checkpoint": [str, PathLike, None],
+        "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components: int | str | Iterable[int] = 10,
+        *,
+        init: str = "nndsvd",
+        tol: float = 1e-5,
+        max_iter: int = 50000,
+        random_state: int | np.random.RandomState | None = None,
+        dtype: str = "float32",
+        n_threads: int | None = None,
+        max_memory: float | None = None,
+        verbose: int = 0,
+        callback: Callable[[Iteration], object] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_minutes: float = 10.0,
+    ) -> None:
+        self.n_components = n_components
+        self.init = init
+        self.tol = tol
+        self.max_iter = max_iter
+        self.random_state = random_state
+        self.dtype = dtype
+        self.n_threads = n_threads
+        self.max_memory = max_memory
+        self.verbose = verbose
+        self.callback = callback
+        self.checkpoint = checkpoint
+        self.checkpoint_minutes = checkpoint_minutes
 
     def fit(self, X: Array, y: None = None, *, W_init: Array | None = None) -> Self:
         """Factorize X.
@@ -84,14 +127,14 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Self
             The fitted estimator.
         """
-        self._check_parameters()
+        self._validate_params()
         X = validate_data(self, X, dtype="numeric", ensure_all_finite=False)
         k = self._rank(X)
         check_start(W_init, self.init, (X.shape[0], k))
         with RowBlocks(X, self.dtype, self.n_threads) as blocks:
             progress = self._factorize(blocks, k, W_init)
         if not progress.converged and not progress.stopped:
-            self._warn(progress)
+            self._warn()
         return self
 
     def fit_transform(self, X: Array, y: None = None, *, W_init: Array | None = None) -> Array:
@@ -182,10 +225,6 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _check_parameters(self) -> None:
-        check_parameters(self.get_params())
-        check_choice("init", self.init, INITS)
-
     def _rank(self, X: Array) -> int:
         """Return the number of components; choose it, where the parameter leaves a choice."""
         ks = ranks_to_try(self.n_components, X.shape)
@@ -194,7 +233,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.init == "custom":
             raise ValueError(CUSTOM_MSG.format(value=self.n_components))
         seed = check_random_state(self.random_state).randint(SEED_LIMIT)
-        found = search_ranks(X, ks, self, 1, seed, stacklevel=4)
+        found = search_with(self, X, ks, n_permutations=1, random_state=seed, stacklevel=4)
         self.ranks_, self.errors_ = found.ranks_, found.errors_
         self.random_errors_, self.good_ranks_ = found.random_errors_[0], found.good_ranks_
         return found.choice_.k
@@ -261,17 +300,17 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.mse_ = self.reconstruction_err_
         self.n_components_ = W.shape[1]
 
-    def _warn(self, progress: Progress) -> None:
-        measure, value, limit = self._criterion(progress)
+    def _warn(self) -> None:
         message = NOT_CONVERGED_MSG.format(
             name=type(self).__name__,
             max_iter=self.max_iter,
-            measure=measure,
-            value=value,
-            limit=limit,
+            measure=self._criterion.measure,
+            value=self._criterion.last(self),
+            limit=self._criterion.limit(f"tol={self.tol:g}"),
         )
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
-    def _criterion(self, progress: Progress) -> tuple[str, float, str]:
-        """Return what had to become small, its last value, and the limit."""
-        return "change", progress.history[-1].change, f"tol={self.tol:g}"
+    @property
+    def _criterion(self) -> Criterion:
+        """What had to become small."""
+        return CHANGE

@@ -1,21 +1,18 @@
 """Scikit-learn estimators of projective non-negative matrix factorizations."""
 
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 
-from opnmf_pipeline.decomposition.accelerated import KKT_PER_TOL, accelerate
 from opnmf_pipeline.decomposition.base import ProjectiveNMF
-from opnmf_pipeline.decomposition.multiplicative import iterate, orthonormal_rule, projective_rule
-from opnmf_pipeline.decomposition.orthonormal import orthonormal
+from opnmf_pipeline.decomposition.multiplicative import iterate, projective_rule
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks
-from opnmf_pipeline.decomposition.progress import Iteration, Progress
-from opnmf_pipeline.decomposition.validation import check_choice
-
-SOLVERS = ("multiplicative", "accelerated", "orthonormal")
-"""The solvers of `OPNMF`."""
+from opnmf_pipeline.decomposition.progress import Criterion, Iteration, Progress
+from opnmf_pipeline.decomposition.solvers import SOLVERS
 
 
 class OPNMF(ProjectiveNMF):
@@ -131,6 +128,12 @@ class OPNMF(ProjectiveNMF):
            [1.73, 1.73, 0.  , 0.  ]], dtype=float32)
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **ProjectiveNMF._parameter_constraints,
+        "solver": [StrOptions(SOLVERS.keys())],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+    }
+
     def __init__(
         self,
         n_components: int | str | Iterable[int] = 10,
@@ -149,37 +152,31 @@ class OPNMF(ProjectiveNMF):
         checkpoint: str | Path | None = None,
         checkpoint_minutes: float = 10.0,
     ) -> None:
-        self.n_components = n_components
+        super().__init__(
+            n_components,
+            init=init,
+            tol=tol,
+            max_iter=max_iter,
+            random_state=random_state,
+            dtype=dtype,
+            n_threads=n_threads,
+            max_memory=max_memory,
+            verbose=verbose,
+            callback=callback,
+            checkpoint=checkpoint,
+            checkpoint_minutes=checkpoint_minutes,
+        )
         self.solver = solver
-        self.init = init
         self.n_init = n_init
-        self.tol = tol
-        self.max_iter = max_iter
-        self.random_state = random_state
-        self.dtype = dtype
-        self.n_threads = n_threads
-        self.max_memory = max_memory
-        self.verbose = verbose
-        self.callback = callback
-        self.checkpoint = checkpoint
-        self.checkpoint_minutes = checkpoint_minutes
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        check_choice("solver", self.solver, SOLVERS)
-
-    def _criterion(self, progress: Progress) -> tuple[str, float, str]:
-        if self.solver != "accelerated":
-            return super()._criterion(progress)
-        return "KKT residual", self.kkt_residual_, f"{KKT_PER_TOL:g} x tol={self.tol:g}"
+    @property
+    def _criterion(self) -> Criterion:
+        return SOLVERS[self.solver].criterion
 
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
-        if self.solver == "multiplicative":
-            return iterate(X, W, orthonormal_rule, progress, normalize=True)
-        if self.solver == "accelerated":
-            return accelerate(X, W, progress)
-        rng = check_random_state(self.random_state)
-        return orthonormal(X, W, progress, n_init=self.n_init, rng=rng)
+        solver = SOLVERS[self.solver]
+        settings = {name: getattr(self, name) for name in solver.settings}
+        return solver.run(X, W, progress, **settings)
 
 
 class PNMF(ProjectiveNMF):
@@ -190,33 +187,9 @@ class PNMF(ProjectiveNMF):
 
     Parameters
     ----------
-    n_components : int, 'auto' or iterable of int, default=10
-        Number of components k, or those to choose from, see `OPNMF`.
-    init : {'nndsvd', 'nndsvda', 'nndsvdar', 'random', 'custom'}, default='nndsvd'
-        The first W; for ``custom`` it is given to `fit` as ``W_init``.
-    tol : float, default=1e-5
-        Converged once ‖W_old − W‖_F / ‖W_old‖_F is below this.
-    max_iter : int, default=50000
-        The most iterations to make.
-    random_state : int, RandomState or None, default=None
-        Source of random numbers, for the random starts and ``nndsvdar``.
-    dtype : {'float32', 'float64'}, default='float32'
-        Dtype of W and H and of the arithmetic; sums over voxels are float64 in any case.
-    n_threads : int or None, default=None
-        Number of threads, None for as many as BLAS would use. The result does not depend on it.
-    max_memory : float or None, default=None
-        Private memory in MB that a fit may take; one that would need more is refused at once. A
-        memory-mapped X does not count: it is read block by block.
-    verbose : int, default=0
-        Whether to log the course at INFO (otherwise at DEBUG).
-    callback : callable or None, default=None
-        Called with every `Iteration`; a true return value ends the fit, without a warning.
-    checkpoint : str, Path or None, default=None
-        A ``.npz`` file to keep the state of the solver in while it runs. A fit that finds it goes
-        on from there, and ends with the same bits as one that was never interrupted. Converged,
-        it deletes the file.
-    checkpoint_minutes : float, default=10.0
-        Time between two checkpoints.
+    n_components, init, tol, max_iter, random_state, dtype, n_threads, max_memory, verbose, \
+callback, checkpoint, checkpoint_minutes
+        As in `OPNMF`, for the solver ``multiplicative``.
 
     Attributes
     ----------
@@ -241,35 +214,6 @@ n_iter_, converged_, history_, n_features_in_
     >>> round(PNMF(n_components=2).fit(X).reconstruction_err_, 3)
     0.0
     """
-
-    def __init__(
-        self,
-        n_components: int | str | Iterable[int] = 10,
-        *,
-        init: str = "nndsvd",
-        tol: float = 1e-5,
-        max_iter: int = 50000,
-        random_state: int | np.random.RandomState | None = None,
-        dtype: str = "float32",
-        n_threads: int | None = None,
-        max_memory: float | None = None,
-        verbose: int = 0,
-        callback: Callable[[Iteration], object] | None = None,
-        checkpoint: str | Path | None = None,
-        checkpoint_minutes: float = 10.0,
-    ) -> None:
-        self.n_components = n_components
-        self.init = init
-        self.tol = tol
-        self.max_iter = max_iter
-        self.random_state = random_state
-        self.dtype = dtype
-        self.n_threads = n_threads
-        self.max_memory = max_memory
-        self.verbose = verbose
-        self.callback = callback
-        self.checkpoint = checkpoint
-        self.checkpoint_minutes = checkpoint_minutes
 
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
         return iterate(X, W, projective_rule, progress, normalize=False)

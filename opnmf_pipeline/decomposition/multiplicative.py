@@ -109,6 +109,11 @@ def iterate(
     return W
 
 
+def multiplicative(X: RowBlocks, W: Array, progress: Progress) -> Array:
+    """Return the last W of the published update, see `iterate`."""
+    return iterate(X, W, orthonormal_rule, progress, normalize=True)
+
+
 def spectral_norm(G: Array) -> float:
     """Return ‖W‖₂ from G = WᵀW."""
     return float(np.sqrt(np.linalg.eigvalsh(G)[-1]))

@@ -14,15 +14,17 @@ TOLERANCE = 1e-9
 """A slope this small, relative to the largest entry of the row's target, is zero."""
 
 RIDGE = 1e-10
-"""Share of the diagonal that is added to it, so that equal directions share their weight."""
+"""Share of the diagonal that is added to it, so that dependent directions have a solution.
+
+Directions whose cosine differs from 1 by less are equal: the ridge would make them share their
+weight, but from a system that is singular up to rounding errors.
+"""
 
 
 def nnls(S: Array, B: Array, support: Array) -> Array:
     """Return the z ≥ 0 of every row b of B that minimizes ½zSzᵀ − bzᵀ.
 
-    Block principal pivoting [1]_: with the entries of a support solved for and all others zero,
-    negative weights leave the support and entries with a negative slope enter it, all at once; a
-    row that does not get fewer of them so moves only its last one, which ends in any case.
+    Equal directions are solved for as one, and share its weight.
 
     Parameters
     ----------
@@ -36,6 +38,26 @@ def nnls(S: Array, B: Array, support: Array) -> Array:
     Returns
     -------
     ndarray of shape (n_rows, k), float64
+    """
+    lengths = np.sqrt(np.diag(S))
+    products = np.outer(lengths, lengths)
+    equal = ((1 - RIDGE) * products <= S) & (products > 0) | np.eye(len(S), dtype=bool)
+    same_as = equal.argmax(axis=1)  # the first of the equal directions
+    distinct, position, counts = np.unique(same_as, return_inverse=True, return_counts=True)
+    if len(distinct) == len(S):
+        return _pivot(S, B, support)
+    Z = _pivot(S[np.ix_(distinct, distinct)], B[:, distinct], support[:, distinct])
+    ratio = np.divide(lengths[same_as], lengths, out=np.ones_like(lengths), where=lengths > 0)
+    shared: Array = Z[:, position] * (ratio / counts[position])
+    return shared
+
+
+def _pivot(S: Array, B: Array, support: Array) -> Array:
+    """Solve by block principal pivoting, for directions that differ.
+
+    Block principal pivoting [1]_: with the entries of a support solved for and all others zero,
+    negative weights leave the support and entries with a negative slope enter it, all at once. A
+    row that does not get fewer of them that way moves only its last one, which ends in any case.
 
     References
     ----------

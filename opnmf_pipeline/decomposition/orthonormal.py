@@ -13,6 +13,7 @@ References
 """
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from opnmf_pipeline.decomposition.optimality import objective
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm, sweep
@@ -37,7 +38,12 @@ TRIAL_SWEEPS = 5
 
 
 def orthonormal(
-    X: RowBlocks, W: Array, progress: Progress, *, n_init: int, rng: np.random.RandomState
+    X: RowBlocks,
+    W: Array,
+    progress: Progress,
+    *,
+    n_init: int,
+    random_state: int | np.random.RandomState | None,
 ) -> Array:
     """Return a W ≥ 0 with WᵀW = I.
 
@@ -51,8 +57,8 @@ def orthonormal(
         Receives objective and change of every sweep over X.
     n_init : int
         Number of starts: the given one, and random rows of X.
-    rng : RandomState
-        Chooses the random starts.
+    random_state : int, RandomState or None
+        Source of the random starts.
 
     Returns
     -------
@@ -62,6 +68,7 @@ def orthonormal(
     if saved := progress.resumed:
         W[...], V = saved["W"], saved["V"]
     else:
+        rng = check_random_state(random_state)
         V = search(X, unit_columns(moments(X, W).M), n_init, rng)
     alternate(X, W, V, progress)
     # squared in float64: float32 sums would leave WᵀW − I above 1e-6

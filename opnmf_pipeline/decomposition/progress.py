@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,43 @@ class Iteration(NamedTuple):
     iteration: int
     objective: float
     change: float
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """The measure of which a solver needs a small value, to end as converged.
+
+    Attributes
+    ----------
+    measure : str
+        Its name in messages.
+    description : str
+        The same for readers of the documentation.
+    last : callable
+        From a fitted estimator to the value at the end of the fit.
+    factor : float
+        The limit is so many times the parameter ``tol``.
+    """
+
+    measure: str
+    description: str
+    last: Callable[[Any], float]
+    factor: float = 1.0
+
+    @property
+    def words(self) -> str:
+        """Say when a fit ends."""
+        return f"{self.description} below {self.limit('tol')}"
+
+    def limit(self, tol: str) -> str:
+        """Return the limit as text, from the text of ``tol``."""
+        return tol if self.factor == 1 else f"{self.factor:g} x {tol}"
+
+
+CHANGE = Criterion(
+    "change", "relative change of W in an iteration", lambda fit: fit.history_[-1].change
+)
+"""What `Progress` checks, unless a solver tells it whether it has converged."""
 
 
 class Progress:

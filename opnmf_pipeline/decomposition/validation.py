@@ -1,18 +1,13 @@
-"""Refuse parameters and data that no factorization can use, saying what is wrong."""
+"""Refuse data, and parameters that do not go with them, saying what is wrong."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks
 from opnmf_pipeline.decomposition.spectrum import GRAM_SIDE
-
-DTYPES = ("float32", "float64")
-
-INTEGERS = {"n_init", "max_iter", "n_threads"}
-"""Parameters that count something; of these, n_threads may be None."""
 
 AUTO = "auto"
 """n_components that asks for a search, from 2 to half of the smaller side of X,"""
@@ -23,8 +18,6 @@ AUTO_LARGEST = 40
 INTERPRETER_MB = 300
 """Python, its libraries and the blocks in work."""
 
-CHOICE_MSG = "{name}={value!r} is unknown; use one of {choices}"
-RANGE_MSG = "{name} must be {expected}, got {value!r}"
 RANKS_MSG = (
     "n_components must be an integer >= 1, or several to choose from, or {auto!r}, got {value!r}"
 )
@@ -74,44 +67,18 @@ class _BlockFacts(NamedTuple):
     least: float
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse a value that is not among the choices."""
-    if value not in choices:
-        raise ValueError(CHOICE_MSG.format(name=name, value=value, choices=", ".join(choices)))
-
-
-def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Check the parameters that an estimator has."""
-    check_choice("dtype", parameters["dtype"], DTYPES)
-    check_ranks(parameters["n_components"])
-    for name in INTEGERS & parameters.keys():
-        value = parameters[name]
-        optional = name == "n_threads" and value is None
-        if not optional and (not isinstance(value, Integral) or value < 1):
-            raise ValueError(RANGE_MSG.format(name=name, value=value, expected="an integer >= 1"))
-    tol = parameters["tol"]
-    if not isinstance(tol, (int, float, np.number)) or not tol >= 0:
-        raise ValueError(RANGE_MSG.format(name="tol", value=tol, expected="a number >= 0"))
-    if parameters["callback"] is not None and not callable(parameters["callback"]):
-        expected, value = "callable or None", parameters["callback"]
-        raise ValueError(RANGE_MSG.format(name="callback", value=value, expected=expected))
-
-
-def check_ranks(n_components: object) -> None:
-    """Refuse what is neither a number of components, nor 'auto', nor numbers to choose from."""
-    if isinstance(n_components, str) and n_components == AUTO:
-        return
-    ks = list(n_components) if isinstance(n_components, Iterable) else [n_components]
-    if not ks or not all(isinstance(k, (int, np.integer)) and k >= 1 for k in ks):
-        raise ValueError(RANKS_MSG.format(auto=AUTO, value=n_components))
-
-
 def ranks_to_try(n_components: int | str | Iterable[int], shape: tuple[int, int]) -> list[int]:
-    """Return the numbers of components that a parameter asks for, increasing; refuse too large."""
+    """Return the numbers of components that a parameter asks for, increasing.
+
+    Refuse what is no number of components, and more than there are rows or columns.
+    """
     if isinstance(n_components, str):
         ks = list(range(2, max(2, min(AUTO_LARGEST, min(shape) // 2)) + 1))
     elif isinstance(n_components, Iterable):
-        ks = sorted({int(k) for k in n_components})
+        several = list(n_components)
+        if not several or not all(isinstance(k, Integral) and k >= 1 for k in several):
+            raise ValueError(RANKS_MSG.format(auto=AUTO, value=n_components))
+        ks = sorted({int(k) for k in several})
     else:
         ks = [int(n_components)]  # numpy's small integers would overflow
     check_rank(ks[-1], shape)

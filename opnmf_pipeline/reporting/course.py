@@ -9,12 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from opnmf_pipeline.reporting.figure import BLUE, ORANGE, STYLE, Figure, png
-from opnmf_pipeline.reporting.solver import describe_solver
 
 __all__ = ["draw_course"]
 
 
-def draw_course(info: Mapping[str, Any]) -> Figure:
+def draw_course(info: Mapping[str, Any], tolerance: float | None) -> Figure:
     """Draw the error and the change of W against sweeps over the data.
 
     Parameters
@@ -22,8 +21,10 @@ def draw_course(info: Mapping[str, Any]) -> Figure:
     info : dict
         Content of ``factorization.json``; ``History`` has one ``objective`` and one ``change``
         for each sweep.
+    tolerance : float or None
+        Change at which the fit ends; None where it ends by another measure.
     """
-    history, tolerance = info["History"], describe_solver(info["Settings"]).tolerance
+    history = info["History"]
     objective, change = np.array(history["objective"]), np.array(history["change"])
     sweeps = np.arange(1, len(objective) + 1)
     with plt.rc_context(STYLE):

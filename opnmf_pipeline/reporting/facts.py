@@ -13,7 +13,26 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.reporting.viewer import EmbeddedVolumes
 
-__all__ = ["Facts", "FitFacts", "QualityFacts", "SelectionFacts"]
+__all__ = ["Facts", "FitFacts", "QualityFacts", "SelectionFacts", "SolverFacts"]
+
+
+@dataclass(frozen=True)
+class SolverFacts:
+    """The solver of a fit.
+
+    Attributes
+    ----------
+    label : str
+        Its name, as people read it.
+    methods : str
+        Its sentences for the methods section.
+    tolerance : float or None
+        Relative change of W at which its fits end; None where they end by another measure.
+    """
+
+    label: str
+    methods: str
+    tolerance: float | None
 
 
 @dataclass(frozen=True)
@@ -24,6 +43,8 @@ class FitFacts:
     ----------
     info : dict
         Content of ``factorization.json``.
+    solver : SolverFacts
+        How it was made.
     parts : DataFrame
         Label table, one row per component: ``index``, ``n_voxels``, ``volume`` (mm³), and
         ``peak_x``, ``peak_y``, ``peak_z`` (mm).
@@ -40,6 +61,7 @@ class FitFacts:
     """
 
     info: Mapping[str, Any]
+    solver: SolverFacts
     parts: pd.DataFrame
     loadings: pd.DataFrame
     nearest: NDArray[np.intp]

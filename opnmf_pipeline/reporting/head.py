@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.reporting.facts import Facts
-from opnmf_pipeline.reporting.solver import describe_solver
 
 __all__ = ["choice", "lead", "tiles", "title"]
 
@@ -45,7 +44,7 @@ def tiles(facts: Facts) -> dict[str, str]:
         "Components (k)": ", ".join(str(fit.k) for fit in facts.fits),
         **({"Chosen k": str(chosen)} if chosen else {}),
         "Explained by the fit": " to ".join(dict.fromkeys(explained)),
-        "Solver": describe_solver(info["Settings"]).label,
+        "Solver": facts.fits[0].solver.label,
     }
 
 

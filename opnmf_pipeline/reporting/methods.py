@@ -21,22 +21,6 @@ INITS = {
     "random numbers [boutsidis2008]",
     "random": "random non-negative values",
 }
-SOLVERS = {
-    "multiplicative": "W was found with the published multiplicative update, each followed by a "
-    "division by the spectral norm of W, from a start by {init}, until the relative change of W "
-    "fell below {tol:g}, or for at most {max_iter:,} iterations.",
-    "accelerated": "A stationary point of the published update was found by solving, in turn, for "
-    "the weights of every voxel by non-negative least squares [kim2011] and for the loadings that "
-    "follow from them, from a start by {init}; the fit ended when the residual of the optimality "
-    "conditions fell below ten times the tolerance {tol:g}, or after at most {max_iter:,} passes "
-    "over the data.",
-    "orthonormal": "The columns of W were kept exactly orthonormal, so that each voxel belongs to "
-    "one component [pompili2014]: voxels were assigned to the component that explains most of "
-    "them, and each component was set to the leading left singular vector of its voxels, in turn, "
-    "until the relative change of W fell below {tol:g}, or for at most {max_iter:,} sweeps. The "
-    "best of {n_init} starts was used (one by {init}, the others from random voxels, seed "
-    "{random_state}).",
-}
 MASKS = {
     "mean": "whose mean over the subjects was above {threshold:g}",
     "coverage": "with a value above {threshold:g} in at least {coverage:.0%} of the subjects",
@@ -79,6 +63,7 @@ def describe_methods(
     voxel_sizes: Sequence[float],
     choice: Mapping[str, Any] | None,
     *,
+    solver: str,
     qualified: bool,
 ) -> Methods:
     """Say what was done, from what was recorded.
@@ -94,12 +79,15 @@ def describe_methods(
         Edges of the voxels, in mm.
     choice : dict or None
         The chosen number of components: ``k``, ``rule``, ``reason``.
+    solver : str
+        What the solver does: sentences with ``{setting}`` where a setting of the fits or the words
+        for their start (``{init}``) belong.
     qualified : bool
         Whether the quality of the cohort was looked at.
     """
     paragraphs = [
         _images(fits[0], settings.get("mask", {}), voxel_sizes),
-        _decomposition(fits),
+        _decomposition(fits, solver),
         _selection(settings.get("selection", {}), choice),
         _quality() if qualified else "",
         _software(fits[0]["Versions"], settings.get("execution", {}).get("engine", "local")),
@@ -149,15 +137,10 @@ def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], voxel_sizes: Sequen
     )
 
 
-def _decomposition(fits: Sequence[Mapping[str, Any]]) -> str:
+def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str) -> str:
     options = fits[0]["Settings"]
     ks = _enumerated([str(fit["NumberOfComponents"]) for fit in fits])
-    init = INITS.get(options.get("init", ""), "given values")
-    solver = (
-        SOLVERS.get(options["solver"], "").format(**{**options, "init": init})
-        if ({"tol", "max_iter", "n_init", "random_state"} <= set(options))
-        else ""
-    )
+    found_by = solver.format_map({**options, "init": INITS[options["init"]]})
     ended = [fit for fit in fits if "Converged" in fit]
     open_ended = [str(fit["NumberOfComponents"]) for fit in ended if not fit["Converged"]]
     end = (
@@ -173,7 +156,7 @@ def _decomposition(fits: Sequence[Mapping[str, Any]]) -> str:
         "X was factorized by orthonormal projective non-negative matrix factorization (OPNMF) "
         f"[yang2010, sotiras2015] into {ks} components: non-negative columns of W, a "
         "voxel-by-component matrix, are sought such that ‖X − WWᵀX‖ is small and WᵀW is near the "
-        "identity. The loadings of the subjects are H = WᵀX. " + solver + end
+        "identity. The loadings of the subjects are H = WᵀX. " + found_by + end
     )
 
 

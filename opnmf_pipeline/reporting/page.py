@@ -140,6 +140,7 @@ def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
         settings,
         facts.voxel_sizes,
         facts.selection.choice or None,
+        solver=facts.fits[0].solver.methods,
         qualified=facts.quality is not None,
     )
 

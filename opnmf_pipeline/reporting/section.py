@@ -79,7 +79,7 @@ def compose_section(fit: FitFacts, covariates: pd.DataFrame, *, figures: bool) -
         parts=parts_table(fit),
         loadings=drawn,
         effects=[effect.words for effect in effects],
-        course=draw_course(fit.info) if figures else None,
+        course=draw_course(fit.info, fit.solver.tolerance) if figures else None,
     )
 
 

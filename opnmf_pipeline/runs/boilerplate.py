@@ -11,6 +11,7 @@ from nibabel.affines import voxel_sizes
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.description import read_json
 from opnmf_pipeline.dataset.folder import FinishedRun
+from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.exceptions import OutputError
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
@@ -68,7 +69,8 @@ def _of_plan(config: PipelineConfig) -> Methods:
 
 def _methods(config: PipelineConfig, fits: Sequence[dict[str, Any]], affine: Any) -> Methods:
     sizes = [round(float(edge), 3) for edge in voxel_sizes(affine)]
-    return describe_methods(fits, config.settings(), sizes, None, qualified=True)
+    solver = SOLVERS[config.decomposition.solver].methods
+    return describe_methods(fits, config.settings(), sizes, None, solver=solver, qualified=True)
 
 
 def _markdown(methods: Methods) -> str:

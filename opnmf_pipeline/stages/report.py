@@ -14,10 +14,12 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from opnmf_pipeline.decomposition.progress import CHANGE
+from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.reporting.covariates import find_covariates
-from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts, SelectionFacts
+from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts, SelectionFacts, SolverFacts
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.reporting.viewer import embed_volumes
 from opnmf_pipeline.selection.errors import relative_errors
@@ -191,8 +193,10 @@ def _read_fit(files: FitFiles, inside: NDArray[np.bool_], quality: QualityFacts 
         errors = pd.Series(
             relative_errors(norms.to_numpy(), loadings.to_numpy(), gram), index=norms.index
         )
+    info = _read_json(files.factorization)
     return FitFacts(
-        info=_read_json(files.factorization),
+        info=info,
+        solver=_solver_facts(info["Settings"]),
         parts=pd.read_csv(files.labels_table, sep="\t"),
         loadings=loadings,
         nearest=nearest,
@@ -201,6 +205,12 @@ def _read_fit(files: FitFiles, inside: NDArray[np.bool_], quality: QualityFacts 
         montage=files.montage,
         label_map=files.parts,
     )
+
+
+def _solver_facts(settings: Mapping[str, Any]) -> SolverFacts:
+    name, solver = settings["solver"], SOLVERS[settings["solver"]]
+    tolerance = settings["tol"] if solver.criterion is CHANGE else None
+    return SolverFacts(f"{name} ({solver.label})", solver.methods, tolerance)
 
 
 def _read_selection(files: SelectionFiles) -> SelectionFacts:

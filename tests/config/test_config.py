@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from opnmf_pipeline.config import DecompositionConfig, PipelineConfig, load_config
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.decomposition.estimator import SOLVERS
+from opnmf_pipeline.decomposition.base import DTYPES
 from opnmf_pipeline.decomposition.initialization import INITS
-from opnmf_pipeline.decomposition.validation import DTYPES
+from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.exceptions import ConfigError
 from tests.conftest import ROOT
 

@@ -27,6 +27,19 @@ def test_equal_directions_share_their_weight():
     np.testing.assert_allclose(Z, [[0.5, 0.5, 0]], atol=1e-8)
 
 
+def test_parallel_directions_share_what_they_explain_whatever_their_lengths():
+    rng = np.random.default_rng(0)
+    v, other = rng.random((2, 30))
+    V = np.column_stack([other, v, 2 * v, np.zeros(30), v / 3])
+    X = rng.random((50, 30))
+    Z = nnls(V.T @ V, X @ V, rng.random((50, 5)) < 0.5)
+    alone = nnls(V[:, :2].T @ V[:, :2], X @ V[:, :2], np.ones((50, 2), bool))
+    np.testing.assert_allclose(Z[:, 0], alone[:, 0], atol=1e-12)
+    shares = Z[:, [1, 2, 4]] * [1, 2, 1 / 3]
+    np.testing.assert_allclose(shares, np.tile(alone[:, 1:] / 3, 3), atol=1e-12)
+    assert not Z[:, 3].any()
+
+
 def test_a_direction_of_length_zero_gets_no_weight():
     V = np.array([[1.0, 0.0], [1.0, 0.0]])
     Z = nnls(V.T @ V, np.ones((3, 2)) @ V, np.ones((3, 2), bool))

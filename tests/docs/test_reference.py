@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from opnmf_pipeline.config import PipelineConfig, Section
+from opnmf_pipeline.decomposition.solvers import SOLVERS
 from tests.conftest import ROOT
 
 pytest.importorskip("sphinx")
@@ -51,6 +52,13 @@ def test_every_setting_is_described(tables):
 )
 def test_what_a_setting_may_be(tables, key, kind, default):
     assert f"{{confval}} {key}\n:type: {kind}\n:default: {default}\n" in tables.settings_text()
+
+
+def test_every_solver_is_in_the_table(tables):
+    text = tables.solvers_text()
+    for name, solver in SOLVERS.items():
+        assert f"| `{name}` | {solver.summary} |" in text
+    assert "[Kim & Park, 2011](https://doi.org/10.1137/110821172)" in text
 
 
 def test_nodes_have_their_inputs(tables):

@@ -3,6 +3,9 @@ import re
 import pytest
 
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig
+from opnmf_pipeline.decomposition.initialization import INITS
+from opnmf_pipeline.decomposition.solvers import SOLVERS
+from opnmf_pipeline.reporting import methods as methods_module
 from opnmf_pipeline.reporting.methods import describe_methods
 from opnmf_pipeline.reporting.references import REFERENCES
 
@@ -22,7 +25,12 @@ def describe(solver="multiplicative", mask="mean", *, settings=None, choice=None
     } | fit
     masks = MaskConfig.model_construct(method=mask, threshold=0.1, coverage=0.9).model_dump()
     return describe_methods(
-        [info], {"mask": masks, **(settings or {})}, (3, 3, 3), choice, qualified=True
+        [info],
+        {"mask": masks, **(settings or {})},
+        (3, 3, 3),
+        choice,
+        solver=SOLVERS[solver].methods,
+        qualified=True,
     )
 
 
@@ -44,8 +52,21 @@ def test_what_a_solver_cites(solver, cited, not_cited):
     assert not not_cited & found
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_has_its_sentences_and_references(solver):
+    assert SOLVERS[solver].references
+    assert set(SOLVERS[solver].references) <= set(keys(describe(solver)))
+    words = re.split(r"[{[]", SOLVERS[solver].methods)[0]
+    assert len(words) > 20
+    assert words in " ".join(describe(solver).paragraphs)
+
+
+def test_every_start_has_its_words():
+    assert set(methods_module.INITS) == set(INITS) - {"custom"}
+
+
 @pytest.mark.parametrize("mask", ["mean", "coverage", "template", "image"])
-@pytest.mark.parametrize("solver", ["multiplicative", "orthonormal", "accelerated"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_nothing_is_left_open(solver, mask):
     methods = describe(solver, mask)
     text = " ".join(methods.paragraphs)

@@ -218,3 +218,11 @@ def test_little_is_needed(study):
     assert "Quality of the cohort" not in page
     assert "SHA-256" not in page
     assert 'id="viewer-data"' in page
+
+
+@pytest.mark.parametrize(
+    ("solver", "tolerance"),
+    [("multiplicative", 1e-5), ("orthonormal", 1e-5), ("accelerated", None)],
+)
+def test_a_tolerance_is_shown_where_fits_end_by_the_change_of_w(solver, tolerance):
+    assert _solver_facts({"solver": solver, "tol": 1e-5}).tolerance == tolerance

@@ -1,0 +1,127 @@
+"""The solvers of `OPNMF`: everything that the rest of the package knows about each of them.
+
+A new solver is a module with its function, and one entry here. The choices of the settings, their
+descriptions, the methods section, the report and the documentation are made from the entry.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from opnmf_pipeline.decomposition.accelerated import KKT, accelerate
+from opnmf_pipeline.decomposition.multiplicative import multiplicative
+from opnmf_pipeline.decomposition.orthonormal import orthonormal
+from opnmf_pipeline.decomposition.passes import Array
+from opnmf_pipeline.decomposition.progress import CHANGE, Criterion
+
+CITATION = re.compile(r"\[([a-z0-9, ]+)\]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """One way to find W.
+
+    Attributes
+    ----------
+    run : callable
+        ``run(X, W, progress, **settings)`` improves the start W, which it may overwrite, until
+        ``progress`` says stop, and returns the last W. X is `RowBlocks`; ``settings`` are the
+        parameters of the estimator that the attribute of this name lists.
+    label : str
+        Two or three words for figures and tables.
+    summary : str
+        What it finds, for the description of the setting ``solver``.
+    methods : str
+        Sentences for the methods section of a paper. A setting of the decomposition is written
+        ``{tol:g}``, the words for the start ``{init}``, and a citation ``[key]``, with a key of
+        `opnmf_pipeline.reporting.references.REFERENCES`.
+    criterion : Criterion
+        The measure that has to become small.
+    settings : mapping of str to str
+        Parameters that it takes beside those of every solver (the start, ``tol`` and
+        ``max_iter``), and what each means to it.
+    """
+
+    run: Callable[..., Array]
+    label: str
+    summary: str
+    methods: str
+    criterion: Criterion
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def references(self) -> list[str]:
+        """Keys of the works that the sentences cite, in order."""
+        return [key for keys in CITATION.findall(self.methods) for key in keys.split(", ")]
+
+
+SOLVERS = {
+    "multiplicative": Solver(
+        run=multiplicative,
+        label="published update",
+        summary="the published iterates, tens of thousands",
+        methods="W was found with the published multiplicative update [yang2010, sotiras2015], "
+        "each followed by a division by the spectral norm of W, from a start by {init}, until the "
+        "relative change of W fell below {tol:g}, or for at most {max_iter:,} iterations.",
+        criterion=CHANGE,
+    ),
+    "accelerated": Solver(
+        run=accelerate,
+        label="alternating least squares",
+        summary="a stationary point of the published update, in some dozens of passes over the "
+        "data",
+        methods="A stationary point of the published update was found by solving, in turn, for "
+        "the weights of every voxel by non-negative least squares [kim2011] and for the loadings "
+        "that follow from them, from a start by {init}; the fit ended when the residual of the "
+        "optimality conditions fell below ten times the tolerance {tol:g}, or after at most "
+        "{max_iter:,} passes over the data.",
+        criterion=KKT,
+    ),
+    "orthonormal": Solver(
+        run=orthonormal,
+        label="exactly orthonormal",
+        summary="exactly orthonormal components, each voxel in one of them",
+        methods="The columns of W were kept exactly orthonormal, so that each voxel belongs to "
+        "one component [pompili2014]: voxels were assigned to the component that explains most of "
+        "them, and each component was set to the leading left singular vector of its voxels, in "
+        "turn, until the relative change of W fell below {tol:g}, or for at most {max_iter:,} "
+        "sweeps. The best of {n_init} starts was used (one by {init}, the others from random "
+        "voxels, seed {random_state}).",
+        criterion=CHANGE,
+        settings={
+            "n_init": "number of starts, the first W and random voxels; the best is kept",
+            "random_state": "seed of the random voxels",
+        },
+    ),
+}
+"""By the name that the parameter and the setting ``solver`` take."""
+
+
+def meanings(setting: str) -> str:
+    """Return what a setting means to each solver that uses it, as ``name: meaning; …``.
+
+    Examples
+    --------
+    >>> from opnmf_pipeline.decomposition.solvers import meanings
+    >>> meanings("random_state")
+    'orthonormal: seed of the random voxels'
+    """
+    return _by_name({name: solver.settings.get(setting, "") for name, solver in SOLVERS.items()})
+
+
+def summaries() -> str:
+    """Return what each solver finds, as ``name: summary; …``."""
+    return _by_name({name: solver.summary for name, solver in SOLVERS.items()})
+
+
+def criteria() -> str:
+    """Return what has to be below which limit for each solver to end, as ``name: …; …``."""
+    return _by_name({name: solver.criterion.words for name, solver in SOLVERS.items()})
+
+
+def _by_name(texts: Mapping[str, str]) -> str:
+    """Join texts, each with the names of the solvers that share it."""
+    names: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        names.setdefault(text, []).append(name)
+    return "; ".join(f"{', '.join(owners)}: {text}" for text, owners in names.items() if text)

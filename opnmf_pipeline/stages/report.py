@@ -19,7 +19,13 @@ from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.reporting.covariates import find_covariates
-from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts, SelectionFacts, SolverFacts
+from opnmf_pipeline.reporting.facts import (
+    Facts,
+    FitFacts,
+    QualityFacts,
+    SelectionFacts,
+    SolverFacts,
+)
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.reporting.viewer import embed_volumes
 from opnmf_pipeline.selection.errors import relative_errors

@@ -22,6 +22,7 @@ from opnmf_pipeline.stages.report import (
     SelectionFiles,
     _read_fit,
     _read_quality,
+    _solver_facts,
     make_report,
 )
 from opnmf_pipeline.stages.select import select_rank

@@ -7,14 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from opnmf_pipeline.images.maps import unmasked
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.images.volumes import open_image
-from opnmf_pipeline.reporting.montage import draw_components, draw_parts
+from opnmf_pipeline.stages.spaces import open_mask, space_of
 
-__all__ = ["draw_figures", "template_image"]
-
-TEMPLATE_MM = 2
+__all__ = ["draw_figures"]
 
 
 def draw_figures(
@@ -39,26 +35,20 @@ def draw_figures(
     out_dir : path
         Existing folder that gets ``components.png`` and ``dseg.png``.
     on_template : bool
-        Draw on the MNI152 template rather than on the mean of the subjects.
+        Draw on the template of the space (MNI152 for volumes), not on the mean of the subjects.
 
     Returns
     -------
     path
         ``out_dir``.
     """
-    background = template_image() if on_template else _mean_image(matrix_file, mask_file)
-    draw_components(components_file, background, out_dir / "components.png")
-    draw_parts(labels_file, background, out_dir / "dseg.png")
+    pictures = space_of(mask_file).pictures
+    background = pictures.template_image() if on_template else _mean_image(matrix_file, mask_file)
+    pictures.draw_components(components_file, background, out_dir / "components.png")
+    pictures.draw_parts(labels_file, background, out_dir / "dseg.png")
     return out_dir
-
-
-def template_image() -> Any:
-    """Return the MNI152 template that components are drawn on."""
-    from nilearn.datasets import load_mni152_template
-
-    return load_mni152_template(resolution=TEMPLATE_MM)
 
 
 def _mean_image(matrix_file: Path, mask_file: Path) -> Any:
     X, _ = read_matrix(matrix_file)
-    return unmasked(X.mean(axis=1, dtype=np.float64).astype(np.float32), open_image(mask_file))
+    return open_mask(mask_file).unmasked(X.mean(axis=1, dtype=np.float64).astype(np.float32))

@@ -10,22 +10,13 @@ import pandas as pd
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
-from opnmf_pipeline.images.maps import component_names, label_table, unmasked, winner_takes_all
-from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.images.maps import component_names, winner_takes_all
 from opnmf_pipeline.stages.decompose import Factorization, read_factorization
+from opnmf_pipeline.stages.spaces import open_mask, space_of
 
 __all__ = ["describe_loadings", "write_maps"]
 
 LOADING = "Loading on {name} (row of H = WᵀX)"
-LABEL_COLUMNS = {
-    "index": {"Description": "Value in the label map; 0 is no component"},
-    "name": {"Description": "Name of the component"},
-    "n_voxels": {"Description": "Voxels in which the component weighs most"},
-    "volume": {"Description": "Volume of these voxels", "Units": "mm^3"},
-    "peak_x": {"Description": "First coordinate of the largest weight", "Units": "mm"},
-    "peak_y": {"Description": "Second coordinate of the largest weight", "Units": "mm"},
-    "peak_z": {"Description": "Third coordinate of the largest weight", "Units": "mm"},
-}
 
 
 def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path:
@@ -40,10 +31,12 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
     out_dir : path
         Existing folder that gets
 
-        * ``components.nii.gz``: 4D, float32, one volume per component (column of W);
-        * ``dseg.nii.gz`` and ``dseg.tsv``: labels (int16) and their table;
+        * ``components``: float32, one map per component (column of W);
+        * ``dseg`` and ``dseg.tsv``: labels (int16) and their table;
         * ``loadings.tsv``: one row per subject, one column per component (row of H);
         * a ``.json`` for each of them.
+
+        The names of images end as those of the space do, ``.nii.gz`` for volumes.
 
     Returns
     -------
@@ -51,11 +44,11 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
         ``out_dir``.
     """
     fit = read_factorization(factorization_file)
-    mask = open_image(mask_file)
+    mask, suffix = open_mask(mask_file), space_of(mask_file).images.SUFFIX
     labels = winner_takes_all(fit.W)
-    unmasked(fit.W.astype(np.float32), mask).to_filename(out_dir / "components.nii.gz")
-    unmasked(labels, mask).to_filename(out_dir / "dseg.nii.gz")
-    label_table(fit.W, labels, mask).to_csv(out_dir / "dseg.tsv", sep="\t", index=False)
+    mask.write(fit.W.astype(np.float32), out_dir / f"components{suffix}")
+    mask.write(labels, out_dir / f"dseg{suffix}")
+    mask.label_table(fit.W, labels).to_csv(out_dir / "dseg.tsv", sep="\t", index=False)
     loadings = _loadings(fit)
     write_cohort(loadings, out_dir / "loadings.tsv")
     _write_json(
@@ -67,8 +60,8 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
     )
     _write_json(
         out_dir / "dseg.json",
-        Description="Component that weighs most in each voxel",
-        **LABEL_COLUMNS,
+        Description=f"Component that weighs most in each {mask.grid.element}",
+        **mask.label_columns,
     )
     _write_json(out_dir / "loadings.json", **describe_loadings(loadings))
     return out_dir

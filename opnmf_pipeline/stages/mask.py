@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from opnmf_pipeline.config import MaskConfig, MatrixConfig
-from opnmf_pipeline.images.mask import group_mask, mask_image
+from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.reading import map_images
-from opnmf_pipeline.images.volumes import analysis_grid, check_grids, read_volume
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.stages.spaces import space_of
 
 __all__ = ["make_mask"]
 
@@ -29,9 +29,9 @@ def make_mask(
     Parameters
     ----------
     images : sequence of path
-        One 3D image per subject.
+        One image per subject.
     out_file : path
-        NIfTI to write: uint8, on the grid of the analysis.
+        Image to write: uint8, on the grid of the analysis.
     options : MaskConfig
         Which voxels are analysed.
     matrix : MatrixConfig
@@ -51,11 +51,11 @@ def make_mask(
     ImageError
         An image is damaged or on another grid, or the mask is empty.
     """
+    space = space_of(images[0]).images
     if matrix.resample is None:
-        check_grids(images, images[0])
-    grid = analysis_grid(images[0], options.image, matrix)
-    read = partial(read_volume, grid=grid, options=matrix)
-    volumes = track(map_images(read, images, n_procs), "mask", len(images))
-    mask = group_mask(volumes, grid, options)
-    mask_image(mask, images[0], grid).to_filename(out_file)
+        space.check_grids(images, images[0])
+    grid = space.analysis_grid(images[0], options.image, matrix)
+    read = partial(grid.read, options=matrix)
+    values = track(map_images(read, images, n_procs), "mask", len(images))
+    grid.write_mask(group_mask(values, grid, options), images[0], out_file)
     return out_file

@@ -1,16 +1,14 @@
-"""Stage ``matrix``: from the images in the mask to the voxel-by-subject matrix."""
+"""Stage ``matrix``: from the images in the mask to the matrix, one column per subject."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.images.matrix import subject_columns, write_matrix, write_sidecar
-from opnmf_pipeline.images.volumes import Grid, open_image
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.stages.spaces import open_mask
 
 __all__ = ["MATRIX_FILE", "build_matrix"]
 
@@ -28,18 +26,18 @@ def build_matrix(
     n_procs: int = 1,
     track: Track = silent,
 ) -> Path:
-    """Write the voxel-by-subject matrix, memory-mapped and in batches of subjects.
+    """Write the matrix of the values in the mask, in batches of subjects.
 
     Parameters
     ----------
     images : sequence of path
-        One 3D image per subject.
+        One image per subject.
     participants : sequence of str
         Identifier of each subject, in the order of the images.
     mask_file : path
         Mask of :func:`opnmf_pipeline.stages.mask.make_mask`, on the grid of the analysis.
     out_dir : path
-        Existing folder that gets ``matrix.npy``, (n_voxels, n_subjects), float32, C order, and
+        Existing folder that gets ``matrix.npy``, (n_rows, n_subjects), float32, C order, and
         ``matrix.json``: its grid, order of subjects, preprocessing and checksum.
     options : MatrixConfig
         Preprocessing of the images.
@@ -58,12 +56,10 @@ def build_matrix(
     ImageError
         An image is damaged, zero everywhere in the mask, or has NaN or negative values there.
     """
-    mask = open_image(mask_file)
-    inside = np.asarray(mask.dataobj) != 0
-    columns = subject_columns(images, inside, Grid.of(mask), options, n_procs)
-    columns = track(columns, "matrix", len(images))
+    mask = open_mask(mask_file)
+    columns = track(subject_columns(images, mask, options, n_procs), "matrix", len(images))
     matrix_file, sidecar = out_dir / "matrix.npy", out_dir / MATRIX_FILE
     names = [f"{subject}: {path}" for subject, path in zip(participants, images, strict=True)]
-    shift = write_matrix(matrix_file, columns, names, int(inside.sum()), options)
-    write_sidecar(sidecar, matrix_file, mask_file, participants, shift, options)
+    shift = write_matrix(matrix_file, columns, names, mask, options)
+    write_sidecar(sidecar, matrix_file, mask, participants, shift, options)
     return sidecar

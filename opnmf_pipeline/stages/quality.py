@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
-from opnmf_pipeline.images.maps import unmasked
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.stages.spaces import open_mask, space_of
 
 __all__ = ["assess_cohort"]
 
@@ -46,9 +45,9 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
     out_dir : path
         Existing folder that gets
 
-        * ``mean.nii.gz`` and ``sd.nii.gz``: mean and standard deviation over the subjects, in the
+        * ``mean`` and ``sd``, maps of the mean and standard deviation over the subjects, in the
           units of the images, float32;
-        * ``coverage.nii.gz``: share of the subjects whose image is not zero there, float32;
+        * ``coverage``, a map of the share of the subjects whose image is not zero there, float32;
         * ``subjects.tsv`` and ``.json``: one row per subject with ``norm``, ``mean``,
           ``coverage``, and the ``nearest`` other subject with its ``correlation``.
 
@@ -61,9 +60,9 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
     voxels, subjects = _moments(X, np.float32(-sidecar["Shift"]))
     voxels["mean"] += sidecar["Shift"]
     subjects["mean"] += sidecar["Shift"]
-    mask = open_image(mask_file)
+    mask, suffix = open_mask(mask_file), space_of(mask_file).images.SUFFIX
     for name, values in voxels.items():
-        unmasked(values.astype(np.float32), mask).to_filename(out_dir / f"{name}.nii.gz")
+        mask.write(values.astype(np.float32), out_dir / f"{name}{suffix}")
     participants = np.array(sidecar["Participants"])
     nearest, correlation = _nearest(X)
     table = pd.concat([identifiers(sidecar["Participants"]), pd.DataFrame(subjects)], axis=1)

@@ -30,10 +30,10 @@ from opnmf_pipeline.reporting.loadings import draw_loadings
 from opnmf_pipeline.reporting.measures import measures
 from opnmf_pipeline.reporting.methods import describe_methods
 from opnmf_pipeline.reporting.outliers import LIMIT, excess
-from opnmf_pipeline.reporting.quality import draw_cohort_maps, draw_errors
+from opnmf_pipeline.reporting.quality import draw_errors
 from opnmf_pipeline.reporting.report import Page, Section, Viewer, render_report
-from opnmf_pipeline.reporting.viewer import embed_volumes
-from opnmf_pipeline.stages.figures import template_image
+from opnmf_pipeline.reporting.volumes import draw_cohort_maps, template_image
+from opnmf_pipeline.reporting.volumes import embed as embed_volumes
 
 __all__ = ["CohortFiles", "FitFiles", "SelectionFiles", "make_report"]
 

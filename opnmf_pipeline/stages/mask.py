@@ -9,6 +9,7 @@ from pathlib import Path
 from opnmf_pipeline.config import MaskConfig, MatrixConfig
 from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.reading import map_images
+from opnmf_pipeline.images.values import keep_values
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.spaces import space_of
 
@@ -21,6 +22,7 @@ def make_mask(
     options: MaskConfig,
     matrix: MatrixConfig,
     *,
+    values_dir: Path | None = None,
     n_procs: int = 1,
     track: Track = silent,
 ) -> Path:
@@ -36,6 +38,9 @@ def make_mask(
         Which voxels are analysed.
     matrix : MatrixConfig
         Preprocessing of the images and the grid that they are brought to.
+    values_dir : path, optional
+        Existing folder that gets the prepared values of every image (``values.json``), from which
+        :func:`opnmf_pipeline.stages.matrix.build_matrix` makes the matrix without the images.
     n_procs : int
         Largest number of processes.
     track : callable
@@ -57,5 +62,7 @@ def make_mask(
     grid = space.analysis_grid(images[0], options.image, matrix)
     read = partial(grid.read, options=matrix)
     values = track(map_images(read, images, n_procs), "mask", len(images))
+    if values_dir is not None:
+        values = keep_values(values, images, values_dir, grid, matrix, space.image_files)
     grid.write_mask(group_mask(values, grid, options), images[0], out_file)
     return out_file

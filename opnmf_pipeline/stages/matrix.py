@@ -7,6 +7,7 @@ from pathlib import Path
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.images.matrix import subject_columns, write_matrix, write_sidecar
+from opnmf_pipeline.images.values import kept_columns
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.spaces import open_mask
 
@@ -23,6 +24,7 @@ def build_matrix(
     out_dir: Path,
     options: MatrixConfig,
     *,
+    values_dir: Path | None = None,
     n_procs: int = 1,
     track: Track = silent,
 ) -> Path:
@@ -41,6 +43,9 @@ def build_matrix(
         ``matrix.json``: its grid, order of subjects, preprocessing and checksum.
     options : MatrixConfig
         Preprocessing of the images.
+    values_dir : path, optional
+        Prepared values that :func:`opnmf_pipeline.stages.mask.make_mask` kept of the same images.
+        The images themselves are then not read; they are only named in messages.
     n_procs : int
         Largest number of processes.
     track : callable
@@ -54,10 +59,15 @@ def build_matrix(
     Raises
     ------
     ImageError
-        An image is damaged, zero everywhere in the mask, or has NaN or negative values there.
+        An image is damaged, zero everywhere in the mask, or has NaN or negative values there; or
+        the kept values are of other images or prepared otherwise.
     """
     mask = open_mask(mask_file)
-    columns = track(subject_columns(images, mask, options, n_procs), "matrix", len(images))
+    if values_dir is None:
+        columns = subject_columns(images, mask, options, n_procs)
+    else:
+        columns = kept_columns(values_dir, len(images), mask, options)
+    columns = track(columns, "matrix", len(images))
     matrix_file, sidecar = out_dir / "matrix.npy", out_dir / MATRIX_FILE
     names = [f"{subject}: {path}" for subject, path in zip(participants, images, strict=True)]
     shift = write_matrix(matrix_file, columns, names, mask, options)

@@ -59,6 +59,7 @@ def keep_values(
     Yields
     ------
     ndarray of shape ``grid.shape``, float32
+        In C order.
     """
     target = folder / "values.bin"
     partial = folder / ".values.bin.partial"
@@ -67,13 +68,14 @@ def keep_values(
         with partial.open("wb") as stream:
             for path, image in zip(paths, images, strict=True):
                 digests = " ".join(map(_digest, files(path)))
-                values = np.ascontiguousarray(image, dtype=np.float32).ravel()
+                ordered = np.ascontiguousarray(image)
+                values = ordered.ravel()
                 filled = values.view(np.uint32) != 0
                 entry = {"Offset": stream.tell(), "NonZero": int(np.count_nonzero(filled))}
                 entries.append({**entry, "SHA256": digests})
                 stream.write(np.packbits(filled).data)
                 stream.write(values[filled].data)
-                yield image
+                yield ordered
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -156,7 +156,6 @@ def test_the_chosen_number_and_why(study):
 
 def test_errors_of_subjects_are_those_of_their_columns(study):
     """The formula from loadings and WᵀW, against the differences themselves."""
-    inside = np.asarray(nb.load(study.mask).dataobj) != 0
     quality = _read_quality(study.quality, study.mask)
     X = np.load(study.matrix.with_name("matrix.npy")).astype(np.float64)
     W, H = (np.load(study.fit.factorization.with_name(f"{name}.npy")) for name in "WH")

@@ -6,7 +6,7 @@ import argparse
 
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.config import PipelineConfig, load_config
-from opnmf_pipeline.engines.graph import workflow_edges
+from opnmf_pipeline.engines.steps import SPLIT, Graph, steps_of
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.reporting.graph import draw_graph
 
@@ -21,19 +21,23 @@ def execute(args: argparse.Namespace) -> None:
     if out_file.suffix not in FORMATS:
         raise ConfigError(f"--output: {out_file}: expected a name ending in {', '.join(FORMATS)}")
     config = load_config(args.config, overrides(args))
-    draw_graph(workflow_edges(config), _labels(config), out_file)
+    graph = graph_of(config)
+    draw_graph(graph.edges(), _labels(graph, config.selection.leave_out), out_file)
     print(out_file)
 
 
-def _labels(config: PipelineConfig) -> dict[str, str]:
-    """Say how often the stages run that fan out."""
-    n_mapped, n_ranks = len(config.decomposition.n_components), len(config.ranks)
-    selection = config.selection
-    n_splits = selection.n_splits or f"each {selection.leave_out}"
-    times = {
-        **dict.fromkeys(("decompose", "maps", "figures"), n_mapped),
-        "candidate": n_ranks - n_mapped,
-        "halves": f"{n_ranks} x {n_splits}",
-        "permuted": f"{n_ranks} x {selection.n_permutations}",
-    }
-    return {name: f"{name}\n{number} times" for name, number in times.items()}
+def graph_of(config: PipelineConfig) -> Graph:
+    # Any number of splits draws the same picture
+    return Graph.of_steps(steps_of(config, 2 if config.selection.leave_out else None))
+
+
+def _labels(graph: Graph, leave_out: str | None) -> dict[str, str]:
+    """Say how often the steps run that fan out."""
+    labels = {}
+    for step in graph.steps:
+        counts = [str(len(numbers)) for numbers in step.over.values()]
+        if leave_out is not None and SPLIT in step.over:
+            counts[-1] = f"each {leave_out}"
+        if counts:
+            labels[step.name] = f"{step.name}\n{' x '.join(counts)} times"
+    return labels

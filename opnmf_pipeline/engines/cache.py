@@ -14,8 +14,9 @@ from filelock import FileLock, Timeout
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.files import file_digest
 
-__all__ = ["Cache", "Result", "file_digest", "only_run"]
+__all__ = ["Cache", "Result", "only_run"]
 
 NOT_WRITABLE_MSG = (
     "execution.work_dir: {folder}: cannot be written ({reason}); choose another with --work-dir"
@@ -45,12 +46,6 @@ def only_run(work_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _make(folder: Path) -> None:

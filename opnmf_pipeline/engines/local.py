@@ -1,338 +1,310 @@
-"""The stages in order, in this process."""
+"""The steps in this process, and many small fits in processes of their own."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines.cache import Cache, Result
+from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
-from opnmf_pipeline.engines.results import Results, compare, compare_finished, stage_title
-from opnmf_pipeline.engines.study import Study, check_rank, fit_bytes, warn_of_memory, work_dir
-from opnmf_pipeline.images.cohort import read_cohort
-from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of
+from opnmf_pipeline.engines.steps import Each, Every, Given, Graph, Job, Of, Over
 from opnmf_pipeline.images.volumes import image_files
 from opnmf_pipeline.progress import Display
-from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, decompose
-from opnmf_pipeline.stages.figures import draw_figures
-from opnmf_pipeline.stages.halves import HALVES_FILE, fit_halves
-from opnmf_pipeline.stages.maps import write_maps
-from opnmf_pipeline.stages.mask import make_mask
-from opnmf_pipeline.stages.matrix import MATRIX_FILE, build_matrix
-from opnmf_pipeline.stages.permuted import PERMUTED_FILE, fit_permuted
-from opnmf_pipeline.stages.splits import make_splits
+from opnmf_pipeline.stages.memory import BASE_BYTES
+from opnmf_pipeline.stages.stage import Call
 
-__all__ = ["compute", "compute_share"]
+__all__ = ["compute", "share_of"]
 
 logger = logging.getLogger(__name__)
 
 SMALL_BYTES = 2**24
-"""Matrices that have less than this to read in all fits are not worth starting processes for."""
+"""Jobs that hold less than this in all are not worth starting processes for."""
+OUTPUTS = "outputs.json"
+"""File in the folder of a result that names the outputs among its files."""
+IMAGES = ("images", "image")
+"""Inputs that are images, which may be of two files each."""
 
 
-def compute(study: Study, results: Results, display: Display) -> None:
-    """Run the stages after collect; each finished one is noted in ``results``.
-
-    Parameters
-    ----------
-    study : Study
-        Settings and cohort.
-    results : Results
-        Gets the files of each finished stage.
-    display : Display
-        Shows progress.
-    """
-    engine = _LocalEngine(study, results, display, Cache(work_dir(study.config)))
-    matrix = engine.matrix()
-    errors = []
-    for k in study.config.ranks:
-        try:
-            engine.fit(k, matrix)
-        except Exception as error:  # the other numbers of components are still worth having
-            if study.config.execution.stop_on_first_crash:
-                raise
-            logger.exception("k = %d failed", k)
-            display.note(f"k = {k} failed: {error}")
-            errors.append(error)
-    try:
-        if errors:
-            raise errors[0]
-        engine.study_ranks(matrix)
-    except Exception:  # the fits of the whole cohort are still worth having
-        compare_finished(study, results)
-        raise
-    engine.select()
-
-
-def compute_share(
-    study: Study, results: Results, display: Display, number: int, n_shares: int
+def compute(
+    graph: Graph,
+    given: Mapping[str, Any],
+    config: PipelineConfig,
+    work_dir: Path,
+    outcome: Outcome,
+    display: Display,
 ) -> None:
-    """Run what every fit needs, and of the fits only one share; nothing is compared.
+    """Run the jobs of a graph.
 
     Parameters
     ----------
-    study : Study
-        Settings and cohort.
-    results : Results
-        Gets the files of each finished stage.
+    graph : Graph
+        What to run.
+    given : mapping
+        Inputs of the graph by name; None where one is not given.
+    config : PipelineConfig
+        Settings; ``execution`` says what the engine may use.
+    work_dir : path
+        Folder of intermediate results.
+    outcome : Outcome
+        Gets the outputs of each finished job.
     display : Display
-        Shows progress.
+        Shows progress within a job.
+
+    Raises
+    ------
+    Exception
+        The error of the first job that failed, once all jobs have ended that do not need it; at
+        once where ``execution.stop_on_first_crash`` is set.
+    """
+    engine = _Engine(graph, given, config.execution, Cache(work_dir), outcome, display)
+    for side_by_side, jobs in groupby(graph.jobs, key=lambda job: job.step.side_by_side):
+        if side_by_side:
+            engine.run_side_by_side(list(jobs))
+        else:
+            for job in jobs:
+                engine.run(job)
+    if engine.errors:
+        raise engine.errors[0]
+
+
+def share_of(graph: Graph, number: int, n_shares: int) -> Graph:
+    """Return the part of a graph that makes one share of its fits.
+
+    Parameters
+    ----------
+    graph : Graph
+        All jobs.
     number : int
         Number of the share, from 1.
     n_shares : int
         Number of shares. The fits are dealt out to them, largest number of components first.
+
+    Returns
+    -------
+    Graph
+        What the fits of any share need, the fits of this one, and what needs one of these only.
     """
-    engine = _LocalEngine(study, results, display, Cache(work_dir(study.config)))
-    matrix = engine.matrix()
-    for fit in engine.all_fits(matrix)[number - 1 :: n_shares]:
-        fit()
+    fits = sorted((job for job in graph.jobs if job.step.is_fit), key=lambda job: -(job.k or 0))
+    dealt = {job.name for job in fits[number - 1 :: n_shares]}
+    shared = {name for fit in fits for name in graph.needs_of_all(fit)}
+
+    def belongs(job: Job) -> bool:
+        behind = {name for name, one in graph.needs_of_all(job).items() if one.step.is_fit}
+        return job.name in dealt | shared or (len(behind) == 1 and behind <= dealt)
+
+    return Graph([job for job in graph.jobs if belongs(job)])
 
 
-@dataclass
-class _LocalEngine:
-    study: Study
-    results: Results
-    display: Display
-    cache: Cache
+class _Engine:
+    """Runs jobs one after the other, and keeps their results by the content of what goes in."""
 
-    def stage(
+    def __init__(
         self,
-        name: str,
-        inputs: list[str],
-        settings: Any,
-        make: Callable[[Path], object],
-        title: str | None = None,
-    ) -> Result:
-        result = self.cache.stage(name, inputs, settings, make)
-        self.note(title or name, result)
-        return result
+        graph: Graph,
+        given: Mapping[str, Any],
+        execution: ExecutionConfig,
+        cache: Cache,
+        outcome: Outcome,
+        display: Display,
+    ) -> None:
+        self.errors: list[Exception] = []
+        self._graph = graph
+        self._given = given
+        self._execution = execution
+        self._cache = cache
+        self._outcome = outcome
+        self._display = display
+        self._keys: dict[str, str] = {}
 
-    def note(self, title: str, result: Result) -> None:
-        how = "reused" if result.reused else "computed"
-        logger.info("%s %s: %s", title, how, result.folder)
-        self.display.note(f"{title}: {how}")
-        if not result.reused:
-            self.results.computed.append(title)
-
-    def matrix(self) -> Result:
-        study, config = self.study, self.study.config
-        images = [*study.images, *([str(config.mask.image)] if config.mask.image else [])]
-        mask = self.stage(
-            "mask",
-            self.cache.digests(file for image in images for file in image_files(image)),
-            [config.mask.model_dump(mode="json"), config.matrix.model_dump(mode="json")],
-            lambda out: make_mask(
-                study.images,
-                out / "mask.nii.gz",
-                config.mask,
-                config.matrix,
-                n_procs=study.n_procs,
-                track=self.display.track,
-            ),
-        )
-        self.results.mask = mask.folder / "mask.nii.gz"
-        matrix = self.stage(
-            "matrix",
-            [mask.key, *study.participants],
-            config.matrix.model_dump(mode="json"),
-            lambda out: build_matrix(
-                study.images,
-                study.participants,
-                mask.folder / "mask.nii.gz",
-                out,
-                config.matrix,
-                n_procs=study.n_procs,
-                track=self.display.track,
-            ),
-        )
-        self.results.matrix = matrix.folder / MATRIX_FILE
-        n_voxels = len(read_matrix(self.results.matrix)[0])
-        check_rank(config, n_voxels, "voxels")
-        warn_of_memory(config, n_voxels, len(study.images))
-        return matrix
-
-    def fit(self, k: int, matrix: Result) -> None:
-        results = self.results
-        assert results.matrix is not None
-        matrix_file = results.matrix
-        options = self.study.config.decomposition
-        with self.display.fit(f"k = {k}", options.tol) as callback:
-            fit = self.stage(
-                "decompose",
-                [matrix.key],
-                [k, options.of_each_fit()],
-                lambda out: decompose(
-                    matrix_file,
-                    out,
-                    k,
-                    options,
-                    n_procs=self.study.n_threads,
-                    callback=callback,
-                    checkpoint=self.checkpoint(k, matrix),
-                ),
-                title=stage_title("decompose", k),
-            )
-        results.fits[k] = fit.folder / FACTORIZATION_FILE
-        if k in self.study.config.decomposition.n_components:
-            self.maps(k, fit)
-
-    def maps(self, k: int, fit: Result) -> None:
-        results = self.results
-        assert results.matrix is not None
-        assert results.mask is not None
-        matrix_file, mask_file = results.matrix, results.mask
-        maps = self.stage(
-            "maps",
-            [fit.key],
-            None,
-            lambda out: write_maps(fit.folder / FACTORIZATION_FILE, mask_file, out),
-            title=stage_title("maps", k),
-        )
-        results.maps[k] = maps.folder
-        if self.study.config.report.figures:
-            on_template = self.study.on_template
-            figures = self.stage(
-                "figures",
-                [maps.key],
-                on_template,
-                lambda out: draw_figures(
-                    maps.folder / "components.nii.gz",
-                    maps.folder / "dseg.nii.gz",
-                    matrix_file,
-                    mask_file,
-                    out,
-                    on_template=on_template,
-                ),
-                title=stage_title("figures", k),
-            )
-            results.figures[k] = figures.folder
-
-    def checkpoint(self, k: int, matrix: Result) -> Path:
-        """Return the file that a fit goes on from: after it was killed, or with more iterations."""
-        options = self.study.config.decomposition.of_each_fit()
-        del options["max_iter"]
-        key = self.cache.key("decompose", [matrix.key], [k, options])
-        return self.cache.root / f"decompose-{key[:16]}.checkpoint"
-
-    def study_ranks(self, matrix: Result) -> None:
-        """Fit halves and shuffled data, in processes of their own that map the same matrix."""
-        splits = self.splits() if self.study.n_splits else []
-        waiting = []
-        for k in sorted(self.results.fits, reverse=True):  # what takes longest comes first
-            for job in (*self.halves(k, matrix, splits), *self.permuted(k, matrix)):
-                if found := self.cache.find(job.name, job.inputs, job.settings):
-                    self.finished(job, found)
-                else:
-                    waiting.append(job)
-        if waiting:
-            workers = self.workers(len(waiting))
-            threads = max(1, self.study.n_procs // workers)
-            calls = [partial(_compute, self.cache, job, threads) for job in waiting]
-            done = as_they_finish(calls, workers)
-            for number, result in self.display.track(done, "study of ranks", len(calls)):
-                self.finished(waiting[number], result)
-
-    def all_fits(self, matrix: Result) -> list[Callable[[], None]]:
-        """Return every fit that needs no other: of the cohort, of halves, of shuffled data."""
-        splits = self.splits() if self.study.n_splits else []
-        fits: list[Callable[[], None]] = []
-        for k in sorted(self.study.config.ranks, reverse=True):
-            fits.append(partial(self.fit, k, matrix))
-            jobs = (*self.halves(k, matrix, splits), *self.permuted(k, matrix))
-            fits += [partial(self.make, job) for job in jobs]
-        return fits
-
-    def make(self, job: _Job) -> None:
-        self.finished(job, _compute(self.cache, job, self.study.n_threads))
-
-    def splits(self) -> list[Path]:
-        selection = self.study.config.selection
-        cohort = read_cohort(self.study.cohort_file).drop(columns="image")
-        splits = self.stage(
-            "splits",
-            [cohort.to_csv()],
-            selection.of_splits(),
-            lambda out: make_splits(
-                self.study.participants, out, selection, self.study.cohort_file
-            ),
-        )
-        return sorted(splits.folder.iterdir())
-
-    def halves(self, k: int, matrix: Result, splits: list[Path]) -> Iterator[_Job]:
-        options = self.study.config.decomposition
-        for number, (path, digest) in enumerate(
-            zip(splits, self.cache.digests(splits), strict=True), start=1
-        ):
-            make = partial(
-                fit_halves,
-                matrix.folder / MATRIX_FILE,
-                n_components=k,
-                split_file=path,
-                options=options,
-            )
-            settings = [k, options.of_each_fit()]
-            yield _Job("halves", k, number, [matrix.key, digest], settings, make)
-
-    def permuted(self, k: int, matrix: Result) -> Iterator[_Job]:
-        options, selection = self.study.config.decomposition, self.study.config.selection
-        for seed in selection.permutation_seeds:
-            make = partial(
-                fit_permuted,
-                matrix.folder / MATRIX_FILE,
-                n_components=k,
-                seed=seed,
-                options=options,
-            )
-            settings = [k, seed, options.of_each_fit()]
-            yield _Job("permuted", k, seed, [matrix.key], settings, make)
-
-    def workers(self, n_jobs: int) -> int:
-        """Return how many processes to start: none beside this one where the data are small."""
-        assert self.results.matrix is not None
-        config, (X, _) = self.study.config, read_matrix(self.results.matrix)
-        if n_jobs * X.nbytes < SMALL_BYTES:
-            return 1
-        job_bytes = fit_bytes(len(X), X.shape[1], max(config.ranks), config.decomposition.dtype)
-        return n_workers(min(self.study.n_procs, n_jobs), config.execution.memory_gb, job_bytes)
-
-    def finished(self, job: _Job, result: Result) -> None:
-        self.note(stage_title(job.name, job.k, job.number), result)
-        if job.name == "halves":
-            self.results.halves.append(result.folder / HALVES_FILE)
+    def run(self, job: Job) -> None:
+        """Run one job here, unless something that it needs has failed."""
+        if not self._is_ready(job):
+            return
+        work = self._work(job)
+        threads = n_threads_of if job.step.is_fit else n_procs_of
+        try:
+            with self._watched(job, work) as watched:
+                result = _made(work, self._cache, n_procs=threads(self._execution), **watched)
+        except Exception as error:  # what does not need this job is still worth having
+            self._fail(job, error)
         else:
-            self.results.permuted.append(result.folder / PERMUTED_FILE)
+            self._finish(job, result)
 
-    def select(self) -> None:
-        study, results = self.study, self.results
-        config, rule = study.config, study.config.selection.rule_used
-        fits = [results.fits[k] for k in sorted(results.fits)]
-        files = [*fits, *sorted(results.halves), *sorted(results.permuted)]
-        if study.planted is not None:
-            files.append(study.planted)
-        selection = self.stage(
-            "select",
-            self.cache.digests(files),
-            [rule, config.selection.range, config.report.figures],
-            lambda out: compare(study, results, out, rule),
-        )
-        results.selection = selection.folder
+    def run_side_by_side(self, jobs: Sequence[Job]) -> None:
+        """Run jobs in processes that map the same matrix; first those with the largest k."""
+        waiting = []
+        for job in sorted(filter(self._is_ready, jobs), key=lambda job: -(job.k or 0)):
+            work = self._work(job)
+            if found := self._cache.find(job.step.kind, *work.identity):
+                self._finish(job, found)
+            else:
+                waiting.append((job, work))
+        if not waiting:
+            return
+        workers = self._workers([work for _, work in waiting])
+        threads = max(1, n_procs_of(self._execution) // workers)
+        calls = [partial(_attempt, work, self._cache, threads) for _, work in waiting]
+        done = as_they_finish(calls, workers)
+        for number, result in self._display.track(done, "study of ranks", len(calls)):
+            job, _ = waiting[number]
+            if isinstance(result, Exception):
+                self._fail(job, result)
+            else:
+                self._finish(job, result)
+
+    def _is_ready(self, job: Job) -> bool:
+        return all(self._outcome.outputs(one) is not None for one in self._graph.needs(job))
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        if self._execution.stop_on_first_crash:
+            raise error
+        logger.error("%s failed", job.title, exc_info=error)
+        self._outcome.fail(job, error)
+        self.errors.append(error)
+
+    def _finish(self, job: Job, result: Result) -> None:
+        self._keys[job.name] = result.key
+        outputs = json.loads((result.folder / OUTPUTS).read_text(encoding="utf-8"))
+        placed = {name: _placed(value, result.folder) for name, value in outputs.items()}
+        self._outcome.finish(job, placed, computed=not result.reused)
+        if self._outcome.check is not None:
+            self._outcome.check(job, placed)
+
+    def _work(self, job: Job) -> _Work:
+        """Resolve the inputs of a job, and tell their content."""
+        inputs: dict[str, Any] = {}
+        contents: list[str] = []
+        settings: dict[str, Any] = {}
+        for name, source in job.step.inputs.items():
+            value = self._value(job, source)
+            if value is None:
+                continue
+            inputs[name] = value
+            if isinstance(source, Of | Each | Every):
+                contents += [f"{name}: {self._content(*one)}" for one in self._made(job, source)]
+            elif name in IMAGES:
+                images = [value] if name == "image" else value
+                contents += self._cache.digests(file for one in images for file in image_files(one))
+            elif isinstance(value, Path):
+                contents += self._cache.digests([value])
+            else:
+                settings[name] = value
+        return _Work(job, inputs, contents, settings)
+
+    def _value(self, job: Job, source: Any) -> Any:
+        match source:
+            case Given(name):
+                return self._given.get(name)
+            case Over(name):
+                return job.numbers[name]
+            case Of() | Each():
+                ((_, value),) = self._made(job, source)
+                return value
+            case Every():
+                return [value for _, value in self._made(job, source)]
+        return source
+
+    def _made(self, job: Job, source: Of | Each | Every) -> list[tuple[Job, Any]]:
+        """Return the jobs that a source stands for, with the output of each."""
+        found = []
+        for one, output in self._graph.sources(job, source):
+            outputs = self._outcome.outputs(one)
+            assert outputs is not None, one.name
+            value = outputs[output]
+            if isinstance(source, Each):
+                value = value[job.numbers["split"] - 1]
+            found.append((one, value))
+        return found
+
+    def _content(self, job: Job, value: Path) -> str:
+        """Return what stands for the content of an output: of a folder, the key of its job."""
+        return self._keys[job.name] if value.is_dir() else self._cache.digests([value])[0]
+
+    @contextlib.contextmanager
+    def _watched(self, job: Job, work: _Work) -> Iterator[dict[str, Any]]:
+        """Yield what shows the course of a job, and what it can continue from."""
+        if not job.step.stage.free:
+            yield {"track": self._display.track}
+            return
+        with self._display.fit(f"k = {job.k}", work.inputs["tol"]) as callback:
+            settings = {k: v for k, v in work.settings.items() if k not in job.step.stage.free}
+            key = self._cache.key(job.step.stage.name, work.contents, settings)
+            checkpoint = self._cache.root / f"{job.step.kind}-{key[:16]}.checkpoint"
+            yield {"callback": callback, "checkpoint": checkpoint}
+
+    def _workers(self, works: Sequence[_Work]) -> int:
+        """Return how many processes to start: none beside this one where the data are small."""
+        largest = max(work.job.step.stage.memory(work.inputs) for work in works)
+        if len(works) * (largest - BASE_BYTES) < SMALL_BYTES:
+            return 1
+        n_procs = min(n_procs_of(self._execution), len(works))
+        return n_workers(n_procs, self._execution.memory_gb, largest)
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One fit of the study of ranks: its place in the cache, and how to make it."""
+class _Work:
+    """A job with its inputs.
 
-    name: str
-    k: int
-    number: int
-    inputs: list[str]
-    settings: Any
-    make: Callable[..., object]
+    Attributes
+    ----------
+    job : Job
+        What is run.
+    inputs : dict
+        Inputs of the stage.
+    contents : list of str
+        What stands for the content of those that are files.
+    settings : dict
+        The others.
+    """
+
+    job: Job
+    inputs: dict[str, Any]
+    contents: list[str]
+    settings: dict[str, Any]
+
+    @property
+    def identity(self) -> tuple[list[str], dict[str, Any]]:
+        """What the result is found by."""
+        return self.contents, self.settings
 
 
-def _compute(cache: Cache, job: _Job, threads: int) -> Result:
-    return cache.stage(job.name, job.inputs, job.settings, partial(job.make, n_procs=threads))
+def _made(work: _Work, cache: Cache, **call: Any) -> Result:
+    """Return the result of a job, computing it only if it is not there."""
+
+    def make(folder: Path) -> None:
+        outputs = work.job.step.stage.run(Call(work.inputs, folder, **call))
+        named = {name: _named(value, folder) for name, value in outputs.items()}
+        (folder / OUTPUTS).write_text(json.dumps(named), encoding="utf-8")
+
+    return cache.stage(work.job.step.kind, *work.identity, make)
+
+
+def _attempt(work: _Work, cache: Cache, threads: int) -> Result | Exception:
+    """Return the result of a job, or why there is none."""
+    try:
+        return _made(work, cache, n_procs=threads)
+    except Exception as error:
+        return error
+
+
+def _named(value: Any, folder: Path) -> Any:
+    """Return an output as text that stays true when its folder is renamed."""
+    if isinstance(value, list):
+        return [_named(item, folder) for item in value]
+    return str(Path(value).relative_to(folder))
+
+
+def _placed(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_placed(item, folder) for item in value]
+    return folder / value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import joblib
+
+from opnmf_pipeline.engines.resources import available_memory
+from opnmf_pipeline.stages.memory import GB
 
 __all__ = ["as_they_finish", "n_workers"]
 
@@ -21,12 +23,11 @@ def n_workers(n_procs: int, memory_gb: float | None, job_bytes: int) -> int:
     n_procs : int
         Largest number of processes.
     memory_gb : float or None
-        Memory to use, in GB; None for all that the machine has.
+        Memory to use, in GB (2**30 bytes); None for all that is available to this process.
     job_bytes : int
         Most memory that a job takes.
     """
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    memory = machine if memory_gb is None else int(memory_gb * 2**30)
+    memory = available_memory() if memory_gb is None else int(memory_gb * GB)
     return max(1, min(n_procs, memory // job_bytes))
 
 

@@ -1,4 +1,4 @@
-"""The stages as a Pydra workflow."""
+"""The steps as a Pydra workflow."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import types
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +25,16 @@ from pydra.workers import slurm
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline import __version__
-from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.engines.memory import stage_bytes
-from opnmf_pipeline.engines.pydra_jobs import (
-    EVENTS,
-    Follower,
-    job_hooks,
-    rank_hooks,
-    unreported,
-)
-from opnmf_pipeline.engines.results import Results, compare_finished
-from opnmf_pipeline.engines.study import Study, work_dir
+from opnmf_pipeline.config import ExecutionConfig, PipelineConfig, Section
+from opnmf_pipeline.engines.events import EVENTS, Follower, job_hooks, unreported
+from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of
+from opnmf_pipeline.engines.steps import SPLIT, Each, Every, Given, Graph, Job, Of, Over, steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
-from opnmf_pipeline.nodes.pydra import (
-    BuildMatrix,
-    Decompose,
-    DrawFigures,
-    FitHalves,
-    FitPermuted,
-    MakeMask,
-    MakeSplits,
-    SelectRank,
-    WriteMaps,
-)
+from opnmf_pipeline.nodes import pydra as nodes
 from opnmf_pipeline.progress import Display
 
-__all__ = ["OpnmfWorkflow", "RankWorkflow", "SlurmWorker", "compute", "workflow_settings"]
+__all__ = ["OpnmfWorkflow", "SlurmWorker", "compute", "workflow_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,69 +42,12 @@ DEFAULT_WORKER = "cf"
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 HASH_CACHE = "PYDRA_HASH_CACHE"
 HASHES = "hashes"
-FAILED_MSG = "jobs failed:\n{reasons}\nmend the cause and run the same command again"
+FAILED_MSG = "jobs failed:\n{reasons}\nfix the cause and run the same command again"
 ERROR_FILE_MSG = (
     "execution.plugin_args: sbatch_args: remove {option}; Pydra needs to choose the file itself"
 )
-
-
-@workflow.define(
-    outputs={
-        "factorization_dir": workflow.out(type=Directory, help="folder of Decompose"),
-        "maps_dir": workflow.out(type=Directory, help="maps, labels, loadings"),
-        "figures_dir": workflow.out(type=Directory | None, help="pictures, where asked for"),
-    }
-)
-def RankWorkflow(
-    matrix_dir: Directory,
-    mask_file: NiftiGz,
-    n_components: int,
-    decomposition: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
-    figures: bool = True,
-    on_template: bool = True,
-) -> Any:
-    """From the matrix to maps and figures, for one number of components.
-
-    Parameters
-    ----------
-    matrix_dir : Directory
-        Folder of BuildMatrix.
-    mask_file : NiftiGz
-        Its mask.
-    n_components : int
-        Number of components.
-    decomposition : dict
-        Settings of the fit that differ from the defaults.
-    figures : bool
-        Draw pictures.
-    on_template : bool
-        Draw on the MNI152 template, not on the mean of the subjects.
-    """
-    add = partial(workflow.add, hooks=job_hooks())
-    fit = add(
-        Decompose(matrix_dir=matrix_dir, n_components=n_components, **decomposition),
-        name="decompose",
-    ).factorization_dir
-    maps = add(WriteMaps(factorization_dir=fit, mask_file=mask_file), name="maps")
-    figures_dir = None
-    if figures:
-        figures_dir = add(
-            DrawFigures(
-                components_file=maps.components_file,
-                labels_file=maps.labels_file,
-                matrix_dir=matrix_dir,
-                mask_file=mask_file,
-                on_template=on_template,
-            ),
-            name="figures",
-        ).figures_dir
-    return fit, maps.maps_dir, figures_dir
-
-
-@python.define(outputs={"merged": python.out(type=list[Directory], help="all of them")})
-def Merge(first: list[Directory], second: list[Directory]) -> Any:
-    """Join two lists."""
-    return [*first, *second]
+GATHER = "gather"
+"""Start of the names of the nodes that only gather outputs into a list."""
 
 
 @workflow.define(
@@ -132,11 +59,15 @@ def Merge(first: list[Directory], second: list[Directory]) -> Any:
         ),
         "maps_dirs": workflow.out(type=list[Directory], help="maps, labels, loadings of each fit"),
         "figures_dirs": workflow.out(
-            type=list[Directory | None], help="pictures of each fit, where asked for"
+            type=list[Directory], help="pictures of each fit; empty where none are drawn"
         ),
         "metrics_file": workflow.out(type=Tsv, help="one row of indices per number of components"),
         "metrics_json": workflow.out(type=Json, help="description of these indices"),
         "selection_dir": workflow.out(type=Directory, help="tables, choice, pictures"),
+        "quality_dir": workflow.out(type=Directory, help="quality of the images"),
+        "report_file": workflow.out(
+            type=File | None, help="page about the results; absent where there are no maps"
+        ),
     }
 )
 def OpnmfWorkflow(
@@ -144,18 +75,17 @@ def OpnmfWorkflow(
     participants: list[str],
     n_components: list[int],
     covariates: Tsv | None = None,
-    candidates: list[int] = attrs.Factory(list),  # noqa: B008
+    planted: NiftiGz | None = None,
     mask: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     matrix: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     decomposition: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
-    splits: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
-    permutation_seeds: list[int] = attrs.Factory(list),  # noqa: B008
-    choice: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
-    planted: NiftiGz | None = None,
+    selection: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
+    n_splits: int | None = None,
     figures: bool = True,
     on_template: bool = True,
+    settings: str = "",
 ) -> Any:
-    """From images to maps, figures and metrics, for each number of components.
+    """From images to maps, figures, metrics and report, for each number of components.
 
     Parameters
     ----------
@@ -167,141 +97,182 @@ def OpnmfWorkflow(
         Numbers of components that get maps.
     covariates : Tsv, optional
         Table of the subjects, where the splits need it.
-    candidates : list[int]
-        Further numbers of components to compare with.
+    planted : NiftiGz, optional
+        Label map of the truth, if known.
     mask : dict
         Settings of the mask that differ from the defaults.
     matrix : dict
         Settings of the matrix that differ from the defaults.
     decomposition : dict
         Settings of the fits that differ from the defaults.
-    splits : dict
-        Settings of MakeSplits; empty for no splits.
-    permutation_seeds : list[int]
-        Seed of each permutation.
-    choice : dict
-        ``rule`` and ``rank_range`` of SelectRank, where they are set.
-    planted : NiftiGz, optional
-        Label map of the truth, if known.
+    selection : dict
+        Settings of the study of numbers of components that differ from the defaults.
+    n_splits : int, optional
+        Splits of the cohort. Default: that of ``selection``; with ``leave_out`` it is the number
+        of values of that column, such as sites.
     figures : bool
         Draw pictures.
     on_template : bool
         Draw on the MNI152 template, not on the mean of the subjects.
+    settings : str
+        YAML that the report shows.
     """
-    add = partial(workflow.add, hooks=job_hooks())
-    mask_file = add(MakeMask(images=images, **mask, **matrix), name="mask").mask_file
-    matrix_dir = add(
-        BuildMatrix(images=images, participants=participants, mask_file=mask_file, **matrix),
-        name="matrix",
-    ).matrix_dir
-    fitted = maps = pictures = compared = []
-    if n_components:
-        # A workflow of its own for each number of components: after a job that failed Pydra runs
-        # nothing that depends on the same node, and so one k would take the maps of all with it.
-        rank = RankWorkflow(
-            matrix_dir=matrix_dir,
-            mask_file=mask_file,
-            decomposition=decomposition,
-            figures=figures,
-            on_template=on_template,
-        )
-        fits = workflow.add(
-            rank.split(n_components=n_components).combine("n_components"),
-            name="rank",
-            hooks=rank_hooks(),
-        )
-        compared = fitted = fits.factorization_dir
-        maps, pictures = fits.maps_dir, fits.figures_dir
-    if candidates:
-        fit = Decompose(matrix_dir=matrix_dir, **decomposition)
-        others = add(
-            fit.split(n_components=candidates).combine("n_components"), name="candidate"
-        ).factorization_dir
-        compared = (
-            workflow.add(Merge(first=fitted, second=others)).merged if n_components else others
-        )
-    ks = [*n_components, *candidates]
-    halves: Any = []
-    if splits:
-        varied = {
-            "n_components": ks,
-            "split_file": add(
-                MakeSplits(participants=participants, covariates=covariates, **splits),
-                name="splits",
-            ).split_files,
+    config = PipelineConfig.model_validate(
+        {
+            "inputs": {"glob": "*"},  # the images are given
+            "mask": mask,
+            "matrix": matrix,
+            "decomposition": {**decomposition, "n_components": n_components},
+            "selection": selection,
+            "report": {"figures": figures},
         }
-        half_fits = FitHalves(matrix_dir=matrix_dir, **decomposition)
-        halves = add(
-            half_fits.split(list(varied), **varied).combine(list(varied)), name="halves"
-        ).halves_file
-    permuted: Any = []
-    if permutation_seeds:
-        seeds = {"n_components": ks, "seed": permutation_seeds}
-        null_fits = FitPermuted(matrix_dir=matrix_dir, **decomposition)
-        permuted = add(
-            null_fits.split(list(seeds), **seeds).combine(list(seeds)), name="permuted"
-        ).permuted_file
-    selection = add(
-        SelectRank(
-            factorization_dirs=compared,
-            mask_file=mask_file,
-            halves_files=halves,
-            permuted_files=permuted,
-            planted=planted,
-            draw=figures,
-            **choice,
-        ),
-        name="select",
     )
-    return (
-        mask_file,
-        matrix_dir,
-        fitted,
-        maps,
-        pictures,
-        selection.metrics_file,
-        selection.metrics_json,
-        selection.selection_dir,
-    )
+    given = {
+        "images": images,
+        "participants": participants,
+        "covariates": covariates,
+        "planted": planted,
+        "on_template": on_template,
+        "settings": settings,
+    }
+    translator = _Translator(Graph.of_steps(steps_of(config, n_splits)), given)
+    return translator.outputs()
 
 
-def compute(study: Study, results: Results, display: Display) -> None:
-    """Run the workflow and note the files of each finished job in ``results``.
+class _Translator:
+    """Adds one node for each job of a graph to the workflow that is being built.
 
-    Parameters
-    ----------
-    study : Study
-        Settings and cohort.
-    results : Results
-        Gets the files of each finished job.
-    display : Display
-        Shows one line per job; the log of Pydra is shown where this package logs at DEBUG.
+    The halves of all splits are the jobs of one node, split over the files that MakeSplits writes.
+    """
+
+    def __init__(self, graph: Graph, given: Mapping[str, Any]) -> None:
+        self._graph = graph
+        self._given = given
+        self._made: dict[str, Any] = {}
+        for job in graph.jobs:
+            if job.node_name not in self._made:
+                self._made[job.node_name] = self._add(job)
+
+    def _add(self, job: Job) -> Any:
+        inputs: dict[str, Any] = {}
+        over: dict[str, Any] = {}
+        for name, source in job.step.inputs.items():
+            match source:
+                case Given(given):
+                    inputs[name] = self._given[given]
+                case Over(number):
+                    inputs[name] = job.numbers[number]
+                case Of():
+                    ((one, output),) = self._graph.sources(job, source)
+                    inputs[name] = getattr(self._made[one.node_name], output)
+                case Each():
+                    ((one, output),) = self._graph.sources(job, source)
+                    over[name] = getattr(self._made[one.node_name], output)
+                case Every():
+                    inputs[name] = self._gathered(f"{job.node_name}_{name}", job, source)
+                case _:
+                    inputs[name] = source
+        kind = getattr(nodes, job.step.stage.name)
+        inputs = {name: value for name, value in inputs.items() if value is not None}
+        task = kind(**{name: _listed(value) for name, value in inputs.items()})
+        if over:
+            task = task.split(list(over), **over).combine(list(over))
+        return workflow.add(task, name=job.node_name, hooks=job_hooks())
+
+    def _gathered(self, name: str, job: Job, source: Every) -> Any:
+        """Return outputs of several nodes as one list: Pydra passes on single outputs only."""
+        outputs = {
+            one.node_name: getattr(self._made[one.node_name], output)
+            for one, output in self._graph.sources(job, source)
+        }
+        ((one, output), *_) = self._graph.sources(job, source)
+        kind = nodes.TYPES[one.step.stage.outputs[output].kind]
+        several = len(outputs) < len(self._graph.sources(job, source))
+        return workflow.add(_gather(kind, outputs, several=several), name=f"{GATHER}_{name}").items
+
+    def outputs(self) -> tuple[Any, ...]:
+        """Return the outputs of the workflow, in their order."""
+        first = self._graph.jobs[0]
+        lists = [
+            self._gathered(name, first, Every((Of(step, output),))) if self._has(step) else []
+            for name, step, output in (
+                ("factorization_dirs", "decompose", "factorization_dir"),
+                ("maps_dirs", "maps", "maps_dir"),
+                ("figures_dirs", "figures", "figures_dir"),
+            )
+        ]
+        select = self._made["select"]
+        return (
+            self._made["mask"].mask_file,
+            self._made["matrix"].matrix_dir,
+            *lists,
+            select.metrics_file,
+            select.metrics_json,
+            select.selection_dir,
+            self._made["quality"].quality_dir,
+            self._made["report"].report_file if self._has("report") else None,
+        )
+
+    def _has(self, step: str) -> bool:
+        return step in {one.name for one in self._graph.steps}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _gather(kind: Any, outputs: Mapping[str, Any], *, several: bool) -> Any:
+    """Return a task that puts its inputs into one list; ``several`` where each is a list."""
+
+    def gather(**items: Any) -> Any:
+        values = items.values()
+        return [one for item in values for one in (item if isinstance(item, list) else [item])]
+
+    listed: Any = types.GenericAlias(list, (kind,))
+    one_kind = listed if several else kind
+    inputs = {name: python.arg(type=one_kind, help="an output") for name in outputs}
+    task = python.define(
+        inputs=inputs, outputs={"items": python.out(type=listed, help="all of them")}
+    )(gather)
+    return task(**outputs)
+
+
+def compute(
+    graph: Graph,
+    given: Mapping[str, Any],
+    config: PipelineConfig,
+    work_dir: Path,
+    outcome: Outcome,
+    display: Display,
+) -> None:
+    """Run the workflow of a graph; parameters as in :func:`opnmf_pipeline.engines.local.compute`.
 
     Raises
     ------
     EngineError
         Jobs failed; names them, their errors and their folders.
     """
-    cache_root = work_dir(study.config) / f"pydra-{__version__}"
+    cache_root = work_dir / f"pydra-{__version__}"
     cache_root.mkdir(parents=True, exist_ok=True)
     _tidy(cache_root)
     # Pydra finds a workflow that it has built before by the content of its inputs; the paths in it
     # would be those of an earlier run in this process, which may be gone.
     Workflow.clear_cache()
-    follower = Follower(cache_root / EVENTS, results, display)
-    threads = _threads_per_job(study)
+    follower = Follower(cache_root / EVENTS, graph, outcome)
+    threads = _threads_per_job(graph, config.execution)
     with (
         _quiet(),
         _environment(dict.fromkeys(THREAD_LIMITS, str(threads)) | _hash_cache(cache_root)),
         threadpool_limits(threads),
         follower,
         # Each job is found in the cache, or not, by itself: so each has its line
-        Submitter(cache_root, propagate_rerun=False, **_worker(study, threads)) as submitter,
+        Submitter(
+            cache_root, propagate_rerun=False, **_worker(config.execution, threads)
+        ) as submitter,
     ):
-        result = submitter(_task(study), raise_errors=False, rerun=True)
+        result = submitter(_task(graph, given, config), raise_errors=False, rerun=True)
     if result.errored:
-        compare_finished(study, results)
-        reasons = follower.failed or unreported(result)
+        reasons = follower.failed or unreported(result, graph)
         raise EngineError(FAILED_MSG.format(reasons="\n".join(reasons)))
 
 
@@ -319,11 +290,11 @@ def _tidy(cache_root: Path) -> None:
     (cache_root / EVENTS).mkdir()
 
 
-def _worker(study: Study, threads: int) -> dict[str, Any]:
-    execution = study.config.execution
+def _worker(execution: ExecutionConfig, threads: int) -> dict[str, Any]:
     match execution.plugin or DEFAULT_WORKER:
         case "cf":
-            return {"worker": "cf", "n_procs": study.n_procs // threads, **execution.plugin_args}
+            n_procs = n_procs_of(execution) // threads
+            return {"worker": "cf", "n_procs": n_procs, **execution.plugin_args}
         case "slurm":
             return {"worker": SlurmWorker, "threads": threads, **execution.plugin_args}
         case name:
@@ -338,36 +309,31 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
     config : PipelineConfig
         Settings.
     """
-    mapped, selection = config.decomposition.n_components, config.selection
-    choice = {"rule": selection.rule_used, "rank_range": selection.range and list(selection.range)}
+
+    def given(section: Section) -> dict[str, Any]:
+        return section.model_dump(mode="json", exclude_none=True)
+
     return {
-        "n_components": list(mapped),
-        "candidates": [k for k in config.ranks if k not in mapped],
-        "mask": config.mask.model_dump(mode="json", exclude_none=True),
-        "matrix": config.matrix.model_dump(mode="json", exclude_none=True),
+        "n_components": list(config.decomposition.n_components),
+        "mask": given(config.mask),
+        "matrix": given(config.matrix),
         "decomposition": config.decomposition.of_each_fit(),
-        "splits": selection.of_splits() if selection.has_splits else {},
-        "permutation_seeds": selection.permutation_seeds,
-        "choice": {name: value for name, value in choice.items() if value is not None},
+        "selection": given(config.selection),
         "figures": config.report.figures,
         "on_template": config.report.background != "mean",
     }
 
 
-def _task(study: Study) -> Any:
-    settings = workflow_settings(study.config) | {"on_template": study.on_template}
-    return OpnmfWorkflow(
-        images=study.images,
-        participants=study.participants,
-        covariates=study.cohort_file if study.n_splits else None,
-        planted=study.planted,
-        **settings,
-    )
+def _task(graph: Graph, given: Mapping[str, Any], config: PipelineConfig) -> Any:
+    known = {name: value for name, value in given.items() if value is not None}
+    (n_splits,) = [len(step.over[SPLIT]) for step in graph.steps if SPLIT in step.over] or [0]
+    return OpnmfWorkflow(**workflow_settings(config) | {"n_splits": n_splits} | known)
 
 
-def _threads_per_job(study: Study) -> int:
+def _threads_per_job(graph: Graph, execution: ExecutionConfig) -> int:
     """Divide the threads among the fits that can run side by side."""
-    return min(study.n_threads, max(1, study.n_procs // study.n_fits))
+    n_fits = sum(step.n_runs for step in graph.steps if step.is_fit)
+    return min(n_threads_of(execution), max(1, n_procs_of(execution) // n_fits))
 
 
 def _hash_cache(cache_root: Path) -> dict[str, str]:
@@ -377,7 +343,7 @@ def _hash_cache(cache_root: Path) -> dict[str, str]:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set variables meanwhile; workers inherit them."""
+    """Set variables inside the with block; workers inherit them."""
     before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
@@ -423,9 +389,11 @@ class SlurmWorker(slurm.Worker):  # type: ignore[misc]
             raise ConfigError(ERROR_FILE_MSG.format(option=option[1]))
 
     async def run(self, job: Any, rerun: bool = False) -> Any:
-        """Submit one job and wait for its end."""
+        """Submit one job and wait for its end; what only gathers outputs is run here."""
+        if job.name.startswith(GATHER):
+            return job.run(rerun)
         wanted = {
-            "--mem": f"{math.ceil(stage_bytes(job.task) / 2**20)}M",
+            "--mem": f"{math.ceil(_memory(job.task) / 2**20)}M",
             "--cpus-per-task": str(self.threads),
         }
         added = [
@@ -445,3 +413,10 @@ class SlurmWorker(slurm.Worker):  # type: ignore[misc]
         if status in ("CANCELLED", "TIMEOUT", "FAILED"):
             raise RuntimeError(f"Slurm job {jobid}: {status}; see {self.error[jobid]}")
         return status
+
+
+def _memory(task: Any) -> int:
+    """Return the most memory that a task takes, in bytes."""
+    stage = nodes.STAGES[type(task).__name__]
+    values = attrs.asdict(task, recurse=False)
+    return stage.memory({name: value for name, value in values.items() if value is not None})

@@ -9,6 +9,7 @@ part of what its result is found by.
 from __future__ import annotations
 
 import shutil
+import types
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,10 @@ TYPES: dict[Kind, Any] = {
 }
 
 
+STAGES: dict[str, Stage] = {}
+"""The stage of each task, by the name of the task."""
+
+
 def _task(stage: Stage) -> Any:
     """Return the task of a stage; make it a global of this module by the stage's name."""
 
@@ -79,6 +84,7 @@ def _task(stage: Stage) -> Any:
         values = [outputs[name] for name in stage.outputs]
         return tuple(values) if len(values) > 1 else values[0]
 
+    STAGES[stage.name] = stage
     task.__name__ = task.__qualname__ = stage.name
     task.__doc__ = stage.summary
     fields = {name: _input(field) for name, field in stage.inputs.items()}
@@ -101,7 +107,11 @@ def _plain(value: Any) -> Any:
 
 def _type(field: Field) -> Any:
     kind = TYPES[field.kind]
-    return list[kind] if field.many else kind
+    return _list_of(kind) if field.many else kind
+
+
+def _list_of(kind: Any) -> Any:
+    return types.GenericAlias(list, (kind,))
 
 
 def _input(field: Field) -> Any:
@@ -122,7 +132,7 @@ def _setting(option: Option, declared: Kind | None) -> Any:
     if declared is not None:
         kind = TYPES[declared]
     if option.many:
-        kind, default = list[kind], attrs.Factory(lambda: list(option.default))
+        kind, default = _list_of(kind), attrs.Factory(lambda: list(option.default))
     elif default is None:
         kind = kind | None
     return python.arg(

@@ -1,1 +1,1 @@
-"""Pictures of results."""
+"""Words, tables and pictures about results, and the page that shows them."""

@@ -1,4 +1,4 @@
-"""What needs the attention of whoever reads a report, in sentences."""
+"""What needs the attention of a reader of the report, in sentences."""
 
 from __future__ import annotations
 
@@ -9,21 +9,37 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.outliers import LIMIT, RULE, excess
+from opnmf_pipeline.reporting.facts import Facts
+from opnmf_pipeline.reporting.outliers import RULE, find_outliers
 
-__all__ = ["find_duplicates", "sentences_about_cohort", "sentences_about_fit"]
+__all__ = ["attention", "find_duplicates", "sentences_about_cohort", "sentences_about_fit"]
 
 SMALL_PART = 0.001
 """A part below this fraction of the voxels is nearly empty."""
 LOW_COVERAGE = 0.05
-"""A subject's coverage is poor so far below the median,"""
+"""The coverage of a subject is poor if it is this far below the median."""
 RARE_SUBJECTS, RARE_VOXELS = 0.9, 0.01
-"""and that of the cohort where fewer subjects have data in more of the voxels."""
+"""The coverage of the cohort is poor if more than this share of the voxels (second) have data in
+fewer than this share of the subjects (first)."""
 SAME = 1e-5
-"""Two images are nearly identical where 1 − r is below this,"""
+"""Two images are nearly identical if 1 − r is below this,"""
 SAME_SHARE = 0.1
-"""or below this share of what it is between most subjects and their nearest."""
+"""or below this share of the median of 1 − r between subjects and their nearest."""
 N_NAMED = 8
+
+
+def attention(facts: Facts) -> list[str]:
+    """Say what is wrong with the fits, with the images and with the choice of k."""
+    sentences = []
+    for fit in facts.fits:
+        sentences += sentences_about_fit(fit.info, fit.parts["n_voxels"].tolist())
+    if facts.quality:
+        quality = facts.quality
+        sentences += sentences_about_cohort(quality.subjects, facts.errors, quality.covered)
+    choice = facts.selection.choice
+    if choice.get("flat"):
+        sentences.append(f"The choice of k is uncertain: {choice['reason']}")
+    return sentences
 
 
 def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> list[str]:
@@ -43,14 +59,14 @@ def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> l
             f"k = {k}: the fit did not converge; raise decomposition.max_iter or decomposition.tol."
         )
     small = [
-        f"{number} ({size} voxels)"
+        f"component {number} ({size} voxels)"
         for number, size in enumerate(part_sizes, start=1)
         if size < SMALL_PART * info["NumberOfVoxels"]
     ]
     if small:
         sentences.append(
-            f"k = {k}: nearly empty, with less than {SMALL_PART:.1%} of the voxels: component "
-            f"{_named(small)}."
+            f"k = {k}: nearly empty components, each with less than {SMALL_PART:.1%} of the "
+            f"voxels: {_named(small)}."
         )
     return sentences
 
@@ -70,7 +86,7 @@ def sentences_about_cohort(
         Share of the subjects with data.
     """
     sentences = []
-    flagged = errors.apply(excess) > LIMIT
+    flagged = find_outliers(errors)
     odd = [
         f"{subject} (k = {', '.join(str(k) for k in flagged.columns[row])})"
         for subject, row in zip(flagged.index, flagged.to_numpy(), strict=True)
@@ -78,26 +94,26 @@ def sentences_about_cohort(
     ]
     if odd:
         sentences.append(
-            f"Outliers: {_named(odd)}. The components describe their images worse than those of "
-            f"others (logarithm of the relative reconstruction error {RULE}); look at these images."
+            f"Outliers: {_named(odd)}. The components reconstruct these images worse than the "
+            f"others (logarithm of the relative reconstruction error {RULE}). Check these images."
         )
     if pairs := find_duplicates(subjects):
         named = [f"{a} and {b} (r = {r:.5f})" for a, b, r in pairs]
         sentences.append(
-            f"Nearly identical images: {_named(named)}. One scan may have been entered twice."
+            f"Nearly identical images: {_named(named)}. The same scan may have been entered twice."
         )
     poor = subjects["coverage"] < subjects["coverage"].median() - LOW_COVERAGE
     if poor.any():
         named = [f"{name} ({share:.0%})" for name, share in subjects["coverage"][poor].items()]
         sentences.append(
-            "Poor coverage, data in far fewer voxels of the mask than in most subjects: "
-            f"{_named(named)}. The field of view may have been cut."
+            f"Poor coverage: {_named(named)}. These images have data in far fewer voxels of the "
+            "mask than most images. The field of view may be truncated."
         )
     rare = float((coverage < RARE_SUBJECTS).mean())
     if rare > RARE_VOXELS:
         sentences.append(
             f"{rare:.0%} of the voxels of the mask have data in fewer than {RARE_SUBJECTS:.0%} of "
-            "the subjects: see the coverage map; mask.method: coverage leaves them out."
+            "the subjects. See the coverage map. Set mask.method to coverage to exclude them."
         )
     return sentences
 

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from opnmf_pipeline.reporting.figure import BLUE, ORANGE, STYLE, png
+from opnmf_pipeline.reporting.figure import BLUE, ORANGE, STYLE, Figure, png
 
 __all__ = ["draw_course"]
 
 
-def draw_course(history: Mapping[str, Sequence[float]], tol: float) -> bytes:
+def draw_course(info: Mapping[str, Any], tolerance: float | None) -> Figure:
     """Draw the error and the change of W against sweeps over the data.
 
     Parameters
     ----------
-    history : mapping
-        ``objective`` and ``change``, one value per sweep.
-    tol : float
-        Change at which a fit ends.
-
-    Returns
-    -------
-    bytes
-        PNG.
+    info : dict
+        Content of ``factorization.json``; ``History`` has one ``objective`` and one ``change``
+        for each sweep.
+    tolerance : float or None
+        Change at which the fit ends; None where it ends by another measure.
     """
+    history = info["History"]
     objective, change = np.array(history["objective"]), np.array(history["change"])
     sweeps = np.arange(1, len(objective) + 1)
     with plt.rc_context(STYLE):
@@ -37,20 +34,30 @@ def draw_course(history: Mapping[str, Sequence[float]], tol: float) -> bytes:
         left.ticklabel_format(axis="y", useOffset=False)
         _line(right, sweeps, np.where(change > 0, change, np.nan))
         right.set(xlabel="sweep", ylabel="relative change of W", yscale="log")
-        if tol > 0:
-            right.axhline(tol, color=ORANGE, linestyle="--", linewidth=1)
-            right.annotate(
-                f"tolerance {tol:g}",
-                (0, tol),
-                (3, 3),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                color=ORANGE,
-            )
-        return png(figure)
+        if tolerance:
+            _mark(right, tolerance)
+        image = png(figure)
+    return Figure(
+        image,
+        alt=f"The error falls to {info['ReconstructionError']:.5g} in {info['Iterations']} sweeps",
+        caption="Course of the fit: reconstruction error and relative change of W after each "
+        "sweep over the data.",
+    )
 
 
 def _line(axis: Any, sweeps: Any, values: Any) -> None:
     axis.plot(sweeps, values, color=BLUE, marker="o" if len(sweeps) < 60 else None, markersize=3)
     if len(sweeps) > 100:
         axis.set_xscale("log")
+
+
+def _mark(axis: Any, tolerance: float) -> None:
+    axis.axhline(tolerance, color=ORANGE, linestyle="--", linewidth=1)
+    axis.annotate(
+        f"tolerance {tolerance:g}",
+        (0, tolerance),
+        (3, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        color=ORANGE,
+    )

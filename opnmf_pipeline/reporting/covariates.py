@@ -1,64 +1,22 @@
-"""How loadings go along with age, sex and site: sizes of effects, in numbers, words and a picture.
-
-These describe the cohort. Nothing is tested, and nothing is adjusted for anything else.
-"""
+"""Which columns of the table of subjects are covariates of a report: age, sex and site."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.figure import BLUE, STYLE, Figure, png
-
-__all__ = ["NAMES", "Effects", "draw_effects", "find_covariates", "measure_effects"]
+__all__ = ["find_covariates"]
 
 NAMES = ("age", "sex", "gender", "site", "scanner")
-"""Covariates that are looked for, in any case."""
+"""Names of the covariates, in upper or lower case."""
 MAX_LEVELS = 40
 MIN_SUBJECTS = 10
 MIN_PER_LEVEL = 3
-Z_95 = 1.959964
-
-CORRELATION = (0.1, 0.3, 0.5)
-"""Where a correlation begins to be small, medium and large (Cohen 1988); so with eta."""
-DIFFERENCE = (0.2, 0.5, 0.8)
-"""The same for a difference in standard deviations."""
-WORDS = ("negligible", "small", "medium", "large")
-
-
-@dataclass(frozen=True)
-class Effects:
-    """How the loadings of every component go along with one covariate.
-
-    Attributes
-    ----------
-    covariate : str
-        Its name.
-    measure : str
-        What the effect is.
-    values : DataFrame
-        One row per component: ``effect``, and ``low``, ``high``, its 95 % interval (NaN where
-        none is given).
-    words : str
-        The strongest effect, in plain words.
-    """
-
-    covariate: str
-    measure: str
-    values: pd.DataFrame
-    words: str
 
 
 def find_covariates(participants: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that are age, sex or site, and differ between enough subjects.
+    """Return the columns with age, sex or site that enough subjects have and that vary.
 
-    Numbers are kept as they are; all else becomes text. A column of numbers counts as age only
-    under that name: codes of sites are no quantities.
+    Age stays a number; every other column becomes text, because numbers there are codes.
     """
     found = {}
     for name in participants:
@@ -76,125 +34,3 @@ def find_covariates(participants: pd.DataFrame) -> pd.DataFrame:
         if usable:
             found[str(name)] = column
     return pd.DataFrame(found, index=participants.index)
-
-
-def measure_effects(loadings: pd.DataFrame, covariate: pd.Series[Any]) -> Effects:
-    """Measure how loadings go along with a covariate.
-
-    Parameters
-    ----------
-    loadings : DataFrame
-        One row per subject, one column per component.
-    covariate : Series
-        Numbers, or text with two or more different values; subjects without one are left out.
-    """
-    known = covariate.notna().to_numpy()
-    H, values = loadings.to_numpy(np.float64)[known], covariate[known]
-    name = str(covariate.name)
-    if pd.api.types.is_numeric_dtype(values):
-        measure, table = "Pearson correlation", _correlations(H, values.to_numpy(np.float64))
-    elif values.nunique() == 2:
-        first, second = sorted(values.unique())
-        measure = f"{second} minus {first}, in standard deviations (Cohen's d)"
-        table = _differences(H, (values == second).to_numpy(bool))
-    else:
-        measure = f"share of the variance between {values.nunique()} groups (η²)"
-        table = _variance_between(H, values.to_numpy(str))
-    table.index = loadings.columns
-    return Effects(name, measure, table, _words(name, measure, table, values))
-
-
-def _correlations(H: NDArray[np.float64], x: NDArray[np.float64]) -> pd.DataFrame:
-    """Pearson's r with the interval of Fisher's z."""
-    centred, x = H - H.mean(0), x - x.mean()
-    norms = np.sqrt((centred**2).sum(0) * (x**2).sum())
-    r = np.divide(x @ centred, norms, out=np.zeros(H.shape[1]), where=norms > 0)
-    z = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
-    half = Z_95 / np.sqrt(len(x) - 3)
-    return pd.DataFrame({"effect": r, "low": np.tanh(z - half), "high": np.tanh(z + half)})
-
-
-def _differences(H: NDArray[np.float64], second: NDArray[np.bool_]) -> pd.DataFrame:
-    """Cohen's d with the large-sample interval of Hedges & Olkin (1985)."""
-    a, b = H[~second], H[second]
-    n_a, n_b = len(a), len(b)
-    pooled = np.sqrt(
-        (a.var(0, ddof=1) * (n_a - 1) + b.var(0, ddof=1) * (n_b - 1)) / (n_a + n_b - 2)
-    )
-    d = np.divide(b.mean(0) - a.mean(0), pooled, out=np.zeros(H.shape[1]), where=pooled > 0)
-    half = Z_95 * np.sqrt((n_a + n_b) / (n_a * n_b) + d**2 / (2 * (n_a + n_b)))
-    return pd.DataFrame({"effect": d, "low": d - half, "high": d + half})
-
-
-def _variance_between(H: NDArray[np.float64], groups: NDArray[Any]) -> pd.DataFrame:
-    """η², the sum of squares between the groups over the whole."""
-    total = ((H - H.mean(0)) ** 2).sum(0)
-    between = sum(
-        (groups == group).sum() * (H[groups == group].mean(0) - H.mean(0)) ** 2
-        for group in np.unique(groups)
-    )
-    eta2 = np.divide(between, total, out=np.zeros(H.shape[1]), where=total > 0)
-    return pd.DataFrame({"effect": eta2, "low": np.nan, "high": np.nan})
-
-
-def _words(name: str, measure: str, table: pd.DataFrame, values: pd.Series[Any]) -> str:
-    place = int(table["effect"].abs().argmax())
-    strongest = table.index[place]
-    effect, low, high = table[["effect", "low", "high"]].to_numpy()[place]
-    if measure.startswith("Pearson"):
-        sizes = np.digitize(table["effect"].abs(), CORRELATION)
-        direction = "rise" if effect > 0 else "fall"
-        found = (
-            f"loadings on {strongest} {direction} with {name} "
-            f"(r = {effect:.2f}, 95% interval {low:.2f} to {high:.2f})"
-        )
-    elif values.nunique() == 2:
-        sizes = np.digitize(table["effect"].abs(), DIFFERENCE)
-        first, second = sorted(values.unique())
-        higher = second if effect > 0 else first
-        found = (
-            f"loadings on {strongest} are higher for {name} {higher} "
-            f"(d = {effect:.2f}, 95% interval {low:.2f} to {high:.2f})"
-        )
-    else:
-        sizes = np.digitize(np.sqrt(table["effect"]), CORRELATION)
-        chance = (values.nunique() - 1) / (len(values) - 1)
-        found = (
-            f"{effect:.0%} of the variance of the loadings on {strongest} lies between the values "
-            f"of {name}; {chance:.0%} would by chance"
-        )
-    counts = ", ".join(
-        f"{n} {word}" for word, n in zip(WORDS, np.bincount(sizes, minlength=4), strict=True) if n
-    )
-    return f"{name} ({len(values)} subjects): strongest, {found}. By size: {counts}."
-
-
-def draw_effects(effects: list[Effects]) -> Figure:
-    """Draw the effect on every component, one panel per covariate."""
-    k = len(effects[0].values)
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            1,
-            len(effects),
-            figsize=(max(4.0, 3.2 * len(effects)), 0.9 + 0.17 * max(k, 6)),
-            squeeze=False,
-            sharey=True,
-        )
-        for axis, found in zip(axes.flat, effects, strict=True):
-            table, rows = found.values, np.arange(1, k + 1)
-            axis.axvline(0, color="#555555", linewidth=0.8)
-            axis.hlines(rows, table["low"], table["high"], color=BLUE, linewidth=1.2)
-            axis.plot(table["effect"], rows, "o", color=BLUE, markersize=3.5)
-            axis.set_title(found.covariate, fontweight="bold")
-            axis.set_xlabel(found.measure, fontsize=7.5)
-            axis.set_ylim(k + 0.7, 0.3)
-            axis.set_yticks(rows[:: -(-k // 25)])
-        axes[0, 0].set_ylabel("component")
-        image = png(figure)
-    names = ", ".join(found.covariate for found in effects)
-    return Figure(
-        image,
-        alt=f"Effect of {names} on the loadings of each of {k} components. "
-        + " ".join(found.words for found in effects),
-        caption="Size of the effect on the loadings of each component, with its 95% interval.",
-    )

@@ -1,4 +1,4 @@
-"""A picture of a page, and the style that all plots share."""
+"""A picture with its words, and the style that all plots share."""
 
 from __future__ import annotations
 
@@ -9,17 +9,30 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-__all__ = ["BLUE", "ORANGE", "STYLE", "Figure", "png"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "STYLE", "Figure", "png", "save"]
 
-BLUE, ORANGE = "#1f4e79", "#b35900"
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+"""Colours that are told apart without red and green (Okabe and Ito 2008)."""
+GREY = "#8c8c8c"
+"""For references: bounds, marks, lines at zero."""
+DPI = 150
 STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e2e2e2",
+    "axes.grid": True,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
     "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "grid.color": "#e2e2e2",
+    "legend.edgecolor": "none",
+    "legend.fontsize": 8,
+    "legend.framealpha": 0.75,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 3.5,
 }
 """For :func:`matplotlib.pyplot.rc_context`."""
 
@@ -33,9 +46,9 @@ class Figure:
     image : bytes or path
         PNG.
     alt : str
-        What it shows, for those who do not see it.
+        Alternative text for readers who cannot see it.
     caption : str
-        What stands below it.
+        The text below it.
     """
 
     image: bytes | Path
@@ -44,9 +57,22 @@ class Figure:
 
 
 def png(figure: Any, **options: Any) -> bytes:
-    """Close a matplotlib figure and return it as PNG."""
+    """Close a matplotlib figure and return it as PNG.
+
+    Parameters
+    ----------
+    figure : matplotlib figure
+    options
+        Arguments of :meth:`matplotlib.figure.Figure.savefig`.
+    """
     buffer = io.BytesIO()
     # Without the date and version that matplotlib would add, equal results are equal bytes
-    figure.savefig(buffer, format="png", dpi=140, metadata={"Software": None}, **options)
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, **options)
     plt.close(figure)
     return buffer.getvalue()
+
+
+def save(figure: Any, out_file: Path) -> Path:
+    """Close a matplotlib figure and write it as PNG; return the path."""
+    out_file.write_bytes(png(figure))
+    return out_file

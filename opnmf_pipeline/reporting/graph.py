@@ -8,6 +8,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import networkx as nx
 
+from opnmf_pipeline.reporting.figure import BLUE, GREY
+
 __all__ = ["draw_graph"]
 
 COLUMN_INCHES, ROW_INCHES = 1.9, 0.9
@@ -19,11 +21,11 @@ def draw_graph(edges: Iterable[tuple[str, str]], labels: Mapping[str, str], out_
     Parameters
     ----------
     edges : iterable of (str, str)
-        From a node to a node that needs it.
+        From a node to a node that depends on it.
     labels : mapping of str to str
-        What to write in the box of a node; its name where it is not here.
+        Text in the box of a node; a node that is absent here shows its name.
     out_file : path
-        Picture to write, in the format that its ending names (``.svg``, ``.png``, ``.pdf``).
+        Picture to write, in the format of its suffix (``.svg``, ``.png``, ``.pdf``).
 
     Returns
     -------
@@ -46,7 +48,7 @@ def draw_graph(edges: Iterable[tuple[str, str]], labels: Mapping[str, str], out_
             "",
             xy=positions[end],
             xytext=positions[start],
-            arrowprops={"arrowstyle": "-|>", "color": "#777777", "shrinkA": 32, "shrinkB": 34},
+            arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 32, "shrinkB": 34},
         )
     for name, position in positions.items():
         axis.text(
@@ -56,7 +58,7 @@ def draw_graph(edges: Iterable[tuple[str, str]], labels: Mapping[str, str], out_
             ha="center",
             va="center",
             fontsize=9,
-            bbox={"boxstyle": "round,pad=0.5", "facecolor": "#eaf1f8", "edgecolor": "#1f4e79"},
+            bbox={"boxstyle": "round,pad=0.5", "facecolor": "#eaf1f8", "edgecolor": BLUE},
         )
     figure.savefig(out_file, bbox_inches="tight")
     plt.close(figure)

@@ -15,13 +15,13 @@ from opnmf_pipeline.reporting.figure import STYLE, Figure, png
 __all__ = ["draw_loadings"]
 
 MAX_CLUSTERED = 3000
-"""More subjects stay in their order: clustering takes the square of their number in memory."""
+"""More subjects keep their order: memory for clustering grows with the square of the number."""
 PALETTE = "colorblind"
 MISSING = "#cccccc"
 
 
 def draw_loadings(loadings: pd.DataFrame, covariates: pd.DataFrame) -> Figure:
-    """Draw a heat map of the standardized loadings, with similar subjects side by side.
+    """Draw a heat map of the standardized loadings, with similar subjects next to each other.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def draw_loadings(loadings: pd.DataFrame, covariates: pd.DataFrame) -> Figure:
     return Figure(
         image,
         alt=f"Heat map of the loadings of {n_subjects} subjects on {k} components, clustered",
-        caption="Loadings, standardized within each component: red above its mean, blue below. "
+        caption="Loadings, standardized within each component: red is above its mean, blue below. "
         f"{order} (rows) are ordered by average-linkage clustering of Euclidean distances.",
     )
 
@@ -86,7 +86,7 @@ def _strips(covariates: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[Any]
             }
         else:
             levels = sorted(column.dropna().unique())
-            colours = [next(palette) for _ in levels]  # no colour stands for two things
+            colours = [next(palette) for _ in levels]  # no colour has two meanings
             shown = dict(zip(levels, colours, strict=True))
             strips[name] = [shown.get(level, MISSING) for level in column.fillna("")]
         handles[str(name)] = [

@@ -1,14 +1,15 @@
-"""Which of many positive values lies far above the others."""
+"""Outliers: positive values far above the others."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["LIMIT", "RULE", "excess"]
+__all__ = ["LIMIT", "RULE", "excess", "find_outliers"]
 
 LIMIT = 3.5
-"""A value is an outlier where :func:`excess` is above this."""
+"""A value is an outlier if :func:`excess` is above this."""
 RULE = f"more than {LIMIT:g} scaled median absolute deviations above the median"
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation."""
@@ -17,9 +18,9 @@ MAD_TO_SD = 1.4826
 def excess(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return how far the logarithm of each value is above the median, in units of a spread.
 
-    The spread is 1.4826 times the median absolute deviation, which a few wild values cannot inflate
-    (Leys et al. 2013, https://doi.org/10.1016/j.jesp.2013.03.013). Errors have a long tail; their
-    logarithms have less of one, so that not all of it is taken for outliers.
+    The spread is 1.4826 times the median absolute deviation, which a few outliers cannot inflate
+    (Leys et al. 2013, https://doi.org/10.1016/j.jesp.2013.03.013). Errors have
+    a long tail; their logarithms have a shorter one, so that not the whole tail is flagged.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ def excess(values: NDArray[np.floating]) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (n,), float64
-        Signed; zero for all where most values are equal.
+        Signed; all are zero if most values are equal.
 
     Examples
     --------
@@ -40,3 +41,8 @@ def excess(values: NDArray[np.floating]) -> NDArray[np.float64]:
     deviations = logs - np.median(logs)
     spread = MAD_TO_SD * np.median(np.abs(deviations))
     return deviations / spread if spread > 0 else np.zeros_like(deviations)
+
+
+def find_outliers(errors: pd.DataFrame) -> pd.DataFrame:
+    """Return which values of each column are outliers, as a table of the same shape."""
+    return errors.apply(excess) > LIMIT

@@ -12,11 +12,11 @@ from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.description import read_json
 from opnmf_pipeline.dataset.folder import FinishedRun
 from opnmf_pipeline.decomposition.solvers import SOLVERS
-from opnmf_pipeline.engines.study import determining_settings
 from opnmf_pipeline.exceptions import OutputError
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.runs.plan import make_plan
+from opnmf_pipeline.runs.study import determining_settings
 
 __all__ = ["boilerplate"]
 

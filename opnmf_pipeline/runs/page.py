@@ -7,8 +7,9 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
+from opnmf_pipeline.dataset.description import settings_yaml
 from opnmf_pipeline.dataset.folder import OutputFolder
-from opnmf_pipeline.engines.study import drawn_on_template
+from opnmf_pipeline.runs.study import drawn_on_template, shown_settings
 from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
 
 __all__ = ["write_report"]
@@ -32,8 +33,8 @@ def write_report(output: OutputFolder) -> Path:
         path = output.path(name, k)
         return path if path.exists() else None
 
-    settings = output.path("config").read_text(encoding="utf-8")
-    options = yaml.safe_load(settings)["report"]
+    settings = yaml.safe_load(output.path("config").read_text(encoding="utf-8"))
+    options = settings["report"]
     fits = [
         FitFiles(
             factorization=output.path("fit", k),
@@ -62,7 +63,7 @@ def write_report(output: OutputFolder) -> Path:
             cohort_file=output.path("cohort"),
             quality=quality if quality.subjects.exists() else None,
             runs=output.runs,
-            settings=settings,
+            settings=settings_yaml(shown_settings(settings)),
             on_template=drawn_on_template(options["background"], output.space),
             figures=options["figures"],
         )

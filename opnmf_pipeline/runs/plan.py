@@ -11,17 +11,17 @@ import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.folder import OutputFolder
-from opnmf_pipeline.engines.study import (
-    check_rank,
-    count_splits,
-    determining_settings,
-    fit_bytes,
-)
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.simulation import simulated_participants
 from opnmf_pipeline.images.volumes import Grid, analysis_grid, check_grids, read_volume
+from opnmf_pipeline.runs.limits import check_rank
+from opnmf_pipeline.runs.study import (
+    count_splits,
+    determining_settings,
+)
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
+from opnmf_pipeline.stages.memory import fit_bytes
 
 __all__ = ["Plan", "make_plan"]
 

@@ -25,13 +25,14 @@ from opnmf_pipeline.dataset.description import (
     readme,
 )
 from opnmf_pipeline.dataset.folder import FOREIGN_MSG, PARTIAL, Dataset, FinishedRun
-from opnmf_pipeline.engines.cache import file_digest
-from opnmf_pipeline.engines.study import available_procs, output_dir
+from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.files import file_digest
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.volumes import image_files
 from opnmf_pipeline.progress import Display, SilentDisplay
+from opnmf_pipeline.runs.study import output_dir
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.maps import describe_loadings
 from opnmf_pipeline.stages.project import Loadings, Model, loadings_table, project_images
@@ -188,7 +189,7 @@ class _Projection:
             [image.row for image in self.images],
             models,
             mask_file,
-            n_procs=available_procs(self.config),
+            n_procs=n_procs_of(self.config.execution),
             track=display.track,
             stop_at_first=self.config.execution.stop_on_first_crash,
         )

@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,24 +17,26 @@ import pandas as pd
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines import local
-from opnmf_pipeline.engines.cache import Cache, only_run
-from opnmf_pipeline.engines.results import Results, publish
-from opnmf_pipeline.engines.study import (
+from opnmf_pipeline.engines.cache import only_run
+from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.resources import n_procs_of
+from opnmf_pipeline.engines.steps import Job
+from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.logs import log_file
+from opnmf_pipeline.progress import Display, SilentDisplay
+from opnmf_pipeline.runs.compare import compare_finished
+from opnmf_pipeline.runs.limits import check_matrix
+from opnmf_pipeline.runs.monitor import resources_watched
+from opnmf_pipeline.runs.publish import publish
+from opnmf_pipeline.runs.record import run_record
+from opnmf_pipeline.runs.study import (
     Study,
     collect_study,
     determining_settings,
     output_dir,
     work_dir,
 )
-from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.images.volumes import image_files
-from opnmf_pipeline.logs import log_file
-from opnmf_pipeline.progress import Display, SilentDisplay
-from opnmf_pipeline.runs.monitor import resources_watched
-from opnmf_pipeline.runs.page import write_report
-from opnmf_pipeline.runs.record import run_record
-from opnmf_pipeline.stages.decompose import read_factorization
-from opnmf_pipeline.stages.quality import assess_cohort
+from opnmf_pipeline.stages.matrix import MATRIX_FILE
 
 __all__ = ["Summary", "run", "run_share"]
 
@@ -102,7 +105,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
         study = collect_study(config, Path(folder) / "cohort.tsv")
         display.note(f"collect: {len(study.images)} {study.what}")
         with only_run(work_dir(config)):
-            return _run(study, output, display)
+            return _run(study.moved_to(work_dir(config)), output, display)
 
 
 def run_share(
@@ -137,70 +140,69 @@ def run_share(
     with TemporaryDirectory() as folder:
         study = collect_study(config, Path(folder) / "cohort.tsv")
         display.note(f"collect: {len(study.images)} {study.what}")
-        results = Results(cohort=study.cohort_file, planted=study.planted)
+        graph = local.share_of(study.graph, number, n_shares)
+        outcome = Outcome(display, _check_of(config))
         with only_run(work_dir(config)):
-            local.compute_share(study, results, display, number, n_shares)
-    return results.computed
+            study = study.moved_to(work_dir(config))
+            local.compute(graph, study.given, config, work_dir(config), outcome, display)
+    return outcome.computed
 
 
 def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
-    results = Results(cohort=study.cohort_file, planted=study.planted)
+    outcome = Outcome(display, _check_of(study.config))
     output.space = study.space
     output.register("running")
     status = "failed"
     with log_file(output.path("log")):
         try:
             with resources_watched(output, study.config.execution.resource_monitor):
-                _compute(study, results, output, display)
-            if results.maps:
-                write_report(output)
+                _compute(study, outcome, output, display)
             status = "finished"
         except BaseException as error:
             logger.info("failed: %s: %s", type(error).__name__, error)
             raise
         finally:
             output.register(status)
-    fit = read_factorization(next(iter(results.fits.values())))
+    n_voxels, n_subjects = _shape(outcome)
     return Summary(
-        n_subjects=fit.H.shape[1],
-        n_voxels=fit.W.shape[0],
+        n_subjects=n_subjects,
+        n_voxels=n_voxels,
         what=study.what,
         metrics=pd.read_csv(output.path("metrics"), sep="\t"),
         choice=_choice(output.path("selection")),
-        computed=results.computed,
+        computed=outcome.computed,
         outputs=output,
     )
 
 
-def _compute(study: Study, results: Results, output: OutputFolder, display: Display) -> None:
+def _check_of(config: PipelineConfig) -> Callable[[Job, Mapping[str, Any]], None]:
+    def check(job: Job, outputs: Mapping[str, Any]) -> None:
+        if job.step.name == "matrix":
+            check_matrix(config, Path(outputs["matrix_dir"]))
+
+    return check
+
+
+def _shape(outcome: Outcome) -> tuple[int, int]:
+    matrix_dir = outcome.path("matrix", "matrix_dir")
+    assert matrix_dir is not None
+    n_voxels, n_subjects = read_matrix(matrix_dir / MATRIX_FILE)[0].shape
+    return n_voxels, n_subjects
+
+
+def _compute(study: Study, outcome: Outcome, output: OutputFolder, display: Display) -> None:
     """Compute, and publish each finished number of components, whatever stops the run."""
     config, started = study.config, time.monotonic()
     engine = importlib.import_module(f"opnmf_pipeline.engines.{config.execution.engine}")
     try:
-        engine.compute(study, results, display)
-        _assess(study, results, display)
+        engine.compute(study.graph, study.given, config, work_dir(config), outcome, display)
+    except Exception:  # what has finished is still worth a comparison
+        compare_finished(study, outcome)
+        raise
     finally:
-        if results.computed:
+        if outcome.computed:
             seconds = time.monotonic() - started
-            output.runs.append(run_record(results.computed, seconds, study.n_procs))
-        if results.maps or results.selection is not None:
-            publish(results, output, config)
-
-
-def _assess(study: Study, results: Results, display: Display) -> None:
-    """Look at the quality of the images, and take their digests."""
-    assert results.matrix is not None
-    assert results.mask is not None
-    matrix_file, mask_file = results.matrix, results.mask
-    cache = Cache(work_dir(study.config))
-    quality = cache.stage(
-        "quality",
-        [read_matrix(matrix_file)[1]["SHA256"], *cache.digests([mask_file])],
-        None,
-        lambda out: assess_cohort(matrix_file, mask_file, out),
-    )
-    results.quality = quality.folder
-    if not quality.reused:
-        results.computed.append("quality")
-    display.note(f"quality: {'reused' if quality.reused else 'computed'}")
-    results.digests = [" ".join(cache.digests(image_files(image))) for image in study.images]
+            n_procs = n_procs_of(config.execution)
+            output.runs.append(run_record(outcome.computed, seconds, n_procs))
+        if outcome.paths("maps", "maps_dir") or outcome.paths("select", "selection_dir"):
+            publish(study, outcome, output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["hoyer_sparsity", "largest_overlap", "unit_columns"]
+__all__ = ["hoyer_sparsity", "largest_overlap", "nearest_columns", "unit_columns"]
 
 Weights = NDArray[np.floating]
 
@@ -47,3 +47,26 @@ def largest_overlap(W: Weights) -> float:
     cosines = unit.T @ unit
     np.fill_diagonal(cosines, 0)
     return float(np.abs(cosines).max(initial=0.0))
+
+
+def nearest_columns(
+    gram: NDArray[np.float64],
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return, for each column, the other column with the largest cosine, and that cosine.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (n_components, n_components), float64
+        WᵀW, non-negative.
+
+    Returns
+    -------
+    nearest : ndarray of shape (n_components,), int
+        Index of the other column; 0 where the cosine is 0.
+    cosines : ndarray of shape (n_components,), float64
+    """
+    norms = np.sqrt(np.diag(gram))
+    norms = np.where(norms > 0, norms, 1)
+    cosines = gram / norms[:, np.newaxis] / norms
+    np.fill_diagonal(cosines, 0)
+    return cosines.argmax(axis=1), cosines.max(axis=1)

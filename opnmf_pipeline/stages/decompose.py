@@ -17,6 +17,7 @@ from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.memory import fit_memory
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MATRIX_DIR, N_COMPONENTS, Call, Stage
 
 __all__ = [
@@ -176,4 +177,6 @@ DECOMPOSE = Stage(
     outputs={"factorization_dir": FACTORIZATION_DIR},
     settings={DecompositionConfig: ("n_components",)},
     large=("W.npy", "H.npy"),
+    memory=fit_memory,
+    free=("max_iter",),
 )

@@ -13,6 +13,7 @@ from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.reporting.montage import draw_components, draw_parts
 from opnmf_pipeline.stages.maps import COMPONENTS_FILE, LABELS_FILE
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.memory import fit_memory
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
 
 __all__ = ["DRAW_FIGURES", "FIGURES_FILES", "ON_TEMPLATE", "draw_figures", "template_image"]
@@ -107,4 +108,5 @@ DRAW_FIGURES = Stage(
         "components_figure": Field(Kind.PICTURE, "picture of every component at its peak (PNG)"),
         "labels_figure": Field(Kind.PICTURE, "picture of all parts (PNG)"),
     },
+    memory=fit_memory,
 )

@@ -26,6 +26,7 @@ from opnmf_pipeline.selection.reproducibility import (
 )
 from opnmf_pipeline.stages.decompose import estimator
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.memory import fit_memory
 from opnmf_pipeline.stages.splits import SPLIT_FILE
 from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
 
@@ -201,4 +202,5 @@ FIT_HALVES = Stage(
         "halves_file": Field(Kind.JSON, "errors and agreement of the fits of both parts (JSON)")
     },
     settings={DecompositionConfig: ("n_components",)},
+    memory=fit_memory,
 )

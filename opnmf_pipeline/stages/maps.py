@@ -13,6 +13,7 @@ from opnmf_pipeline.images.cohort import identifiers, write_cohort
 from opnmf_pipeline.images.maps import component_names, label_table, unmasked, winner_takes_all
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, Factorization, read_factorization
+from opnmf_pipeline.stages.memory import maps_memory
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MASK_FILE, Call, Field, Kind, Stage
 
 __all__ = [
@@ -147,4 +148,5 @@ WRITE_MAPS = Stage(
         "loadings_file": Field(Kind.TABLE, "loadings of each subject on each component (TSV)"),
         "sidecars": Field(Kind.JSON, "JSON of components, labels and loadings", many=True),
     },
+    memory=maps_memory,
 )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from opnmf_pipeline.config import MaskConfig, MatrixConfig
+from opnmf_pipeline.files import file_digest
 from opnmf_pipeline.images.mask import group_mask, mask_image
 from opnmf_pipeline.images.reading import map_images
-from opnmf_pipeline.images.volumes import analysis_grid, check_grids, read_volume
+from opnmf_pipeline.images.volumes import analysis_grid, check_grids, image_files, read_volume
 from opnmf_pipeline.progress import Track, silent
-from opnmf_pipeline.stages.stage import IMAGES, MASK_FILE, Call, Stage
+from opnmf_pipeline.stages.stage import IMAGES, MASK_FILE, Call, Field, Kind, Stage
 
-__all__ = ["MAKE_MASK", "make_mask"]
+__all__ = ["DIGESTS_FILE", "MAKE_MASK", "make_mask"]
 
 
 def make_mask(
@@ -71,8 +73,13 @@ def _run(call: Call) -> dict[str, Path]:
         n_procs=call.n_procs,
         track=call.track,
     )
-    return {"mask_file": mask_file}
+    digests_file = call.folder / "digests.json"
+    digests = [" ".join(map(file_digest, image_files(image))) for image in call["images"]]
+    digests_file.write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    return {"mask_file": mask_file, "digests_file": digests_file}
 
+
+DIGESTS_FILE = Field(Kind.JSON, "SHA-256 of the files of each image (JSON)")
 
 MAKE_MASK = Stage(
     name="MakeMask",
@@ -80,6 +87,6 @@ MAKE_MASK = Stage(
     run=_run,
     folder="mask",
     inputs={"images": IMAGES},
-    outputs={"mask_file": MASK_FILE},
+    outputs={"mask_file": MASK_FILE, "digests_file": DIGESTS_FILE},
     settings={MaskConfig: (), MatrixConfig: ()},
 )

@@ -14,6 +14,7 @@ from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.stages.decompose import estimator
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.memory import fit_memory
 from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
 
 __all__ = ["FIT_PERMUTED", "PERMUTED_FILE", "fit_permuted"]
@@ -97,4 +98,5 @@ FIT_PERMUTED = Stage(
     },
     outputs={"permuted_file": Field(Kind.JSON, "error of the fit (JSON)")},
     settings={DecompositionConfig: ("n_components",)},
+    memory=fit_memory,
 )

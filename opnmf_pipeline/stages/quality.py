@@ -15,6 +15,7 @@ from opnmf_pipeline.images.maps import unmasked
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.memory import fit_memory
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
 
 __all__ = ["ASSESS_COHORT", "QUALITY_FILES", "assess_cohort"]
@@ -148,4 +149,5 @@ ASSESS_COHORT = Stage(
     folder="quality",
     inputs={"matrix_dir": MATRIX_DIR, "mask_file": MASK_FILE},
     outputs={"quality_dir": Field(Kind.FOLDER, "folder of AssessCohort")},
+    memory=fit_memory,
 )

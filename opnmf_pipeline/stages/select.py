@@ -167,11 +167,8 @@ def _draw(
     choice: Mapping[str, Any] | None,
     out_dir: Path,
 ) -> None:
-    from opnmf_pipeline.reporting.selection import (
-        draw_errors,
-        draw_hierarchy,
-        draw_reproducibility,
-    )
+    from opnmf_pipeline.reporting.curves import draw_errors, draw_reproducibility
+    from opnmf_pipeline.reporting.hierarchy import draw_hierarchy
 
     draw_errors(metrics, out_dir / SELECTION_FILES["errors_figure"], choice)
     draw_hierarchy(hierarchy, out_dir / SELECTION_FILES["hierarchy_figure"])

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from opnmf_pipeline.config import Section
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.stages.memory import base_memory
 
 __all__ = [
     "FACTORIZATION_DIR",
@@ -191,6 +192,11 @@ class Stage:
         Names of its large files. Small files beside them hold their checksums.
     cached : bool
         Whether the same inputs give the same outputs.
+    memory : callable
+        Takes the inputs by name and returns the most memory that the stage takes, in bytes.
+    free : tuple of str
+        Settings that a fit may change when it continues from a checkpoint; empty where the stage
+        keeps none.
     """
 
     name: str
@@ -205,3 +211,5 @@ class Stage:
     requires: Mapping[str, str] = field(default_factory=dict)
     large: tuple[str, ...] = ()
     cached: bool = True
+    memory: Callable[[Mapping[str, Any]], int] = base_memory
+    free: tuple[str, ...] = ()

@@ -152,7 +152,7 @@ def test_interruption(write_config, settings, tmp_path, capsys, monkeypatch):
     def interrupt(*args, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("opnmf_pipeline.engines.local.decompose", interrupt)
+    monkeypatch.setattr("opnmf_pipeline.stages.decompose.decompose", interrupt)
     command = ["run", str(write_config(settings)), "--output", str(tmp_path / "out")]
     assert main(command) == 130
     assert "interrupted; the same command goes on from here" in capsys.readouterr().err

@@ -58,9 +58,16 @@ class _no_callback:
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
-    """Leave out the page about the results: it is no part of an engine, and takes seconds."""
+    """Write a short page about the results: what is on it is no part of an engine, and takes time.
 
-    monkeypatch.setattr("opnmf_pipeline.runs.run.write_report", lambda output: None)
+    Workers are forks of this process, and have the same page.
+    """
+
+    def page(selection, fits, mask_file, out_file, **options):
+        out_file.write_text("<html></html>")
+        return out_file
+
+    monkeypatch.setattr("opnmf_pipeline.stages.report.make_report", page)
 
 
 @pytest.fixture

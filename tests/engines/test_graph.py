@@ -1,8 +1,8 @@
 import pytest
 
 from opnmf_pipeline.cli import main
+from opnmf_pipeline.cli.graph import graph_of
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.engines.graph import workflow_edges
 
 PLAIN = {
     ("images", "mask"),
@@ -10,8 +10,12 @@ PLAIN = {
     ("matrix", "decompose"),
     ("decompose", "maps"),
     ("decompose", "select"),
+    ("matrix", "quality"),
+    ("quality", "report"),
+    ("select", "report"),
 }
-PICTURES = {("maps", "figures")}
+NO_PICTURES = {("maps", "report")}
+PICTURES = {("maps", "figures"), ("figures", "report")}
 HALVES = {("images", "splits"), ("splits", "halves"), ("matrix", "halves"), ("halves", "select")}
 
 
@@ -22,7 +26,7 @@ def config(**sections):
 @pytest.mark.parametrize(
     ("sections", "more"),
     [
-        ({"report": {"figures": False}}, set()),
+        ({"report": {"figures": False}}, NO_PICTURES),
         ({}, PICTURES),
         ({"selection": {"n_splits": 2}}, PICTURES | HALVES),
         ({"selection": {"leave_out": "site"}}, PICTURES | HALVES),
@@ -35,7 +39,7 @@ def config(**sections):
     ],
 )
 def test_each_stage_waits_for_what_it_needs(sections, more):
-    assert set(workflow_edges(config(**sections))) == PLAIN | more
+    assert set(graph_of(config(**sections)).edges()) == PLAIN | more
 
 
 def test_the_picture(write_config, settings, tmp_path):

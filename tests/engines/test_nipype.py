@@ -8,15 +8,18 @@ from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from opnmf_pipeline.engines import nipype as engine
 from opnmf_pipeline.engines.nipype import init_opnmf_wf
-from opnmf_pipeline.engines.results import Results
-from opnmf_pipeline.engines.study import collect_study, fit_bytes
+from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.steps import Graph, steps_of
 from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.runs.study import collect_study
+from opnmf_pipeline.stages.memory import GB, fit_bytes
 from tests.engines.conftest import Lines
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
 ONE = "decomposition.n_components=2"
+OF_ONE_K = ("decompose, k = 2", "maps, k = 2")
 
 
 def lowered(image, factor):
@@ -46,8 +49,8 @@ def test_as_a_part_of_another_workflow(study, tmp_path):
         ]
     )
     graph = workflow.run("Linear")
-    (gather,) = [node for node in graph.nodes if node.name == "gather"]
-    assert [nb.load(path).shape[3] for path in gather.result.outputs.components_file] == [3, 2]
+    (every,) = [node for node in graph.nodes if node.name == "all_outputnode_components_file"]
+    assert [nb.load(path).shape[3] for path in every.result.outputs.out] == [3, 2]
     (select,) = [node for node in graph.nodes if node.name == "select"]
     assert select.result.outputs.metrics_file
 
@@ -64,7 +67,7 @@ def test_the_linear_plugin(study):
     _, lines = study.run("nipype", "execution.plugin=Linear", ONE)
     assert sorted(lines[1:]) == sorted(
         f"{stage}: computed"
-        for stage in ("mask", "matrix", "decompose, k = 2", "maps, k = 2", "select", "quality")
+        for stage in ("mask", "matrix", *OF_ONE_K, "select", "quality", "report")
     )
 
 
@@ -92,7 +95,8 @@ def test_the_log_of_nipype_is_for_those_who_ask(study, monkeypatch, verbose):
     before = logging.getLogger("nipype.workflow").level
     config = study.config("nipype", ONE)
     collected = collect_study(config, study.root / "cohort.tsv")
-    engine.compute(collected, Results(cohort=collected.cohort_file), Lines())
+    outcome = Outcome(Lines())
+    engine.compute(collected.graph, collected.given, config, study.root / "w", outcome, Lines())
     assert levels == [before if verbose else logging.CRITICAL]
     assert logging.getLogger("nipype.workflow").level == before
 
@@ -108,8 +112,9 @@ def test_no_node_takes_more_threads_than_there_are(study, n_procs, ks, n_splits)
         f"selection.n_splits={n_splits}",
     )
     workflow = init_opnmf_wf(config)
-    engine._share_threads(workflow, collect_study(config, study.root / "cohort.tsv"))
-    assert workflow.get_node("decompose").n_procs * len(ks) <= max(n_procs, len(ks))
+    engine._share_threads(workflow, Graph.of_steps(steps_of(config)), config.execution)
+    fits = [workflow.get_node(f"decompose_k{k}").n_procs for k in ks]
+    assert sum(fits) <= max(n_procs, len(ks))
     for name in workflow.list_node_names():
         node = workflow.get_node(name)
         assert 1 <= node.n_procs <= n_procs
@@ -122,15 +127,15 @@ def test_memory_comes_from_the_size_of_the_matrix(study, monkeypatch):
     config = study.config("nipype", ONE)
     workflow = init_opnmf_wf(config)
     (matrix_dir,) = study.out("nipype").glob("work/nipype-*/opnmf_wf/matrix/matrix-*")
-    fit = workflow.get_node("decompose")
-    fit.inputs.matrix_dir, fit.inputs.n_components = str(matrix_dir), 2
+    fit = workflow.get_node("decompose_k2")
+    fit.inputs.matrix_dir = str(matrix_dir)
     n_voxels = len(read_matrix(matrix_dir / "matrix.json")[0])
-    assert fit.mem_gb_runtime == pytest.approx(fit_bytes(n_voxels, 8, 2, "float32") / 2**30)
+    assert fit.mem_gb_runtime == pytest.approx(fit_bytes(n_voxels, 8, 2, "float32") / GB)
 
 
 @pytest.mark.parametrize("given", ["", "--mem=9G"])
 def test_slurm_is_asked_for_what_a_node_takes(study, given):
-    watcher = engine._Watcher(None, None, given)
+    watcher = engine._Watcher(Graph([]), Outcome(Lines()), given)
     node = init_opnmf_wf(study.config("nipype")).get_node("mask")
     node.n_procs = 2
     node.inputs.images = [str(path) for path in study.cohort.images]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,10 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     mask_file = make_mask(
         images, folder("mask") / "mask.nii.gz", MaskConfig(**MASK), MatrixConfig(**MATRIX)
     )
+    digests = folder("digests") / "digests.json"
+    digests.write_text(
+        json.dumps([sha256(path.read_bytes()).hexdigest() for path in cohort.images], indent=1)
+    )
     matrix = build_matrix(images, people, mask_file, folder("matrix"), MatrixConfig(**MATRIX))
     fit = decompose(matrix, folder("fit"), K, options)
     splits = make_splits(people, folder("splits"), SelectionConfig(**SPLITS), cohort_file)
@@ -113,6 +119,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         mask_file,
         folder("report") / "report.html",
         cohort_file=cohort_file,
+        digests_file=digests,
         quality=CohortFiles.in_folder(quality),
         settings="k: 3\n",
     )
@@ -128,7 +135,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         ),
         "MakeMask": Case(
             inputs={"images": images, **MASK, **MATRIX},
-            outputs={"mask_file": mask_file},
+            outputs={"mask_file": mask_file, "digests_file": digests},
             sections={"": MaskConfig, "matrix": MatrixConfig},
             stage=make_mask,
         ),
@@ -229,6 +236,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "components_figures": [figures / "components.png"],
                 "labels_figures": [figures / "dseg.png"],
                 "cohort_file": cohort_file,
+                "digests_file": digests,
                 "quality_dir": str(quality),
                 "settings": "k: 3\n",
                 "on_template": False,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap
+from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap, nearest_columns
 
 
 def test_sparsity_from_flat_to_one_voxel():
@@ -17,3 +17,12 @@ def test_overlap_is_the_largest_cosine():
     assert largest_overlap(W) == pytest.approx(np.sqrt(0.5))
     assert largest_overlap(W[:, :2]) == 0
     assert largest_overlap(W[:, :1]) == 0
+
+
+def test_each_column_has_another_that_is_nearest():
+    W = np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 2.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    nearest, cosines = nearest_columns(W.T @ W)
+    assert nearest.tolist() == [2, 2, 1, 0]
+    expected = [1 / np.sqrt(5), 2 / np.sqrt(5), 2 / np.sqrt(5), 0]
+    np.testing.assert_allclose(cosines, expected)
+    assert [part.tolist() for part in nearest_columns(np.ones((1, 1)))] == [[0], [0]]

@@ -20,8 +20,9 @@ from opnmf_pipeline.stages.report import (
     CohortFiles,
     FitFiles,
     SelectionFiles,
-    _errors,
     _read_fit,
+    _read_quality,
+    _solver_facts,
     make_report,
 )
 from opnmf_pipeline.stages.select import select_rank
@@ -106,7 +107,7 @@ def test_what_needs_attention_stands_at_the_head(study):
     page = study.page()
     head = page[: page.index('id="viewer"')]
     assert "k = 3: the fit did not converge; raise decomposition.max_iter" in head
-    assert "nearly empty, with less than 0.1% of the voxels: component 1 (" in head
+    assert "nearly empty components, each with less than 0.1% of the voxels: component 1 (" in head
 
 
 def test_a_scan_that_was_entered_twice_is_named(cohort, tmp_path):
@@ -120,6 +121,7 @@ def test_nothing_needs_attention(study):
     page = study.page(quality=None)
     assert "Needs attention" not in page
     assert "Nothing needs attention" in page
+    assert "no subject is an outlier" not in page  # nobody looked
 
 
 def test_the_numbers(study):
@@ -128,9 +130,14 @@ def test_the_numbers(study):
     study.change(Converged=False, **values)
     page = study.page()
     assert "stopped without converging after 3 iterations" in page
-    assert "error of 1, which explains 99.0% of the data" in page
-    assert "no 3 components can have an error below 0.5" in page
-    assert "stands still (KKT residual) is 2.0e-03" in page
+    assert "error of 1, which explains 99.0% of the data." in page
+    assert "No factorization into 3 components can have an error below 0.5." in page
+    assert "stationary point of the published update (KKT residual) is 2.0e-03" in page
+
+
+def test_subjects_without_outliers_are_said_to_have_none(study):
+    study.change(Converged=True)
+    assert "and no subject is an outlier" in study.page()
 
 
 def test_the_chosen_number_and_why(study):
@@ -147,12 +154,11 @@ def test_the_chosen_number_and_why(study):
 def test_errors_of_subjects_are_those_of_their_columns(study):
     """The formula from loadings and WᵀW, against the differences themselves."""
     inside = np.asarray(nb.load(study.mask).dataobj) != 0
-    fit = _read_fit(study.fit, inside)
-    subjects = pd.read_csv(study.quality.subjects, sep="\t", index_col=0)
+    quality = _read_quality(study.quality, study.mask, inside)
     X = np.load(study.matrix.with_name("matrix.npy")).astype(np.float64)
     W, H = (np.load(study.fit.factorization.with_name(f"{name}.npy")) for name in "WH")
     expected = np.linalg.norm(X - W @ H, axis=0) / np.linalg.norm(X, axis=0)
-    found = _errors([fit], subjects["norm"])[3]
+    found = _read_fit(study.fit, inside, quality).errors
     np.testing.assert_allclose(found, expected, atol=3e-5)  # h is known to seven digits
     assert found.index.tolist() == read_cohort(study.cohort)["participant_id"].tolist()
 
@@ -213,3 +219,11 @@ def test_little_is_needed(study):
     assert "Quality of the cohort" not in page
     assert "SHA-256" not in page
     assert 'id="viewer-data"' in page
+
+
+@pytest.mark.parametrize(
+    ("solver", "tolerance"),
+    [("multiplicative", 1e-5), ("orthonormal", 1e-5), ("accelerated", None)],
+)
+def test_a_tolerance_is_shown_where_fits_end_by_the_change_of_w(solver, tolerance):
+    assert _solver_facts({"solver": solver, "tol": 1e-5}).tolerance == tolerance

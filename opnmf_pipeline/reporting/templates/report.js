@@ -14,7 +14,7 @@ for (const button of document.querySelectorAll("button[data-copies]")) {
     } catch {
       copied = document.execCommand("copy"); // pages from a disk may have no clipboard
     }
-    button.textContent = copied ? "Copied" : "Selected: copy it now";
+    button.textContent = copied ? "Copied" : "Selected: please copy it";
   });
 }
 addEventListener("beforeprint", () => {

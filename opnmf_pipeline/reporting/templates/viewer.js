@@ -120,7 +120,7 @@
       update();
     });
   }
-  // The first picture is drawn once somebody can see it
+  // Nothing is drawn before the viewer is visible
   new IntersectionObserver((entries, observer) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     observer.disconnect();

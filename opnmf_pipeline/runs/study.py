@@ -1,52 +1,40 @@
-"""What every engine starts from: the settings with the cohort that they name."""
+"""What a run starts from: the settings with the cohort that they name."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
-import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.dataset.description import settings_yaml
 from opnmf_pipeline.dataset.names import WORK
 from opnmf_pipeline.engines.cache import Cache, only_run
+from opnmf_pipeline.engines.steps import Graph, steps_of
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
+from opnmf_pipeline.runs.limits import check_rank
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.splits import split_cohort
 
 __all__ = [
     "Study",
-    "available_procs",
-    "check_rank",
     "collect_study",
     "count_splits",
     "determining_settings",
     "drawn_on_template",
-    "fit_bytes",
     "output_dir",
-    "warn_of_memory",
+    "shown_settings",
     "work_dir",
 ]
 
-logger = logging.getLogger(__name__)
-
-BASE_BYTES = 300 * 2**20
-"""What Python and the libraries take before any data."""
-COPIES_OF_W = 4
-
-MEMORY_MSG = (
-    "a fit with %d components may take %.3g GB, more than execution.memory_gb: %.3g; what does not "
-    "fit of the matrix is read from disk in every pass, which is slow"
-)
 NO_OUTPUT_MSG = "output.dir: is not set; name the output folder with --output"
-TOO_MANY_MSG = "{key}: {k} is more than the {n} {what}; lower it to at most {n}"
 
 
 @dataclass(frozen=True)
@@ -82,21 +70,6 @@ class Study:
         return f"sessions of {len(subjects)} subjects" if several else "subjects"
 
     @property
-    def n_procs(self) -> int:
-        """Processes and threads that the run may use."""
-        return available_procs(self.config)
-
-    @property
-    def n_fits(self) -> int:
-        """Fits of the run, those of halves and of shuffled data included."""
-        return self.config.n_fits(self.n_splits)
-
-    @property
-    def n_threads(self) -> int:
-        """Threads that one fit may use."""
-        return min(self.config.execution.omp_nthreads or self.n_procs, self.n_procs)
-
-    @property
     def space(self) -> str:
         """BIDS entities ``space`` and ``res`` of the maps, such as ``space-MNI152_``."""
         config = self.config
@@ -105,10 +78,28 @@ class Study:
             entities["res"] = common_entity(self.images, "res")
         return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
 
+    def moved_to(self, folder: Path) -> Study:
+        """Return the same study with the table of the subjects in a folder that all jobs see."""
+        cohort_file = folder / self.cohort_file.name
+        shutil.copyfile(self.cohort_file, cohort_file)
+        return replace(self, cohort_file=cohort_file)
+
     @property
-    def on_template(self) -> bool:
-        """Whether pictures are drawn on the MNI152 template."""
-        return drawn_on_template(self.config.report.background, self.space)
+    def graph(self) -> Graph:
+        """All jobs of the run."""
+        return Graph.of_steps(steps_of(self.config, self.n_splits))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Inputs of the graph."""
+        return {
+            "images": self.images,
+            "participants": self.participants,
+            "covariates": self.cohort_file,
+            "planted": self.planted,
+            "on_template": drawn_on_template(self.config.report.background, self.space),
+            "settings": settings_yaml(shown_settings(self.config.settings())),
+        }
 
 
 def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
@@ -151,11 +142,6 @@ def drawn_on_template(background: str, space: str) -> bool:
     return background == "template" or (background == "auto" and "space-MNI" in space)
 
 
-def available_procs(config: PipelineConfig) -> int:
-    """Return the processes and threads that a run may use."""
-    return config.execution.n_procs or int(joblib.cpu_count())
-
-
 def work_dir(config: PipelineConfig) -> Path:
     """Return the folder of intermediate results."""
     return config.execution.work_dir or output_dir(config) / WORK
@@ -166,15 +152,6 @@ def output_dir(config: PipelineConfig) -> Path:
     if config.output.dir is None:
         raise ConfigError(NO_OUTPUT_MSG)
     return config.output.dir
-
-
-def check_rank(config: PipelineConfig, n: int, what: str) -> None:
-    """Require that no number of components is above ``n``, the number of ``what``."""
-    k = max(config.ranks)
-    if k > n:
-        mapped = k in config.decomposition.n_components
-        key = "decomposition.n_components" if mapped else "selection.candidates"
-        raise ConfigError(TOO_MANY_MSG.format(key=key, k=k, n=n, what=what))
 
 
 def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
@@ -196,27 +173,26 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
     return len(splits)
 
 
-def warn_of_memory(config: PipelineConfig, n_voxels: int, n_subjects: int) -> None:
-    """Say that the largest fit may not fit into the memory that the settings allow, if so."""
-    allowed, options = config.execution.memory_gb, config.decomposition
-    k = max(config.ranks)
-    needed = fit_bytes(n_voxels, n_subjects, k, options.dtype) / 1e9
-    if allowed is not None and needed > allowed:
-        logger.warning(MEMORY_MSG, k, needed, allowed)
-
-
-def fit_bytes(n_voxels: int, n_subjects: int, n_components: int, dtype: str) -> int:
-    """Return the most memory that a fit takes, the pages of its matrix included."""
-    W_bytes = np.dtype(dtype).itemsize * n_voxels * n_components
-    return BASE_BYTES + 4 * n_voxels * n_subjects + COPIES_OF_W * W_bytes
-
-
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:
     """Return the settings that results depend on: not where they go, who computes or draws them."""
-    settings = config.settings()
-    settings["output"].pop("dir", None)
-    settings["output"].pop("overwrite", None)
-    settings.pop("execution", None)
-    settings.pop("report", None)
-    settings["inputs"].pop("database_dir", None)
-    return settings
+    return _without(config.settings(), "execution", "report")
+
+
+def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the report shows: those that can change what is on it.
+
+    Parameters
+    ----------
+    settings : dict
+        All settings of a run, as in ``logs/config.yaml``.
+    """
+    shown = _without(settings)
+    return {**shown, "execution": {"engine": settings["execution"]["engine"]}}
+
+
+def _without(settings: Mapping[str, Any], *sections: str) -> dict[str, Any]:
+    kept = {name: dict(part) for name, part in settings.items() if name not in sections}
+    for section, keys in (("output", ("dir", "overwrite")), ("inputs", ("database_dir",))):
+        for key in keys:
+            kept[section].pop(key, None)
+    return kept

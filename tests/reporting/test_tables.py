@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from opnmf_pipeline.reporting.measures import measures
+from opnmf_pipeline.reporting.tables import measures
 
 
 def test_the_table_is_turned_round_and_means_have_their_spread():

@@ -1,0 +1,148 @@
+"""What the jobs of a Pydra run tell the process that started it: one small file each."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+from fileformats.core import FileSet
+from pydra.engine.hooks import TaskHooks
+from pydra.engine.result import load_result
+
+from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.steps import Graph, Job
+
+__all__ = ["EVENTS", "Follower", "job_hooks", "unreported"]
+
+EVENTS = "events"
+"""Folder in that of the results in which jobs say that they have ended, one file each."""
+POLL_S = 0.2
+FAILED_JOB = re.compile(r"^Job '(\w+?)(?:\((\d+)\))?', \w+\(.*\), errored:", re.MULTILINE)
+ERROR_LINE = re.compile(r"[\w.]+: (?!Workflow job)")
+
+
+def job_hooks() -> TaskHooks:
+    """Return the hooks by which a job says how it ended."""
+    return TaskHooks(
+        pre_run=_report_reused, post_run=_report_computed, post_run_task=_report_failed
+    )
+
+
+def _report_reused(job: Any) -> None:
+    result = load_result(job.checksum, job.all_caches)
+    if result is not None and not result.errored:
+        _report(job, "reused", _paths(result.outputs))
+
+
+def _report_computed(job: Any, result: Any) -> None:
+    _report(job, "computed", _paths(result.outputs))
+
+
+def _report_failed(job: Any, result: Any) -> None:
+    error = sys.exc_info()[1]
+    if isinstance(error, Exception):  # and not the end of a worker that was told to go
+        _report(job, "failed", {}, f"{type(error).__name__}: {error}")
+
+
+def _paths(outputs: Any) -> dict[str, Any]:
+    values = attrs.asdict(outputs, recurse=False)
+    return {name: _path(value) for name, value in values.items()}
+
+
+def _path(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_path(item) for item in value]
+    return str(value) if isinstance(value, FileSet) else None
+
+
+def _report(job: Any, status: str, outputs: dict[str, Any], error: str | None = None) -> None:
+    """Leave a note about a job for the process of the run, if one is waiting for it."""
+    folder = job.cache_root / EVENTS
+    if not folder.is_dir():  # the workflow runs as a part of somebody else's
+        return
+    record = {
+        "name": job.name,
+        "number": job.state_index,
+        "status": status,
+        "outputs": outputs,
+        "error": error,
+        "folder": str(job.cache_dir),
+    }
+    partial = folder / f"{time.time_ns()}-{job.uid}-{job.name}.partial"
+    partial.write_text(json.dumps(record), encoding="utf-8")
+    partial.rename(partial.with_suffix(".json"))  # is read whole or not at all
+
+
+def unreported(result: Any, graph: Graph) -> list[str]:
+    """Return what failed, and why, from the error of a run in which no job could tell."""
+    text = "".join(result.errors["error message"]) if result.errors else "no error was saved"
+    reasons = []
+    _, *found = FAILED_JOB.split(text)
+    jobs = _by_node(graph)
+    for name, number, report in zip(found[::3], found[1::3], found[2::3], strict=True):
+        errors = [line for line in report.splitlines() if ERROR_LINE.match(line)]
+        job = jobs.get((name, None if number is None else int(number)))
+        if job is not None and errors:
+            reasons.append(f"  {job.title}: {errors[-1]}")
+    return reasons or [f"  {text.splitlines()[-1]}"]
+
+
+def _by_node(graph: Graph) -> dict[tuple[str, int | None], Job]:
+    """Return the jobs by the name of the node that runs them, and their number among its jobs."""
+    jobs: dict[tuple[str, int | None], Job] = {}
+    for job in graph.jobs:
+        split = job.numbers.get("split")
+        jobs[job.node_name, None if split is None else split - 1] = job
+    return jobs
+
+
+class Follower:
+    """Takes the notes of the jobs as they come, in a thread; used as a context.
+
+    Attributes
+    ----------
+    failed : list of str
+        What failed, and why.
+    """
+
+    def __init__(self, folder: Path, graph: Graph, outcome: Outcome) -> None:
+        self.failed: list[str] = []
+        self._folder = folder
+        self._jobs = _by_node(graph)
+        self._outcome = outcome
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Follower:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._take_all()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(POLL_S):
+            self._take_all()
+
+    def _take_all(self) -> None:
+        for path in sorted(self._folder.glob("*.json")):
+            self._take(json.loads(path.read_text(encoding="utf-8")))
+            path.unlink()
+
+    def _take(self, record: dict[str, Any]) -> None:
+        job = self._jobs.get((record["name"], record["number"]))
+        if job is None:  # it only gathers outputs
+            return
+        if record["status"] == "failed":
+            self._outcome.fail(job, record["error"])
+            self.failed.append(f"  {job.title}: {record['error']} ({record['folder']})")
+        else:
+            self._outcome.finish(job, record["outputs"], computed=record["status"] == "computed")

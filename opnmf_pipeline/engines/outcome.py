@@ -1,0 +1,88 @@
+"""What the jobs of a run have left, whichever engine made them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from opnmf_pipeline.engines.steps import Job
+from opnmf_pipeline.progress import Display
+
+__all__ = ["Outcome"]
+
+Check = Callable[[Job, Mapping[str, Any]], None]
+
+logger = logging.getLogger(__name__)
+
+
+class Outcome:
+    """Outputs of the jobs that have finished, and what is said about each job.
+
+    Parameters
+    ----------
+    display : Display
+        Shows one line for each job.
+    check : callable, optional
+        Takes each finished job and its outputs. The local engine calls it, and its error ends the
+        run; the other engines go on with what can still be computed.
+
+    Attributes
+    ----------
+    computed : list of str
+        Titles of the jobs that were computed; the others were reused from an earlier run.
+    failed : list of str
+        Titles of the jobs that failed.
+    """
+
+    def __init__(self, display: Display, check: Check | None = None) -> None:
+        self.check = check
+        self.computed: list[str] = []
+        self.failed: list[str] = []
+        self._display = display
+        self._outputs: dict[str, tuple[Job, Mapping[str, Any]]] = {}
+
+    def finish(self, job: Job, outputs: Mapping[str, Any], *, computed: bool) -> None:
+        """Note the outputs of a job, paths or lists of paths by name, and say that it has ended."""
+        how = "computed" if computed else "reused"
+        logger.info("%s %s", job.title, how)
+        self._display.note(f"{job.title}: {how}")
+        self.add(job, outputs)
+        if computed:
+            self.computed.append(job.title)
+
+    def add(self, job: Job, outputs: Mapping[str, Any]) -> None:
+        """Note the outputs of a job, and say nothing."""
+        self._outputs[job.name] = job, outputs
+
+    def fail(self, job: Job, error: object) -> None:
+        """Say that a job has failed."""
+        logger.info("%s failed: %s", job.title, error)
+        self._display.note(f"{job.title}: failed")
+        self.failed.append(job.title)
+
+    def outputs(self, job: Job) -> Mapping[str, Any] | None:
+        """Return the outputs of a job, or None where it has not finished."""
+        _, outputs = self._outputs.get(job.name, (None, None))
+        return outputs
+
+    def path(self, step: str, output: str) -> Path | None:
+        """Return an output of a step that has one job, or None where it has not finished."""
+        for job, outputs in self._outputs.values():
+            if job.step.name == step:
+                return Path(outputs[output])
+        return None
+
+    def by_rank(self, step: str, output: str) -> dict[int, Path]:
+        """Return an output of a step for each number of components that has it."""
+        return {
+            job.k: Path(outputs[output])
+            for job, outputs in self._outputs.values()
+            if job.step.name == step and job.k is not None
+        }
+
+    def paths(self, step: str, output: str) -> list[Path]:
+        """Return an output of every job of a step that has finished."""
+        found = self._outputs.values()
+        return [Path(outputs[output]) for job, outputs in found if job.step.name == step]

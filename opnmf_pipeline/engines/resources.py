@@ -1,0 +1,98 @@
+"""Processors and memory that this process may use, and how jobs share them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import joblib
+import psutil
+
+from opnmf_pipeline.config import ExecutionConfig
+from opnmf_pipeline.engines.steps import Step
+
+__all__ = ["available_memory", "n_procs_of", "n_threads_of", "threads_of"]
+
+MIB = 2**20
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+CGROUP_OF_PROCESS = Path("/proc/self/cgroup")
+LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
+"""Files of a control group that hold its limit, in version 2 and in version 1."""
+
+
+def n_procs_of(execution: ExecutionConfig) -> int:
+    """Return the number of processes and threads that a run may use.
+
+    Without ``n_procs`` it is the number of CPUs available to the process: the affinity, the quota
+    of the control group, and what Slurm has given to the job.
+    """
+    if execution.n_procs is not None:
+        return execution.n_procs
+    cpus = int(joblib.cpu_count())
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(cpus, int(given)) if given.isdecimal() and int(given) else cpus
+
+
+def n_threads_of(execution: ExecutionConfig) -> int:
+    """Return the largest number of threads that one fit may use."""
+    n_procs = n_procs_of(execution)
+    return min(execution.omp_nthreads or n_procs, n_procs)
+
+
+def threads_of(step: Step, execution: ExecutionConfig) -> int:
+    """Return the threads of each job of a step when all its jobs run side by side."""
+    n_procs = n_procs_of(execution)
+    most = n_threads_of(execution) if step.is_fit else n_procs
+    return min(most, max(1, n_procs // step.n_runs))
+
+
+def available_memory() -> int:
+    """Return the memory available to this process, in bytes.
+
+    The smallest of: what the machine has, the limits of the control groups that the process is in
+    (a container has one), and what Slurm has given to the job.
+    """
+    machine = int(psutil.virtual_memory().total)
+    return min([machine, *_cgroup_limits(), *_slurm_limits()])
+
+
+def _cgroup_limits() -> list[int]:
+    """Return the limits of the control groups of this process and of those above them."""
+    try:
+        lines = CGROUP_OF_PROCESS.read_text().splitlines()
+    except OSError:
+        return []
+    limits = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        root = CGROUP_ROOT / "memory" if controllers else CGROUP_ROOT
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(root):
+                limits += _limit(folder)
+    return limits
+
+
+def _limit(folder: Path) -> list[int]:
+    for name in LIMIT_FILES:
+        try:
+            text = (folder / name).read_text().strip()
+        except OSError:
+            continue
+        return [int(text)] if text.isdecimal() else []  # "max" is no limit
+    return []
+
+
+def _slurm_limits() -> list[int]:
+    limits = []
+    per_node = os.environ.get("SLURM_MEM_PER_NODE", "")
+    if per_node.isdecimal() and int(per_node):
+        limits.append(int(per_node) * MIB)
+    per_cpu, cpus = (
+        os.environ.get(f"SLURM_{name}", "") for name in ("MEM_PER_CPU", "CPUS_ON_NODE")
+    )
+    if per_cpu.isdecimal() and cpus.isdecimal() and int(per_cpu):
+        limits.append(int(per_cpu) * int(cpus) * MIB)
+    return limits

@@ -1,0 +1,51 @@
+"""The pictures that stages drew into files, with their alternative texts and captions."""
+
+from __future__ import annotations
+
+from opnmf_pipeline.reporting.facts import FitFacts, SelectionFacts
+from opnmf_pipeline.reporting.figure import Figure
+
+__all__ = ["map_figures", "selection_figures"]
+
+
+def selection_figures(selection: SelectionFacts) -> list[Figure]:
+    """Return the curves of the comparison that were drawn."""
+    ks = selection.ks
+    over = f"over {len(ks)} numbers of components, from {min(ks)} to {max(ks)}"
+    figures = [
+        (
+            selection.errors,
+            f"Curves of the reconstruction error and of the gain of each component {over}",
+            "Reconstruction error of the fits, and how much each additional component reduces it. "
+            "Shuffled data and subjects that were not fitted are shown if the run computed them.",
+        ),
+        (
+            selection.reproducibility,
+            f"Curves of the agreement between the two parts of each split of the cohort {over}",
+            "Agreement between the fits of the two parts of each split of the cohort. Lines show "
+            "means (dashed: medians), bands show one standard deviation, dots show single splits.",
+        ),
+        (
+            selection.hierarchy,
+            f"Diagram of how parts split {over}",
+            "Voxels that the parts at each k share with the parts at the next larger k.",
+        ),
+    ]
+    return [Figure(path, alt, caption) for path, alt, caption in figures if path]
+
+
+def map_figures(fit: FitFacts) -> list[Figure]:
+    """Return the pictures of the components and of their parts that were drawn."""
+    figures = [
+        (
+            fit.montage,
+            f"{fit.k} brain maps, each in three cuts through the largest weight of a component",
+            "Every component, in three cuts through its largest weight.",
+        ),
+        (
+            fit.label_map,
+            f"Cuts through a map in which each voxel has the colour of one of {fit.k} components",
+            "The component with the largest weight in each voxel.",
+        ),
+    ]
+    return [Figure(path, alt, caption) for path, alt, caption in figures if path]

@@ -1,0 +1,195 @@
+"""The facts that a page is made from: what was read and computed, before it is put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from opnmf_pipeline.reporting.viewer import EmbeddedVolumes
+
+__all__ = ["Facts", "FitFacts", "QualityFacts", "SelectionFacts", "SolverFacts"]
+
+
+@dataclass(frozen=True)
+class SolverFacts:
+    """The solver of a fit.
+
+    Attributes
+    ----------
+    label : str
+        Its name, as people read it.
+    methods : str
+        Its sentences for the methods section.
+    tolerance : float or None
+        Relative change of W at which its fits end; None where they end by another measure.
+    """
+
+    label: str
+    methods: str
+    tolerance: float | None
+
+
+@dataclass(frozen=True)
+class FitFacts:
+    """One number of components.
+
+    Attributes
+    ----------
+    info : dict
+        Content of ``factorization.json``.
+    solver : SolverFacts
+        How it was made.
+    parts : DataFrame
+        Label table, one row per component: ``index``, ``n_voxels``, ``volume`` (mm³), and
+        ``peak_x``, ``peak_y``, ``peak_z`` (mm).
+    loadings : DataFrame
+        One row per subject, one column per component.
+    nearest : ndarray of shape (n_components,), int
+        Index of the component that each overlaps most with.
+    overlaps : ndarray of shape (n_components,), float64
+        Cosine of each component with that one.
+    errors : Series or None
+        Relative reconstruction error of each subject, where the norms of the images are known.
+    montage, label_map : path or None
+        Pictures of the components and of their parts.
+    """
+
+    info: Mapping[str, Any]
+    solver: SolverFacts
+    parts: pd.DataFrame
+    loadings: pd.DataFrame
+    nearest: NDArray[np.intp]
+    overlaps: NDArray[np.float64]
+    errors: pd.Series[float] | None = None
+    montage: Path | None = None
+    label_map: Path | None = None
+
+    @property
+    def k(self) -> int:
+        """Number of components."""
+        return int(self.info["NumberOfComponents"])
+
+    @property
+    def explained(self) -> float:
+        """Share of the sum of squares of the data that the fit explains."""
+        return float(1 - (self.info["ReconstructionError"] / self.info["Norm"]) ** 2)
+
+
+@dataclass(frozen=True)
+class SelectionFacts:
+    """Comparison of the numbers of components.
+
+    Attributes
+    ----------
+    metrics : DataFrame
+        One row per number of components.
+    descriptions : mapping of str to str
+        What each column of it means.
+    choice : dict
+        Content of ``selection.json``; empty where none was asked for.
+    errors, reproducibility, hierarchy : path or None
+        Pictures.
+    """
+
+    metrics: pd.DataFrame
+    descriptions: Mapping[str, str]
+    choice: Mapping[str, Any]
+    errors: Path | None = None
+    reproducibility: Path | None = None
+    hierarchy: Path | None = None
+
+    @property
+    def ks(self) -> list[int]:
+        """Numbers of components that were compared."""
+        return [int(k) for k in self.metrics["n_components"]]
+
+    @property
+    def chosen(self) -> int | None:
+        """The chosen number of components."""
+        return self.choice.get("k")
+
+
+@dataclass(frozen=True)
+class QualityFacts:
+    """Quality of the images.
+
+    Attributes
+    ----------
+    mean, sd, coverage, mask : path
+        Images.
+    subjects : DataFrame
+        Table of :func:`opnmf_pipeline.stages.quality.assess_cohort`, indexed by subject.
+    covered : ndarray of shape (n_voxels,)
+        Share of the subjects with data in each voxel of the mask.
+    """
+
+    mean: Path
+    sd: Path
+    coverage: Path
+    mask: Path
+    subjects: pd.DataFrame
+    covered: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that a page is made from.
+
+    Attributes
+    ----------
+    fits : sequence of FitFacts
+        One per number of components.
+    selection : SelectionFacts
+        Their comparison.
+    n_subjects : int
+        Subjects in the matrix.
+    n_sessions : int or None
+        Their sessions, where images are named by session.
+    voxel_sizes : sequence of float
+        Edges of the voxels, in mm.
+    images : DataFrame
+        Table of the subjects, perhaps with ``image`` and ``sha256``; may be empty.
+    covariates : DataFrame
+        Columns of :func:`opnmf_pipeline.reporting.covariates.find_covariates`, one row per
+        subject.
+    quality : QualityFacts or None
+        Quality of the images.
+    volumes : EmbeddedVolumes or None
+        Images for the viewer, those of the components last; None if their space has no viewer.
+    on_background : bool
+        Whether the first of them is a background.
+    runs : sequence of dict
+        Records of the runs that computed the results.
+    settings : str
+        YAML of the settings.
+    """
+
+    fits: Sequence[FitFacts]
+    selection: SelectionFacts
+    n_subjects: int
+    n_sessions: int | None
+    voxel_sizes: Sequence[float]
+    images: pd.DataFrame
+    covariates: pd.DataFrame
+    quality: QualityFacts | None
+    volumes: EmbeddedVolumes | None
+    on_background: bool
+    runs: Sequence[Mapping[str, Any]]
+    settings: str
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the software that computed the results."""
+        versions: Mapping[str, str] = self.fits[0].info["Versions"]
+        return versions
+
+    @property
+    def errors(self) -> pd.DataFrame:
+        """Relative reconstruction errors, one row per subject, one column per k; may be empty."""
+        return pd.DataFrame({fit.k: fit.errors for fit in self.fits if fit.errors is not None})

@@ -1,0 +1,68 @@
+"""The head of a page: its title, what was run, the main numbers and the chosen k, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from opnmf_pipeline.reporting.facts import Facts
+
+__all__ = ["choice", "lead", "tiles", "title"]
+
+TITLE = "Components of structural covariance"
+
+
+def title(settings: Mapping[str, Any]) -> str:
+    """Return the heading, with the name of the dataset if the settings have one."""
+    inputs = settings.get("inputs", {})
+    if inputs.get("simulation"):
+        return f"{TITLE}: simulated cohort"
+    named = next((inputs[key] for key in ("bids", "table", "glob") if inputs.get(key)), "")
+    return f"{TITLE}: {name}" if (name := Path(named).name) else TITLE
+
+
+def lead(facts: Facts) -> str:
+    """Say what was run."""
+    ks = [str(fit.k) for fit in facts.fits]
+    listed = " and ".join(filter(None, [", ".join(ks[:-1]), ks[-1]]))
+    return (
+        f"Images of {_people(facts)} were factorized into {listed} components by orthonormal "
+        "projective non-negative matrix factorization (OPNMF). Each component is a set of regions "
+        "whose values vary together across subjects."
+    )
+
+
+def tiles(facts: Facts) -> dict[str, str]:
+    """Return the main numbers by their names."""
+    info, chosen = facts.fits[0].info, facts.selection.chosen
+    explained = [f"{fit.explained:.1%}" for fit in (facts.fits[0], facts.fits[-1])]
+    sizes = " x ".join(f"{size:g}" for size in facts.voxel_sizes)
+    return {
+        "Images": _people(facts),
+        f"Voxels of {sizes} mm": f"{info['NumberOfVoxels']:,}".replace(",", "\u202f"),
+        "Components (k)": ", ".join(str(fit.k) for fit in facts.fits),
+        **({"Chosen k": str(chosen)} if chosen else {}),
+        "Explained by the fit": " to ".join(dict.fromkeys(explained)),
+        "Solver": facts.fits[0].solver.label,
+    }
+
+
+def choice(facts: Facts) -> str:
+    """Say which number of components was chosen and why; return nothing for a single k."""
+    made = facts.selection.choice
+    if made.get("k"):
+        return f"Chosen: {made['k']} components. {made['reason']}"
+    if made:
+        return f"No number of components was chosen. {made['reason']}"
+    if len(facts.fits) > 1:
+        return (
+            "No number of components was chosen in this run: results for every k are shown. "
+            "Set selection.n_splits to measure how well the components of each k reproduce."
+        )
+    return ""
+
+
+def _people(facts: Facts) -> str:
+    sessions = f"{facts.n_sessions} sessions of " if facts.n_sessions is not None else ""
+    return f"{sessions}{facts.n_subjects} subjects"

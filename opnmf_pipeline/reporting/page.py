@@ -1,0 +1,187 @@
+"""The page about a run: its parts, composed from the facts, in one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from PIL import Image
+
+from opnmf_pipeline.reporting.attention import attention
+from opnmf_pipeline.reporting.captions import selection_figures
+from opnmf_pipeline.reporting.facts import Facts, QualityFacts
+from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.head import choice, lead, tiles, title
+from opnmf_pipeline.reporting.methods import Methods, describe_methods
+from opnmf_pipeline.reporting.outliers import find_outliers
+from opnmf_pipeline.reporting.quality import draw_cohort_maps, draw_errors
+from opnmf_pipeline.reporting.section import compose_section
+from opnmf_pipeline.reporting.tables import cell, images_table, measures, subjects_table
+
+__all__ = ["render_page", "with_runs"]
+
+PEAK = ["peak_x", "peak_y", "peak_z"]
+TEMPLATE, RUNS_TEMPLATE = "report.html.jinja", "runs.html.jinja"
+RUNS, RUNS_END = "<!-- runs -->", "<!-- /runs -->"
+"""What the records of the runs are between, in the page."""
+MAX_PICTURE_BYTES = 6 * 2**20
+"""Keeps a page with the viewer and its volumes below 20 MB."""
+
+
+def render_page(facts: Facts, *, figures: bool) -> str:
+    """Return the page as HTML; parts without content are left out.
+
+    The page requests nothing from the network, and its policy makes the browser refuse any request.
+    Everything that comes from files is escaped.
+
+    Parameters
+    ----------
+    facts : Facts
+        What was read and computed.
+    figures : bool
+        Draw pictures of loadings, courses and the cohort, which takes seconds for each k.
+    """
+    settings = yaml.safe_load(facts.settings) or {}
+    selection, quality = facts.selection, facts.quality
+    curves = selection_figures(selection)
+    cohort = _draw_quality(quality, facts.errors) if quality and figures else []
+    sections = [compose_section(fit, facts.covariates, figures=figures) for fit in facts.fits]
+    pictures = [*curves, *cohort, *(figure for section in sections for figure in section.figures)]
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            facts=facts,
+            runs=facts.runs,
+            title=title(settings),
+            lead=lead(facts),
+            tiles=tiles(facts),
+            choice=choice(facts),
+            attention=attention(facts),
+            curves=curves,
+            measures=measures(selection.metrics, selection.descriptions),
+            sections=sections,
+            cohort=cohort,
+            subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
+            methods=_methods(facts, settings),
+            images=images_table(facts.images),
+            pictures=_pictures(pictures),
+            viewer=_viewer(facts),
+            niivue=_niivue() if facts.volumes else "",
+        )
+    )
+
+
+def with_runs(page: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return a page of :func:`render_page` with the records of other runs.
+
+    What a run took is known only once its page has been made.
+
+    Parameters
+    ----------
+    page : str
+        The page as HTML.
+    runs : sequence of dict
+        Records of the runs that computed the results.
+    """
+    before, _, rest = page.partition(RUNS)
+    _, _, after = rest.partition(RUNS_END)
+    records = _environment().get_template(RUNS_TEMPLATE).render(runs=runs)
+    return f"{before}{RUNS}\n{records}{RUNS_END}{after}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("opnmf_pipeline.reporting"),
+        autoescape=select_autoescape(["jinja"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = cell
+    environment.filters["duration"] = _duration
+    return environment
+
+
+def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
+    maps = {
+        "Mean of the subjects": quality.mean,
+        "Standard deviation over the subjects": quality.sd,
+        "Coverage: share of the subjects with data": quality.coverage,
+    }
+    return [draw_cohort_maps(maps, quality.mask), draw_errors(errors, find_outliers(errors))]
+
+
+def _viewer(facts: Facts) -> dict[str, Any] | None:
+    """Return what the script of the viewer reads: images in base64, and peaks in mm."""
+    if facts.volumes is None:
+        return None
+    images, ks = list(facts.volumes.images), [fit.k for fit in facts.fits]
+    background = images.pop(0) if facts.on_background else ""
+    fits = [
+        {"k": fit.k, "image": image, "peaks": fit.parts[PEAK].to_numpy().tolist()}
+        for fit, image in zip(facts.fits, images, strict=True)
+    ]
+    chosen = facts.selection.chosen
+    return {"background": background, "fits": fits, "first": chosen if chosen in ks else ks[0]}
+
+
+def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
+    return describe_methods(
+        [fit.info for fit in facts.fits],
+        settings,
+        facts.voxel_sizes,
+        facts.selection.choice or None,
+        solver=facts.fits[0].solver.methods,
+        qualified=facts.quality is not None,
+    )
+
+
+def _niivue() -> Markup:
+    """Return the script of the viewer below its licences, marked as not to be escaped."""
+    folder = resources.files("opnmf_pipeline.reporting") / "niivue"
+    parts = [
+        (folder / name).read_text(encoding="utf-8")
+        for name in ("LICENSE", "BUNDLED_LICENSES.txt", "niivue.umd.js")
+    ]
+    return Markup("/*!\n{}\n{}*/\n{}".format(*parts))
+
+
+def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, str]:
+    """Return every picture as a data URL, lossless if all of them fit."""
+    for lossless in (True, False):
+        found = {figure.image: _embedded(figure.image, lossless=lossless) for figure in figures}
+        if sum(map(len, found.values())) <= MAX_PICTURE_BYTES:
+            break
+    return found
+
+
+def _embedded(picture: Path | bytes, *, lossless: bool) -> str:
+    """Return a picture as a data URL of WebP, which takes half the space of PNG or less."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
+        image.convert("RGB").save(buffer, "webp", lossless=lossless, quality=75)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in words.
+
+    Examples
+    --------
+    >>> _duration(4.2), _duration(75), _duration(7500)
+    ('4 s', '1 min 15 s', '2 h 5 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

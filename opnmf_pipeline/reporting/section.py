@@ -1,0 +1,95 @@
+"""What a page shows of one number of components."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from opnmf_pipeline.reporting.captions import map_figures
+from opnmf_pipeline.reporting.course import draw_course
+from opnmf_pipeline.reporting.effects import draw_effects, measure_effects
+from opnmf_pipeline.reporting.facts import FitFacts
+from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.loadings import draw_loadings
+from opnmf_pipeline.reporting.tables import parts_table
+
+__all__ = ["Section", "compose_section"]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one number of components.
+
+    Attributes
+    ----------
+    n_components : int
+        The number.
+    facts : str
+        How the fit ended, in sentences.
+    maps : sequence of Figure
+        Components and parts.
+    parts : DataFrame
+        Table of the components and their parts; the first column is their number.
+    loadings : sequence of Figure
+        Loadings, and their associations with covariates.
+    effects : sequence of str
+        These associations in words.
+    course : Figure or None
+        Course of the fit.
+    """
+
+    n_components: int
+    facts: str
+    maps: Sequence[Figure]
+    parts: pd.DataFrame
+    loadings: Sequence[Figure]
+    effects: Sequence[str]
+    course: Figure | None
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All pictures of the section."""
+        return [*self.maps, *self.loadings, *filter(None, [self.course])]
+
+
+def compose_section(fit: FitFacts, covariates: pd.DataFrame, *, figures: bool) -> Section:
+    """Put a fit into words, tables and pictures.
+
+    Parameters
+    ----------
+    fit : FitFacts
+        The fit.
+    covariates : DataFrame
+        Age, sex and site, one row per subject; may have no column.
+    figures : bool
+        Draw the loadings and the course of the fit.
+    """
+    numbers = range(1, fit.k + 1)
+    loadings = fit.loadings.set_axis([f"component {number}" for number in numbers], axis=1)
+    effects = [measure_effects(loadings, column) for _, column in covariates.items()]
+    drawn = [draw_loadings(loadings, covariates)] if figures else []
+    if figures and effects:
+        drawn.append(draw_effects(effects))
+    return Section(
+        n_components=fit.k,
+        facts=_sentence(fit),
+        maps=map_figures(fit),
+        parts=parts_table(fit),
+        loadings=drawn,
+        effects=[effect.words for effect in effects],
+        course=draw_course(fit.info, fit.solver.tolerance) if figures else None,
+    )
+
+
+def _sentence(fit: FitFacts) -> str:
+    info = fit.info
+    end = "converged" if info["Converged"] else "stopped without converging"
+    return (
+        f"The fit {end} after {info['Iterations']} iterations with a reconstruction error of "
+        f"{info['ReconstructionError']:.5g}, which explains {fit.explained:.1%} of the data. No "
+        f"factorization into {fit.k} components can have an error below {info['LowerBound']:.5g}. "
+        "The distance from a stationary point of the published update (KKT residual) is "
+        f"{info['KKTResidual']:.1e}."
+    )

@@ -1,0 +1,137 @@
+"""The tables of a page: measures, components, subjects and images, and how a cell is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from opnmf_pipeline.reporting.facts import FitFacts
+
+__all__ = ["Measure", "cell", "images_table", "measures", "parts_table", "subjects_table"]
+
+IMAGE_COLUMNS = ("participant_id", "session_id", "image", "sha256")
+SMALLEST_OVERLAP = 0.0005
+"""Cosine that rounds to 0.001; below it, no other component is named."""
+NAMES = {"n_iter": "iterations", "n_pieces": "connected pieces per part", "n_splits": "splits"}
+SPREAD = "_sd"
+"""Ending of the column with the standard deviation of another."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure over the numbers of components.
+
+    Attributes
+    ----------
+    name, description : str
+        What the row shows.
+    cells : list of str
+        A value for each k.
+    """
+
+    name: str
+    description: str
+    cells: list[str]
+
+
+def measures(metrics: pd.DataFrame, descriptions: Mapping[str, str]) -> list[Measure]:
+    """Transpose the table of metrics, and join each mean with its standard deviation.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        One row per number of components.
+    descriptions : mapping of str to str
+        What each column means.
+    """
+    return [
+        Measure(
+            name=NAMES.get(str(column), str(column).replace("_", " ")),
+            description=descriptions.get(str(column), ""),
+            cells=_cells(metrics, str(column)),
+        )
+        for column in metrics
+        if column != "n_components" and not _is_spread(metrics, str(column))
+    ]
+
+
+def _is_spread(metrics: pd.DataFrame, column: str) -> bool:
+    return column.endswith(SPREAD) and column.removesuffix(SPREAD) in metrics
+
+
+def _cells(metrics: pd.DataFrame, column: str) -> list[str]:
+    values = [cell(value) for value in metrics[column].tolist()]
+    spread = metrics.get(column + SPREAD)
+    if spread is None:
+        return values
+    return [
+        f"{value} ± {sd:.1g}" if pd.notna(sd) else value
+        for value, sd in zip(values, spread.tolist(), strict=True)
+    ]
+
+
+def parts_table(fit: FitFacts) -> pd.DataFrame:
+    """Return size, peak and overlap of each component."""
+    return pd.DataFrame(
+        {
+            "component": fit.parts["index"],
+            "voxels": fit.parts["n_voxels"],
+            "volume (cm³)": (fit.parts["volume"] / 1000).map("{:.1f}".format),
+            **{f"peak {axis} (mm)": fit.parts[f"peak_{axis}"] for axis in "xyz"},
+            "largest overlap (cosine)": [f"{value:.3f}" for value in fit.overlaps],
+            "with component": [
+                str(other + 1) if value >= SMALLEST_OVERLAP else "none"
+                for value, other in zip(fit.overlaps, fit.nearest, strict=True)
+            ],
+        }
+    )
+
+
+def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
+    """Return the quality of each subject, those with the largest errors first.
+
+    Parameters
+    ----------
+    subjects : DataFrame
+        ``coverage``, ``nearest`` and ``correlation``, indexed by subject.
+    errors : DataFrame
+        Relative reconstruction errors: one row per subject, one column per k.
+    """
+    table = pd.DataFrame(
+        {
+            "subject": subjects.index,
+            "coverage": subjects["coverage"].map("{:.1%}".format),
+            "nearest": subjects["nearest"],
+            "correlation": subjects["correlation"].map("{:.4f}".format),
+            **{f"error, k = {k}": errors[k].map("{:.4f}".format) for k in errors},
+        }
+    )
+    last = errors[errors.columns[-1]]
+    return table.set_axis(last).sort_index(ascending=False).reset_index(drop=True)
+
+
+def images_table(images: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the images with their hashes, or None where these are not known."""
+    if "sha256" not in images:
+        return None
+    return images[[name for name in IMAGE_COLUMNS if name in images]]
+
+
+def cell(value: Any) -> str:
+    """Return a value of a table as text.
+
+    Examples
+    --------
+    >>> cell(0.123456), cell(75120), cell(True), cell(float("nan"))
+    ('0.1235', '75\u202f120', 'yes', 'n/a')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "n/a" if pd.isna(value) else f"{value:.4g}"
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return f"{value:,}".replace(",", "\u202f")
+    return str(value)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.images.volumes import open_image, set_space
 
-__all__ = ["component_names", "label_table", "masked", "unmasked", "winner_takes_all"]
+__all__ = ["component_names", "label_table", "masked", "unmasked"]
 
 
 def component_names(n_components: int) -> list[str]:
@@ -57,24 +57,6 @@ def masked(image_file: Path, mask_file: Path) -> NDArray[Any]:
     return values
 
 
-def winner_takes_all(W: NDArray[np.floating]) -> NDArray[np.int16]:
-    """Give each voxel to the component that weighs most in it.
-
-    Parameters
-    ----------
-    W : ndarray of shape (n_voxels, n_components), non-negative
-
-    Returns
-    -------
-    ndarray of shape (n_voxels,), int16
-        Number of the component, from 1; 0 where no component has weight.
-    """
-    weightless = ~W.any(axis=1)
-    labels: NDArray[np.int16] = np.argmax(W, axis=1).astype(np.int16) + np.int16(1)
-    labels[weightless] = 0
-    return labels
-
-
 def label_table(W: NDArray[np.floating], labels: NDArray[np.int16], mask: Any) -> pd.DataFrame:
     """Describe the part of each component in the winner-takes-all map.
 
@@ -82,7 +64,7 @@ def label_table(W: NDArray[np.floating], labels: NDArray[np.int16], mask: Any) -
     ----------
     W : ndarray of shape (n_voxels, n_components)
     labels : ndarray of shape (n_voxels,), int16
-        Result of :func:`winner_takes_all`.
+        Result of :func:`opnmf_pipeline.selection.shape.winner_takes_all`.
     mask : nibabel image
         The mask that the rows came from.
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
-from opnmf_pipeline.images.maps import component_names, label_table, unmasked, winner_takes_all
+from opnmf_pipeline.images.maps import component_names, label_table, unmasked
 from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, Factorization, read_factorization
 from opnmf_pipeline.stages.memory import maps_memory
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MASK_FILE, Call, Field, Kind, Stage

@@ -7,8 +7,8 @@ from opnmf_pipeline.images.maps import (
     label_table,
     masked,
     unmasked,
-    winner_takes_all,
 )
+from opnmf_pipeline.selection.shape import winner_takes_all
 from tests.builders import AFFINE, SHAPE, write_image
 
 

@@ -10,10 +10,10 @@ from sklearn.metrics import adjusted_rand_score
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig, SelectionConfig
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.exceptions import SelectionError
-from opnmf_pipeline.images.maps import winner_takes_all
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.selection.rules import FIT
+from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.decompose import decompose, read_factorization
 from opnmf_pipeline.stages.halves import fit_halves
 from opnmf_pipeline.stages.mask import make_mask

@@ -14,14 +14,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import matplotlib.pyplot as plt
-import nibabel as nb
 import numpy as np
 import pandas as pd
 from nilearn import plotting
 
 from opnmf_pipeline import OPNMF
 from opnmf_pipeline.config import MaskConfig, MatrixConfig, SimulationConfig
-from opnmf_pipeline.images.maps import unmasked
+from opnmf_pipeline.images.volumes import open_mask
 from opnmf_pipeline.selection.reproducibility import matching
 from opnmf_pipeline.selection.shape import largest_overlap
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
@@ -82,14 +81,14 @@ axis.legend()
 # %%
 # One component of each, matched with the first of ``multiplicative``. What differs is the border:
 # weights that fade, or end.
-mask = nb.load(mask_file)
+mask = open_mask(mask_file)
 first = models["multiplicative"].coef_
 cuts = None
 whole_figure = {"left": 0, "right": 1, "bottom": 0, "top": 1, "hspace": 0.02}
 fig, axes = plt.subplots(3, 1, figsize=(8, 7), gridspec_kw=whole_figure)
 for axis, (solver, model) in zip(axes, models.items(), strict=True):
     mine, theirs = matching(first, model.coef_)
-    component = unmasked(model.coef_[:, theirs[mine == 0][0]], mask)
+    component = mask.unmasked(model.coef_[:, theirs[mine == 0][0]])
     cuts = cuts or plotting.find_xyz_cut_coords(component)
     plotting.plot_stat_map(
         component,

@@ -22,6 +22,9 @@ __all__ = ["FOREIGN_MSG", "PARTIAL", "Dataset", "FinishedRun", "OutputFolder"]
 
 PARTIAL = ".partial"
 
+DEFAULT_IMAGE = ".nii.gz"
+"""Ending of maps in the folders of versions that wrote no other."""
+
 NOT_WRITABLE_MSG = (
     "output.dir: {root}: cannot be written ({reason}); "
     "choose another folder (--output, or OUTPUT_DIR)"
@@ -49,11 +52,14 @@ class Dataset:
     ----------
     space : str
         BIDS entities that the names of maps start with (``space-…_res-…_``), or nothing.
+    image : str
+        How the names of maps end.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.space = ""
+        self.image = DEFAULT_IMAGE
         self._files: dict[str, str] = {}
 
     @property
@@ -65,6 +71,7 @@ class Dataset:
     def _take_over(self, registry: Mapping[str, Any]) -> None:
         """Know the files that an earlier run has registered and that are still there."""
         self.space = registry.get("Space", "")
+        self.image = registry.get("Image", DEFAULT_IMAGE)
         for name, text in registry["Outputs"].items():
             if (self.root / name).exists():
                 self._files[name] = text
@@ -76,7 +83,9 @@ class Dataset:
 
     def path(self, name: str, k: int | None = None, **places: str) -> Path:
         """Return the path of an output; ``places`` are what else its path has to fill in."""
-        return self.root / OUTPUTS[name].path.format(space=self.space, k=k, **places)
+        return self.root / OUTPUTS[name].path.format(
+            space=self.space, image=self.image, k=k, **places
+        )
 
     def publish(self, name: str, source: Path, k: int | None = None) -> Path:
         """Copy a finished file to its place, whole or not at all, and register it."""
@@ -190,6 +199,7 @@ class OutputFolder(Dataset):
             "Date": datetime.now(UTC).isoformat(timespec="seconds"),
             "Runs": self.runs,
             "Space": self.space,
+            "Image": self.image,
             "Settings": self._settings,
             "Outputs": dict.fromkeys(sorted(self._stale), "From an earlier run") | self._files,
         }

@@ -13,7 +13,8 @@ class Output(NamedTuple):
     Attributes
     ----------
     path : str
-        Its path in the output folder, with ``{space}``, ``{k}``, ... to fill in.
+        Its path in the output folder, with ``{space}``, ``{k}``, ... to fill in; ``{image}`` is
+        the ending of the images of the space, ``.nii.gz`` for volumes.
     description : str
         What it is.
     kind : str
@@ -32,15 +33,15 @@ OUTPUTS: dict[str, Output] = {
     "participants_json": Output("participants.json", "Description of the covariates", "JSON"),
     "readme": Output("README.md", "What this dataset is, for people", "text"),
     "mask": Output(
-        "group/{space}desc-opnmf_mask.nii.gz", "Voxels that were analysed", "NIfTI, 3D, uint8"
+        "group/{space}desc-opnmf_mask{image}", "Voxels that were analysed", "NIfTI, 3D, uint8"
     ),
     "planted": Output(
-        "group/{space}desc-planted_dseg.nii.gz",
+        "group/{space}desc-planted_dseg{image}",
         "Planted labels of a simulated cohort",
         "NIfTI, 3D, int16",
     ),
     "components": Output(
-        "group/{space}desc-opnmfK{k}_components.nii.gz",
+        "group/{space}desc-opnmfK{k}_components{image}",
         "Components, one volume each",
         "NIfTI, 4D, float32",
     ),
@@ -48,7 +49,7 @@ OUTPUTS: dict[str, Output] = {
         "group/{space}desc-opnmfK{k}_components.json", "Side-car of components", "JSON"
     ),
     "dseg": Output(
-        "group/{space}desc-opnmfK{k}_dseg.nii.gz", "Winner-takes-all labels", "NIfTI, 3D, int16"
+        "group/{space}desc-opnmfK{k}_dseg{image}", "Winner-takes-all labels", "NIfTI, 3D, int16"
     ),
     "dseg_tsv": Output("group/{space}desc-opnmfK{k}_dseg.tsv", "Table of the labels", "TSV"),
     "dseg_json": Output("group/{space}desc-opnmfK{k}_dseg.json", "Side-car of the labels", "JSON"),
@@ -65,15 +66,15 @@ OUTPUTS: dict[str, Output] = {
         "{folder}/{row}_desc-opnmfK{k}_loadings.json", "Side-car of these loadings", "JSON"
     ),
     "mean": Output(
-        "group/{space}desc-opnmf_mean.nii.gz", "Mean of the subjects", "NIfTI, 3D, float32"
+        "group/{space}desc-opnmf_mean{image}", "Mean of the subjects", "NIfTI, 3D, float32"
     ),
     "sd": Output(
-        "group/{space}desc-opnmf_sd.nii.gz",
+        "group/{space}desc-opnmf_sd{image}",
         "Standard deviation over the subjects",
         "NIfTI, 3D, float32",
     ),
     "coverage": Output(
-        "group/{space}desc-opnmf_coverage.nii.gz",
+        "group/{space}desc-opnmf_coverage{image}",
         "Share of the subjects with data",
         "NIfTI, 3D, float32",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +19,9 @@ from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
 from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of
 from opnmf_pipeline.engines.steps import Each, Every, Given, Graph, Job, Of, Over
-from opnmf_pipeline.images.volumes import image_files
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import BASE_BYTES
+from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.stages.stage import Call
 
 __all__ = ["compute", "share_of"]
@@ -194,7 +195,8 @@ class _Engine:
                 contents += [f"{name}: {self._content(*one)}" for one in self._made(job, source)]
             elif name in IMAGES:
                 images = [value] if name == "image" else value
-                contents += self._cache.digests(file for one in images for file in image_files(one))
+                files = (space_of(image).images.image_files(image) for image in images)
+                contents += self._cache.digests(itertools.chain.from_iterable(files))
             elif isinstance(value, Path):
                 contents += self._cache.digests([value])
             else:

@@ -233,9 +233,13 @@ def _settings(section: Section) -> dict[str, Any]:
 
 def _matrix_steps(config: PipelineConfig) -> Iterator[Step]:
     preparation = _settings(config.matrix)
-    images = Given("images")
-    yield Step("mask", MAKE_MASK, {"images": images, **_settings(config.mask), **preparation})
-    of_matrix = {"images": images, "participants": Given("participants"), "mask_file": MASK}
+    of_mask = {"images": Given("images"), **_settings(config.mask)}
+    yield Step("mask", MAKE_MASK, {**of_mask, **preparation})
+    of_matrix = {
+        "participants": Given("participants"),
+        "mask_file": MASK,
+        "values_dir": Of("mask", "values_dir"),
+    }
     yield Step("matrix", BUILD_MATRIX, {**of_matrix, **preparation})
 
 

@@ -1,1 +1,1 @@
-"""NIfTI images to rows of a matrix, and back."""
+"""Images to rows of a matrix, and back: one module per space, and what all spaces share."""

@@ -1,4 +1,7 @@
-"""Images of a BIDS (derivatives) dataset, found by the entities in their names."""
+"""Images of a BIDS (derivatives) dataset, found by the entities in their names.
+
+Unless the filters name an ``extension``, volumes (NIfTI) are searched for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The voxel-by-subject matrix on disk, written in batches of subjects with bounded memory."""
+"""The matrix on disk, one column per subject, written in batches with bounded memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.reading import map_images
-from opnmf_pipeline.images.volumes import Grid, open_image, read_volume
+from opnmf_pipeline.images.space import Grid, Mask
 
 __all__ = [
     "bad_values",
@@ -31,27 +31,24 @@ N_NAMED = 5
 BAD_VALUES_MSG = (
     "{n} subject(s) have values in the mask that the factorization cannot take:\n{named}\n{remedy}"
 )
-NAN_REMEDY = "set matrix.nan: zero, or mend the images"
-NEGATIVE_REMEDY = "set matrix.negative: clip (to 0) or shift (by the smallest value), or mend them"
-ZERO_MSG = "{name}: is zero everywhere in the mask; drop this subject or mend the image"
+NAN_REMEDY = "set matrix.nan: zero, or fix the images"
+NEGATIVE_REMEDY = (
+    "set matrix.negative: clip (to 0) or shift (by the smallest value), or fix the images"
+)
+ZERO_MSG = "{name}: is zero everywhere in the mask; drop this subject or fix the image"
 
 
 def subject_columns(
-    paths: Sequence[str | Path],
-    mask: NDArray[np.bool_],
-    grid: Grid,
-    options: MatrixConfig,
-    n_procs: int,
+    paths: Sequence[str | Path], mask: Mask, options: MatrixConfig, n_procs: int
 ) -> Iterable[NDArray[np.float32]]:
-    """Yield the values of each image in the mask, in order.
+    """Yield the prepared values of each image in the mask, in order.
 
     Parameters
     ----------
     paths : sequence of path
         One image per subject.
-    mask : ndarray of shape ``grid.shape``, bool
-    grid : Grid
-        Grid that images are brought to.
+    mask : Mask
+        Rows of the matrix, and the grid that images are brought to.
     options : MatrixConfig
         Preprocessing.
     n_procs : int
@@ -59,23 +56,23 @@ def subject_columns(
 
     Yields
     ------
-    ndarray of shape (n_voxels,), float32
+    ndarray of shape (n_rows,), float32
     """
-    read = partial(_masked_values, mask=mask, grid=grid, options=options)
+    read = partial(_masked_values, inside=mask.inside, grid=mask.grid, options=options)
     return map_images(read, paths, n_procs)
 
 
 def _masked_values(
-    path: str | Path, mask: NDArray[np.bool_], grid: Grid, options: MatrixConfig
+    path: str | Path, inside: NDArray[np.bool_], grid: Grid, options: MatrixConfig
 ) -> NDArray[np.float32]:
-    return read_volume(path, grid, options)[mask]
+    return grid.read(path, options)[inside]
 
 
 def write_matrix(
     path: Path,
     columns: Iterable[NDArray[np.float32]],
     names: Sequence[str],
-    n_voxels: int,
+    mask: Mask,
     options: MatrixConfig,
 ) -> float:
     """Write one column per subject to a ``.npy`` file in C order.
@@ -84,12 +81,12 @@ def write_matrix(
     ----------
     path : path
         The file appears only once it is whole.
-    columns : iterable of ndarray of shape (n_voxels,), float32
+    columns : iterable of ndarray of shape (n_rows,), float32
         Values of each subject; a batch of at most 256 MB is held at a time.
     names : sequence of str
         Subject and image of each column, for messages.
-    n_voxels : int
-        Number of rows.
+    mask : Mask
+        The rows.
     options : MatrixConfig
         ``negative`` says whether negative values are an error or shift the matrix.
 
@@ -104,14 +101,14 @@ def write_matrix(
         Values are NaN, infinite or negative, or an image is zero everywhere; names the subjects.
     """
     partial_path = path.with_name(f".{path.name}.partial")
-    shape = (n_voxels, len(names))
+    shape = (int(np.count_nonzero(mask.inside)), len(names))
     matrix = np.lib.format.open_memmap(partial_path, mode="w+", dtype=np.float32, shape=shape)
     try:
-        smallest = _fill(matrix, columns, names, options)
+        smallest = _fill(matrix, columns, names, mask.grid.elements, options)
         shift = min(smallest, 0.0) if options.negative == "shift" else 0.0
         if shift:
             step = max(1, BATCH_BYTES // (4 * len(names)))
-            for first in range(0, n_voxels, step):
+            for first in range(0, len(matrix), step):
                 matrix[first : first + step] -= np.float32(shift)
         matrix.flush()
         partial_path.replace(path)
@@ -124,14 +121,15 @@ def _fill(
     matrix: NDArray[np.float32],
     columns: Iterable[NDArray[np.float32]],
     names: Sequence[str],
+    elements: str,
     options: MatrixConfig,
 ) -> float:
-    n_voxels, n_subjects = matrix.shape
-    size = min(n_subjects, max(1, BATCH_BYTES // (4 * n_voxels)))
-    batch = np.empty((size, n_voxels), dtype=np.float32)
+    n_rows, n_subjects = matrix.shape
+    size = min(n_subjects, max(1, BATCH_BYTES // (4 * n_rows)))
+    batch = np.empty((size, n_rows), dtype=np.float32)
     smallest, bad = np.inf, []
     for number, (name, column) in enumerate(zip(names, columns, strict=True)):
-        if found := problem(column, options):
+        if found := problem(column, elements, options):
             bad.append(f"  {name}: {found}")
         smallest = min(smallest, float(column.min()))
         if not column.any():
@@ -145,13 +143,22 @@ def _fill(
     return smallest
 
 
-def problem(column: NDArray[np.float32], options: MatrixConfig) -> str:
-    """Say what a factorization cannot take in the values of one subject, or nothing."""
+def problem(column: NDArray[np.float32], elements: str, options: MatrixConfig) -> str:
+    """Say what a factorization cannot take in the values of one subject, or nothing.
+
+    Parameters
+    ----------
+    column : ndarray of shape (n_rows,), float32
+    elements : str
+        What the rows are, such as voxels.
+    options : MatrixConfig
+        Whether negative values are an error.
+    """
     n_nan = int(np.count_nonzero(~np.isfinite(column)))
     n_negative = int(np.count_nonzero(column < 0)) if options.negative == "error" else 0
     counts = [f"{n_nan} NaN or infinite"] * bool(n_nan)
     counts += [f"{n_negative} negative"] * bool(n_negative)
-    return f"{' and '.join(counts)} of {column.size} voxels" if counts else ""
+    return f"{' and '.join(counts)} of {column.size} {elements}" if counts else ""
 
 
 def bad_values(bad: list[str]) -> str:
@@ -165,19 +172,18 @@ def bad_values(bad: list[str]) -> str:
 def write_sidecar(
     path: Path,
     matrix_file: Path,
-    mask_file: Path,
+    mask: Mask,
     participants: Sequence[str],
     shift: float,
     options: Any,
 ) -> None:
     """Write the side-car that stands for a matrix: its grid, subjects, preprocessing, checksum."""
-    mask = open_image(mask_file)
+    elements = mask.grid.elements.capitalize()
     with matrix_file.open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
     sidecar = {
-        "Description": "Voxels in the mask (rows, C order of the grid) by subjects (columns)",
-        "GridShape": list(mask.shape),
-        "Affine": mask.affine.tolist(),
+        "Description": f"{elements} in the mask (rows, C order of the grid) by subjects (columns)",
+        **mask.grid.describe(),
         "Matrix": matrix_file.name,
         "Participants": list(participants),
         "Preprocessing": options.model_dump(exclude_none=True),
@@ -193,11 +199,11 @@ def read_matrix(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     Parameters
     ----------
     path : path
-        The side-car (``matrix.json``); the values stand beside it.
+        The side-car (``matrix.json``); the values are in the file beside it.
 
     Returns
     -------
-    matrix : memmap of shape (n_voxels, n_subjects), float32
+    matrix : memmap of shape (n_rows, n_subjects), float32
         Read-only.
     sidecar : dict
         Content of the side-car.

@@ -1,4 +1,7 @@
-"""A cohort with a known answer: components planted in the MNI152 grey-matter template."""
+"""A cohort with a known answer: components planted in the MNI152 grey-matter template.
+
+Its images are volumes, whatever other spaces there are.
+"""
 
 from __future__ import annotations
 

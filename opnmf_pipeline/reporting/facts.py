@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.viewer import EmbeddedVolumes
+from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.viewer import Embedded
 
 __all__ = ["Facts", "FitFacts", "QualityFacts", "SelectionFacts", "SolverFacts"]
 
@@ -121,8 +122,10 @@ class QualityFacts:
 
     Attributes
     ----------
-    mean, sd, coverage, mask : path
+    mean, sd, coverage : path
         Images.
+    draw_maps : callable
+        Draws images, given by their titles, in the mask.
     subjects : DataFrame
         Table of :func:`opnmf_pipeline.stages.quality.assess_cohort`, indexed by subject.
     covered : ndarray of shape (n_voxels,)
@@ -132,7 +135,7 @@ class QualityFacts:
     mean: Path
     sd: Path
     coverage: Path
-    mask: Path
+    draw_maps: Callable[[Mapping[str, Path]], Figure]
     subjects: pd.DataFrame
     covered: NDArray[np.floating]
 
@@ -160,7 +163,7 @@ class Facts:
         subject.
     quality : QualityFacts or None
         Quality of the images.
-    volumes : EmbeddedVolumes or None
+    volumes : Embedded or None
         Images for the viewer, those of the components last; None if their space has no viewer.
     on_background : bool
         Whether the first of them is a background.
@@ -178,7 +181,7 @@ class Facts:
     images: pd.DataFrame
     covariates: pd.DataFrame
     quality: QualityFacts | None
-    volumes: EmbeddedVolumes | None
+    volumes: Embedded | None
     on_background: bool
     runs: Sequence[Mapping[str, Any]]
     settings: str

@@ -22,7 +22,7 @@ from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.head import choice, lead, tiles, title
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.reporting.outliers import find_outliers
-from opnmf_pipeline.reporting.quality import draw_cohort_maps, draw_errors
+from opnmf_pipeline.reporting.quality import draw_errors
 from opnmf_pipeline.reporting.section import compose_section
 from opnmf_pipeline.reporting.tables import cell, images_table, measures, subjects_table
 
@@ -117,7 +117,7 @@ def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
         "Standard deviation over the subjects": quality.sd,
         "Coverage: share of the subjects with data": quality.coverage,
     }
-    return [draw_cohort_maps(maps, quality.mask), draw_errors(errors, find_outliers(errors))]
+    return [quality.draw_maps(maps), draw_errors(errors, find_outliers(errors))]
 
 
 def _viewer(facts: Facts) -> dict[str, Any] | None:

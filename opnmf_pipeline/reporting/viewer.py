@@ -1,104 +1,23 @@
-"""What the interactive viewer of a page shows: components and a background, small enough to embed.
-
-Each component is scaled to its own largest weight and held in eight bits: steps of 0.4 % of it.
-"""
+"""What a space gives to the interactive viewer of a page."""
 
 from __future__ import annotations
 
-import base64
-import gzip
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import nibabel as nb
-import numpy as np
-from nibabel.affines import from_matvec
-from numpy.typing import NDArray
-
-__all__ = ["EmbeddedVolumes", "embed_volumes"]
-
-MAX_BYTES = 10 * 2**20
-"""Most that the volumes of a page may take; beyond it they are embedded on a coarser grid."""
-LEVELS = 255
+__all__ = ["Embedded"]
 
 
 @dataclass(frozen=True)
-class EmbeddedVolumes:
-    """Images as text.
+class Embedded:
+    """Maps as text.
 
     Attributes
     ----------
     images : tuple of str
-        Each a gzipped NIfTI (uint8) in base64.
+        Each map, compressed and in base64: for volumes a gzipped NIfTI (uint8).
     coarsening : int
-        Edge of their voxels, in voxels of the originals.
+        How much coarser they are than the originals, along each axis.
     """
 
     images: tuple[str, ...]
     coarsening: int
-
-
-def embed_volumes(images: Sequence[Any], max_bytes: int = MAX_BYTES) -> EmbeddedVolumes:
-    """Return images as text of a limited length.
-
-    Parameters
-    ----------
-    images : sequence of nibabel image
-        3D or 4D, non-negative.
-    max_bytes : int
-        Most that all of them may take together; they are averaged over blocks of voxels until
-        they fit.
-    """
-    coarsening = 1
-    while (embedded := _fitting(images, coarsening, max_bytes)) is None:
-        coarsening += 1
-    return EmbeddedVolumes(embedded, coarsening)
-
-
-def _fitting(images: Sequence[Any], coarsening: int, max_bytes: int) -> tuple[str, ...] | None:
-    """Return the images as text, or None as soon as they are known to be too large."""
-    embedded: list[str] = []
-    for image in images:
-        embedded.append(_embedded(image, coarsening))
-        if sum(map(len, embedded)) > max_bytes:
-            return None
-    return tuple(embedded)
-
-
-def _embedded(image: Any, coarsening: int) -> str:
-    values, affine = _cropped(np.asarray(image.dataobj, dtype=np.float32), image.affine)
-    values, affine = _coarser(values, affine, coarsening)
-    largest = values.max(axis=(0, 1, 2))
-    scaled = values * (LEVELS / np.where(largest > 0, largest, 1))
-    small = nb.Nifti1Image(np.rint(scaled).astype(np.uint8), affine)
-    # Without a time in it, equal images are equal bytes
-    return base64.b64encode(gzip.compress(small.to_bytes(), 6, mtime=0)).decode()
-
-
-def _cropped(
-    values: NDArray[np.float32], affine: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Leave out the empty margins."""
-    filled = values > 0 if values.ndim == 3 else (values > 0).any(axis=-1)
-    if not filled.any():
-        return values, affine
-    found = np.argwhere(filled)
-    first, end = found.min(axis=0), found.max(axis=0) + 1
-    inside = tuple(slice(a, b) for a, b in zip(first, end, strict=True))
-    return values[inside], affine @ from_matvec(np.eye(3), first)
-
-
-def _coarser(
-    values: NDArray[np.float32], affine: NDArray[np.float64], factor: int
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Average blocks of voxels, those over the edge with zeros."""
-    if factor == 1:
-        return values, affine
-    margins = [(0, -size % factor) for size in values.shape[:3]] + [(0, 0)] * (values.ndim - 3)
-    padded = np.pad(values, margins)
-    x, y, z, *volumes = padded.shape
-    blocks = padded.reshape(x // factor, factor, y // factor, factor, z // factor, factor, *volumes)
-    # The corners of the first voxels coincide
-    shifted = affine @ from_matvec(np.eye(3) * factor, np.full(3, (factor - 1) / 2))
-    return blocks.mean(axis=(1, 3, 5)), shifted

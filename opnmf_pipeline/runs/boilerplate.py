@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import nibabel as nb
-from nibabel.affines import voxel_sizes
-
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.description import read_json
 from opnmf_pipeline.dataset.folder import FinishedRun
@@ -17,6 +14,7 @@ from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.runs.plan import make_plan
 from opnmf_pipeline.runs.study import determining_settings
+from opnmf_pipeline.stages.spaces import open_mask
 
 __all__ = ["boilerplate"]
 
@@ -47,9 +45,8 @@ def _of_finished(config: PipelineConfig) -> Methods | None:
         return None
     if done.settings != determining_settings(config):
         return None
-    mask: Any = nb.load(done.path("mask"))
     fits = [read_json(done.path("fit", k)) for k in done.ks]
-    return _methods(config, fits, mask.affine)
+    return _methods(config, fits, open_mask(done.path("mask")).grid.spacing)
 
 
 def _of_plan(config: PipelineConfig) -> Methods:
@@ -64,13 +61,14 @@ def _of_plan(config: PipelineConfig) -> Methods:
         }
         for k in config.decomposition.n_components
     ]
-    return _methods(config, fits, plan.grid.affine)
+    return _methods(config, fits, plan.grid.spacing)
 
 
-def _methods(config: PipelineConfig, fits: Sequence[dict[str, Any]], affine: Any) -> Methods:
-    sizes = [round(float(edge), 3) for edge in voxel_sizes(affine)]
+def _methods(
+    config: PipelineConfig, fits: Sequence[dict[str, Any]], spacing: Sequence[float]
+) -> Methods:
     solver = SOLVERS[config.decomposition.solver].methods
-    return describe_methods(fits, config.settings(), sizes, None, solver=solver, qualified=True)
+    return describe_methods(fits, config.settings(), spacing, None, solver=solver, qualified=True)
 
 
 def _markdown(methods: Methods) -> str:

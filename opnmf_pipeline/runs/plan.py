@@ -14,7 +14,7 @@ from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.simulation import simulated_participants
-from opnmf_pipeline.images.volumes import Grid, analysis_grid, check_grids, read_volume
+from opnmf_pipeline.images.space import Grid
 from opnmf_pipeline.runs.limits import check_rank
 from opnmf_pipeline.runs.study import (
     count_splits,
@@ -22,6 +22,7 @@ from opnmf_pipeline.runs.study import (
 )
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.memory import fit_bytes
+from opnmf_pipeline.stages.spaces import space_of
 
 __all__ = ["Plan", "make_plan"]
 
@@ -40,7 +41,7 @@ class Plan:
     grid : Grid
         Grid of the analysis.
     n_voxels : int
-        Voxels in the mask, estimated from a few images.
+        Voxels (or other elements of the grid) in the mask, estimated from a few images.
     matrix_bytes : int
         Size of the matrix, on disk and as it is read in a fit.
     memory_bytes : int
@@ -77,13 +78,14 @@ def make_plan(config: PipelineConfig) -> Plan:
     with TemporaryDirectory() as folder:
         images, cohort = _cohort(config, Path(folder))
         n_splits = count_splits(config, cohort)
+        space = space_of(images[0]).images
         if config.matrix.resample is None:
-            check_grids(images, images[0])
-        grid = analysis_grid(images[0], config.mask.image, config.matrix)
+            space.check_grids(images, images[0])
+        grid = space.analysis_grid(images[0], config.mask.image, config.matrix)
         probed = {int(i) for i in np.linspace(0, len(images) - 1, N_PROBED)}
-        volumes = (read_volume(images[i], grid, config.matrix) for i in sorted(probed))
-        n_voxels = int(group_mask(volumes, grid, config.mask).sum())
-    check_rank(config, n_voxels, "voxels")
+        values = (grid.read(images[i], config.matrix) for i in sorted(probed))
+        n_voxels = int(group_mask(values, grid, config.mask).sum())
+    check_rank(config, n_voxels, grid.elements)
     n_subjects = len(cohort)
     return Plan(
         n_subjects=n_subjects,

@@ -30,12 +30,12 @@ from opnmf_pipeline.exceptions import OutputError
 from opnmf_pipeline.files import file_digest
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import read_cohort, row_names
-from opnmf_pipeline.images.volumes import image_files
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.study import output_dir
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.maps import describe_loadings
 from opnmf_pipeline.stages.project import Loadings, Model, loadings_table, project_images
+from opnmf_pipeline.stages.spaces import space_of
 
 __all__ = ["Projected", "project"]
 
@@ -138,7 +138,8 @@ class _Image:
 
     @cached_property
     def digest(self) -> str:
-        return " ".join(file_digest(Path(file)) for file in image_files(self.path))
+        files = space_of(self.path).images.image_files(self.path)
+        return " ".join(file_digest(Path(file)) for file in files)
 
 
 @dataclass(frozen=True)

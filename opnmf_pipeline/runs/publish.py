@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -66,7 +66,7 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         output.write_text("report", with_runs(page.read_text(encoding="utf-8"), output.runs))
     for step, made, files in FOLDERS:
         for folder in outcome.paths(step, made):
-            for name, file in files.items():
+            for name, file in _named(files, output).items():
                 if (folder / file).exists():
                     output.publish(name, folder / file)
     fits = outcome.by_rank("decompose", "factorization_dir")
@@ -76,9 +76,13 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     figures = outcome.by_rank("figures", "figures_dir")
     for folders, files in ((maps, MAPS_FILES), (figures, FIGURES_FILES)):
         for k, folder in folders.items():
-            for name, file in files.items():
+            for name, file in _named(files, output).items():
                 output.publish(name, folder / file, k)
     _note_sources(study, list(maps), output, inputs)
+
+
+def _named(files: Mapping[str, str], output: OutputFolder) -> dict[str, str]:
+    return {name: file.format(image=output.image) for name, file in files.items()}
 
 
 def _publish_cohort(

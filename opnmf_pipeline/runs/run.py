@@ -37,6 +37,7 @@ from opnmf_pipeline.runs.study import (
     work_dir,
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.spaces import space_of
 
 __all__ = ["Summary", "run", "run_share"]
 
@@ -150,7 +151,7 @@ def run_share(
 
 def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     outcome = Outcome(display, _check_of(study.config))
-    output.space = study.space
+    output.space, output.image = study.space, space_of(study.images[0]).images.SUFFIX
     output.register("running")
     status = "failed"
     with log_file(output.path("log")):

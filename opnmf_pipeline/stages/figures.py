@@ -7,21 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from opnmf_pipeline.images.maps import unmasked
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.images.volumes import open_image
-from opnmf_pipeline.reporting.montage import draw_components, draw_parts
 from opnmf_pipeline.stages.maps import COMPONENTS_FILE, LABELS_FILE
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import fit_memory
+from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
 
-__all__ = ["DRAW_FIGURES", "FIGURES_FILES", "ON_TEMPLATE", "draw_figures", "template_image"]
+__all__ = ["DRAW_FIGURES", "FIGURES_FILES", "ON_TEMPLATE", "draw_figures"]
 
 FIGURES_FILES = {"montage": "components.png", "parts": "dseg.png"}
 """What the stage writes, by the name of the output of a run that each file becomes."""
-
-TEMPLATE_MM = 2
 
 
 def draw_figures(
@@ -46,29 +42,23 @@ def draw_figures(
     out_dir : path
         Existing folder that gets ``components.png`` and ``dseg.png``.
     on_template : bool
-        Draw on the MNI152 template rather than on the mean of the subjects.
+        Draw on the template of the space (MNI152 for volumes), not on the mean of the subjects.
 
     Returns
     -------
     path
         ``out_dir``.
     """
-    background = template_image() if on_template else _mean_image(matrix_file, mask_file)
-    draw_components(components_file, background, out_dir / FIGURES_FILES["montage"])
-    draw_parts(labels_file, background, out_dir / FIGURES_FILES["parts"])
+    pictures = space_of(mask_file).pictures
+    background = pictures.template_image() if on_template else _mean_image(matrix_file, mask_file)
+    pictures.draw_components(components_file, background, out_dir / FIGURES_FILES["montage"])
+    pictures.draw_parts(labels_file, background, out_dir / FIGURES_FILES["parts"])
     return out_dir
-
-
-def template_image() -> Any:
-    """Return the MNI152 template that components are drawn on."""
-    from nilearn.datasets import load_mni152_template
-
-    return load_mni152_template(resolution=TEMPLATE_MM)
 
 
 def _mean_image(matrix_file: Path, mask_file: Path) -> Any:
     X, _ = read_matrix(matrix_file)
-    return unmasked(X.mean(axis=1, dtype=np.float64).astype(np.float32), open_image(mask_file))
+    return open_mask(mask_file).unmasked(X.mean(axis=1, dtype=np.float64).astype(np.float32))
 
 
 def _run(call: Call) -> dict[str, Path]:

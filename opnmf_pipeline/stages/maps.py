@@ -10,11 +10,11 @@ import pandas as pd
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
-from opnmf_pipeline.images.maps import component_names, label_table, unmasked
-from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, Factorization, read_factorization
 from opnmf_pipeline.stages.memory import maps_memory
+from opnmf_pipeline.stages.spaces import named_files, open_mask
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MASK_FILE, Call, Field, Kind, Stage
 
 __all__ = [
@@ -27,9 +27,9 @@ __all__ = [
 ]
 
 MAPS_FILES = {
-    "components": "components.nii.gz",
+    "components": "components{image}",
     "components_json": "components.json",
-    "dseg": "dseg.nii.gz",
+    "dseg": "dseg{image}",
     "dseg_tsv": "dseg.tsv",
     "dseg_json": "dseg.json",
     "loadings": "loadings.tsv",
@@ -39,15 +39,6 @@ MAPS_FILES = {
 SIDECARS = ("components_json", "dseg_json", "loadings_json")
 
 LOADING = "Loading on {name} (row of H = WᵀX)"
-LABEL_COLUMNS = {
-    "index": {"Description": "Value in the label map; 0 is no component"},
-    "name": {"Description": "Name of the component"},
-    "n_voxels": {"Description": "Voxels in which the component weighs most"},
-    "volume": {"Description": "Volume of these voxels", "Units": "mm^3"},
-    "peak_x": {"Description": "First coordinate of the largest weight", "Units": "mm"},
-    "peak_y": {"Description": "Second coordinate of the largest weight", "Units": "mm"},
-    "peak_z": {"Description": "Third coordinate of the largest weight", "Units": "mm"},
-}
 
 
 def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path:
@@ -62,10 +53,12 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
     out_dir : path
         Existing folder that gets
 
-        * ``components.nii.gz``: 4D, float32, one volume per component (column of W);
-        * ``dseg.nii.gz`` and ``dseg.tsv``: labels (int16) and their table;
+        * ``components``: float32, one map per component (column of W);
+        * ``dseg`` and ``dseg.tsv``: labels (int16) and their table;
         * ``loadings.tsv``: one row per subject, one column per component (row of H);
         * a ``.json`` for each of them.
+
+        The names of images end as those of the space do, ``.nii.gz`` for volumes.
 
     Returns
     -------
@@ -73,26 +66,26 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
         ``out_dir``.
     """
     fit = read_factorization(factorization_file)
-    mask = open_image(mask_file)
+    mask, files = open_mask(mask_file), named_files(MAPS_FILES, mask_file)
     labels = winner_takes_all(fit.W)
-    unmasked(fit.W.astype(np.float32), mask).to_filename(out_dir / MAPS_FILES["components"])
-    unmasked(labels, mask).to_filename(out_dir / MAPS_FILES["dseg"])
-    label_table(fit.W, labels, mask).to_csv(out_dir / MAPS_FILES["dseg_tsv"], sep="\t", index=False)
+    mask.write(fit.W.astype(np.float32), out_dir / files["components"])
+    mask.write(labels, out_dir / files["dseg"])
+    mask.label_table(fit.W, labels).to_csv(out_dir / files["dseg_tsv"], sep="\t", index=False)
     loadings = _loadings(fit)
-    write_cohort(loadings, out_dir / MAPS_FILES["loadings"])
+    write_cohort(loadings, out_dir / files["loadings"])
     _write_json(
-        out_dir / MAPS_FILES["components_json"],
+        out_dir / files["components_json"],
         Description="Components of OPNMF (columns of W), one volume each, by decreasing share of "
         "the data",
         Units="arbitrary",
         **_summary(fit),
     )
     _write_json(
-        out_dir / MAPS_FILES["dseg_json"],
-        Description="Component that weighs most in each voxel",
-        **LABEL_COLUMNS,
+        out_dir / files["dseg_json"],
+        Description=f"Component that weighs most in each {mask.grid.element}",
+        **mask.label_columns,
     )
-    _write_json(out_dir / MAPS_FILES["loadings_json"], **describe_loadings(loadings))
+    _write_json(out_dir / files["loadings_json"], **describe_loadings(loadings))
     return out_dir
 
 
@@ -122,13 +115,14 @@ def _write_json(path: Path, **content: Any) -> None:
 def _run(call: Call) -> dict[str, Any]:
     factorization_file = call.path("factorization_dir") / FACTORIZATION_FILE
     maps_dir = write_maps(factorization_file, call.path("mask_file"), call.folder)
+    files = named_files(MAPS_FILES, call.path("mask_file"))
     return {
         "maps_dir": maps_dir,
-        "components_file": maps_dir / MAPS_FILES["components"],
-        "labels_file": maps_dir / MAPS_FILES["dseg"],
-        "labels_table": maps_dir / MAPS_FILES["dseg_tsv"],
-        "loadings_file": maps_dir / MAPS_FILES["loadings"],
-        "sidecars": [maps_dir / MAPS_FILES[name] for name in SIDECARS],
+        "components_file": maps_dir / files["components"],
+        "labels_file": maps_dir / files["dseg"],
+        "labels_table": maps_dir / files["dseg_tsv"],
+        "loadings_file": maps_dir / files["loadings"],
+        "sidecars": [maps_dir / files[name] for name in SIDECARS],
     }
 
 

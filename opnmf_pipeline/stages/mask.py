@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from opnmf_pipeline.config import MaskConfig, MatrixConfig
-from opnmf_pipeline.files import file_digest
-from opnmf_pipeline.images.mask import group_mask, mask_image
+from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.reading import map_images
-from opnmf_pipeline.images.volumes import analysis_grid, check_grids, image_files, read_volume
+from opnmf_pipeline.images.values import image_digests, keep_values
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.stages.stage import IMAGES, MASK_FILE, Call, Field, Kind, Stage
 
-__all__ = ["DIGESTS_FILE", "MAKE_MASK", "make_mask"]
+__all__ = ["DIGESTS_FILE", "MAKE_MASK", "VALUES_DIR", "make_mask"]
 
 
 def make_mask(
@@ -24,6 +24,7 @@ def make_mask(
     options: MaskConfig,
     matrix: MatrixConfig,
     *,
+    values_dir: Path | None = None,
     n_procs: int = 1,
     track: Track = silent,
 ) -> Path:
@@ -32,13 +33,16 @@ def make_mask(
     Parameters
     ----------
     images : sequence of path
-        One 3D image per subject.
+        One image per subject.
     out_file : path
-        NIfTI to write: uint8, on the grid of the analysis.
+        Image to write: uint8, on the grid of the analysis.
     options : MaskConfig
         Which voxels are analysed.
     matrix : MatrixConfig
         Preprocessing of the images and the grid that they are brought to.
+    values_dir : path, optional
+        Existing folder that gets the prepared values of every image (``values.json``), from which
+        :func:`opnmf_pipeline.stages.matrix.build_matrix` makes the matrix without the images.
     n_procs : int
         Largest number of processes.
     track : callable
@@ -54,31 +58,36 @@ def make_mask(
     ImageError
         An image is damaged or on another grid, or the mask is empty.
     """
+    space = space_of(images[0]).images
     if matrix.resample is None:
-        check_grids(images, images[0])
-    grid = analysis_grid(images[0], options.image, matrix)
-    read = partial(read_volume, grid=grid, options=matrix)
-    volumes = track(map_images(read, images, n_procs), "mask", len(images))
-    mask = group_mask(volumes, grid, options)
-    mask_image(mask, images[0], grid).to_filename(out_file)
+        space.check_grids(images, images[0])
+    grid = space.analysis_grid(images[0], options.image, matrix)
+    read = partial(grid.read, options=matrix)
+    values = track(map_images(read, images, n_procs), "mask", len(images))
+    if values_dir is not None:
+        values = keep_values(values, images, values_dir, grid, matrix, space.image_files)
+    grid.write_mask(group_mask(values, grid, options), images[0], out_file)
     return out_file
 
 
 def _run(call: Call) -> dict[str, Path]:
+    images, values_dir = call["images"], call.folder / "values"
+    values_dir.mkdir()
     mask_file = make_mask(
-        call["images"],
-        call.folder / "mask.nii.gz",
+        images,
+        call.folder / f"mask{space_of(images[0]).images.SUFFIX}",
         call.section(MaskConfig),
         call.section(MatrixConfig),
+        values_dir=values_dir,
         n_procs=call.n_procs,
         track=call.track,
     )
     digests_file = call.folder / "digests.json"
-    digests = [" ".join(map(file_digest, image_files(image))) for image in call["images"]]
-    digests_file.write_text(json.dumps(digests, indent=1), encoding="utf-8")
-    return {"mask_file": mask_file, "digests_file": digests_file}
+    digests_file.write_text(json.dumps(image_digests(values_dir), indent=1), encoding="utf-8")
+    return {"mask_file": mask_file, "values_dir": values_dir, "digests_file": digests_file}
 
 
+VALUES_DIR = Field(Kind.FOLDER, "folder with the prepared values of every image")
 DIGESTS_FILE = Field(Kind.JSON, "SHA-256 of the files of each image (JSON)")
 
 MAKE_MASK = Stage(
@@ -87,6 +96,7 @@ MAKE_MASK = Stage(
     run=_run,
     folder="mask",
     inputs={"images": IMAGES},
-    outputs={"mask_file": MASK_FILE, "digests_file": DIGESTS_FILE},
+    outputs={"mask_file": MASK_FILE, "values_dir": VALUES_DIR, "digests_file": DIGESTS_FILE},
     settings={MaskConfig: (), MatrixConfig: ()},
+    large=("values.bin",),
 )

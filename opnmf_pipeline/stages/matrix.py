@@ -1,16 +1,17 @@
-"""Stage ``matrix``: from the images in the mask to the voxel-by-subject matrix."""
+"""Stage ``matrix``: from the images in the mask to the matrix, one column per subject."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.images.matrix import subject_columns, write_matrix, write_sidecar
-from opnmf_pipeline.images.volumes import Grid, open_image
+from opnmf_pipeline.images.values import image_paths, kept_columns
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.stages.mask import VALUES_DIR
+from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.stages.stage import (
     IMAGES,
     MASK_FILE,
@@ -33,24 +34,28 @@ def build_matrix(
     out_dir: Path,
     options: MatrixConfig,
     *,
+    values_dir: Path | None = None,
     n_procs: int = 1,
     track: Track = silent,
 ) -> Path:
-    """Write the voxel-by-subject matrix, memory-mapped and in batches of subjects.
+    """Write the matrix of the values in the mask, in batches of subjects.
 
     Parameters
     ----------
     images : sequence of path
-        One 3D image per subject.
+        One image per subject.
     participants : sequence of str
         Identifier of each subject, in the order of the images.
     mask_file : path
         Mask of :func:`opnmf_pipeline.stages.mask.make_mask`, on the grid of the analysis.
     out_dir : path
-        Existing folder that gets ``matrix.npy``, (n_voxels, n_subjects), float32, C order, and
+        Existing folder that gets ``matrix.npy``, (n_rows, n_subjects), float32, C order, and
         ``matrix.json``: its grid, order of subjects, preprocessing and checksum.
     options : MatrixConfig
         Preprocessing of the images.
+    values_dir : path, optional
+        Prepared values that :func:`opnmf_pipeline.stages.mask.make_mask` kept of the same images.
+        The images themselves are then not read; they are only named in messages.
     n_procs : int
         Largest number of processes.
     track : callable
@@ -64,26 +69,30 @@ def build_matrix(
     Raises
     ------
     ImageError
-        An image is damaged, zero everywhere in the mask, or has NaN or negative values there.
+        An image is damaged, zero everywhere in the mask, or has NaN or negative values there; or
+        the kept values are of other images or prepared otherwise.
     """
-    mask = open_image(mask_file)
-    inside = np.asarray(mask.dataobj) != 0
-    columns = subject_columns(images, inside, Grid.of(mask), options, n_procs)
+    mask = open_mask(mask_file)
+    if values_dir is None:
+        columns = subject_columns(images, mask, options, n_procs)
+    else:
+        columns = kept_columns(values_dir, len(images), mask, options)
     columns = track(columns, "matrix", len(images))
     matrix_file, sidecar = out_dir / "matrix.npy", out_dir / MATRIX_FILE
     names = [f"{subject}: {path}" for subject, path in zip(participants, images, strict=True)]
-    shift = write_matrix(matrix_file, columns, names, int(inside.sum()), options)
-    write_sidecar(sidecar, matrix_file, mask_file, participants, shift, options)
+    shift = write_matrix(matrix_file, columns, names, mask, options)
+    write_sidecar(sidecar, matrix_file, mask, participants, shift, options)
     return sidecar
 
 
 def _run(call: Call) -> dict[str, Path]:
     matrix_file = build_matrix(
-        call["images"],
+        call["images"] or image_paths(call.path("values_dir")),
         call["participants"],
         call.path("mask_file"),
         call.folder,
         call.section(MatrixConfig),
+        values_dir=call.optional_path("values_dir"),
         n_procs=call.n_procs,
         track=call.track,
     )
@@ -95,7 +104,12 @@ BUILD_MATRIX = Stage(
     summary="Write the voxel-by-subject matrix.",
     run=_run,
     folder="matrix",
-    inputs={"images": IMAGES, "participants": PARTICIPANTS, "mask_file": MASK_FILE},
+    inputs={
+        "images": replace(IMAGES, default=()),
+        "participants": PARTICIPANTS,
+        "mask_file": MASK_FILE,
+        "values_dir": replace(VALUES_DIR, default=None),
+    },
     outputs={"matrix_dir": MATRIX_DIR},
     settings={MatrixConfig: ()},
     large=("matrix.npy",),

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nibabel as nb
 import numpy as np
 
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.stages.spaces import open_mask
 
 __all__ = ["BASE_BYTES", "GB", "base_memory", "fit_bytes", "fit_memory", "maps_memory"]
 
@@ -55,5 +55,5 @@ def maps_memory(inputs: Mapping[str, Any]) -> int:
         Inputs of the stage by name; ``factorization_dir`` and ``mask_file`` exist.
     """
     W = np.load(Path(inputs["factorization_dir"]) / "W.npy", mmap_mode="r")
-    n_grid = math.prod(nb.load(inputs["mask_file"]).shape)
+    n_grid = math.prod(open_mask(Path(inputs["mask_file"])).grid.shape)
     return BASE_BYTES + COPIES_OF_MAPS * int(W.itemsize * n_grid * W.shape[1])

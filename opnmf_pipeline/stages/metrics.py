@@ -13,14 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from opnmf_pipeline.images.maps import masked
-from opnmf_pipeline.images.shape import n_pieces, symmetry
-from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.images.shape import symmetry
+from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.selection.agreement import AGREEMENT_COLUMNS
 from opnmf_pipeline.selection.ranks import gains, hierarchy
 from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap, winner_takes_all
 from opnmf_pipeline.stages.decompose import Factorization
 from opnmf_pipeline.stages.halves import ERROR_COLUMNS, SPLIT_COLUMNS
+from opnmf_pipeline.stages.spaces import open_mask
 
 __all__ = [
     "HIERARCHY_COLUMNS",
@@ -95,7 +95,7 @@ def metrics_table(
     DataFrame
         The columns of ``METRICS_COLUMNS`` for which there are data.
     """
-    mask = open_image(mask_file)
+    mask = open_mask(mask_file)
     table = pd.DataFrame([_indices(fit, mask) for fit in fits])
     ks = table["n_components"].tolist()
     for part in (_null(permuted), _over_splits(splits)):
@@ -108,7 +108,7 @@ def metrics_table(
         if error in table and len(ks) > 1:
             table[gradient] = gains(table[error], ks)
     if planted is not None:
-        truth = masked(planted, mask_file)
+        truth = mask.masked(planted)
         table["planted_ari"] = [_planted_agreement(fit, truth) for fit in fits]
     return table[[name for name in METRICS_COLUMNS if name in table]]
 
@@ -155,7 +155,7 @@ def hierarchy_table(fits: Sequence[Factorization]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _indices(fit: Factorization, mask: Any) -> dict[str, Any]:
+def _indices(fit: Factorization, mask: Mask) -> dict[str, Any]:
     W, _, info = fit
     labels = winner_takes_all(W)
     parts = np.bincount(labels, minlength=W.shape[1] + 1)[1:]
@@ -168,7 +168,7 @@ def _indices(fit: Factorization, mask: Any) -> dict[str, Any]:
         "sparsity": hoyer_sparsity(W).mean(),
         "symmetry": pd.Series(symmetry(W, mask)).mean(),
         "smallest_part": int(parts.min()),
-        "n_pieces": n_pieces(labels, mask).sum() / np.count_nonzero(parts),
+        "n_pieces": mask.n_pieces(labels).sum() / np.count_nonzero(parts),
         "n_iter": info["Iterations"],
         "converged": info["Converged"],
     }

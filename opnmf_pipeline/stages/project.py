@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import nibabel as nb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -19,9 +18,10 @@ from opnmf_pipeline.images.cohort import identifiers, write_cohort
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.matrix import bad_values, problem
 from opnmf_pipeline.images.reading import map_images
-from opnmf_pipeline.images.volumes import Grid, check_grids, open_image, read_volume
+from opnmf_pipeline.images.space import Grid
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, read_factorization
+from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.stages.stage import (
     FACTORIZATION_DIR,
     IMAGES,
@@ -43,7 +43,7 @@ class Model(NamedTuple):
 
     Attributes
     ----------
-    W : ndarray of shape (n_voxels, n_components)
+    W : ndarray of shape (n_rows, n_components)
         Components, one per column.
     preprocessing : MatrixConfig
         Preparation of the images that they were learned from.
@@ -65,9 +65,7 @@ class Model(NamedTuple):
     def of_maps(cls, components_file: Path, factorization_file: Path, mask_file: Path) -> Model:
         """Read the components from their maps, and the rest from ``factorization.json``."""
         info = json.loads(factorization_file.read_text(encoding="utf-8"))
-        inside = np.asarray(open_image(mask_file).dataobj) != 0
-        maps: Any = nb.load(components_file)
-        W = np.asarray(maps.dataobj, dtype=np.float32)[inside]
+        W = open_mask(mask_file).masked(components_file).astype(np.float32, copy=False)
         return cls(W, MatrixConfig(**info["Preprocessing"]), info["Shift"])
 
 
@@ -86,7 +84,7 @@ def project_subjects(
     Parameters
     ----------
     images : sequence of path
-        One 3D image per new subject.
+        One image per new subject.
     participants : sequence of str
         Identifier of each subject, in the order of the images.
     factorization_file : path
@@ -132,7 +130,7 @@ def project_images(
     Parameters
     ----------
     images, names : sequence
-        One 3D image per row, and what messages call it.
+        One image per row, and what messages call it.
     models : sequence of Model
         Of one run: they share mask and preparation.
     mask_file : path
@@ -158,17 +156,16 @@ def project_images(
         that the matrix could not have (after the others were yielded).
     """
     options, shift = models[0].preprocessing, np.float32(models[0].shift)
-    mask = open_image(mask_file)
+    mask = open_mask(mask_file)
     if options.resample is None and options.voxel_size is None:
-        check_grids(images, mask_file)
-    inside = np.asarray(mask.dataobj) != 0
-    read = partial(_column, inside=inside, grid=Grid.of(mask), options=options)
+        space_of(mask_file).images.check_grids(images, mask_file)
+    read = partial(_column, inside=mask.inside, grid=mask.grid, options=options)
     unread, bad = [], []
     columns = track(map_images(read, images, n_procs), "project", len(images))
     for number, (name, image, column) in enumerate(zip(names, images, columns, strict=True)):
         if isinstance(column, str):
             unread.append(column)
-        elif found := problem(column, options):
+        elif found := problem(column, mask.grid.elements, options):
             bad.append(f"  {name}: {image}: {found}")
         else:
             yield number, [(column - shift) @ model.W for model in models]
@@ -191,7 +188,7 @@ def _column(
 ) -> NDArray[np.float32] | str:
     """Return the values of an image in the mask, or why there are none."""
     try:
-        return read_volume(path, grid, options)[inside]
+        return grid.read(path, options)[inside]
     except ImageError as error:
         return str(error)
 

@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
-from opnmf_pipeline.images.maps import unmasked
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.images.volumes import open_image
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import fit_memory
+from opnmf_pipeline.stages.spaces import named_files, open_mask
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
 
 __all__ = ["ASSESS_COHORT", "QUALITY_FILES", "assess_cohort"]
 
 QUALITY_FILES = {
-    "mean": "mean.nii.gz",
-    "sd": "sd.nii.gz",
-    "coverage": "coverage.nii.gz",
+    "mean": "mean{image}",
+    "sd": "sd{image}",
+    "coverage": "coverage{image}",
     "subjects": "subjects.tsv",
     "subjects_json": "subjects.json",
 }
@@ -58,9 +57,9 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
     out_dir : path
         Existing folder that gets
 
-        * ``mean.nii.gz`` and ``sd.nii.gz``: mean and standard deviation over the subjects, in the
+        * ``mean`` and ``sd``, maps of the mean and standard deviation over the subjects, in the
           units of the images, float32;
-        * ``coverage.nii.gz``: share of the subjects whose image is not zero there, float32;
+        * ``coverage``, a map of the share of the subjects whose image is not zero there, float32;
         * ``subjects.tsv`` and ``.json``: one row per subject with ``norm``, ``mean``,
           ``coverage``, and the ``nearest`` other subject with its ``correlation``.
 
@@ -73,9 +72,9 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
     voxels, subjects = _moments(X, np.float32(-sidecar["Shift"]))
     voxels["mean"] += sidecar["Shift"]
     subjects["mean"] += sidecar["Shift"]
-    mask = open_image(mask_file)
+    mask, files = open_mask(mask_file), named_files(QUALITY_FILES, mask_file)
     for name, values in voxels.items():
-        unmasked(values.astype(np.float32), mask).to_filename(out_dir / QUALITY_FILES[name])
+        mask.write(values.astype(np.float32), out_dir / files[name])
     participants = np.array(sidecar["Participants"])
     nearest, correlation = _nearest(X)
     table = pd.concat([identifiers(sidecar["Participants"]), pd.DataFrame(subjects)], axis=1)

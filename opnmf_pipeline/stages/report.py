@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nibabel as nb
 import numpy as np
 import pandas as pd
-from nibabel.affines import voxel_sizes
-from numpy.typing import NDArray
 
 from opnmf_pipeline.decomposition.progress import CHANGE
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort
-from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.covariates import find_covariates
 from opnmf_pipeline.reporting.facts import (
     Facts,
@@ -27,15 +25,15 @@ from opnmf_pipeline.reporting.facts import (
     SolverFacts,
 )
 from opnmf_pipeline.reporting.page import render_page
-from opnmf_pipeline.reporting.viewer import embed_volumes
 from opnmf_pipeline.selection.errors import relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
-from opnmf_pipeline.stages.figures import ON_TEMPLATE, template_image
+from opnmf_pipeline.stages.figures import ON_TEMPLATE
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
+from opnmf_pipeline.stages.spaces import Pictures, named_files, open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
 
 __all__ = ["MAKE_REPORT", "CohortFiles", "FitFiles", "SelectionFiles", "make_report"]
@@ -73,10 +71,10 @@ class CohortFiles:
     subjects: Path
 
     @classmethod
-    def in_folder(cls, folder: Path) -> CohortFiles:
+    def in_folder(cls, folder: Path, mask_file: Path) -> CohortFiles:
         """Return the files where the stage left them."""
-        names = ("mean", "sd", "coverage", "subjects")
-        return cls(*(folder / QUALITY_FILES[name] for name in names))
+        files = named_files(QUALITY_FILES, mask_file)
+        return cls(*(folder / files[name] for name in ("mean", "sd", "coverage", "subjects")))
 
 
 @dataclass(frozen=True)
@@ -154,12 +152,11 @@ def make_report(
     path
         ``out_file``.
     """
-    mask = open_image(mask_file)
-    inside = np.asarray(mask.dataobj) != 0
-    assessed = _read_quality(quality, mask_file, inside) if quality else None
-    found = [_read_fit(files, inside, assessed) for files in fits]
-    components: list[Any] = [nb.load(files.components) for files in fits]
-    background = _background(quality, on_template=on_template)
+    mask, pictures = open_mask(mask_file), space_of(mask_file).pictures
+    assessed = _read_quality(quality, mask_file) if quality else None
+    found = [_read_fit(files, mask, assessed) for files in fits]
+    background = _background(pictures, quality, on_template=on_template)
+    shown = pictures.embed([*background, *(files.components for files in fits)])
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None:
         images["sha256"] = _read_json(digests_file)
@@ -170,11 +167,11 @@ def make_report(
         selection=_read_selection(selection),
         n_subjects=named["participant_id"].nunique(),
         n_sessions=len(named) if "session_id" in named else None,
-        voxel_sizes=[round(float(edge), 3) for edge in voxel_sizes(mask.affine)],
+        voxel_sizes=mask.grid.spacing,
         images=images,
         covariates=find_covariates((images if images.empty else by_row(images)).reindex(rows)),
         quality=assessed,
-        volumes=embed_volumes([*background, *components]),
+        volumes=shown,
         on_background=bool(background),
         runs=runs,
         settings=settings,
@@ -187,9 +184,8 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _read_fit(files: FitFiles, inside: NDArray[np.bool_], quality: QualityFacts | None) -> FitFacts:
-    image: Any = nb.load(files.components)
-    W = np.asarray(image.dataobj)[inside].astype(np.float64)
+def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitFacts:
+    W = mask.masked(files.components).astype(np.float64)
     gram = W.T @ W
     nearest, overlaps = nearest_columns(gram)
     loadings = by_row(read_cohort(files.loadings))
@@ -231,22 +227,23 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
     )
 
 
-def _read_quality(files: CohortFiles, mask_file: Path, inside: NDArray[np.bool_]) -> QualityFacts:
+def _read_quality(files: CohortFiles, mask_file: Path) -> QualityFacts:
+    pictures = space_of(mask_file).pictures
     return QualityFacts(
         mean=files.mean,
         sd=files.sd,
         coverage=files.coverage,
-        mask=mask_file,
+        draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file),
         subjects=by_row(read_cohort(files.subjects)),
-        covered=np.asarray(open_image(files.coverage).dataobj)[inside],
+        covered=open_mask(mask_file).masked(files.coverage),
     )
 
 
-def _background(quality: CohortFiles | None, *, on_template: bool) -> list[Any]:
+def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template: bool) -> list[Any]:
     """Return the brain behind the components of the viewer, if there is one."""
     if on_template:
-        return [template_image()]
-    return [open_image(quality.mean)] if quality else []
+        return [pictures.template_image()]
+    return [quality.mean] if quality else []
 
 
 def _run(call: Call) -> dict[str, Path]:
@@ -269,7 +266,7 @@ def _run(call: Call) -> dict[str, Path]:
         call.folder / "report.html",
         cohort_file=call.optional_path("cohort_file"),
         digests_file=call.optional_path("digests_file"),
-        quality=CohortFiles.in_folder(quality_dir) if quality_dir else None,
+        quality=CohortFiles.in_folder(quality_dir, call.path("mask_file")) if quality_dir else None,
         settings=call["settings"] or "",
         on_template=call["on_template"],
         figures=call["figures"],

@@ -5,10 +5,10 @@ from nibabel.affines import apply_affine
 
 from opnmf_pipeline.config import MaskConfig, MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images.mask import group_mask, mask_image
+from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.volumes import Grid
 from opnmf_pipeline.stages.mask import make_mask
-from tests.builders import AFFINE, SHAPE, three_parts, write_image
+from tests.builders import AFFINE, SHAPE, write_image
 
 GRID = Grid(SHAPE, AFFINE)
 
@@ -123,21 +123,6 @@ def test_empty_because_the_image_is_elsewhere(tmp_path):
     path = write_image(tmp_path / "m.nii.gz", np.ones(SHAPE, dtype=np.uint8), far)
     with pytest.raises(ImageError, match=rf"{path} is not zero; check that mask and images are in"):
         group_mask(volumes([1]), GRID, MaskConfig(method="image", image=path))
-
-
-@pytest.mark.parametrize(
-    ("codes", "expected"), [((4, 4), 4), ((2, 0), 2), ((0, 1), 1), ((0, 0), 2), ((1, 4), 1)]
-)
-def test_space_of_the_mask_is_that_of_the_affine_in_use(tmp_path, codes, expected):
-    path = write_image(tmp_path / "a.nii.gz", three_parts(1)[0], codes=codes)
-    image = mask_image(np.ones(SHAPE, dtype=bool), path, GRID)
-    image.to_filename(tmp_path / "m.nii.gz")
-    mask = nb.load(tmp_path / "m.nii.gz")
-    assert mask.get_data_dtype() == np.uint8
-    assert mask.header["sform_code"] == mask.header["qform_code"] == expected
-    assert mask.header.get_xyzt_units()[0] == "mm"
-    np.testing.assert_allclose(mask.get_sform(), AFFINE)
-    np.testing.assert_allclose(mask.get_qform(), AFFINE, atol=1e-5)
 
 
 def test_stage(cohort, tmp_path):

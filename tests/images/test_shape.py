@@ -1,17 +1,18 @@
-"""Symmetry and pieces on volumes whose answer can be seen."""
+"""Symmetry on volumes whose answer can be seen."""
 
 import nibabel as nb
 import numpy as np
 import pytest
 
-from opnmf_pipeline.images.shape import n_pieces, symmetry
+from opnmf_pipeline.images.shape import symmetry
+from opnmf_pipeline.images.volumes import Mask
 
 CENTRED = np.array([[-2.0, 0, 0, 5], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
 """Six voxels from right to left whose middle is at x = 0."""
 
 
 def mask(inside, affine=CENTRED):
-    return nb.Nifti1Image(inside.astype(np.uint8), affine)
+    return Mask(nb.Nifti1Image(inside.astype(np.uint8), affine))
 
 
 def rows(volumes, inside):
@@ -72,13 +73,3 @@ def test_a_constant_component_has_none(inside):
     found = symmetry(W, mask(inside))
     assert np.isnan(found[0])
     assert -1 <= found[1] <= 1
-
-
-def test_pieces_touch_at_faces_edges_and_corners():
-    labels = np.zeros((6, 5, 4), dtype=np.int16)
-    labels[0, 0, 0] = labels[1, 1, 1] = 1  # a corner
-    labels[4, 0, 0] = 1
-    labels[0, 4, 3] = labels[2, 4, 3] = labels[4, 4, 3] = 2
-    labels[5, 2, 2] = 4
-    inside = np.ones(labels.shape, dtype=bool)
-    np.testing.assert_array_equal(n_pieces(labels[inside], mask(inside)), [2, 3, 0, 1])

@@ -67,7 +67,11 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     bids = {"bids": str(cohort.root), "filters": {"label": ["GM"], "suffix": ["probseg"]}}
     cohort_file = collect_cohort(InputsConfig(**bids), folder("cohort") / "cohort.tsv")
     mask_file = make_mask(
-        images, folder("mask") / "mask.nii.gz", MaskConfig(**MASK), MatrixConfig(**MATRIX)
+        images,
+        folder("mask") / "mask.nii.gz",
+        MaskConfig(**MASK),
+        MatrixConfig(**MATRIX),
+        values_dir=folder("values"),
     )
     digests = folder("digests") / "digests.json"
     digests.write_text(
@@ -120,7 +124,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         folder("report") / "report.html",
         cohort_file=cohort_file,
         digests_file=digests,
-        quality=CohortFiles.in_folder(quality),
+        quality=CohortFiles.in_folder(quality, mask_file),
         settings="k: 3\n",
     )
     matrix_dir, fit_dir = str(matrix.parent), str(fit.parent)
@@ -135,12 +139,18 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         ),
         "MakeMask": Case(
             inputs={"images": images, **MASK, **MATRIX},
-            outputs={"mask_file": mask_file, "digests_file": digests},
+            outputs={"mask_file": mask_file, "values_dir": root / "values", "digests_file": digests},
             sections={"": MaskConfig, "matrix": MatrixConfig},
             stage=make_mask,
         ),
         "BuildMatrix": Case(
-            inputs={"images": images, "participants": people, "mask_file": mask_file, **MATRIX},
+            inputs={
+                "images": images,
+                "participants": people,
+                "mask_file": mask_file,
+                "values_dir": str(root / "values"),
+                **MATRIX,
+            },
             outputs={"matrix_dir": matrix.parent},
             sections={"": MatrixConfig},
             stage=build_matrix,

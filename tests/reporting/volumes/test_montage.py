@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from nilearn.datasets import load_mni152_template
 
-from opnmf_pipeline.reporting.montage import _part_colours, draw_components, draw_parts
+from opnmf_pipeline.reporting.volumes.montage import _part_colours, draw_components, draw_parts
 
 
 @pytest.fixture(scope="module")

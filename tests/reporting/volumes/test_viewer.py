@@ -5,7 +5,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from opnmf_pipeline.reporting.viewer import _coarser, embed_volumes
+from opnmf_pipeline.reporting.volumes.viewer import _coarser, embed
 
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, 2, 0, -60], [0, 0, 2, -30], [0, 0, 0, 1]])
 
@@ -33,7 +33,7 @@ def values():
 
 
 def test_each_component_within_half_a_step_of_its_own_largest_weight(values):
-    embedded = embed_volumes([image(values)])
+    embedded = embed([image(values)])
     assert embedded.coarsening == 1
     shown = opened(embedded.images[0])
     assert shown.shape == (12, 14, 12, 3)
@@ -43,15 +43,15 @@ def test_each_component_within_half_a_step_of_its_own_largest_weight(values):
 
 
 def test_values_stay_where_they_are(values):
-    shown = opened(embed_volumes([image(values[..., 1])]).images[0])
+    shown = opened(embed([image(values[..., 1])]).images[0])
     peak = np.unravel_index(values[..., 1].argmax(), values.shape[:3])
     assert at(shown, nb.affines.apply_affine(AFFINE, peak)) == 255
 
 
 def test_what_is_too_large_is_averaged_until_it_fits(values):
-    whole = embed_volumes([image(values), image(values[..., 0])])
+    whole = embed([image(values), image(values[..., 0])])
     limit = sum(map(len, whole.images)) // 4
-    embedded = embed_volumes([image(values), image(values[..., 0])], max_bytes=limit)
+    embedded = embed([image(values), image(values[..., 0])], max_bytes=limit)
     assert sum(map(len, embedded.images)) <= limit
     assert embedded.coarsening > 1
     shown = opened(embedded.images[0])
@@ -71,6 +71,6 @@ def test_blocks_are_means_at_their_middle():
 
 
 def test_an_empty_component_is_embedded_empty():
-    shown = opened(embed_volumes([image(np.zeros((3, 3, 3, 2)))]).images[0])
+    shown = opened(embed([image(np.zeros((3, 3, 3, 2)))]).images[0])
     assert shown.shape == (3, 3, 3, 2)
     assert not np.asarray(shown.dataobj).any()

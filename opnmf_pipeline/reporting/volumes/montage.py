@@ -12,14 +12,22 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from nibabel.affines import apply_affine
 
-__all__ = ["draw_components", "draw_parts"]
+__all__ = ["draw_components", "draw_parts", "template_image"]
 
+TEMPLATE_MM = 2
 MAX_COLUMNS = 3
 """So wide that cuts can be told apart on a printed page."""
 PANEL_INCHES = (5.0, 2.2)
 TEXT_POINTS = 7
 PARTS_POINTS = 10
 N_SLICES = 7
+
+
+def template_image() -> Any:
+    """Return the MNI152 template that components are drawn on."""
+    from nilearn.datasets import load_mni152_template
+
+    return load_mni152_template(resolution=TEMPLATE_MM)
 
 
 def draw_components(components_file: Path, background: Any, out_file: Path) -> Path:

@@ -15,12 +15,15 @@ from opnmf_pipeline.images.volumes import (
     check_grids,
     open_image,
     read_values,
-    read_volume,
 )
 from tests.builders import AFFINE, SHAPE, three_parts, write_image
 
 VALUES = three_parts(1)[0]
 PLAIN = MatrixConfig()
+
+
+def read_volume(path, grid, options):
+    return grid.read(path, options)
 
 
 def read(path, options=PLAIN, grid=None):
@@ -254,3 +257,17 @@ def test_no_permission(tmp_path):
     path = write_image(tmp_path / "a.nii.gz", VALUES)
     path.chmod(0)
     assert "Permission denied" in problem(path)
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"), [((4, 4), 4), ((2, 0), 2), ((0, 1), 1), ((0, 0), 2), ((1, 4), 1)]
+)
+def test_space_of_the_mask_is_that_of_the_affine_in_use(tmp_path, codes, expected):
+    path = write_image(tmp_path / "a.nii.gz", three_parts(1)[0], codes=codes)
+    Grid(SHAPE, AFFINE).write_mask(np.ones(SHAPE, dtype=bool), path, tmp_path / "m.nii.gz")
+    mask = nb.load(tmp_path / "m.nii.gz")
+    assert mask.get_data_dtype() == np.uint8
+    assert mask.header["sform_code"] == mask.header["qform_code"] == expected
+    assert mask.header.get_xyzt_units()[0] == "mm"
+    np.testing.assert_allclose(mask.get_sform(), AFFINE)
+    np.testing.assert_allclose(mask.get_qform(), AFFINE, atol=1e-5)

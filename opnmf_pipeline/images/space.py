@@ -1,0 +1,128 @@
+"""What a space is: how images of one kind become rows of a matrix, and how rows become images.
+
+A space is a module under ``images`` that has what :class:`Images` lists, such as
+:mod:`opnmf_pipeline.images.volumes`; ``opnmf_pipeline.stages.spaces`` lists the spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from opnmf_pipeline.config import MatrixConfig
+
+__all__ = ["Grid", "Images", "Mask"]
+
+
+class Grid(Protocol):
+    """The places that every image has a value for. ``str`` describes it in one line.
+
+    Attributes
+    ----------
+    element, elements : str
+        What one place is called, and several of them: ``voxel``, ``voxels``.
+    template : str
+        What the mask ``method: template`` is made from, for messages.
+    """
+
+    element: ClassVar[str]
+    elements: ClassVar[str]
+    template: ClassVar[str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array of values; rows of the matrix are in C order of it."""
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance between neighbours along each axis, in mm, rounded to 0.001 mm."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the side-car of a matrix says about the grid."""
+
+    def read(self, path: str | Path, options: MatrixConfig) -> NDArray[np.float32]:
+        """Return the prepared values of one image on this grid, an array of ``shape``.
+
+        Raises
+        ------
+        ImageError
+            The image is damaged, or it has NaN that the preparation would spread.
+        """
+
+    def read_template(self) -> NDArray[np.floating]:
+        """Return the values of the template on this grid, an array of ``shape``."""
+
+    def read_mask(self, path: Path) -> NDArray[np.bool_]:
+        """Return where an image is not zero, on this grid, an array of ``shape``."""
+
+    def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:
+        """Write a mask of ``shape``, in the coordinate system of a reference image."""
+
+
+class Mask(Protocol):
+    """The places that are rows of a matrix, in C order of the grid."""
+
+    label_columns: ClassVar[Mapping[str, Mapping[str, str]]]
+    """Description and units of each column of :meth:`label_table`."""
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the mask."""
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Whether each place is a row, an array of ``grid.shape``."""
+
+    def masked(self, path: Path) -> NDArray[Any]:
+        """Return the values of a map in the mask: (n_rows,), or (n_rows, n_maps) for several."""
+
+    def unmasked(self, values: NDArray[Any]) -> Any:
+        """Return the map (or maps) of (n_rows,) or (n_rows, n_maps) values, as pictures take it."""
+
+    def write(self, values: NDArray[Any], path: Path) -> None:
+        """Write the map (or maps) of (n_rows,) or (n_rows, n_maps) values."""
+
+    def label_table(self, W: NDArray[np.floating], labels: NDArray[np.int16]) -> pd.DataFrame:
+        """Describe the part of each component: one row each, with ``index`` and ``name``."""
+
+    def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows whose mirror place is in the mask, and those mirror rows."""
+
+    def n_pieces(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return the number of connected pieces of each part, shape (labels.max(),)."""
+
+
+class Images(Protocol):
+    """The half of a space that reads and writes images."""
+
+    SUFFIX: str
+    """How the names of the maps end that are written."""
+
+    def is_image(self, path: str | Path) -> bool:
+        """Tell by its name whether a file is an image of this space."""
+
+    def image_files(self, path: str | Path) -> list[str]:
+        """Return the files that an image is made of."""
+
+    def check_grids(self, paths: Iterable[str | Path], reference: str | Path) -> None:
+        """Require that every image is on the grid of a reference image.
+
+        Raises
+        ------
+        ImageError
+            Names the first images that are on another grid, and how many there are.
+        """
+
+    def analysis_grid(
+        self, first: str | Path, mask_image: Path | None, options: MatrixConfig
+    ) -> Grid:
+        """Return the grid that every image is brought to."""
+
+    def open_mask(self, path: Path) -> Mask:
+        """Open a mask that :meth:`Grid.write_mask` wrote."""

@@ -1,0 +1,161 @@
+"""Prepared values of every image in one file, so that no image is decoded twice.
+
+Each image is stored as a packed bit mask of its non-zero values, followed by these values. Values
+are zero or not by their bits, so that NaN and -0.0 come back as they were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opnmf_pipeline.config import MatrixConfig
+from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.files import file_digest
+from opnmf_pipeline.images.space import Grid, Mask
+
+__all__ = ["VALUES_FILE", "image_digests", "image_paths", "keep_values", "kept_columns"]
+
+VALUES_FILE = "values.json"
+"""Name of the file that stands for the values."""
+OTHER_VALUES_MSG = (
+    "{file}: has values of {n} images, prepared as {found}; expected {wanted} images on the grid "
+    "of the mask, prepared as {options}; make the mask again"
+)
+
+
+def keep_values(
+    images: Iterable[NDArray[np.float32]],
+    paths: Sequence[str | Path],
+    folder: Path,
+    grid: Grid,
+    options: MatrixConfig,
+    files: Callable[[str | Path], list[str]],
+) -> Iterator[NDArray[np.float32]]:
+    """Pass on the values of each image, and write them to a file.
+
+    Parameters
+    ----------
+    images : iterable of ndarray of shape ``grid.shape``, float32
+        Prepared values of each image.
+    paths : sequence of path
+        The images.
+    folder : path
+        Existing folder that gets ``values.bin`` and ``values.json``, when the last image has
+        passed: offset and number of non-zero values of each image, the SHA-256 of its files, grid
+        and preprocessing.
+    grid : Grid
+        Grid of the values.
+    options : MatrixConfig
+        How the values were prepared.
+    files : callable
+        Returns the files that an image is made of.
+
+    Yields
+    ------
+    ndarray of shape ``grid.shape``, float32
+        In C order.
+    """
+    target = folder / "values.bin"
+    partial = folder / ".values.bin.partial"
+    entries = []
+    try:
+        with partial.open("wb") as stream:
+            for path, image in zip(paths, images, strict=True):
+                digests = " ".join(map(file_digest, files(path)))
+                ordered = np.ascontiguousarray(image)
+                values = ordered.ravel()
+                filled = values.view(np.uint32) != 0
+                entry = {"Offset": stream.tell(), "NonZero": int(np.count_nonzero(filled))}
+                entries.append({"Image": str(path), **entry, "SHA256": digests})
+                stream.write(np.packbits(filled).data)
+                stream.write(values[filled].data)
+                yield ordered
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    sidecar = {
+        "Description": "Prepared values of each image: packed bits, 1 where a value is not zero, "
+        "and these values (float32), in C order of the grid",
+        **grid.describe(),
+        "Values": target.name,
+        "Preprocessing": options.model_dump(exclude_none=True),
+        "Images": entries,
+    }
+    # The file that stands for the values comes last, and whole
+    partial.write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / VALUES_FILE)
+
+
+def image_digests(folder: Path) -> list[str]:
+    """Return the SHA-256 of the files of each image that :func:`keep_values` has seen."""
+    return [entry["SHA256"] for entry in _images(folder)]
+
+
+def image_paths(folder: Path) -> list[str]:
+    """Return the path of each image that :func:`keep_values` has seen."""
+    return [entry["Image"] for entry in _images(folder)]
+
+
+def _images(folder: Path) -> list[dict[str, Any]]:
+    sidecar: dict[str, Any] = json.loads((folder / VALUES_FILE).read_text(encoding="utf-8"))
+    images: list[dict[str, Any]] = sidecar["Images"]
+    return images
+
+
+def kept_columns(
+    folder: Path, n_images: int, mask: Mask, options: MatrixConfig
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the values of each image in a mask, in order; one image is held at a time.
+
+    Parameters
+    ----------
+    folder : path
+        What :func:`keep_values` filled.
+    n_images : int
+        Number of images.
+    mask : Mask
+        Rows of the matrix.
+    options : MatrixConfig
+        How the values must have been prepared.
+
+    Yields
+    ------
+    ndarray of shape (n_rows,), float32
+
+    Raises
+    ------
+    ImageError
+        The values are of other images, prepared otherwise, or on another grid.
+    """
+    file = folder / VALUES_FILE
+    sidecar = json.loads(file.read_text(encoding="utf-8"))
+    _require(file, sidecar, n_images, mask.grid, options)
+    inside = mask.inside.ravel()
+    with (folder / sidecar["Values"]).open("rb") as stream:
+        for entry in sidecar["Images"]:
+            stream.seek(entry["Offset"])
+            bits = np.frombuffer(stream.read(-(-inside.size // 8)), dtype=np.uint8)
+            filled = np.unpackbits(bits, count=inside.size).view(bool)
+            values = np.zeros(inside.size, dtype=np.float32)
+            values[filled] = np.frombuffer(stream.read(4 * entry["NonZero"]), dtype=np.float32)
+            yield values[inside]
+
+
+def _require(
+    file: Path, sidecar: dict[str, Any], n_images: int, grid: Grid, options: MatrixConfig
+) -> None:
+    found, wanted = sidecar["Preprocessing"], options.model_dump(exclude_none=True)
+    described = grid.describe()
+    on_grid = all(sidecar.get(name) == value for name, value in described.items())
+    if len(sidecar["Images"]) != n_images or found != wanted or not on_grid:
+        raise ImageError(
+            OTHER_VALUES_MSG.format(
+                file=file, n=len(sidecar["Images"]), found=found, wanted=n_images, options=wanted
+            )
+        )

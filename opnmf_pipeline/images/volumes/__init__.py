@@ -1,0 +1,26 @@
+"""The space of volumes: 3D images in NIfTI and the other formats that nibabel reads."""
+
+from opnmf_pipeline.images.volumes.files import (
+    SUFFIX,
+    image_files,
+    is_image,
+    open_image,
+    read_values,
+    set_space,
+)
+from opnmf_pipeline.images.volumes.grid import Grid, analysis_grid, check_grids
+from opnmf_pipeline.images.volumes.mask import Mask, open_mask
+
+__all__ = [
+    "SUFFIX",
+    "Grid",
+    "Mask",
+    "analysis_grid",
+    "check_grids",
+    "image_files",
+    "is_image",
+    "open_image",
+    "open_mask",
+    "read_values",
+    "set_space",
+]

@@ -1,0 +1,232 @@
+"""Voxel grids, and what is read on them: images, a template, a given mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import nibabel as nb
+import numpy as np
+from nibabel.affines import from_matvec, voxel_sizes
+from numpy.typing import NDArray
+
+from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.volumes.files import open_image, read_values, set_space
+
+if TYPE_CHECKING:
+    from opnmf_pipeline.config import MatrixConfig
+
+__all__ = ["Grid", "analysis_grid", "check_grids"]
+
+N_NAMED = 3
+ALIGNED_CODE = 2
+"""Space code of a mask where the images have none: aligned to another image."""
+GRID_MSG = (
+    "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n"
+    "set matrix.resample: to-first (or to-mask), or drop these subjects"
+)
+NOT_FINITE_MSG = (
+    "{path}: has {n} NaN or infinite values, which resampling or smoothing would spread; "
+    "set matrix.nan: zero or fix the image"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Voxel grid: a 3D shape in voxels, and the affine from voxel indices to mm."""
+
+    element: ClassVar[str] = "voxel"
+    elements: ClassVar[str] = "voxels"
+    template: ClassVar[str] = "the MNI152 grey-matter template"
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, image: Any) -> Grid:
+        """Return the grid of a nibabel image."""
+        return cls(image.shape[:3], np.asarray(image.affine, dtype=np.float64))
+
+    def same_as(self, other: Grid) -> bool:
+        """Tell whether both grids have one shape and affines that agree within 0.001 mm."""
+        return self.shape == other.shape and np.allclose(self.affine, other.affine, atol=1e-3)
+
+    def coarser(self, voxel_size: float) -> Grid:
+        """Return the grid over the same field of view with isotropic voxels of another edge.
+
+        Parameters
+        ----------
+        voxel_size : float
+            Edge of the new voxels, in mm.
+        """
+        scale = voxel_size / voxel_sizes(self.affine)
+        # Headers hold float32: 30.000001 voxels are 30
+        shape = np.ceil(np.array(self.shape) / scale - 1e-3).astype(int)
+        # The corners of the first voxels coincide, so their centres differ by half the difference.
+        affine = self.affine @ from_matvec(np.diag(scale), (scale - 1) / 2)
+        return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Edges of a voxel, in mm, rounded to 0.001 mm."""
+        return tuple(round(float(edge), 3) for edge in voxel_sizes(self.affine))
+
+    def __str__(self) -> str:
+        sizes = " x ".join(f"{size:g}" for size in voxel_sizes(self.affine))
+        origin = ", ".join(f"{value:g}" for value in self.affine[:3, 3])
+        return f"shape {self.shape}, voxels {sizes} mm, origin ({origin}) mm"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the side-car of a matrix says about the grid."""
+        return {"GridShape": list(self.shape), "Affine": self.affine.tolist()}
+
+    def read(self, path: str | Path, options: MatrixConfig) -> NDArray[np.float32]:
+        """Read one subject's image on this grid.
+
+        Parameters
+        ----------
+        path : path
+            3D image; one on another grid is resampled (linear interpolation).
+        options : MatrixConfig
+            ``nan`` is applied first, then ``smoothing_fwhm`` (mm), then resampling, then
+            ``negative: clip``.
+
+        Returns
+        -------
+        ndarray of shape ``shape``, float32
+
+        Raises
+        ------
+        ImageError
+            The file is damaged, or it has NaN that smoothing or resampling would spread.
+        """
+        image = open_image(path)
+        values = read_values(image, path)
+        spatial = options.smoothing_fwhm is not None or not Grid.of(image).same_as(self)
+        if options.nan == "zero":
+            values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        elif spatial and (n_bad := int(np.count_nonzero(~np.isfinite(values)))):
+            raise ImageError(NOT_FINITE_MSG.format(path=path, n=n_bad))
+        if spatial:
+            values = self._moved(values, image.affine, options)
+        # NaN stays NaN: it is refused where its subject and count can be told
+        return np.maximum(values, 0) if options.negative == "clip" else values
+
+    def _moved(
+        self, values: NDArray[np.float32], affine: NDArray[np.float64], options: MatrixConfig
+    ) -> NDArray[np.float32]:
+        from nilearn.image import smooth_img
+
+        image = nb.Nifti1Image(values, affine)
+        if options.smoothing_fwhm is not None:
+            image = smooth_img(image, options.smoothing_fwhm)
+        if not Grid.of(image).same_as(self):
+            return np.asarray(_resampled(_antialiased(image, self), self, "linear"), np.float32)
+        return np.asarray(image.dataobj, dtype=np.float32)
+
+    def read_template(self) -> NDArray[np.float64]:
+        """Return the density of grey matter in the template of nilearn, on this grid."""
+        from nilearn.datasets import load_mni152_gm_template
+
+        return _resampled(load_mni152_gm_template(resolution=1), self, "linear")
+
+    def read_mask(self, path: Path) -> NDArray[np.bool_]:
+        """Return where an image is not zero, taken to this grid by nearest neighbour."""
+        image = open_image(path)
+        # some tools write NaN outside the brain
+        inside = np.nan_to_num(read_values(image, path)) != 0
+        mask = nb.Nifti1Image(inside.astype(np.uint8), image.affine)
+        given: NDArray[np.bool_] = _resampled(mask, self, "nearest") != 0
+        return given
+
+    def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:
+        """Write a mask on this grid as NIfTI (uint8) with the space code of a reference image.
+
+        Parameters
+        ----------
+        inside : ndarray of shape ``shape``, bool
+        reference : path
+            Image of one subject: its sform or qform code says which space the affine leads to.
+        out_file : path
+            File to write.
+        """
+        header = open_image(reference).header
+        codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
+        image = nb.Nifti1Image(inside.astype(np.uint8), self.affine)
+        # The affine of an image is its sform where that has a code, or else its qform
+        set_space(image, next(filter(None, codes), ALIGNED_CODE))
+        image.to_filename(out_file)
+
+
+def check_grids(paths: Iterable[str | Path], reference: str | Path) -> None:
+    """Require that every image has the shape and affine of a reference image.
+
+    Raises
+    ------
+    ImageError
+        Names the first images that differ, and how many there are.
+    """
+    paths = list(paths)
+    want = Grid.of(open_image(reference))
+    grids = [(path, Grid.of(open_image(path))) for path in paths]
+    odd = [f"  {path}: {grid}" for path, grid in grids if not grid.same_as(want)]
+    if odd:
+        named = "\n".join(odd[:N_NAMED] + ["  ..."] * (len(odd) > N_NAMED))
+        raise ImageError(
+            GRID_MSG.format(
+                n=len(odd), total=len(paths), reference=reference, want=want, named=named
+            )
+        )
+
+
+def analysis_grid(first: str | Path, mask_image: Path | None, options: MatrixConfig) -> Grid:
+    """Return the grid that every image is brought to.
+
+    Parameters
+    ----------
+    first : path
+        Image of the first subject.
+    mask_image : path or None
+        The given mask, whose grid ``resample: to-mask`` names.
+    options : MatrixConfig
+        ``resample`` and ``voxel_size`` (mm) decide.
+
+    Returns
+    -------
+    Grid
+        Its affine is one that a NIfTI header holds: that of the mask file is the same.
+    """
+    to_mask = options.resample == "to-mask" and mask_image is not None
+    grid = Grid.of(open_image(mask_image if to_mask else first))  # type: ignore[arg-type]
+    grid = grid.coarser(options.voxel_size) if options.voxel_size else grid
+    return Grid(grid.shape, grid.affine.astype(np.float32).astype(np.float64))
+
+
+def _resampled(image: Any, grid: Grid, interpolation: str) -> NDArray[Any]:
+    """Return the values of a nibabel image on another grid, 0 outside its field of view."""
+    from nilearn.image import resample_img
+    from nilearn.image.resampling import BoundingBoxError
+
+    try:
+        moved = resample_img(
+            image,
+            target_affine=grid.affine,
+            target_shape=grid.shape,
+            interpolation=interpolation,
+            copy_header=True,
+            force_resample=True,
+        )
+    except BoundingBoxError:  # the image lies elsewhere
+        return np.zeros(grid.shape, dtype=np.float32)
+    return np.asarray(moved.dataobj)
+
+
+def _antialiased(image: Any, grid: Grid) -> Any:
+    """Smooth by what the coarser voxels of ``grid`` lack in resolution, per axis."""
+    from nilearn.image import smooth_img
+
+    sizes = voxel_sizes(image.affine)
+    lack = np.maximum(voxel_sizes(grid.affine) ** 2 - sizes**2, 0)
+    return smooth_img(image, np.sqrt(lack)) if lack.any() else image

@@ -1,0 +1,168 @@
+"""The voxels of a mask as rows of a matrix, and rows back in the brain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import nibabel as nb
+import numpy as np
+import pandas as pd
+from nibabel.affines import apply_affine, voxel_sizes
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects, generate_binary_structure, label
+
+from opnmf_pipeline.images.maps import component_names
+from opnmf_pipeline.images.volumes.files import load, open_image, set_space
+from opnmf_pipeline.images.volumes.grid import Grid
+
+__all__ = ["Mask", "open_mask"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """The voxels of the analysis: rows of the matrix, in C order of the grid.
+
+    Parameters
+    ----------
+    image : nibabel image
+        3D image, not zero in the mask. Its voxels are read when they are first needed.
+    """
+
+    image: Any
+
+    label_columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "index": {"Description": "Value in the label map; 0 is no component"},
+        "name": {"Description": "Name of the component"},
+        "n_voxels": {"Description": "Voxels in which the component weighs most"},
+        "volume": {"Description": "Volume of these voxels", "Units": "mm^3"},
+        "peak_x": {"Description": "First coordinate of the largest weight", "Units": "mm"},
+        "peak_y": {"Description": "Second coordinate of the largest weight", "Units": "mm"},
+        "peak_z": {"Description": "Third coordinate of the largest weight", "Units": "mm"},
+    }
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the mask."""
+        return Grid.of(self.image)
+
+    @cached_property
+    def inside(self) -> NDArray[np.bool_]:
+        """Whether each voxel is a row, an array of ``grid.shape``."""
+        inside: NDArray[np.bool_] = np.asarray(self.image.dataobj) != 0
+        return inside.reshape(self.grid.shape)
+
+    def masked(self, path: Path) -> NDArray[Any]:
+        """Return the values of an image on the grid of the mask.
+
+        Returns
+        -------
+        ndarray of shape (n_voxels,) or, for a 4D image, (n_voxels, n_volumes)
+        """
+        values: NDArray[Any] = np.asarray(load(path).dataobj)[self.inside]
+        return values
+
+    def unmasked(self, values: NDArray[Any]) -> Any:
+        """Put rows of the matrix back into the brain.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_voxels,) or (n_voxels, n_volumes)
+
+        Returns
+        -------
+        Nifti1Image
+            3D or 4D with the dtype of ``values``, zero outside the mask, in the space of the mask.
+        """
+        data = np.zeros(self.grid.shape + values.shape[1:], dtype=values.dtype)
+        data[self.inside] = values
+        image = nb.Nifti1Image(data, self.image.affine)
+        set_space(image, int(self.image.header["sform_code"]))
+        return image
+
+    def write(self, values: NDArray[Any], path: Path) -> None:
+        """Write what :meth:`unmasked` returns."""
+        self.unmasked(values).to_filename(path)
+
+    def label_table(self, W: NDArray[np.floating], labels: NDArray[np.int16]) -> pd.DataFrame:
+        """Describe the part of each component in the winner-takes-all map.
+
+        Parameters
+        ----------
+        W : ndarray of shape (n_voxels, n_components)
+        labels : ndarray of shape (n_voxels,), int16
+            Result of :func:`opnmf_pipeline.selection.shape.winner_takes_all`.
+
+        Returns
+        -------
+        DataFrame
+            One row per component: ``index``, ``name``, ``n_voxels``, ``volume`` (mm³) and the
+            coordinates ``peak_x``, ``peak_y``, ``peak_z`` (mm) of its largest weight.
+        """
+        n_components = W.shape[1]
+        n_voxels = np.bincount(labels, minlength=n_components + 1)[1:]
+        indices = np.argwhere(self.inside)
+        peaks = apply_affine(self.image.affine, indices[np.argmax(W, axis=0)])
+        volume = float(np.prod(voxel_sizes(self.image.affine)))
+        return pd.DataFrame(
+            {
+                "index": np.arange(1, n_components + 1),
+                "name": component_names(n_components),
+                "n_voxels": n_voxels,
+                "volume": np.round(n_voxels * volume, 3),
+                **{f"peak_{axis}": np.round(peaks[:, i], 3) for i, axis in enumerate("xyz")},
+            }
+        )
+
+    def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows whose mirror voxel is in the mask, and those mirror rows.
+
+        The mirror is the plane x = 0 of the world, which lies between the hemispheres; the mirror
+        voxel is the nearest one.
+        """
+        row_of = np.full(self.inside.shape, -1)
+        row_of[self.inside] = np.arange(np.count_nonzero(self.inside))
+        positions = apply_affine(self.image.affine, np.argwhere(self.inside))
+        positions[:, 0] *= -1
+        indices = np.rint(apply_affine(np.linalg.inv(self.image.affine), positions)).astype(int)
+        rows = np.flatnonzero(((indices >= 0) & (indices < self.inside.shape)).all(axis=1))
+        mirrored = row_of[tuple(indices[rows].T)]
+        return rows[mirrored >= 0], mirrored[mirrored >= 0]
+
+    def n_pieces(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return the number of connected pieces of each part.
+
+        Voxels are connected that share a face, an edge or a corner.
+
+        Parameters
+        ----------
+        labels : ndarray of shape (n_voxels,), integer
+            Number of the part of each voxel, from 1; 0 where it has none.
+
+        Returns
+        -------
+        ndarray of shape (labels.max(),), int64
+            0 for a part without voxels.
+        """
+        volume = np.zeros(self.grid.shape, dtype=labels.dtype)
+        volume[self.inside] = labels
+        neighbours = generate_binary_structure(3, 3)
+        counts = [
+            0 if box is None else label(volume[box] == part, neighbours)[1]
+            for part, box in enumerate(find_objects(volume), start=1)
+        ]
+        return np.array(counts, dtype=np.int64)
+
+
+def open_mask(path: Path) -> Mask:
+    """Open a mask that :meth:`Grid.write_mask` wrote, without reading its voxels.
+
+    Raises
+    ------
+    ImageError
+        The file is missing or is no 3D image.
+    """
+    return Mask(open_image(path))

@@ -1,0 +1,71 @@
+"""Maps of the quality of a cohort, in cuts through the brain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import nibabel as nb
+import numpy as np
+from nibabel.affines import apply_affine
+from numpy.typing import NDArray
+
+from opnmf_pipeline.reporting.figure import STYLE, Figure, png
+
+__all__ = ["draw_cohort_maps"]
+
+N_CUTS = 9
+
+
+def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path) -> Figure:
+    """Draw maps in axial cuts, one below the other; what is outside the mask stays white.
+
+    Parameters
+    ----------
+    maps : mapping of str to path
+        3D images by title.
+    mask_file : path
+        The voxels that they have values in.
+    """
+    inside = _upright(mask_file)[0] != 0
+    layers = np.flatnonzero(inside.any(axis=(0, 1)))
+    # The first and last layers hold little
+    cuts = layers[np.rint(np.linspace(0.06, 0.94, N_CUTS) * (len(layers) - 1)).astype(int)]
+    columns, rows = (np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2)))
+    frame = (slice(columns[0], columns[-1] + 1), slice(rows[0], rows[-1] + 1))
+    with plt.rc_context({**STYLE, "axes.grid": False}):
+        figure, axes = plt.subplots(
+            len(maps), N_CUTS, figsize=(12, 1.75 * len(maps)), squeeze=False
+        )
+        for row, (title, path) in zip(axes, maps.items(), strict=True):
+            values, affine = _upright(path)
+            low, high = _range(values[inside])
+            for axis, cut in zip(row, cuts, strict=True):
+                shown = np.where(inside[..., cut], values[..., cut], np.nan)[frame]
+                drawn = axis.imshow(shown.T, origin="lower", cmap="viridis", vmin=low, vmax=high)
+                axis.axis("off")
+                height = apply_affine(affine, (0, 0, cut))[2]
+                axis.text(0, 0, f"z = {height:.0f}", transform=axis.transAxes, fontsize=7)
+            row[0].set_title(title, loc="left", fontsize=10, fontweight="bold")
+            figure.colorbar(drawn, ax=list(row), shrink=0.85, pad=0.01)
+        image = png(figure)
+    return Figure(
+        image,
+        alt=f"{N_CUTS} axial cuts of: {'; '.join(maps)}",
+        caption="Voxels of the mask in axial cuts (z in mm); the left of the picture is the left "
+        "of the brain.",
+    )
+
+
+def _upright(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return an image with axes that run to the right, to the front and up, and its affine."""
+    image: Any = nb.as_closest_canonical(nb.load(path))
+    return np.asarray(image.dataobj).reshape(image.shape[:3]), image.affine
+
+
+def _range(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the range of most values; one that has a width."""
+    low, high = np.percentile(values, (0.5, 99.5))
+    return (float(low), float(high)) if high > low else (float(low) - 0.05, float(high) + 0.05)

@@ -1,0 +1,78 @@
+import nibabel as nb
+import numpy as np
+import pytest
+
+from opnmf_pipeline.images.volumes import Mask, open_mask
+from opnmf_pipeline.selection.shape import winner_takes_all
+from tests.builders import AFFINE, SHAPE, write_image
+
+
+@pytest.fixture
+def mask(tmp_path):
+    values = np.zeros(SHAPE, dtype=np.uint8)
+    values[1, 2, 1] = values[3, 0, 2] = values[3, 1, 0] = values[4, 3, 2] = 1
+    return open_mask(write_image(tmp_path / "mask.nii.gz", values, codes=(4, 4)))
+
+
+W = np.array([[0.1, 2.0], [0.5, 0.4], [0.0, 0.0], [0.3, 0.3]], dtype=np.float32)
+
+
+def test_unmasked(mask):
+    image = mask.unmasked(W)
+    assert image.shape == (*SHAPE, 2)
+    values = np.asarray(image.dataobj)
+    # C order of the grid: (1,2,1), (3,0,2), (3,1,0), (4,3,2)
+    assert values[1, 2, 1].tolist() == W[0].tolist()
+    assert values[3, 0, 2].tolist() == W[1].tolist()
+    assert values[4, 3, 2].tolist() == W[3].tolist()
+    assert np.count_nonzero(values) == 6
+    assert mask.unmasked(W[:, 0]).shape == SHAPE
+
+
+def test_masked_undoes_unmasked(mask, tmp_path):
+    mask.write(W[:, 1], tmp_path / "one.nii.gz")
+    np.testing.assert_array_equal(mask.masked(tmp_path / "one.nii.gz"), W[:, 1])
+    mask.write(W, tmp_path / "both.nii.gz")
+    np.testing.assert_array_equal(mask.masked(tmp_path / "both.nii.gz"), W)
+
+
+def test_label_table(mask):
+    table = mask.label_table(W, winner_takes_all(W))
+    assert list(table) == list(mask.label_columns)
+    assert table["index"].tolist() == [1, 2]
+    assert table["name"].tolist() == ["component01", "component02"]
+    assert table["n_voxels"].tolist() == [2, 1]
+    assert table["volume"].tolist() == [54, 27]
+    peaks = table[["peak_x", "peak_y", "peak_z"]].to_numpy()
+    np.testing.assert_array_equal(peaks[0], (AFFINE @ [3, 0, 2, 1])[:3])
+    np.testing.assert_array_equal(peaks[1], (AFFINE @ [1, 2, 1, 1])[:3])
+
+
+def test_pieces_touch_at_faces_edges_and_corners():
+    labels = np.zeros((6, 5, 4), dtype=np.int16)
+    labels[0, 0, 0] = labels[1, 1, 1] = 1  # a corner
+    labels[4, 0, 0] = 1
+    labels[0, 4, 3] = labels[2, 4, 3] = labels[4, 4, 3] = 2
+    labels[5, 2, 2] = 4
+    inside = np.ones(labels.shape, dtype=bool)
+    mask = Mask(nb.Nifti1Image(inside.astype(np.uint8), AFFINE))
+    np.testing.assert_array_equal(mask.n_pieces(labels[inside]), [2, 3, 0, 1])
+
+
+def test_mirrored_rows():
+    # six voxels from right to left whose middle is at x = 0
+    affine = np.array([[-2.0, 0, 0, 5], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+    inside = np.zeros((6, 2, 1), dtype=np.uint8)
+    inside[[0, 1, 4, 5], 0] = inside[3, 1] = 1
+    rows, mirrored = Mask(nb.Nifti1Image(inside, affine)).mirrored_rows()
+    assert dict(zip(rows.tolist(), mirrored.tolist(), strict=True)) == {0: 4, 1: 3, 3: 1, 4: 0}
+
+
+def test_a_mask_is_opened_without_reading_its_voxels(tmp_path):
+    path = write_image(tmp_path / "mask.nii", np.ones(SHAPE, dtype=np.uint8))
+    path.write_bytes(path.read_bytes()[:-9])
+    mask = open_mask(path)
+    assert mask.grid.shape == SHAPE
+    assert mask.grid.spacing == (3, 3, 3)
+    with pytest.raises(OSError, match="bytes"):
+        mask.inside  # noqa: B018

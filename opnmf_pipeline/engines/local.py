@@ -19,6 +19,7 @@ from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
 from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of
 from opnmf_pipeline.engines.steps import Each, Every, Given, Graph, Job, Of, Over
+from opnmf_pipeline.files import folder_digest
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import BASE_BYTES
 from opnmf_pipeline.stages.spaces import space_of
@@ -125,7 +126,7 @@ class _Engine:
         self._cache = cache
         self._outcome = outcome
         self._display = display
-        self._keys: dict[str, str] = {}
+        self._digests: dict[Path, str] = {}
 
     def run(self, job: Job) -> None:
         """Run one job here, unless something that it needs has failed."""
@@ -174,7 +175,6 @@ class _Engine:
         self.errors.append(error)
 
     def _finish(self, job: Job, result: Result) -> None:
-        self._keys[job.name] = result.key
         outputs = json.loads((result.folder / OUTPUTS).read_text(encoding="utf-8"))
         placed = {name: _placed(value, result.folder) for name, value in outputs.items()}
         self._outcome.finish(job, placed, computed=not result.reused)
@@ -229,8 +229,12 @@ class _Engine:
         return found
 
     def _content(self, job: Job, value: Path) -> str:
-        """Return what stands for the content of an output: of a folder, the key of its job."""
-        return self._keys[job.name] if value.is_dir() else self._cache.digests([value])[0]
+        """Return what stands for the content of an output: what comes out alike is the same."""
+        if not value.is_dir():
+            return self._cache.digests([value])[0]
+        if value not in self._digests:
+            self._digests[value] = folder_digest(value, job.step.stage.large)
+        return self._digests[value]
 
     @contextlib.contextmanager
     def _watched(self, job: Job, work: _Work) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,6 @@ to read a large matrix to know that.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from nipype.interfaces.base import (
 )
 from threadpoolctl import threadpool_limits
 
+from opnmf_pipeline.files import folder_digest
 from opnmf_pipeline.nodes.options import Option, options_of
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
 from opnmf_pipeline.stages.decompose import DECOMPOSE
@@ -91,12 +91,7 @@ class _Interface(SimpleInterface):  # type: ignore[misc]
 
 def _named_by_content(folder: Path, large: tuple[str, ...]) -> Path:
     """Add a digest of the content to the name of a folder; small files stand for large ones."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in large:
-            digest.update(str(path.relative_to(folder)).encode())
-            digest.update(path.read_bytes())
-    final = folder.with_name(f"{folder.name}-{digest.hexdigest()[:16]}")
+    final = folder.with_name(f"{folder.name}-{folder_digest(folder, large)[:16]}")
     shutil.rmtree(final, ignore_errors=True)
     return folder.rename(final)
 

@@ -16,8 +16,8 @@ from nilearn.image import resample_to_img
 
 from opnmf_pipeline.cli import main
 from opnmf_pipeline.config import load_config
-from opnmf_pipeline.engines import local
 from opnmf_pipeline.runs.run import run
+from opnmf_pipeline.stages import decompose
 from opnmf_pipeline.stages.decompose import read_factorization
 from tests.builders import AFFINE, SHAPE, write_image
 from tests.conftest import ROOT
@@ -226,14 +226,14 @@ def test_second_run_says_so(write_config, settings, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("mask.threshold=0.05", ["mask", "matrix", "decompose", "maps"]),
+        ("mask.threshold=0.05", ["mask", "report"]),  # the same voxels are above it
         (
             "matrix.smoothing_fwhm=4",
-            ["mask", "matrix", "decompose", "maps", "select", "quality"],
+            ["mask", "matrix", "decompose", "maps", "select", "quality", "report"],
         ),
-        ("decomposition.tol=0.01", ["decompose", "maps", "select"]),
-        ("decomposition.init=random", ["decompose", "maps", "select"]),
-        ("report.figures=true", ["figures", "select"]),
+        ("decomposition.tol=0.01", ["decompose", "maps", "select", "report"]),
+        ("decomposition.init=random", ["decompose", "maps", "select", "report"]),
+        ("report.figures=true", ["figures", "select", "report"]),
         ("execution.n_procs=2", []),
     ],
 )
@@ -251,7 +251,7 @@ def test_a_touched_image_recomputes_nothing_and_a_changed_one_everything(load, c
     cohort.damage(0, cohort.values[0] * 1.1)
     computed = run(load()).computed
     assert computed[:2] == ["mask", "matrix"]
-    assert len(computed) == 8
+    assert len(computed) == 9
 
 
 def test_the_other_file_of_a_pair_recomputes(load, cohort, tmp_path):
@@ -278,7 +278,7 @@ def test_another_number_of_components_computes_that_fit_only(load, tmp_path):
     run(load())
     before = results(tmp_path / "out")
     summary = run(load("decomposition.n_components=[2, 3, 4]"))
-    assert summary.computed == ["decompose, k = 4", "maps, k = 4", "select"]
+    assert summary.computed == ["decompose, k = 4", "maps, k = 4", "select", "report"]
     after = results(tmp_path / "out")
     assert {name: after[name] for name in before if "K" in name} == {
         name: content for name, content in before.items() if "K" in name
@@ -295,14 +295,14 @@ def test_overwrite_replaces_and_removes(load, tmp_path):
 
 
 def test_a_failing_fit_keeps_the_others(load, tmp_path, monkeypatch):
-    original = local.decompose
+    original = decompose.decompose
 
     def failing(matrix_file, out, k, options, **keywords):
         if k == 3:
             raise MemoryError("no memory for k = 3")
         return original(matrix_file, out, k, options, **keywords)
 
-    monkeypatch.setattr(local, "decompose", failing)
+    monkeypatch.setattr(decompose, "decompose", failing)
     with pytest.raises(MemoryError):
         run(load("decomposition.n_components=[2, 3]"))
     out = tmp_path / "out"
@@ -313,8 +313,8 @@ def test_a_failing_fit_keeps_the_others(load, tmp_path, monkeypatch):
     assert f"{PREFIX}K2_components.nii.gz" in registry["Outputs"]
     assert "no memory for k = 3" in (out / "logs" / "opnmf-pipeline.log").read_text()
 
-    monkeypatch.setattr(local, "decompose", original)
-    assert run(load()).computed == ["decompose, k = 3", "maps, k = 3", "select", "quality"]
+    monkeypatch.setattr(decompose, "decompose", original)
+    assert run(load()).computed == ["decompose, k = 3", "maps, k = 3", "select", "report"]
 
 
 def test_a_terminated_run_leaves_no_part_and_the_same_command_finishes(

@@ -139,7 +139,11 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         ),
         "MakeMask": Case(
             inputs={"images": images, **MASK, **MATRIX},
-            outputs={"mask_file": mask_file, "values_dir": root / "values", "digests_file": digests},
+            outputs={
+                "mask_file": mask_file,
+                "values_dir": root / "values",
+                "digests_file": digests,
+            },
             sections={"": MaskConfig, "matrix": MatrixConfig},
             stage=make_mask,
         ),

@@ -39,7 +39,6 @@ RENAMED = {
 NO_INPUTS = {"out_file", "out_dir", "options", "matrix", "selection", "track", "callback"} | {
     "checkpoint",  # is no part of a result
     "runs",  # a workflow of somebody else keeps its own records
-    "values_dir",  # saves time; the results are the same without it
 }
 """Parameters that the nodes see to."""
 

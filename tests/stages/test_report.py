@@ -26,6 +26,7 @@ from opnmf_pipeline.stages.report import (
     make_report,
 )
 from opnmf_pipeline.stages.select import select_rank
+from opnmf_pipeline.stages.spaces import open_mask
 from tests.builders import AFFINE
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -52,7 +53,9 @@ class Study:
         self.fit = FitFiles(
             fit, maps / "components.nii.gz", maps / "dseg.tsv", maps / "loadings.tsv"
         )
-        self.quality = CohortFiles.in_folder(assess_cohort(self.matrix, self.mask, made("quality")))
+        self.quality = CohortFiles.in_folder(
+            assess_cohort(self.matrix, self.mask, made("quality")), self.mask
+        )
         self.cohort = folder / "cohort.tsv"
         table = pd.DataFrame({"participant_id": people, "image": images, "sha256": "ab" * 32})
         write_cohort(table, self.cohort)
@@ -154,11 +157,11 @@ def test_the_chosen_number_and_why(study):
 def test_errors_of_subjects_are_those_of_their_columns(study):
     """The formula from loadings and WᵀW, against the differences themselves."""
     inside = np.asarray(nb.load(study.mask).dataobj) != 0
-    quality = _read_quality(study.quality, study.mask, inside)
+    quality = _read_quality(study.quality, study.mask)
     X = np.load(study.matrix.with_name("matrix.npy")).astype(np.float64)
     W, H = (np.load(study.fit.factorization.with_name(f"{name}.npy")) for name in "WH")
     expected = np.linalg.norm(X - W @ H, axis=0) / np.linalg.norm(X, axis=0)
-    found = _read_fit(study.fit, inside, quality).errors
+    found = _read_fit(study.fit, open_mask(study.mask), quality).errors
     np.testing.assert_allclose(found, expected, atol=3e-5)  # h is known to seven digits
     assert found.index.tolist() == read_cohort(study.cohort)["participant_id"].tolist()
 

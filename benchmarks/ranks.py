@@ -27,13 +27,14 @@ from opnmf_pipeline.config import SimulationConfig
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.images.simulation import PLANTED_LABELS, simulate_cohort
-from opnmf_pipeline.selection.choice import RULES, Choice, choose_rank
+from opnmf_pipeline.selection.choice import choose_rank
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.selection.reproducibility import (
     label_agreement,
     matched_inner_products,
     stability_coefficient,
 )
+from opnmf_pipeline.selection.rules import RULES, Choice
 from opnmf_pipeline.selection.splits import split_halves
 
 Array = NDArray[Any]

@@ -6,6 +6,7 @@ __all__ = [
     "ConvergenceWarning",
     "EngineError",
     "ImageError",
+    "MissingColumnError",
     "OPNMFError",
     "OutputError",
     "SelectionError",
@@ -37,6 +38,23 @@ class OutputError(OPNMFError):
 
 class SelectionError(OPNMFError):
     """The subjects cannot be split, or a number of components chosen, as asked for."""
+
+
+class MissingColumnError(SelectionError):
+    """A table lacks the values of a column that a rule needs.
+
+    Attributes
+    ----------
+    column : str
+        Its name.
+    """
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message, column)  # both, so that the error can pass between processes
+        self.column = column
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class EngineError(OPNMFError):

@@ -25,9 +25,9 @@ from sklearn.datasets import load_iris
 
 from opnmf_pipeline import OPNMF, rank_permute
 from opnmf_pipeline.config import MaskConfig, MatrixConfig, SimulationConfig
-from opnmf_pipeline.images.maps import winner_takes_all
 from opnmf_pipeline.selection.choice import choose_rank
 from opnmf_pipeline.selection.reproducibility import label_agreement, matched_inner_products
+from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.selection.splits import split_halves
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.mask import make_mask

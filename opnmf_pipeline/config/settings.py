@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
+from opnmf_pipeline.selection.rules import RULES
 
 __all__ = [
     "DecompositionConfig",
@@ -33,13 +34,12 @@ __all__ = [
 SPLIT_SETTINGS = {"n_splits", "stratify", "n_bins", "groups", "leave_out", "random_state"}
 """Settings of the selection that decide who is in which half."""
 
-Rule = Literal["reproducibility-peak", "null-crossing", "one-standard-error", "weighted"]
-"""Ways to choose a number of components."""
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # type checkers take no computed choices
+    RuleName = str
     SolverName = str
 else:
-    SolverName = Literal[tuple(SOLVERS)]  # type checkers take no computed choices
+    RuleName = Literal[tuple(RULES)]
+    SolverName = Literal[tuple(SOLVERS)]
 
 SOURCES = ("bids", "table", "glob", "simulation")
 
@@ -266,10 +266,12 @@ class SelectionConfig(Section):
         description="Fits of data without structure, the voxels of each subject shuffled; each "
         "costs one fit for every k.",
     )
-    rule: Rule | None = Field(
+    rule: RuleName | None = Field(
         None,
-        description="How a number of components is chosen. Default: reproducibility-peak where "
-        "there are two splits or more, else null-crossing where there are permutations.",
+        description="Which number of components is chosen. "
+        + "; ".join(f"{name}: {rule.summary}" for name, rule in RULES.items())
+        + ". Default: reproducibility-peak with at least two splits, else null-crossing with "
+        "permutations, else none.",
     )
     range: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
         None, description="Smallest and largest number that may be chosen. Default: all."
@@ -277,9 +279,9 @@ class SelectionConfig(Section):
     random_state: int = Field(0, ge=0, description="Seed of the halvings and of the shuffling.")
 
     @property
-    def rule_used(self) -> Rule | None:
+    def rule_used(self) -> str | None:
         """The rule, or the one that the data of the study are for; None where there are none."""
-        default: Rule | None = "null-crossing" if self.n_permutations else None
+        default = "null-crossing" if self.n_permutations else None
         if self.n_splits > 1 or self.leave_out is not None:
             default = "reproducibility-peak"
         return self.rule or default
@@ -316,9 +318,12 @@ class SelectionConfig(Section):
 
     @model_validator(mode="after")
     def _data_for_the_rule(self) -> SelectionConfig:
-        if self.rule == "null-crossing" and not self.n_permutations:
-            raise ValueError("rule: null-crossing needs n_permutations; set it to 1 or more")
-        if self.rule not in (None, "null-crossing") and self.n_splits < 2 and not self.leave_out:
+        if self.rule is None:
+            return self
+        rule = RULES[self.rule]
+        if rule.compares_shuffled and not self.n_permutations:
+            raise ValueError(f"rule: {self.rule} needs n_permutations; set it to 1 or more")
+        if rule.compares_splits and self.n_splits < 2 and not self.leave_out:
             raise ValueError(f"rule: {self.rule} needs splits; set n_splits to 2 or more")
         return self
 

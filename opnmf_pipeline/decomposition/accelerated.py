@@ -1,9 +1,9 @@
 """The stationary points of the orthonormal update, in far fewer passes over X.
 
-Where the published update stands still, the rows of W solve the non-negative least squares problems
-min ‖x − wH‖ with H = WᵀX (see `optimality.kkt_residual`). The multiplicative update takes a short
-step towards these solutions, and the shorter the smaller a weight is. Here every pass solves the
-problems of all rows exactly, and H follows. docs/solvers.md says what else was tried.
+At a stationary point of the published update the rows of W solve the non-negative least squares
+problems min ‖x − wH‖ with H = WᵀX (see `optimality.kkt_residual`). The multiplicative update takes
+a short step towards these solutions, and the shorter the smaller a weight is. Here every pass
+solves the problems of all rows exactly, and H follows. docs/solvers.md says what else was tried.
 
 Only the directions of the rows of H matter. Against unit vectors v_j a row has weights z; against
 h_j = d_j v_j it has w_j = z_j / d_j, whatever the lengths d_j are, and d_j² = ‖Xᵀz_j‖ are those

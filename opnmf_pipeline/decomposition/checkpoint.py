@@ -67,5 +67,5 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def remove(self) -> None:
-        """Delete the file: the fit needs it no more."""
+        """Delete the file, which the fit no longer needs."""
         self.path.unlink(missing_ok=True)

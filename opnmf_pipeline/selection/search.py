@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.selection.choice import Choice, choose_rank
+from opnmf_pipeline.selection.choice import choose_rank
 from opnmf_pipeline.selection.ranks import permuted
+from opnmf_pipeline.selection.rules import Choice
 
 __all__ = ["RankSearch", "search_ranks"]
 

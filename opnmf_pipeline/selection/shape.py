@@ -1,11 +1,17 @@
-"""Shape of one factorization: how sparse its components are, and how much they overlap."""
+"""Shape of one factorization: its parts, how sparse its components are, how much they overlap."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["hoyer_sparsity", "largest_overlap", "nearest_columns", "unit_columns"]
+__all__ = [
+    "hoyer_sparsity",
+    "largest_overlap",
+    "nearest_columns",
+    "unit_columns",
+    "winner_takes_all",
+]
 
 Weights = NDArray[np.floating]
 
@@ -70,3 +76,21 @@ def nearest_columns(
     cosines = gram / norms[:, np.newaxis] / norms
     np.fill_diagonal(cosines, 0)
     return cosines.argmax(axis=1), cosines.max(axis=1)
+
+
+def winner_takes_all(W: Weights) -> NDArray[np.int16]:
+    """Give each voxel to the component that weighs most in it.
+
+    Parameters
+    ----------
+    W : ndarray of shape (n_voxels, n_components), non-negative
+
+    Returns
+    -------
+    ndarray of shape (n_voxels,), int16
+        Number of the component, from 1; 0 where no component has weight.
+    """
+    weightless = ~W.any(axis=1)
+    labels: NDArray[np.int16] = np.argmax(W, axis=1).astype(np.int16) + np.int16(1)
+    labels[weightless] = 0
+    return labels

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +13,29 @@ from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.config import DecompositionConfig
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.decomposition.passes import RowBlocks, moments, residual_norm
+from opnmf_pipeline.decomposition.optimality import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning
-from opnmf_pipeline.images.maps import winner_takes_all
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.selection.reproducibility import (
-    label_agreement,
-    matched_inner_products,
-    stability_coefficient,
-)
+from opnmf_pipeline.selection.agreement import AGREEMENT_COLUMNS, agreement
 from opnmf_pipeline.stages.decompose import estimator
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import fit_memory
 from opnmf_pipeline.stages.splits import SPLIT_FILE
 from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
 
-__all__ = ["FIT_HALVES", "HALVES_FILE", "SPLIT_COLUMNS", "fit_halves"]
+__all__ = ["ERROR_COLUMNS", "FIT_HALVES", "HALVES_FILE", "SPLIT_COLUMNS", "fit_halves"]
 
 HALVES_FILE = "halves.json"
 """Name of the file that stands for the comparison."""
+
+ERROR_COLUMNS = {
+    "half_error": "Error of the fits of the parts, ‖X - WWᵀX‖ over all their subjects",
+    "half_explained_variance": "The same as explained variance",
+    "out_of_sample_error": "‖X - WWᵀX‖ with W from the subjects of the other part: for halves over "
+    "all subjects, for a left out group over its subjects",
+    "out_of_sample_explained_variance": "1 - (out-of-sample error / ‖X‖ of the same subjects)²",
+}
+"""Errors in and out of sample."""
 
 SPLIT_COLUMNS = {
     "n_components": "Number of components, k",
@@ -41,21 +43,8 @@ SPLIT_COLUMNS = {
     "left_out": "Subjects of the second part, where it is not a random half",
     "n_first": "Subjects of the first part",
     "n_second": "Subjects of the second part",
-    "half_error": "Error of the fits of the parts, ‖X - WWᵀX‖ over all their subjects",
-    "half_explained_variance": "The same as explained variance",
-    "out_of_sample_error": "‖X - WWᵀX‖ with W from the subjects of the other part: for halves over "
-    "all subjects, for a left out group over its subjects",
-    "out_of_sample_explained_variance": "1 - (out-of-sample error / ‖X‖ of the same subjects)²",
-    "inner_product": "Mean cosine of matched components of the two parts",
-    "inner_product_median": "Median cosine of matched components",
-    "label_ari": "Adjusted Rand index of the winner-takes-all maps; 0 by chance",
-    "label_ami": "Adjusted mutual information of these maps; 0 by chance",
-    "label_nmi": "Normalised mutual information of these maps; not 0 by chance",
-    "variation_of_information": "Variation of information between these maps, in bits; 0 if equal",
-    "label_dice": "Mean Dice coefficient of their matched parts",
-    "stability": "Stability coefficient, mean over voxels",
-    "stability_median": "Stability coefficient, median over voxels",
-    "stability_voxel_sd": "Stability coefficient, standard deviation over voxels",
+    **ERROR_COLUMNS,
+    **AGREEMENT_COLUMNS,
     "n_iter": "Iterations of both fits",
     "converged": "Whether both fits met their tolerance",
 }
@@ -138,46 +127,6 @@ def _errors(
         "out_of_sample_error": float(outside),
         "out_of_sample_explained_variance": float(1 - (outside / seen) ** 2),
     }
-
-
-def projection_error(X: NDArray[np.floating], W: NDArray[np.floating]) -> float:
-    """Return ‖X - WWᵀX‖_F of subjects that W does not come from.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_voxels, n_subjects)
-    W : ndarray of shape (n_voxels, n_components)
-    """
-    with RowBlocks(X, str(W.dtype)) as blocks:
-        H = moments(blocks, W).M.T.astype(W.dtype)
-        return residual_norm(blocks, W, H)
-
-
-def agreement(W_a: NDArray[np.floating], W_b: NDArray[np.floating]) -> dict[str, float]:
-    """Return every measure of the agreement of two factorizations.
-
-    Parameters
-    ----------
-    W_a, W_b : ndarray of shape (n_voxels, n_components)
-    """
-    with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
-        matched = matched_inner_products(W_a, W_b)
-        labels = label_agreement(winner_takes_all(W_a), winner_takes_all(W_b), W_a.shape[1])
-        stability = stability_coefficient(W_a, W_b)
-    known = stability[~np.isnan(stability)]
-    found: Mapping[str, Any] = {
-        "inner_product": matched.mean(),
-        "inner_product_median": np.median(matched),
-        "label_ari": labels["ari"],
-        "label_ami": labels["ami"],
-        "label_nmi": labels["nmi"],
-        "variation_of_information": labels["variation_of_information"],
-        "label_dice": labels["dice"],
-        "stability": known.mean() if known.size else np.nan,
-        "stability_median": np.median(known) if known.size else np.nan,
-        "stability_voxel_sd": known.std() if known.size else np.nan,
-    }
-    return {name: float(value) for name, value in found.items()}
 
 
 def _run(call: Call) -> dict[str, Path]:

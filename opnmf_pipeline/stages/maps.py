@@ -10,7 +10,8 @@ import pandas as pd
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
-from opnmf_pipeline.images.maps import component_names, winner_takes_all
+from opnmf_pipeline.images.maps import component_names
+from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, Factorization, read_factorization
 from opnmf_pipeline.stages.memory import maps_memory
 from opnmf_pipeline.stages.spaces import named_files, open_mask

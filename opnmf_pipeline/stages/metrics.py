@@ -13,13 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from opnmf_pipeline.images.maps import winner_takes_all
 from opnmf_pipeline.images.shape import symmetry
 from opnmf_pipeline.images.space import Mask
+from opnmf_pipeline.selection.agreement import AGREEMENT_COLUMNS
 from opnmf_pipeline.selection.ranks import gains, hierarchy
-from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap
+from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap, winner_takes_all
 from opnmf_pipeline.stages.decompose import Factorization
-from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
+from opnmf_pipeline.stages.halves import ERROR_COLUMNS, SPLIT_COLUMNS
 from opnmf_pipeline.stages.spaces import open_mask
 
 __all__ = [
@@ -30,12 +30,7 @@ __all__ = [
     "split_table",
 ]
 
-OVER_SPLITS = [
-    name
-    for name in SPLIT_COLUMNS
-    if name
-    not in ("n_components", "split", "left_out", "n_first", "n_second", "n_iter", "converged")
-]
+OVER_SPLITS = [*ERROR_COLUMNS, *AGREEMENT_COLUMNS]
 """Columns of the long table that the table of metrics has the mean of."""
 
 METRICS_COLUMNS = {

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.config import SelectionConfig
 from opnmf_pipeline.dataset.description import json_text
+from opnmf_pipeline.exceptions import MissingColumnError, SelectionError
 from opnmf_pipeline.selection.choice import choose_rank
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, read_factorization
 from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
@@ -41,6 +42,12 @@ SELECTION_FILES = {
 
 Those of these files are written for which there are data.
 """
+
+ERROR_SETTINGS = {
+    "reconstruction_error": "selection.candidates to the numbers to fit",
+    "null_error": "selection.n_permutations to 1 or more",
+}
+"""What to set for the columns that do not come from splits."""
 
 
 def select_rank(
@@ -121,7 +128,10 @@ def _choice(
     candidates = ks[ks.between(low, high)].tolist()
     if rule is None or len(ks) == 1 or not candidates:
         return None
-    choice = choose_rank(metrics, rule, candidates)
+    try:
+        choice = choose_rank(metrics, rule, candidates)
+    except MissingColumnError as error:
+        raise SelectionError(f"{error}; set {_setting_of(error.column)}") from error
     return {
         "k": choice.k,
         "good": choice.good,
@@ -130,6 +140,13 @@ def _choice(
         "rule": rule,
         "range": [low, high],
     }
+
+
+def _setting_of(column: str) -> str:
+    """Return the setting that fills a column of the metrics, and its value."""
+    if column in ERROR_SETTINGS:
+        return ERROR_SETTINGS[column]
+    return f"selection.n_splits to {2 if column.endswith('_sd') else 1} or more"
 
 
 def _write(table: pd.DataFrame, path: Path, columns: Mapping[str, str]) -> None:

@@ -8,7 +8,8 @@ from benchmarks.bounds import BOUNDS
 from benchmarks.measure import Limits, count_passes
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.passes import RowBlocks, moments
-from opnmf_pipeline.selection.choice import RULES, choose_rank
+from opnmf_pipeline.selection.choice import choose_rank
+from opnmf_pipeline.selection.rules import RULES
 
 LIMITS = Limits(max_iter=40, restart_seconds=0, n_timed=2)
 

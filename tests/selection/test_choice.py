@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -6,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opnmf_pipeline.exceptions import SelectionError
-from opnmf_pipeline.selection.choice import FIT, RULES, choose_rank
+from opnmf_pipeline.exceptions import MissingColumnError, SelectionError
+from opnmf_pipeline.selection.choice import choose_rank
+from opnmf_pipeline.selection.rules import FIT, RULES
 
 PLANTED = 8
 KS = np.arange(2, 17)
@@ -90,22 +92,25 @@ def test_only_candidates_are_chosen(table, rule, candidates):
 
 
 @pytest.mark.parametrize(
-    ("rule", "column", "message"),
-    [
-        ("null-crossing", "null_error", "set selection.n_permutations to 1 or more"),
-        ("reproducibility-peak", "inner_product", "set selection.n_splits to 1 or more"),
-        ("reproducibility-peak", "inner_product_sd", "set selection.n_splits to 2 or more"),
-        ("one-standard-error", FIT, "set selection.n_splits to 1 or more"),
-        ("one-standard-error", f"{FIT}_sd", "set selection.n_splits to 2 or more"),
-        ("weighted", "stability", "set selection.n_splits to 1 or more"),
-        ("weighted", "label_ari_sd", "set selection.n_splits to 2 or more"),
-    ],
+    ("rule", "column"), [(rule, column) for rule in RULES for column in RULES[rule].needs]
 )
 @pytest.mark.parametrize("as_nan", [True, False])
-def test_a_measure_that_lacks_is_named_with_its_setting(table, rule, column, message, as_nan):
+def test_a_column_without_values_is_named(table, rule, column, as_nan):
     lacking = table.assign(**{column: np.nan}) if as_nan else table.drop(columns=column)
-    with pytest.raises(SelectionError, match=f"rule '{rule}' needs {column}, .*{message}"):
+    state = "which is empty" if as_nan else "which the table does not have"
+    with pytest.raises(
+        MissingColumnError, match=f"rule '{rule}' needs column {column}, {state}"
+    ) as caught:
         choose_rank(lacking, rule)
+    assert caught.value.column == column
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.column) == (str(caught.value), column)
+
+
+def test_what_a_rule_compares():
+    splits = {name for name, rule in RULES.items() if rule.compares_splits}
+    assert splits == {"reproducibility-peak", "one-standard-error", "weighted"}
+    assert [name for name, rule in RULES.items() if rule.compares_shuffled] == ["null-crossing"]
 
 
 def test_one_split_seen_twice_has_no_noise_to_compare_with(table):
@@ -241,7 +246,7 @@ def test_two_candidates_are_enough(table):
 @settings(deadline=None, max_examples=200)
 def test_any_table_gets_a_choice_that_json_holds(n_rows, seed, rule):
     rng = np.random.default_rng(seed)
-    names = {name for _, needs in RULES.values() for name in needs}
+    names = {name for rule in RULES.values() for name in rule.needs}
     values = {name: rng.choice([0.1, 0.2, 0.5, rng.random()], n_rows) for name in sorted(names)}
     ks = np.sort(rng.choice(np.arange(1, 40), n_rows, replace=False))
     candidates = rng.choice(ks, rng.integers(1, n_rows + 1), replace=False).tolist()

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap, nearest_columns
+from opnmf_pipeline.selection.shape import (
+    hoyer_sparsity,
+    largest_overlap,
+    nearest_columns,
+    winner_takes_all,
+)
 
 
 def test_sparsity_from_flat_to_one_voxel():
@@ -26,3 +31,10 @@ def test_each_column_has_another_that_is_nearest():
     expected = [1 / np.sqrt(5), 2 / np.sqrt(5), 2 / np.sqrt(5), 0]
     np.testing.assert_allclose(cosines, expected)
     assert [part.tolist() for part in nearest_columns(np.ones((1, 1)))] == [[0], [0]]
+
+
+def test_winner_takes_all():
+    W = np.array([[0.1, 2.0], [0.5, 0.4], [0.0, 0.0], [0.3, 0.3]], dtype=np.float32)
+    labels = winner_takes_all(W)
+    assert labels.dtype == np.int16
+    assert labels.tolist() == [2, 1, 0, 1]

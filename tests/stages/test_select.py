@@ -9,13 +9,16 @@ from sklearn.metrics import adjusted_rand_score
 
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig, SelectionConfig
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.images.maps import winner_takes_all
+from opnmf_pipeline.exceptions import SelectionError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.selection.ranks import permuted
+from opnmf_pipeline.selection.rules import FIT
+from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.decompose import decompose, read_factorization
 from opnmf_pipeline.stages.halves import fit_halves
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.metrics import metrics_table
 from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
@@ -196,3 +199,30 @@ def test_nothing_is_chosen_without_a_rule_or_a_number_in_the_range(study):
 def test_only_numbers_in_the_range_are_chosen(study):
     folder = study.select("ranged", rule="null-crossing", rank_range=(2, 2))
     assert json.loads((folder / "selection.json").read_text())["k"] == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "without", "message"),
+    [
+        ("null-crossing", "null_error", "set selection.n_permutations to 1 or more"),
+        ("reproducibility-peak", "inner_product", "set selection.n_splits to 1 or more"),
+        ("reproducibility-peak", "inner_product_sd", "set selection.n_splits to 2 or more"),
+        ("one-standard-error", FIT, "set selection.n_splits to 1 or more"),
+        ("one-standard-error", f"{FIT}_sd", "set selection.n_splits to 2 or more"),
+        ("weighted", "stability", "set selection.n_splits to 1 or more"),
+        ("weighted", "label_ari_sd", "set selection.n_splits to 2 or more"),
+    ],
+)
+def test_a_measure_that_lacks_is_named_with_its_setting(study, monkeypatch, rule, without, message):
+    def incomplete(*arguments):
+        return metrics_table(*arguments).drop(columns=without)
+
+    monkeypatch.setattr("opnmf_pipeline.stages.select.metrics_table", incomplete)
+    with pytest.raises(SelectionError, match=f"rule '{rule}' needs column {without}, .*{message}"):
+        study.select(f"lacks-{rule}-{without}", rule=rule)
+
+
+def test_a_rule_without_splits_names_the_setting(study):
+    message = "needs column inner_product, .* set selection.n_splits to 1 or more"
+    with pytest.raises(SelectionError, match=message):
+        study.select("splitless", halves=(), rule="reproducibility-peak")

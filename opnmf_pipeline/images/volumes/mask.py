@@ -94,7 +94,7 @@ class Mask:
         ----------
         W : ndarray of shape (n_voxels, n_components)
         labels : ndarray of shape (n_voxels,), int16
-            Result of :func:`opnmf_pipeline.images.maps.winner_takes_all`.
+            Result of :func:`opnmf_pipeline.selection.shape.winner_takes_all`.
 
         Returns
         -------

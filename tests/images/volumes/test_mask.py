@@ -2,8 +2,8 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from opnmf_pipeline.images.maps import winner_takes_all
 from opnmf_pipeline.images.volumes import Mask, open_mask
+from opnmf_pipeline.selection.shape import winner_takes_all
 from tests.builders import AFFINE, SHAPE, write_image
 
 

@@ -1,0 +1,64 @@
+"""All measures of the agreement of two factorizations, as columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from opnmf_pipeline.selection.reproducibility import (
+    label_agreement,
+    matched_inner_products,
+    stability_coefficient,
+)
+from opnmf_pipeline.selection.shape import Weights, winner_takes_all
+
+__all__ = ["AGREEMENT_COLUMNS", "agreement"]
+
+AGREEMENT_COLUMNS = {
+    "inner_product": "Mean cosine of matched components of the two parts",
+    "inner_product_median": "Median cosine of matched components",
+    "label_ari": "Adjusted Rand index of the winner-takes-all maps; 0 by chance",
+    "label_ami": "Adjusted mutual information of these maps; 0 by chance",
+    "label_nmi": "Normalised mutual information of these maps; not 0 by chance",
+    "variation_of_information": "Variation of information between these maps, in bits; 0 if equal",
+    "label_dice": "Mean Dice coefficient of their matched parts",
+    "stability": "Stability coefficient, mean over voxels",
+    "stability_median": "Stability coefficient, median over voxels",
+    "stability_voxel_sd": "Stability coefficient, standard deviation over voxels",
+}
+"""What `agreement` returns, with a description of each."""
+
+
+def agreement(W_a: Weights, W_b: Weights) -> dict[str, float]:
+    """Return every measure of the agreement of two factorizations of the same voxels.
+
+    Parameters
+    ----------
+    W_a, W_b : ndarray of shape (n_voxels, n_components)
+
+    Returns
+    -------
+    dict of str to float
+        With the keys of ``AGREEMENT_COLUMNS``, in this order.
+    """
+    with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
+        matched = matched_inner_products(W_a, W_b)
+        labels = label_agreement(winner_takes_all(W_a), winner_takes_all(W_b), W_a.shape[1])
+        stability = stability_coefficient(W_a, W_b)
+    known = stability[~np.isnan(stability)]
+    found: Mapping[str, Any] = {
+        "inner_product": matched.mean(),
+        "inner_product_median": np.median(matched),
+        "label_ari": labels["ari"],
+        "label_ami": labels["ami"],
+        "label_nmi": labels["nmi"],
+        "variation_of_information": labels["variation_of_information"],
+        "label_dice": labels["dice"],
+        "stability": known.mean() if known.size else np.nan,
+        "stability_median": np.median(known) if known.size else np.nan,
+        "stability_voxel_sd": known.std() if known.size else np.nan,
+    }
+    return {name: float(value) for name, value in found.items()}

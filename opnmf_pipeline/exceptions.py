@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each message says what is wrong, where, and what to do."""
+"""Errors that a user can fix: each message says what is wrong, where, and what to do."""
 
 __all__ = [
     "CohortError",
@@ -20,11 +20,11 @@ class OPNMFError(ValueError):
 
 
 class ConfigError(OPNMFError):
-    """A configuration file or an override has an unknown key or an impossible value."""
+    """A configuration file or an override has an unknown key or an invalid value."""
 
 
 class CohortError(OPNMFError):
-    """The subjects and their images cannot be paired one to one."""
+    """The subjects and their images cannot be matched one to one."""
 
 
 class ImageError(OPNMFError):
@@ -36,11 +36,11 @@ class OutputError(OPNMFError):
 
 
 class SelectionError(OPNMFError):
-    """The subjects cannot be split, or a number of components chosen, as asked for."""
+    """The subjects cannot be split, or no number of components can be chosen, as requested."""
 
 
 class EngineError(OPNMFError):
-    """Part of a workflow failed; what had finished is kept."""
+    """Part of a workflow failed. The results of the completed parts are kept."""
 
     exit_code = 1
 
@@ -50,4 +50,4 @@ class ConvergenceWarning(UserWarning):
 
 
 class SelectionWarning(UserWarning):
-    """No number of components stands out of those that were compared."""
+    """None of the compared numbers of components is clearly better than the others."""

@@ -72,9 +72,9 @@ def test_candidates_are_by_default_the_numbers_with_maps(command, tmp_path):
             ["selection.n_splits=0", "selection.leave_out=age"],
             "1 subjects of the smaller part when age 20 is left out",
         ),
-        (["selection.range=[5, 6]"], "none of the numbers of components (2, 1, 3) is in it"),
+        (["selection.range=[5, 6]"], "contains none of the numbers of components (2, 1, 3)"),
         (["selection.rule=weighted", "selection.n_splits=1"], "set n_splits to 2 or more"),
-        (["selection.leave_out=age"], "takes the place of random halves"),
+        (["selection.leave_out=age"], "replaces random halves"),
     ],
 )
 def test_what_cannot_be_studied(command, override, message, tmp_path, capsys):

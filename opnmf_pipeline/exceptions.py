@@ -32,7 +32,7 @@ class ImageError(OPNMFError):
 
 
 class OutputError(OPNMFError):
-    """The output folder cannot be written, or it holds the results of another run."""
+    """The output folder cannot be written, or it contains the results of another run."""
 
 
 class SelectionError(OPNMFError):

@@ -16,7 +16,7 @@ FORMATS = (".pdf", ".png", ".svg")
 
 
 def execute(args: argparse.Namespace) -> None:
-    """Draw the workflow that the settings lead to."""
+    """Draw the workflow of the settings."""
     out_file = args.picture
     if out_file.suffix not in FORMATS:
         raise ConfigError(f"--output: {out_file}: expected a name ending in {', '.join(FORMATS)}")
@@ -26,7 +26,7 @@ def execute(args: argparse.Namespace) -> None:
 
 
 def _labels(config: PipelineConfig) -> dict[str, str]:
-    """Say how often the stages run that fan out."""
+    """Return labels that say how many times each repeated stage runs."""
     n_mapped, n_ranks = len(config.decomposition.n_components), len(config.ranks)
     selection = config.selection
     n_splits = selection.n_splits or f"each {selection.leave_out}"

@@ -38,7 +38,7 @@ def test_select_compares_and_writes_no_maps(command, tmp_path, capsys):
 def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp_path, capsys):
     assert main(command) == 0
     study = {name: (tmp_path / "out/group" / name).read_bytes() for name in group(tmp_path)}
-    *_, last = capsys.readouterr().out.replace("\n", " ").partition("Its maps: opnmf-pipeline ")
+    *_, last = capsys.readouterr().out.replace("\n", " ").partition("To write its maps: opnmf-pipeline ")
     assert main(shlex.split(last)) == 0
     printed = capsys.readouterr().out
     computed = [line for line in printed.splitlines() if line.endswith(": computed")]
@@ -62,7 +62,7 @@ def test_candidates_are_by_default_the_numbers_with_maps(command, tmp_path):
             ["selection.n_splits=0", "selection.n_permutations=0"],
             "set n_splits, such as --set selection.n_splits=10",
         ),
-        (["selection.candidates=2"], "nothing to choose with k = 2 alone"),
+        (["selection.candidates=2"], "k = 2 is the only candidate"),
         (["selection.stratify=height"], "selection.stratify: the participants table has no column"),
         (
             ["selection.candidates=[2, 4]"],

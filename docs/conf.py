@@ -66,8 +66,8 @@ FACES_MSG = """
 .. admonition:: This page has no figures
    :class: warning
 
-   When this page was built, scikit-learn could not find or download the Olivetti faces. Run the script
-   below on a computer on which ``sklearn.datasets.fetch_olivetti_faces()`` works.
+   scikit-learn could not find or download the Olivetti faces when this page was built. Run the
+   script below on a computer on which ``sklearn.datasets.fetch_olivetti_faces()`` works.
 
 """
 faces_are_here = _faces_are_here()

@@ -2,17 +2,17 @@
 From grey-matter maps to components
 ===================================
 
-This example simulates a cohort with known components. It then runs the stages of the pipeline one by
-one: collect, mask, matrix, decompose, maps. Each stage is a function that reads and writes files.
-``opnmf-pipeline run``, the Nipype nodes and the Pydra tasks call the same functions.
+This example simulates a cohort with known components. It then runs the stages of the pipeline one
+by one: collect, mask, matrix, decompose, maps. Each stage is a function that reads and writes
+files. ``opnmf-pipeline run``, the Nipype nodes and the Pydra tasks call the same functions.
 """
 
 # %%
 # A cohort with known components
 # ------------------------------
 # The cohort has forty subjects. The grey matter of the MNI152 template is divided into eight parts,
-# which are symmetric between the hemispheres. In each subject, each part has more or less tissue than
-# in the template. Four of the eight parts lose tissue with age. Smooth noise is added.
+# which are symmetric between the hemispheres. In each subject, each part has more or less tissue
+# than in the template. Four of the eight parts lose tissue with age. Smooth noise is added.
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -57,8 +57,8 @@ for axis, row in zip(axes, cohort.itertuples(), strict=False):
 # %%
 # Mask and matrix
 # ---------------
-# The mask contains the voxels whose mean over subjects is above 0.1. The matrix has one row per voxel
-# of the mask and one column per subject. It is a file on disk, which is read block by block.
+# The mask contains the voxels whose mean over subjects is above 0.1. The matrix has one row per
+# voxel of the mask and one column per subject. It is a file on disk, which is read block by block.
 images, participants = cohort["image"].tolist(), cohort["participant_id"].tolist()
 mask_file = make_mask(images, work / "mask.nii.gz", MaskConfig(threshold=0.1), MatrixConfig())
 matrix_file = build_matrix(images, participants, mask_file, work, MatrixConfig())
@@ -95,9 +95,9 @@ for number, axis in enumerate(axes.flat):
     )
 
 # %%
-# Did the fit find the planted parts? The order of components is arbitrary. Therefore each planted part
-# is matched with the component that shares most voxels with it. The adjusted Rand index of two equal
-# label maps is 1. It is computed over the voxels of the planted parts.
+# Did the fit find the planted parts? The order of components is arbitrary. Therefore each planted
+# part is matched with the component that shares most voxels with it. The adjusted Rand index of two
+# equal label maps is 1. It is computed over the voxels of the planted parts.
 planted_image = nb.load(dataset / PLANTED_LABELS)
 planted, found = np.asarray(planted_image.dataobj), nb.load(maps / "dseg.nii.gz").get_fdata()
 inside = planted > 0
@@ -125,10 +125,10 @@ for axis, (title, labels) in zip(axes, {"planted": planted, "found": matched}.it
 # %%
 # Loadings
 # --------
-# H = WᵀX contains the loading of each subject on each component. In the simulation, parts 1, 3, 5 and 7
-# shrink with age, and their loadings decrease with age. The other parts do not depend on age. The
-# correlation of part 4 with age is due to chance: the planted loadings of these forty subjects have it
-# too (r = -0.43).
+# H = WᵀX contains the loading of each subject on each component. In the simulation, parts 1, 3, 5
+# and 7 shrink with age, and their loadings decrease with age. The other parts do not depend on age.
+# The correlation of part 4 with age is due to chance: the planted loadings of these forty subjects
+# have it too (r = -0.43).
 loadings = pd.read_csv(maps / "loadings.tsv", sep="\t").drop(columns="participant_id")
 fig, axes = plt.subplots(2, 4, figsize=(10, 5), layout="constrained", sharex=True)
 for axis, (part, component) in zip(axes.flat, partner.items(), strict=True):
@@ -143,8 +143,8 @@ fig.supylabel("loading")
 # %%
 # All stages with one call
 # ------------------------
-# ``run`` runs all stages. It also writes tables, figures and a report. It stores all results, so that
-# an interrupted run continues. The command is ``opnmf-pipeline run CONFIG``.
+# ``run`` runs all stages. It also writes tables, figures and a report. It stores all results, so
+# that an interrupted run continues. The command is ``opnmf-pipeline run CONFIG``.
 config = PipelineConfig.model_validate(
     {
         "inputs": {"bids": dataset, "filters": {"label": "GM"}},
@@ -158,9 +158,9 @@ summary.metrics.T
 # %%
 # On real data
 # ------------
-# nilearn can download the grey-matter maps of 403 subjects (OASIS-1, under terms of use). A table lists
-# the image of each subject. The settings are in ``configs/oasis_vbm.yaml``. This code was not run
-# when the page was built:
+# nilearn can download the grey-matter maps of 403 subjects (OASIS-1, under terms of use). A table
+# lists the image of each subject. The settings are in ``configs/oasis_vbm.yaml``. This code was not
+# run when the page was built:
 #
 # .. code-block:: python
 #

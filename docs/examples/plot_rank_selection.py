@@ -2,18 +2,18 @@
 Choosing the number of components
 =================================
 
-This example asks two questions. Does one more component decrease the error more than in null data? Do
-the components reproduce in another half of the subjects? The first data set is iris, which is small
-enough to check by eye. The second one is a simulated cohort with eight planted parts.
+This example asks two questions. Does one more component decrease the error more than in null data?
+Do the components reproduce in another half of the subjects? The first data set is iris, which is
+small enough to check by eye. The second one is a simulated cohort with eight planted parts.
 :doc:`/choosing-k` defines all measures and gives their sources.
 """
 
 # %%
 # Iris: comparison with null data
 # -------------------------------
-# The data are four measures of 150 flowers: X is 150 × 4. The rows are flowers, so the components are
-# groups of flowers. Each number of components is fitted to the data and to null data. In the null data,
-# the values of each column are shuffled, which removes all structure.
+# The data are four measures of 150 flowers: X is 150 × 4. The rows are flowers, so the components
+# are groups of flowers. Each number of components is fitted to the data and to null data. In the
+# null data, the values of each column are shuffled, which removes all structure.
 import warnings
 from pathlib import Path
 from tempfile import mkdtemp
@@ -83,9 +83,10 @@ build_matrix(cohort["image"], cohort["participant_id"], mask_file, work, MatrixC
 X = np.load(work / "matrix.npy")
 
 # %%
-# The cohort is split into halves five times. Each half is factorized separately, and the components of
-# the two halves are matched one to one. The mean cosine of matched components is the reproducibility
-# of Sotiras et al. 2017. The adjusted Rand index compares the two winner-takes-all maps.
+# The cohort is split into halves five times. Each half is factorized separately, and the components
+# of the two halves are matched one to one. The mean cosine of matched components is the
+# reproducibility of Sotiras et al. 2017. The adjusted Rand index compares the two winner-takes-all
+# maps.
 settings = {"solver": "orthonormal", "n_init": 4, "random_state": 0}
 ranks = range(2, 17, 2)
 rows = []
@@ -111,10 +112,10 @@ for axis in axes:
     axis.axvline(N_PLANTED, color="C3", ls=":")
 
 # %%
-# The rules print their choices and reasons. The rule based on reproducibility finds the planted number.
-# The rule based on the error does not, and explains the reason: the noise of neighbouring voxels is
-# correlated, as in real maps. Components describe this correlation, but shuffling removes it. For
-# images, use split halves.
+# The rules print their choices and reasons. The rule based on reproducibility finds the planted
+# number. The rule based on the error does not, and explains the reason: the noise of neighbouring
+# voxels is correlated, as in real maps. Components describe this correlation, but shuffling removes
+# it. For images, use split halves.
 table = pd.DataFrame(
     {
         "n_components": search.ranks_,
@@ -127,5 +128,5 @@ for choice in (choose_rank(table, "reproducibility-peak"), search.choice_):
     print(choice.reason, "\n")
 
 # %%
-# For images, the command ``opnmf-pipeline select CONFIG`` does this comparison, with more measures and
-# on any engine. It stores all results. See :doc:`/choosing-k`.
+# For images, the command ``opnmf-pipeline select CONFIG`` does this comparison, with more measures
+# and on any engine. It stores all results. See :doc:`/choosing-k`.

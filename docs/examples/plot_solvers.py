@@ -2,9 +2,9 @@
 Comparison of the three solvers
 ===============================
 
-``OPNMF`` has three solvers. ``multiplicative`` computes the published update. ``accelerated`` finds a
-stationary point of this update. ``orthonormal`` assigns each voxel to one component. In this example,
-all three factorize the same simulated grey-matter maps.
+``OPNMF`` has three solvers. ``multiplicative`` computes the published update. ``accelerated`` finds
+a stationary point of this update. ``orthonormal`` assigns each voxel to one component. In this
+example, all three factorize the same simulated grey-matter maps.
 """
 
 # %%
@@ -69,8 +69,8 @@ pd.DataFrame(rows).T.style.format(
 #   ``orthonormal``.
 # * *KKT residual* is the distance from a stationary point of the published update.
 #
-# The figure shows the error in each pass. The error of ``accelerated`` may increase slightly near the
-# end: a stationary point of the published update is not a minimum of the error.
+# The figure shows the error in each pass. The error of ``accelerated`` may increase slightly near
+# the end: a stationary point of the published update is not a minimum of the error.
 fig, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for solver, model in models.items():
     course = [record.objective for record in model.history_]

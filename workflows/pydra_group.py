@@ -3,8 +3,8 @@
 
     python workflows/pydra_group.py BIDS_DIR CONFIG OUTPUT_DIR --nprocs 2
 
-CONFIG is a YAML file of settings, as for `opnmf-pipeline run`. BIDS_DIR replaces `inputs.bids` in this
-file. After a change, a second run computes only what depends on the change.
+CONFIG is a YAML file of settings, as for `opnmf-pipeline run`. BIDS_DIR replaces `inputs.bids` in
+this file. After a change, a second run computes only what depends on the change.
 """
 
 import argparse

@@ -38,7 +38,9 @@ def test_select_compares_and_writes_no_maps(command, tmp_path, capsys):
 def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp_path, capsys):
     assert main(command) == 0
     study = {name: (tmp_path / "out/group" / name).read_bytes() for name in group(tmp_path)}
-    *_, last = capsys.readouterr().out.replace("\n", " ").partition("To write its maps: opnmf-pipeline ")
+    *_, last = (
+        capsys.readouterr().out.replace("\n", " ").partition("To write its maps: opnmf-pipeline ")
+    )
     assert main(shlex.split(last)) == 0
     printed = capsys.readouterr().out
     computed = [line for line in printed.splitlines() if line.endswith(": computed")]

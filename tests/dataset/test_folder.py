@@ -83,7 +83,9 @@ def test_more_components_belong_to_the_same_run(finished, ks):
 def test_another_run_is_refused(finished, settings, difference):
     with pytest.raises(OutputError) as info:
         OutputFolder(finished.root, settings)
-    assert f"{finished.root} contains the results of a different run ({difference})" in str(info.value)
+    assert f"{finished.root} contains the results of a different run ({difference})" in str(
+        info.value
+    )
     assert "pass --overwrite" in str(info.value)
 
 

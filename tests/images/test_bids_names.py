@@ -177,7 +177,9 @@ def test_an_index_is_kept(write_dataset, tmp_path, monkeypatch):
     touch(root, "sub-03/" + ASLPREP[0].format(row="sub-03"))
     assert len(find_images(root, filters, index_dir)) == 3
     (root / "sub-03" / ASLPREP[0].format(row="sub-03")).unlink()
-    with pytest.raises(CohortError, match=r"no longer exist, such as \S+sub-03\S+; delete the index"):
+    with pytest.raises(
+        CohortError, match=r"no longer exist, such as \S+sub-03\S+; delete the index"
+    ):
         find_images(root, filters, index_dir)
 
 

@@ -166,7 +166,10 @@ def test_output_folder_of_another_run(tmp_path, write_config, settings, capfd):
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert main([*command, "--set", "mask.threshold=0.2"]) == 2
     message = capfd.readouterr().err
-    assert f"output.dir: {out} contains the results of a different run (mask.threshold: 0.1, now 0.2)" in message
+    assert (
+        f"output.dir: {out} contains the results of a different run (mask.threshold: 0.1, now 0.2)"
+        in message
+    )
     assert "--overwrite" in message
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 

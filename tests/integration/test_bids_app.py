@@ -239,8 +239,14 @@ def test_stop_on_first_crash(learned, cohort, capsys):
     ("arguments", "expected"),
     [
         (["participant"], "contains no components to project on; run the group level first"),
-        (["participant", "--boilerplate-only"], "--boilerplate-only applies only to the group level"),
-        (["participant", "--resource-monitor"], "--resource-monitor applies only to the group level"),
+        (
+            ["participant", "--boilerplate-only"],
+            "--boilerplate-only applies only to the group level",
+        ),
+        (
+            ["participant", "--resource-monitor"],
+            "--resource-monitor applies only to the group level",
+        ),
         (["participant", "--use-plugin", "p.yaml"], "one job for each --participant-label"),
         (["group", "--model", "m"], "--model applies only to the participant level"),
         (["group", "--participant-label", "99"], "have no image: sub-99"),

@@ -1,4 +1,4 @@
-# Each target does its own set-up: `make example` and `make test` work in a fresh clone.
+# Each target first installs the package, so `make example` and `make test` work in a new clone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,7 +34,7 @@ lock:
 boutiques: $(VENV)/installed
 	$(BIN)/python containers/boutiques.py
 
-# Long, and needs root for a base image where no registry can be reached: containers/README.md
+# Takes about 15 minutes. Needs root if no registry can be reached: containers/README.md
 containers:
 	nice containers/build-and-test.sh out/containers
 

@@ -1,1 +1,1 @@
-"""Side-by-side runs of the solvers and of the published updates: ``python -m benchmarks``."""
+"""Benchmarks of the solvers and of the published updates: ``python -m benchmarks``."""

@@ -1,4 +1,4 @@
-"""Time the solvers against their peers, side by side, and write README.md."""
+"""Compare the time of the solvers with that of other programs, and write README.md."""
 
 import argparse
 import json
@@ -19,20 +19,22 @@ RESULTS = "results.json"
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``python -m benchmarks``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small simulated data, two minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="use small simulated data; takes two minutes"
+    )
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--k", nargs="+", type=int, help="numbers of components; default: all")
     parser.add_argument(
-        "--minutes", type=float, default=20, help="time that published-mem gets per case"
+        "--minutes", type=float, default=20, help="time limit of published-mem per case"
     )
     parser.add_argument(
-        "--splits", type=int, default=3, help="split halves of mcic-vbm, 0 for none"
+        "--splits", type=int, default=3, help="number of split halves of mcic-vbm; 0: none"
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path(__file__).parent,
-        help="folder to write; what its results.json has is not measured again",
+        help="output folder; measures in its results.json are not measured again",
     )
     return parser
 
@@ -59,11 +61,12 @@ def main(argv: list[str] | None = None) -> int:
     slopes = {name: scaling.slope(points) for name, points in costs.items()}
     command = "python -m benchmarks " + " ".join(sys.argv[1:] if argv is None else argv)
     notes = [
-        f"published-mem: at most {limits.max_iter} iterations or {limits.max_seconds:g} s a case; "
-        f"it makes the first {limits.n_watched} itself, the others are the same iterates by "
-        "`multiplicative`, and each counts as long as one of published-mem",
-        f"{limits.n_restarts} plain restarts; none begins after {limits.restart_seconds:g} s, and "
-        "the time of all is worked out from those made",
+        f"published-mem: at most {limits.max_iter} iterations or {limits.max_seconds:g} s per case."
+        f" It runs the first {limits.n_watched} iterations itself. `multiplicative` runs the other "
+        "iterations, which give the same iterates; each counts with the time of one iteration of "
+        "published-mem",
+        f"{limits.n_restarts} plain restarts: no restart begins after {limits.restart_seconds:g} s,"
+        " and the total time is extrapolated from the completed restarts",
     ]
     report.write(results.merged(), slopes, command.strip(), notes, args.out / "README.md")
     print(report.bounds_table(results.merged()))
@@ -71,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class Results:
-    """What was measured, kept in a file: a stopped run goes on from there."""
+    """Measures that are stored in a file, so that an interrupted run can continue."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,7 +83,7 @@ class Results:
         )
 
     def add(self, case: str, group: str, function: Callable[[], Measures]) -> Measures:
-        """Return the measures of a group, measuring them if the file has none."""
+        """Return the measures of a group; measure them if the file does not contain them."""
         groups = self.found.setdefault(case, {})
         if group not in groups:
             groups[group] = function()

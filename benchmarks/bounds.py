@@ -18,7 +18,7 @@ class Bound:
     at_least: bool = False
 
     def check(self, found: Measures) -> tuple[float | None, bool | None]:
-        """Return the value and whether it keeps the limit; None where it was not measured."""
+        """Return the value, and whether it is within the limit; None if it was not measured."""
         try:
             value = self.value(found)
         except KeyError:
@@ -40,13 +40,13 @@ def _passes(found: Measures) -> float:
 
 
 def _faster(seconds: str) -> Callable[[Measures], float]:
-    """Return how many times longer the published update takes until it stops."""
+    """Return the ratio of the time of the published update to the time ``seconds``."""
     per_iteration = f"published-mem: {PER_ITERATION}"
     return lambda found: found["published: iterations"] * found[per_iteration] / found[seconds]
 
 
 SAME = 1 + 1e-6
-"""Two ways to one optimum differ by this much where they stop."""
+"""Tolerance for two methods that stop near the same optimum."""
 
 PER_ITERATION = "seconds per iteration"
 MAPPED = "memory-mapped sweep / reading the file and the products"

@@ -12,7 +12,7 @@ FOLDER = Path(os.environ.get("OPNMF_TEST_DATA", "../shared/data"))
 
 
 def planted() -> Array:
-    """Eight overlapping parts, 4000 × 60: for the quick form."""
+    """Eight overlapping parts, 4000 × 60: the data of ``--quick``."""
     return _simulated(np.arange(4000) * 8 // 4000, 60)
 
 
@@ -25,7 +25,7 @@ def faces() -> Array:
 
 
 def mcic_vbm() -> Array:
-    """162 real grey-matter maps at 3 mm, voxels with a mean above 0.1."""
+    """162 real grey-matter maps at 3 mm: the voxels with a mean above 0.1."""
     import nibabel as nb
 
     paths = sorted((FOLDER / "mcic-vbm").glob("sub-*/**/*.nii.gz"))

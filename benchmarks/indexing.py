@@ -1,7 +1,7 @@
-"""From a dataset on disk to the table of its cohort: seconds, against pybids where it is installed.
+"""Time to index a dataset and find its cohort, compared with pybids if it is installed.
 
-``python -m benchmarks.indexing`` writes datasets of empty files named as fMRIPrep names them, and
-prints the tables of INDEXING.md.
+``python -m benchmarks.indexing`` writes datasets of empty files with the file names of fMRIPrep,
+and prints the tables of INDEXING.md.
 """
 
 import argparse
@@ -42,7 +42,7 @@ FILES = (
     "{s}_hemi-R_thickness.shape.gii",
 )
 PYBIDS_SUBJECTS = 2_000
-"""Largest dataset that pybids is timed on."""
+"""Number of subjects of the largest dataset that pybids indexes."""
 FILTERS = {"label": "GM", "suffix": "probseg", "space": "MNI152NLin2009cAsym"}
 PYBIDS = """
 import sys, time
@@ -77,7 +77,7 @@ def write_dataset(root: Path, n_subjects: int) -> None:
 
 
 class Seconds(NamedTuple):
-    """On the clock, and of the processor: on a machine that others use the second counts."""
+    """Wall-clock and CPU time in seconds; CPU time is more reliable on a shared machine."""
 
     wall: float
     cpu: float
@@ -90,7 +90,7 @@ def seconds(call: Callable[[], object]) -> Seconds:
 
 
 def measure(root: Path, n_subjects: int, index_dir: Path) -> dict[str, Seconds]:
-    """Return the seconds of each way to the table; the file names are in the cache of the disk."""
+    """Return the seconds of each method; the file names are in the disk cache."""
     whole = InputsConfig(bids=root, filters=FILTERS)
     kept = InputsConfig(bids=root, filters=FILTERS, database_dir=index_dir)
     one = InputsConfig(bids=root, filters={**FILTERS, "sub": "00007"})
@@ -98,8 +98,8 @@ def measure(root: Path, n_subjects: int, index_dir: Path) -> dict[str, Seconds]:
     times = {
         "index, images only": seconds(lambda: find_images(root, FILTERS)),
         "index and cohort": seconds(lambda: find_cohort(whole)),
-        "the same, and the index is kept": seconds(lambda: find_cohort(kept)),
-        "cohort from the index that was kept": seconds(lambda: find_cohort(kept)),
+        "index and cohort, index is stored": seconds(lambda: find_cohort(kept)),
+        "cohort from the stored index": seconds(lambda: find_cohort(kept)),
         "cohort of one subject": seconds(lambda: find_cohort(one)),
     }
     assert len(find_cohort(kept)[0]) == n_subjects
@@ -107,7 +107,7 @@ def measure(root: Path, n_subjects: int, index_dir: Path) -> dict[str, Seconds]:
 
 
 def pybids_seconds(root: Path, n_subjects: int) -> Seconds:
-    """Return the seconds of pybids, in a process of its own."""
+    """Return the seconds of pybids, measured in a separate process."""
     command = [sys.executable, "-c", PYBIDS, str(root)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     number, wall, cpu = done.stdout.split()[-3:]
@@ -119,7 +119,7 @@ def main() -> None:
     """Print a table of seconds."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.indexing", description=__doc__)
     parser.add_argument("--subjects", type=int, nargs="+", default=[2_000, 20_000])
-    parser.add_argument("--folder", type=Path, help="where to write the datasets")
+    parser.add_argument("--folder", type=Path, help="folder to write the datasets in")
     args = parser.parse_args()
     columns: dict[int, dict[str, Seconds]] = {}
     for n_subjects in args.subjects:
@@ -132,7 +132,7 @@ def main() -> None:
             shutil.rmtree(root)
     print("\n".join(f"* {line}" for line in machine()))
     head = " | ".join(f"{n_subjects:,} subjects" for n_subjects in columns)
-    print(f"\n| seconds on the clock (of the processor) | {head} |")
+    print(f"\n| wall-clock seconds (CPU seconds) | {head} |")
     print("| --- |" + " --- |" * len(columns))
     for name in columns[args.subjects[0]]:
         found = [times.get(name) for times in columns.values()]

@@ -25,7 +25,7 @@ from opnmf_pipeline.selection.splits import split_halves
 T = TypeVar("T")
 
 XXT_BYTES = 500e6
-"""XXᵀ is formed for the peers that need it up to this size."""
+"""Maximum size of XXᵀ; peers that need a larger XXᵀ are not run."""
 
 TOL = 1e-5
 SOLVERS = ("accelerated", "orthonormal")
@@ -33,23 +33,23 @@ SOLVERS = ("accelerated", "orthonormal")
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a case may take.
+    """Time limits of a case.
 
     Attributes
     ----------
     max_iter : int
-        Most iterations of published-mem,
+        Maximum number of iterations of published-mem.
     max_seconds : float
-        and most seconds.
+        Time limit of published-mem, in seconds.
     n_watched : int
-        So many of them are made by published-mem itself; the rest are the same iterates, by
-        ``multiplicative``, and count as many seconds as published-mem takes for one.
+        Number of iterations that published-mem runs itself. ``multiplicative`` runs the others,
+        which give the same iterates; each counts with the time of one iteration of published-mem.
     n_restarts : int
-        Restarts of the plain alternation,
+        Number of restarts of the plain alternation.
     restart_seconds : float
-        of which no more begin after so many seconds.
+        No restart begins after this number of seconds.
     n_timed : int
-        Repetitions of a timed step.
+        Number of repetitions of each timed step.
     """
 
     max_iter: int = 20_000
@@ -65,9 +65,10 @@ Measures = dict[str, float]
 
 
 def times(X: Array, k: int, limits: Limits) -> Measures:
-    """Return the seconds of a start and of one iteration: of ours, the peers, the products alone.
+    """Return the seconds of a start, and of one iteration of each program and of the products.
 
-    All are timed in turn, so that a busy machine slows them alike; the medians are kept.
+    The steps are timed in turn, so that other work slows all of them equally. The results are
+    medians.
     """
     W = start(X, k)
     M, mem = X.T @ W, peers.published_mem(X)
@@ -96,7 +97,7 @@ def times(X: Array, k: int, limits: Limits) -> Measures:
 
 
 def published(X: Array, k: int, limits: Limits) -> tuple[Array, Measures]:
-    """Return the W that published-mem has when it stops or has used up its limits."""
+    """Return the W of published-mem when it stops or reaches its limits."""
     run = peers.run(X, start(X, k), peers.published_mem(X), tol=TOL, max_iter=limits.n_watched)
     n_left = min(limits.max_iter, int(limits.max_seconds / run.seconds_per_iteration)) - run.n_iter
     W, n_iter, converged = run.W, run.n_iter, run.converged
@@ -111,7 +112,7 @@ def published(X: Array, k: int, limits: Limits) -> tuple[Array, Measures]:
 
 
 def accelerated(X: Array, k: int, goal: float) -> Measures:
-    """Run ``accelerated`` to its own stop, noting when it had the error of the published update."""
+    """Run ``accelerated`` until it stops; record when it reaches the error of the published W."""
     reached: Measures = {}
     begin = time.perf_counter()
 
@@ -149,7 +150,7 @@ def orthonormal(X: Array, k: int) -> Measures:
 
 
 def restarts(X: Array, k: int, limits: Limits) -> Measures:
-    """Run the plain alternation from random voxels again and again, and keep the best."""
+    """Run the plain alternation from random voxels several times, and keep the best result."""
     begin = time.perf_counter()
     errors: list[float] = []
     with RowBlocks(X, "float32") as blocks:
@@ -196,7 +197,7 @@ def start(X: Array, k: int) -> Array:
 
 @contextmanager
 def count_passes(n_rows: int) -> Iterator[Callable[[], float]]:
-    """Count rows that are read, in units of all rows: samples of rows count as their share."""
+    """Count the rows that are read, in units of all rows; a sample counts as its fraction."""
     plain, rows_read = RowBlocks.map, [0]
 
     def counting(self: RowBlocks, function: Callable[[slice, Array], T]) -> Iterator[T]:
@@ -243,7 +244,7 @@ def iteration_times(X: Array, W: Array, n: int) -> list[float]:
 
 
 def _package_time(opnmf: Callable[..., Any], X: Array, k: int) -> float:
-    """Return the seconds of an iteration of the package: 25 of them less 5, its start aside."""
+    """Return the seconds per iteration of the package: (time of 25 − time of 5 iterations) / 20."""
     seconds = []
     for n in (5, 25):
         with warnings.catch_warnings():

@@ -28,7 +28,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def measure(shape: tuple[int, int, int]) -> Measures:
-    """Return memory beside X and 4 W for each solver, and the cost of a sweep from a file."""
+    """Return the memory of each solver without X and 4 W, and the cost of a sweep from a file."""
     n_voxels, n_subjects, k = shape
     rng = np.random.default_rng(0)
     with TemporaryDirectory() as folder:
@@ -44,14 +44,14 @@ def measure(shape: tuple[int, int, int]) -> Measures:
 
 
 def _peak(path: Path, k: int, solver: str) -> float:
-    """Return the peak of a process that fits, in MB."""
+    """Return the peak memory of a fit in a separate process, in MB."""
     command = [sys.executable, "-c", FIT, str(path), str(k), solver]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout) * 1024 / 1e6
 
 
 def _mapped(path: Path, X: Array, k: int) -> Measures:
-    """Time, in turn, reading the file, the two products, and a sweep over the memory map."""
+    """Time three steps in turn: read the file, the two products, sweep over the memory map."""
     W = np.random.default_rng(1).random((len(X), k), dtype=np.float32)
     M = X.T @ W
     seconds: dict[str, list[float]] = {"read": [], "products": [], "sweep": []}

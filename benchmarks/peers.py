@@ -1,4 +1,4 @@
-"""The published updates, as published: two passes over X and an SVD of W per iteration."""
+"""The published updates in their published form: two passes and an SVD of W per iteration."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Step = Callable[[Array], Array]
 
 
 def published_mem(X: Array) -> Step:
-    """W ∘ X(XᵀW) ⊘ W(MᵀM), which never forms XXᵀ."""
+    """Return the update W ∘ X(XᵀW) ⊘ W(MᵀM), which does not form XXᵀ."""
 
     def step(W: Array) -> Array:
         M = X.T @ W
@@ -23,7 +23,7 @@ def published_mem(X: Array) -> Step:
 
 
 def published_xxt(X: Array) -> Step:
-    """W ∘ KW ⊘ W(WᵀKW), with K = XXᵀ formed once."""
+    """Return the update W ∘ KW ⊘ W(WᵀKW), which forms K = XXᵀ once."""
     K = X @ X.T
 
     def step(W: Array) -> Array:
@@ -50,7 +50,7 @@ def package_opnmf() -> Callable[..., Any] | None:
 
 @dataclass(frozen=True)
 class PeerRun:
-    """What a peer had when it stopped."""
+    """Result of a peer when it stopped."""
 
     W: Array
     n_iter: int

@@ -1,8 +1,8 @@
-"""Is the planted number of components chosen? ``python -m benchmarks.ranks DATA --out FOLDER``.
+"""Test the rules that choose k: ``python -m benchmarks.ranks DATA --out FOLDER``.
 
-``DATA`` is the folder with ``music/MuSIC_C32.nii.gz`` and ``mcic-vbm``. The 32 parts, and what they
-become when neighbours are merged to 16 and to 8, are planted: a subject has one loading per part.
-``FOLDER`` gets the table of measures of every case; a case that has one is not computed again.
+``DATA`` is the folder with ``music/MuSIC_C32.nii.gz`` and ``mcic-vbm``. The planted parts are the
+32 parts of this map, or 16 or 8 parts after merging neighbours. A subject has one loading per part.
+``FOLDER`` contains one table of measures per case; cases with a table are not computed again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from opnmf_pipeline.selection.splits import split_halves
 Array = NDArray[Any]
 
 RANGES = {8: range(2, 17), 16: range(4, 33, 2), 32: range(8, 57, 4)}
-"""Numbers of components to compare, by how many are planted."""
+"""Numbers of components to compare, for each number of planted parts."""
 
 SPREAD = 0.25
 """Standard deviation of the loadings over subjects; their mean is about 1."""
@@ -52,7 +52,7 @@ SMALL_NOISE = (0.3, 1, 10)
 
 
 class Case(NamedTuple):
-    """What is planted: parts, and the standard deviation of the noise and of its blur (voxels)."""
+    """Planted parts, with the standard deviations of the noise and of its blur (voxels)."""
 
     source: str
     planted: int
@@ -72,11 +72,11 @@ CASES = [
     *(Case("simulation", 8, noise, 1) for noise in (0.1, 0.3)),
     Case("music", 8, 3, 0),
 ]
-"""The last has so much noise that no part can be found: nothing should be chosen."""
+"""The noise of the last case hides all parts, so the rules should choose nothing."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compute what is missing, and write ``RANKS.md``."""
+    """Compute the missing cases, and write ``RANKS.md``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ranks", description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables of measures")
@@ -132,7 +132,7 @@ def planted(data: Path, case: Case) -> Array:
 
 
 def simulated(case: Case) -> Array:
-    """Return the matrix of the pipeline's own simulation, on the voxels of its parts."""
+    """Return the matrix of a cohort from the simulation of the pipeline, in its parts."""
     options = SimulationConfig(
         n_subjects=N_SUBJECTS, n_components=case.planted, noise=case.noise, random_state=1
     )
@@ -144,18 +144,18 @@ def simulated(case: Case) -> Array:
 
 
 def parts(data: Path, n_parts: int) -> Array:
-    """Return MuSIC labels on every other voxel (4 mm), parts merged with their neighbours."""
+    """Return the MuSIC labels on every second voxel (4 mm), with neighbouring parts merged."""
     labels = np.asarray(nb.load(data / "music" / "MuSIC_C32.nii.gz").dataobj)[::2, ::2, ::2]
     labels = labels.astype(np.int64)
     numbers = np.unique(labels[labels > 0])
     centres = np.array([np.argwhere(labels == number).mean(axis=0) for number in numbers])
-    centres[:, 0] = np.abs(centres[:, 0] - labels.shape[0] / 2)  # both hemispheres alike
+    centres[:, 0] = np.abs(centres[:, 0] - labels.shape[0] / 2)  # symmetric hemispheres
     merged = fcluster(linkage(centres, "ward"), n_parts, "maxclust")
     return np.r_[0, merged][np.searchsorted(np.r_[0, numbers], labels)]
 
 
 def cohort(labels: Array, noise: float, blur: float, seed: int = 1) -> Array:
-    """Return voxels × subjects: loadings of the parts, around 1, and noise, cut off at zero."""
+    """Return voxels × subjects: loadings (mean 1) of the parts plus noise, clipped at zero."""
     rng = np.random.default_rng(seed)
     inside = labels > 0
     loadings = np.exp(SPREAD * rng.standard_normal((labels.max(), N_SUBJECTS)))
@@ -167,7 +167,7 @@ def cohort(labels: Array, noise: float, blur: float, seed: int = 1) -> Array:
 
 
 def small_cohorts(noise: float) -> pd.DataFrame:
-    """Return what each rule says of small cohorts with 4 to 9 parts of random sizes."""
+    """Return the result of each rule for small cohorts with 4 to 9 parts of random sizes."""
     rows = []
     for seed in range(N_SMALL):
         rng = np.random.default_rng(seed)
@@ -182,7 +182,7 @@ def small_cohorts(noise: float) -> pd.DataFrame:
 
 
 def study(X: Array, ks: range) -> pd.DataFrame:
-    """Return the table of measures that the choice is made from."""
+    """Return the table of measures that the rules use."""
     halves = split_halves(X.shape[1], N_SPLITS, 0)
     shuffled = permuted(X, 0)
     rows = []
@@ -241,7 +241,7 @@ def choices_table(tables: dict[Case, pd.DataFrame]) -> str:
 
 
 def verdict(case: Case, table: pd.DataFrame, rule: str) -> str:
-    """Return the choice: ✓ for what was planted, (✓) where it is in the list, ✗ elsewhere."""
+    """Return the choice; ✓: planted k, (✓): planted k only in the list of good k, ✗: another k."""
     choice = choose_rank(table, rule)
     if choice.flat:
         return f"none ({choice.k})"
@@ -260,16 +260,16 @@ def said(choice: Choice, n_parts: int) -> str:
 
 
 def totals(tables: dict[Case, pd.DataFrame]) -> str:
-    """Count what each rule says where something can be found."""
+    """Count the results of each rule for the cases in which parts can be found."""
     rows = []
     for rule in RULES:
         words = [said(choose_rank(tables[case], rule), case.planted) for case in CASES[:-1]]
         rows.append([f"`{rule}`", *(str(words.count(word)) for word in WORDS)])
-    return markdown(["rule", "chosen", "only listed", "none stands out", "another number"], rows)
+    return markdown(["rule", "planted k", "planted k in the list", "no clear k", "another k"], rows)
 
 
 def reasons(tables: dict[Case, pd.DataFrame]) -> str:
-    """Return what the rules say where they do not choose what was planted."""
+    """Return the reasons of the rules in the cases in which they do not choose the planted k."""
     lines = []
     for case, table in tables.items():
         for rule in RULES:
@@ -310,7 +310,7 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 WORDS = ("chosen", "listed", "none", "no")
 
-REPORT = """# Is the planted number of components chosen?
+REPORT = """# Do the rules choose the planted number of components?
 
 Made by `python -m benchmarks.ranks DATA --out FOLDER`, one thread.
 
@@ -320,40 +320,42 @@ Made by `python -m benchmarks.ranks DATA --out FOLDER`, one thread.
 
 {choices}
 
-✓: what was planted. (✓): in the list of good ones. ✗: neither. none (k): the rule says that nothing
-stands out, and k is a convention.
+✓: the rule chose the planted k. (✓): the planted k is in the list of good k. ✗: the planted k is
+not in the list. none (k): the rule reports that no k is clearly better, and k is a convention.
 
-Of the {n_cases} cases in which there is something to find:
+The {n_cases} cases in which the parts can be found:
 
 {totals}
 
-## What was planted
+## Simulated data
 
-* music: the 32 parts of MuSIC C32 at 4 mm (10 550 voxels), and 16 and 8 by merging neighbours.
-  Sizes differ: the smallest of the 8 and of the 16 has 83 voxels, the largest of the 8 has 2355.
-* simulation: `images/simulation.py` at 6 mm, whose parts have blurred borders.
-* {n_subjects} subjects, with one loading for each part: log-normal, spread {spread:g} around 1.
-* The noise is white, or blurred by a Gaussian with the standard deviation in the column "blur", in
-  voxels; the column "noise" is its standard deviation, with the mean of the data as 1 (for
-  simulation: with the largest tissue density as 1).
-* {n_splits} split halves, one permutation, solver `orthonormal` with 3 starts.
-* The last case has so much noise that no part can be found: the right answer is none.
+* music: the 32 parts of MuSIC C32 at 4 mm (10 550 voxels), or 16 or 8 parts after merging
+  neighbours. The parts differ in size: the smallest of the 8 and of the 16 parts has 83 voxels, the
+  largest of the 8 parts has 2355.
+* simulation: `images/simulation.py` at 6 mm. The borders of its parts are blurred.
+* {n_subjects} subjects, with one loading per part (log-normal, standard deviation {spread:g},
+  mean about 1).
+* The noise is white, or blurred by a Gaussian. The column "blur" is the standard deviation of the
+  Gaussian in voxels. The column "noise" is the standard deviation of the noise, relative to the
+  mean of the data (simulation: relative to the largest tissue density).
+* {n_splits} split halves, one null data set, solver `orthonormal` with 3 starts.
+* The noise of the last case hides all parts, so the correct result is "none".
 
-## Why, where it was not chosen
+## Reasons, if the planted k was not chosen
 
 {reasons}
 
 ## Small cohorts
 
-Rules and margins were revised while some of the cases above were looked at. These {n_small} cohorts
-a row were drawn afterwards: {small_voxels} voxels, {n_subjects} subjects, 4 to 9 parts of random
-sizes (50 voxels or more), white noise, k from 2 to 12. Counts: planted number chosen / only in the
-list of good ones / the rule says that nothing stands out / another number. With noise of 10 no part
-can be found.
+The rules and their margins were revised after some of the cases above had been seen. The cohorts
+in this table were simulated afterwards, {n_small} per row: {small_voxels} voxels, {n_subjects}
+subjects, 4 to 9 parts of random sizes (50 voxels or more), white noise, k from 2 to 12. The counts
+are: planted k chosen / planted k only in the list of good k / no clear k / another k. With noise of
+10, no part can be found.
 
 {small}
 
-## On real maps, of which nobody knows the number
+## Real maps, for which the true number is unknown
 
 mcic-vbm: 162 subjects, every ninth of 75 119 voxels, the same settings.
 

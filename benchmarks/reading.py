@@ -1,6 +1,6 @@
-"""Matrix of a cohort against nilearn's ``NiftiMasker`` on the same files, turn by turn.
+"""Compare ``build_matrix`` with nilearn's ``NiftiMasker`` on the same files, in alternating runs.
 
-``python -m benchmarks.reading DATASET`` with the root of a BIDS dataset of grey-matter maps.
+``python -m benchmarks.reading DATASET``: DATASET is a BIDS dataset of grey-matter maps.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from opnmf_pipeline.stages.matrix import build_matrix
 
 
 def main() -> None:
-    """Print the seconds of both, their medians and the ratio."""
+    """Print the seconds of both programs, their medians, and the ratio of the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reading", description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--turns", type=int, default=5)

@@ -1,4 +1,4 @@
-"""Write the tables and the machine that they were made on."""
+"""Write the tables of results, with the facts of the machine."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ Results = dict[str, Measures]
 
 
 def machine() -> list[str]:
-    """Return facts of the machine, one per line."""
+    """Return the facts of the machine, one per line."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
@@ -27,7 +27,7 @@ def machine() -> list[str]:
 
 
 def bounds_table(results: Results) -> str:
-    """Return the bounds: one row each, one column per case, ✗ where a bound is missed."""
+    """Return the table of bounds: one row per bound, one column per case; ✗ means missed."""
     head = ["bound", *results]
     rows = [
         [
@@ -40,7 +40,7 @@ def bounds_table(results: Results) -> str:
 
 
 def measures_table(results: Results) -> str:
-    """Return everything that was measured."""
+    """Return the table of all measures."""
     names = list(dict.fromkeys(name for found in results.values() for name in found))
     head = ["measure", *results]
     rows = [
@@ -59,7 +59,7 @@ def write(
         f"Made by `{command}`.",
         "\n".join(f"* {line}" for line in [*machine(), *notes]),
         "## Bounds",
-        "✗ marks a bound that was missed, n/a what was not measured.",
+        "✗: the bound was missed. n/a: not measured.",
         bounds_table(results),
         "## Cost of one iteration",
         "Exponents of power laws: "

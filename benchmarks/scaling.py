@@ -1,4 +1,4 @@
-"""Cost of one iteration against voxels, subjects and components."""
+"""Cost of one iteration for different numbers of voxels, subjects and components."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ FACTORS = (1, 2, 4)
 
 
 def scaling(n_timed: int, base: tuple[int, int, int] = BASE) -> dict[str, list[tuple[int, float]]]:
-    """Return (size, seconds per iteration) along each axis, the others as in `base`."""
+    """Return (size, seconds per iteration) along each axis; the other axes have size `base`."""
     found: dict[str, list[tuple[int, float]]] = {}
     for name, axis in AXES.items():
         found[name] = []

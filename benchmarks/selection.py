@@ -1,10 +1,10 @@
-"""The rank study on the real maps: how long the command takes, and how much memory.
+"""Measure the time and the memory of `opnmf-pipeline select` on the real maps.
 
     python -m benchmarks.selection                       # k = 2, 4, …, 40, 10 splits: 400 half fits
-    python -m benchmarks.selection --k 2 10 20 40 --splits 2        # a part of it
+    python -m benchmarks.selection --k 2 10 20 40 --splits 2        # fewer fits
 
-Runs `opnmf-pipeline select` from an empty folder, looks at the memory of all its processes twice a
-second, and writes `selection.md` beside this file.
+Runs `opnmf-pipeline select` in an empty folder, measures the memory of all its processes twice per
+second, and writes `selection.md` next to this file.
 """
 
 import argparse
@@ -21,10 +21,10 @@ import yaml
 from benchmarks.datasets import FOLDER
 
 BOUNDS = {"minutes": 20.0, "GB": 2.0}
-"""What 400 half fits may take on two cores."""
+"""Limits for 400 half fits on two cores."""
 
 N_INIT = 3
-"""Starts of the solver orthonormal."""
+"""Number of starts of the solver orthonormal."""
 
 
 def settings(ks: list[int], n_splits: int, n_permutations: int, solver: str) -> dict[str, object]:
@@ -42,7 +42,7 @@ def settings(ks: list[int], n_splits: int, n_permutations: int, solver: str) -> 
 
 
 def tree_memory(root: int) -> int:
-    """Return the memory in bytes of a process and all below it, shared pages shared out (PSS)."""
+    """Return the memory (PSS) of a process and its descendants, in bytes."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -63,7 +63,7 @@ def tree_memory(root: int) -> int:
 
 
 def measure(command: list[str], log: Path) -> tuple[float, int]:
-    """Run a command; return its seconds and its largest memory in bytes."""
+    """Run a command; return its time in seconds and its peak memory in bytes."""
     start, peak = time.perf_counter(), 0
     with log.open("w") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
@@ -121,14 +121,15 @@ def report(args: argparse.Namespace, seconds: float, peak: int, said: str) -> st
         "largest memory of all processes": f"{peak / 1e9:.2f} GB (bound: {BOUNDS['GB']:g})",
         "machine": f"{os.cpu_count()} CPUs, {args.nprocs} used; {platform.platform()}",
     }
-    lines = ["# The rank study", "", "`python -m benchmarks.selection`, on the command itself:", ""]
+    lines = ["# Time and memory of `opnmf-pipeline select`", ""]
+    lines += ["Measured with `python -m benchmarks.selection`:", ""]
     lines += [
         "| what | |",
         "| --- | --- |",
         *(f"| {name} | {text} |" for name, text in rows.items()),
     ]
     _, _, end = said.partition("quality: computed")
-    return "\n".join([*lines, "", "What it printed at the end:", "", "```", end.strip(), "```", ""])
+    return "\n".join([*lines, "", "The end of the output:", "", "```", end.strip(), "```", ""])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write boutiques.json, the Boutiques descriptor of the BIDS App, from the arguments that it takes.
+"""Write boutiques.json, the Boutiques descriptor of the BIDS App, from the arguments of the App.
 
-Run it after a change of the arguments, as `make boutiques`.
+Run `make boutiques` after a change of the arguments.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from opnmf_pipeline.cli.parser import positive
 
 DESCRIPTOR = Path(__file__).with_name("boutiques.json")
 MUST_EXIST = ("bids_dir", "model")
-"""Folders that are read; the others are made."""
+"""Folders that must exist; the App creates all other folders."""
 
 
 def actions(parser):
-    """Return the arguments that lead to a run."""
+    """Return the arguments of a run, without --help and --version."""
     leaves = (argparse._HelpAction, argparse._VersionAction)
     return [action for action in parser._actions if not isinstance(action, leaves)]
 
@@ -29,7 +29,7 @@ def value_key(action):
 
 
 def value_type(action):
-    """Return type and range of the value, in the words of Boutiques."""
+    """Return type and range of the value, in the format of Boutiques."""
     if action.nargs == 0:
         return {"type": "Flag"}
     if action.choices:

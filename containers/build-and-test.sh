@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Build the images and run the example in them: no network, read-only, an ordinary user without a home
-# folder. The maps must equal, byte for byte, those of the same versions outside of any container.
+# folder. The maps must be byte-identical to those of the same versions outside a container.
 #   containers/build-and-test.sh WORK_DIR [native] [oci] [apptainer]
-# What needs a tool that is not here is skipped, and the reason is said. Environment:
-#   BASE             base image (default: the Dockerfile's; made by debootstrap where it cannot be had)
-#   CA_BUNDLE        certificates for a proxy that signs with one of its own
+# Steps whose tools are not installed are skipped with a message. Environment:
+#   BASE             base image (default: that of the Dockerfile, otherwise created with debootstrap)
+#   CA_BUNDLE        certificates of a proxy that signs with its own certificate
 #   OPNMF_APPTAINER  command that runs Apptainer in the current folder (default: apptainer)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,10 +16,10 @@ image=localhost/opnmf-pipeline
 labels=(--build-arg "REVISION=$(git -C "$root" rev-parse HEAD)")
 example=(--quiet --nprocs 2 --output)
 
-skip() { echo "skipped: $*"; exit 0; } # of the step, each of which is a subshell
+skip() { echo "skipped: $*"; exit 0; } # ends the step, since each step is a subshell
 
-# Compare the maps and tables of the example with those of the first step that was done. Side-cars are
-# left out: they name the version of Python.
+# Compare the maps and tables of the example with those of the first completed step. Sidecars are not
+# compared, since they contain the version of Python.
 compare() {
     (cd "$1/example/group" && sha256sum -- *.nii.gz *.tsv) >"$1.sha256"
     if [ ! -e reference.sha256 ]; then
@@ -31,9 +31,9 @@ compare() {
     fi
 }
 
-folder() { rm -rf "$1"; mkdir -m 777 "$1"; } # a user of any number writes there
+folder() { rm -rf "$1"; mkdir -m 777 "$1"; } # a user with any ID can write there
 
-# Run the example, then the BIDS App on the cohort that the example simulated, with every engine.
+# Run the example. Then run the BIDS App with each engine on the simulated cohort of the example.
 examine() { # a function that runs a command in the container, with this folder at /out
     local name=$1 by
     "in_$name" opnmf-pipeline run /opt/opnmf/share/example.yaml "${example[@]}" /out/example
@@ -58,7 +58,7 @@ start_up() { # the fastest of five
 
 test_native() (
     python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null ||
-        skip "native: requirements.lock is for Python 3.11, and python3 is none"
+        skip "native: requirements.lock is for Python 3.11, but python3 is another version"
     rm -rf native-env reference.sha256
     "$root/containers/install.sh" native-env
     folder native
@@ -67,8 +67,8 @@ test_native() (
     compare native
 )
 
-# Docker, or Podman. A container root without systemd may have both hierarchies of control groups,
-# which Podman refuses: it then gets the unified one in a mount name space of its own.
+# Find Docker or Podman. A root user in a container without systemd may have both versions of control
+# groups, and Podman does not run then. In this case, Podman gets version 2 in its own mount namespace.
 find_engine() {
     runtime=()
     if docker info >/dev/null 2>&1; then
@@ -107,8 +107,8 @@ in_apptainer() {
 }
 
 test_oci() (
-    find_engine || skip "oci: no Docker engine answers, and there is no podman"
-    find_base || skip "oci: the base image cannot be had, and debootstrap needs to be there, and root"
+    find_engine || skip "oci: no Docker engine responds, and podman is not installed"
+    find_base || skip "oci: the base image cannot be downloaded; its creation needs debootstrap and root"
     build=("${labels[@]}" --build-arg "BASE=$base")
     [ "${engine[0]}" = docker ] || build+=(--isolation chroot)
     [ -z "${CA_BUNDLE:-}" ] || build+=(--secret "id=ca_bundle,src=$CA_BUNDLE")
@@ -123,13 +123,13 @@ test_oci() (
 test_apptainer() (
     "${apptainer[@]}" --version >/dev/null 2>&1 || skip "apptainer: '${apptainer[*]}' does not run here"
     build=("${labels[@]}")
-    # Where the step before had a base image, the same one
+    # Use the base image of the step before, if there is one
     [ ! -e base.tar ] || build+=(--build-arg BOOTSTRAP=docker-archive --build-arg BASE=base.tar)
     if [ -n "${CA_BUNDLE:-}" ]; then
         cp "$CA_BUNDLE" ca_bundle
         build+=(--build-arg CA_BUNDLE=ca_bundle)
     fi
-    # %files are sought in the current folder
+    # Apptainer reads %files from the current folder
     tar -C "$root" --exclude __pycache__ -c LICENSE README.md pyproject.toml configs containers \
         opnmf_pipeline pydra | tar -x
     "${apptainer[@]}" build --force "${build[@]}" opnmf-pipeline.sif containers/opnmf-pipeline.def \
@@ -143,6 +143,6 @@ test_apptainer() (
 for step in "$@"; do
     case $step in
     native | oci | apptainer) "test_$step" ;;
-    *) echo "$step: is no step; native, oci and apptainer are" >&2; exit 2 ;;
+    *) echo "$step: unknown step; the steps are native, oci and apptainer" >&2; exit 2 ;;
     esac
 done

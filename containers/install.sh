@@ -1,8 +1,8 @@
 #!/bin/sh
-# Install this package, and exactly the versions of requirements.lock, into a new virtual environment.
+# Install this package with the exact versions of requirements.lock into a new virtual environment.
 #   containers/install.sh ENVIRONMENT
-# Needs Python 3.11 with venv, and PyPI. Where a proxy signs the traffic with a certificate of its own,
-# its bundle is read from /run/secrets/ca_bundle.
+# Needs Python 3.11 with venv, and PyPI. If a proxy signs the traffic with its own certificate, the script
+# reads its certificates from /run/secrets/ca_bundle.
 set -eu
 environment=$1
 containers=$(cd "$(dirname "$0")" && pwd)
@@ -14,7 +14,7 @@ export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=i
 python3 -m venv "$tools/venv"
 python3 -m venv --without-pip "$environment"
 
-pip() { # into which environment, from which list: wheels, so that no compiler is needed
+pip() { # arguments: environment, list of requirements. Wheels need no compiler
     "$tools/venv/bin/pip" --python "$1/bin/python" install --quiet \
         --require-hashes --only-binary :all: --requirement "$containers/$2"
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Write the locked versions, with hashes: requirements.lock of what the package needs to run, and
-# build.lock of what its wheel is built with. Run it after a change of pyproject.toml: `make lock`.
+# Write the locked versions with hashes. requirements.lock: dependencies of the package. build.lock:
+# dependencies of the build of its wheel. Run `make lock` after a change of pyproject.toml.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$(mktemp -d)

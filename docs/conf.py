@@ -29,13 +29,13 @@ extensions = [
     "reference_tables",
 ]
 exclude_patterns = ["_build", "_templates", "examples"]
-default_role = "py:obj"  # what docstrings name in backticks
-smartquotes = False  # the two hyphens of an option stay two
+default_role = "py:obj"  # the role of names in backticks in docstrings
+smartquotes = False  # keeps the two hyphens of an option
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-autodoc_typehints = "none"  # the docstrings say types, with shapes
+autodoc_typehints = "none"  # the docstrings contain types and shapes
 autodoc_member_order = "bysource"
 autosummary_generate = True
 numpydoc_show_class_members = False
@@ -50,9 +50,9 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 
 def _faces_are_here() -> bool:
-    """Whether scikit-learn has the Olivetti faces, or can fetch them (4 MB)."""
+    """Return whether scikit-learn has the Olivetti faces or can download them (4 MB)."""
     if folder := os.environ.get("SCIKIT_LEARN_DATA"):
-        # seen from where `make` runs, which is neither this folder nor that of the scripts
+        # relative to the folder of `make`, which is not the folder of this file or of the scripts
         os.environ["SCIKIT_LEARN_DATA"] = str(Path(__file__).parents[1] / folder)
     try:
         fetch_olivetti_faces(n_retries=1, delay=0.1)
@@ -63,11 +63,11 @@ def _faces_are_here() -> bool:
 
 FACES_PAGE = "auto_examples/plot_faces_decomposition"
 FACES_MSG = """
-.. admonition:: No pictures here
+.. admonition:: This page has no figures
    :class: warning
 
-   scikit-learn did not find the Olivetti faces, nor could it fetch them, when this page was built.
-   Run the script below where ``sklearn.datasets.fetch_olivetti_faces()`` works.
+   scikit-learn could not find or download the Olivetti faces when this page was built. Run the
+   script below on a computer on which ``sklearn.datasets.fetch_olivetti_faces()`` works.
 
 """
 faces_are_here = _faces_are_here()
@@ -90,7 +90,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "auto_examples/used",
     "image_srcset": ["2x"],
     "min_reported_time": 1,
-    "write_computation_times": False,  # these pages would load scripts from elsewhere
+    "write_computation_times": False,  # these pages would load scripts from other sites
     "capture_repr": ("_repr_html_",),
     "remove_config_comments": True,
     "show_signature": False,
@@ -110,7 +110,7 @@ PAGES_OF_FOLDERS = {"howto/containers": "containers", "howto/scripts": "workflow
 
 
 def _put_readme_of_folder(app, page, source):
-    """Show the README of a folder as a page; links to files become their names."""
+    """Show the README of a folder as a page, and replace links to files by their names."""
     folder = PAGES_OF_FOLDERS.get(page)
     if folder is None:
         return
@@ -127,6 +127,6 @@ def _put_readme_of_folder(app, page, source):
 
 
 def setup(app):
-    """Register what is done to pages as they are read."""
+    """Register the functions that change pages when they are read."""
     app.connect("source-read", _put_readme_of_folder)
     app.connect("source-read", _say_that_faces_are_missing)

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each message says what is wrong, where, and what to do."""
+"""Errors that a user can fix: each message says what is wrong, where, and what to do."""
 
 __all__ = [
     "CohortError",
@@ -21,11 +21,11 @@ class OPNMFError(ValueError):
 
 
 class ConfigError(OPNMFError):
-    """A configuration file or an override has an unknown key or an impossible value."""
+    """A configuration file or an override has an unknown key or an invalid value."""
 
 
 class CohortError(OPNMFError):
-    """The subjects and their images cannot be paired one to one."""
+    """The subjects and their images cannot be matched one to one."""
 
 
 class ImageError(OPNMFError):
@@ -33,11 +33,11 @@ class ImageError(OPNMFError):
 
 
 class OutputError(OPNMFError):
-    """The output folder cannot be written, or it holds the results of another run."""
+    """The output folder cannot be written, or it contains the results of another run."""
 
 
 class SelectionError(OPNMFError):
-    """The subjects cannot be split, or a number of components chosen, as asked for."""
+    """The subjects cannot be split, or no number of components can be chosen, as requested."""
 
 
 class MissingColumnError(SelectionError):
@@ -58,7 +58,7 @@ class MissingColumnError(SelectionError):
 
 
 class EngineError(OPNMFError):
-    """Part of a workflow failed; what had finished is kept."""
+    """Part of a workflow failed. The results of the completed parts are kept."""
 
     exit_code = 1
 
@@ -68,4 +68,4 @@ class ConvergenceWarning(UserWarning):
 
 
 class SelectionWarning(UserWarning):
-    """No number of components stands out of those that were compared."""
+    """None of the compared numbers of components is clearly better than the others."""

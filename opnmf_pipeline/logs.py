@@ -1,4 +1,4 @@
-"""Logging of the package: where messages go, and which versions produced a result."""
+"""Logging of the package: the destination of messages, and the versions of the libraries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIBRARIES = (
 )
 DEFAULT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 APPEND_MSG = (
-    "{path} exists and messages are appended to it; pass overwrite=True to start it anew, "
+    "{path} exists, so messages are appended to it; pass overwrite=True to replace the file, "
     "or overwrite=False to append without this warning"
 )
 
@@ -51,16 +51,17 @@ def configure_logging(
 ) -> logging.Handler:
     """Send the messages of the package to the standard output or to a file.
 
-    Replaces what an earlier call set up, and writes the versions of the libraries at the head.
+    A call replaces the handler of an earlier call. The first message lists the versions of the
+    libraries.
 
     Parameters
     ----------
     level : int or str, default="WARNING"
-        Least level of the messages: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+        Lowest level of the messages: DEBUG, INFO, WARNING, ERROR or CRITICAL.
     fname : path, optional
         File to write to. Default: the standard output.
     overwrite : bool, optional
-        True starts an existing file anew, False appends to it. Default: append, and warn so.
+        True replaces an existing file, False appends to it. Default: append with a warning.
     output_format : str, optional
         Format of a message, as :class:`logging.Formatter` takes it.
 
@@ -72,9 +73,9 @@ def configure_logging(
     Raises
     ------
     ValueError
-        The level is not known to :mod:`logging`.
+        :mod:`logging` does not know the level.
     """
-    logging.Handler().setLevel(level)  # refuses an unknown level before a file is touched
+    logging.Handler().setLevel(level)  # raises for an unknown level before a file is opened
     handler = _new_handler(fname, overwrite)
     for old in list(logger.handlers):
         logger.removeHandler(old)
@@ -86,7 +87,7 @@ def configure_logging(
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Append the messages of the package from INFO on, and warnings, to a file meanwhile."""
+    """Append messages of level INFO and above, and warnings, to a file inside the with block."""
     handler = _new_handler(path, overwrite=False)
     old_level = logger.level
     logger.setLevel(min(logging.INFO, old_level or logging.INFO))
@@ -109,7 +110,7 @@ def _install(handler: logging.Handler, level: int | str, output_format: str | No
     handler.setLevel(level)
     logger.addHandler(handler)
     versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
-    # Straight to the handler: the head of a log names the versions, whatever the level after it.
+    # The record goes directly to the handler: each log starts with the versions, at every level.
     handler.handle(
         logger.makeRecord(logger.name, logging.INFO, "", 0, f"versions: {versions}", (), None)
     )

@@ -1,4 +1,4 @@
-"""How a long stage says how far it is, without knowing who shows it."""
+"""Interfaces through which a long stage reports its progress to a display."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ Item = TypeVar("Item")
 
 
 class Track(Protocol):
-    """Passes items on while it shows how many of ``total`` have passed."""
+    """Yields items and shows how many of ``total`` have been yielded."""
 
     def __call__(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
         """Yield ``items`` unchanged."""
 
 
 def silent(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    """Pass items on and show nothing."""
+    """Yield ``items`` unchanged and show nothing."""
     yield from items
 
 
 class Display(Protocol):
-    """What an engine tells its user while it works."""
+    """What an engine shows to the user during a run."""
 
     def track(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-        """Yield ``items`` unchanged and show how many of ``total`` have passed."""
+        """Yield ``items`` unchanged and show how many of ``total`` have been yielded."""
 
     def note(self, text: str) -> None:
         """Show one line about a stage."""
@@ -35,14 +35,14 @@ class Display(Protocol):
     def fit(
         self, description: str, tol: float
     ) -> AbstractContextManager[Callable[[Any], None] | None]:
-        """Show the course of a fit; the context is the callback that takes each iteration."""
+        """Show the progress of a fit; the context manager returns the callback of the solver."""
 
 
 class SilentDisplay:
-    """Shows nothing."""
+    """Display that shows nothing."""
 
     def track(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-        """Pass items on."""
+        """Yield ``items`` unchanged."""
         return silent(items, description, total)
 
     def note(self, text: str) -> None:

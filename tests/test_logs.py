@@ -48,7 +48,7 @@ def test_level_file_and_format(tmp_path, level):
 def test_an_existing_file(tmp_path):
     path = tmp_path / "log.txt"
     path.write_text("old\n")
-    with pytest.warns(UserWarning, match="exists and messages are appended to it") as record:
+    with pytest.warns(UserWarning, match="exists, so messages are appended to it") as record:
         configure_logging("INFO", path)
     assert record[0].filename == __file__
     assert path.read_text().startswith("old\n")

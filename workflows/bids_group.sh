@@ -1,7 +1,7 @@
 #!/bin/sh
-# From a BIDS folder to component maps on this machine: the BIDS App, with settings from a file.
+# Compute component maps of a BIDS folder on this machine: run the BIDS App with a settings file.
 #   workflows/bids_group.sh BIDS_DIR CONFIG OUTPUT_DIR [option of opnmf-bids ...]
-# OPNMF_BIDS names another program, such as "apptainer run --bind /data opnmf-pipeline.sif".
+# OPNMF_BIDS sets another program, such as "apptainer run --bind /data opnmf-pipeline.sif".
 set -eu
 [ $# -ge 3 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
 bids_dir=$1 config=$2 output_dir=$3

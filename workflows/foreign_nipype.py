@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""OPNMF nodes in a workflow of somebody else's: smooth with another package, then find components.
+"""OPNMF after your own Nipype nodes: smooth images with another package, then find components.
 
     python workflows/foreign_nipype.py OUTPUT_DIR IMAGE IMAGE ... --k 5 10 --fwhm 6
 
-Smooths with FSL where that is installed, and with nilearn elsewhere.
+The smoothing uses FSL if it is installed, otherwise nilearn.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def init_foreign_wf(images, ks, fwhm, output_dir):
         smoothing.inputs.fwhm = fwhm
     ready = MapNode(smoothing, iterfield=["in_file"], name="smooth")
     ready.inputs.in_file = images
-    # The images are named here, so that of `inputs` any entry will do
+    # The workflow gets its images from a node, so `inputs` is required but not used
     settings = {"inputs": {"glob": "*"}, "decomposition": {"n_components": ks}}
     opnmf = init_opnmf_wf(PipelineConfig.model_validate(settings))
     opnmf.inputs.inputnode.participants = [f"sub-{number:03d}" for number in range(len(images))]

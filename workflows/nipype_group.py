@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""From a BIDS folder to component maps: a Nipype workflow to start one of your own from.
+"""Compute component maps of a BIDS folder with Nipype: a template for your own workflow.
 
     python workflows/nipype_group.py BIDS_DIR CONFIG OUTPUT_DIR --nprocs 2
 
-CONFIG is a YAML file of settings as for `opnmf-pipeline run`; BIDS_DIR takes the place of
-`inputs.bids` in it. Run it again after a change, and only what depends on the change is computed.
+CONFIG is a YAML file of settings, as for `opnmf-pipeline run`. BIDS_DIR replaces `inputs.bids` in
+this file. After a change, a second run computes only what depends on the change.
 """
 
 import argparse
@@ -23,13 +23,13 @@ FIELDS += ["sidecars", "metrics_file", "metrics_json"]
 
 
 def init_group_wf(bids_dir, config, output_dir):
-    """Return the workflow: collect the images, find components, copy what was found."""
+    """Return the workflow: collect the images, find components, copy the results."""
     filters = config.inputs.filters
     collect = Node(CollectCohort(bids=str(bids_dir), filters=filters), name="collect")
     sink = Node(DataSink(base_directory=str(output_dir)), name="sink")
     sink.inputs.substitutions = [("_n_components_", "k-")]
     opnmf = init_opnmf_wf(config)
-    # Nipype caches by inputs and not by code: a new version computes anew
+    # Nipype does not notice a new version of the code, so each version has its own folder
     workflow = Workflow("group", base_dir=str(output_dir / f"work-{__version__}"))
     workflow.config["execution"] = {"hash_method": "content", "poll_sleep_duration": 0.2}
     copied = [(f"outputnode.{field}", f"group.@{field}") for field in FIELDS]

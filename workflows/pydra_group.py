@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""From a BIDS folder to component maps: a Pydra workflow to start one of your own from.
+"""Compute component maps of a BIDS folder with Pydra: a template for your own workflow.
 
     python workflows/pydra_group.py BIDS_DIR CONFIG OUTPUT_DIR --nprocs 2
 
-CONFIG is a YAML file of settings as for `opnmf-pipeline run`; BIDS_DIR takes the place of
-`inputs.bids` in it. Run it again after a change, and only what depends on the change is computed.
+CONFIG is a YAML file of settings, as for `opnmf-pipeline run`. BIDS_DIR replaces `inputs.bids` in
+this file. After a change, a second run computes only what depends on the change.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def GroupWorkflow(cohort: dict, settings: dict):
 
 
 def main():
-    """Read the arguments, run, and copy what was found."""
+    """Read the arguments, run, and copy the results."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("bids_dir", type=Path, help="BIDS dataset of preprocessed images")
@@ -42,7 +42,7 @@ def main():
     config = load_config(args.config, [f"inputs.bids={bids_dir}"])
     cohort = {"bids": str(bids_dir), "filters": config.inputs.filters}
     task = GroupWorkflow(cohort=cohort, settings=workflow_settings(config))
-    # Pydra caches by inputs and not by our code: a new version computes anew
+    # Pydra does not notice a new version of the code, so each version has its own folder
     cache_root = output_dir / f"work-{__version__}"
     cache_root.mkdir(parents=True, exist_ok=True)
     outputs = task(worker="cf", n_procs=args.nprocs, cache_root=cache_root)

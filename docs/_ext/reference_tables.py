@@ -1,4 +1,4 @@
-"""Directives that write reference pages from what the code itself uses."""
+"""Sphinx directives that generate the reference tables from the code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONFVAL = """
 
 
 class SettingsReference(SphinxDirective):
-    """Every key of the YAML file, from the models that read it."""
+    """All keys of the YAML file, from the models that read it."""
 
     def run(self) -> list[nodes.Node]:
         return self.parse_text_to_nodes(settings_text(), allow_section_headings=True)
@@ -64,7 +64,7 @@ def _section(name: str, model: Schema, schema: Schema, level: str = "##") -> str
 
 
 def _resolved(field: Schema, schema: Schema) -> Schema:
-    """Return the model that a field refers to, or the field."""
+    """Return the model that a field refers to, otherwise the field."""
     for option in (field, *field.get("anyOf", [])):
         if "$ref" in option:
             found: Schema = schema["$defs"][option["$ref"].rpartition("/")[2]]
@@ -73,7 +73,7 @@ def _resolved(field: Schema, schema: Schema) -> Schema:
 
 
 def _kind(field: Schema) -> str:
-    """Say in words what a value may be."""
+    """Return the allowed type and range of a value, in words."""
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "anyOf" in field:
@@ -101,11 +101,11 @@ def _value(default: Any) -> str:
 
 
 class OutputsReference(SphinxDirective):
-    """Every file of a run, from the table that names them."""
+    """All files of a run, from the table of outputs."""
 
     def run(self) -> list[nodes.Node]:
         rows = [(f"`{path}`", what, kind) for path, what, kind in OUTPUTS.values()]
-        return self.parse_text_to_nodes(_table(("file", "what it is", "format"), rows))
+        return self.parse_text_to_nodes(_table(("file", "content", "format"), rows))
 
 
 class SolversReference(SphinxDirective):
@@ -133,7 +133,7 @@ def solvers_text() -> str:
 
 
 class ColumnsReference(SphinxDirective):
-    """Every column of a table that is written."""
+    """All columns of an output table."""
 
     required_arguments = 1
     tables: ClassVar = {
@@ -145,11 +145,11 @@ class ColumnsReference(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         columns = self.tables[self.arguments[0]]
         rows = [(f"`{name}`", what) for name, what in columns.items()]
-        return self.parse_text_to_nodes(_table(("column", "what it is"), rows))
+        return self.parse_text_to_nodes(_table(("column", "content"), rows))
 
 
 class NodesReference(SphinxDirective):
-    """Every node, from the specification that Nipype reads."""
+    """All nodes, from their Nipype specifications."""
 
     def run(self) -> list[nodes.Node]:
         text = "\n\n".join(node_text(name) for name in nodes_of_nipype.__all__)

@@ -2,17 +2,17 @@
 From grey-matter maps to components
 ===================================
 
-A cohort is simulated in which the answer is known, and taken through the stages of the pipeline one
-by one: collect, mask, matrix, decompose, maps. Each stage is a plain function from files to files;
-``opnmf-pipeline run``, the Nipype nodes and the Pydra tasks call the same ones.
+This example simulates a cohort with known components. It then runs the stages of the pipeline one
+by one: collect, mask, matrix, decompose, maps. Each stage is a function that reads and writes
+files. ``opnmf-pipeline run``, the Nipype nodes and the Pydra tasks call the same functions.
 """
 
 # %%
-# A cohort with a known answer
-# ----------------------------
-# Forty subjects. The grey matter of the MNI152 template is cut into eight parts, symmetric between
-# the hemispheres. In every subject each part has more or less tissue than in the template, every
-# other part loses some with age, and smooth noise is added.
+# A cohort with known components
+# ------------------------------
+# The cohort has forty subjects. The grey matter of the MNI152 template is divided into eight parts,
+# which are symmetric between the hemispheres. In each subject, each part has more or less tissue
+# than in the template. Four of the eight parts lose tissue with age. Smooth noise is added.
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -46,7 +46,7 @@ cohort.drop(columns="image").head()
 # sphinx_gallery_thumbnail_number = 2
 
 # %%
-# Two of them. What tells them apart is noise to the eye.
+# The images of two subjects. Their differences look like noise.
 fig, axes = plt.subplots(2, 1, figsize=(8, 5), gridspec_kw=WHOLE_FIGURE)
 for axis, row in zip(axes, cohort.itertuples(), strict=False):
     title = f"{row.participant_id}, {row.age} years"
@@ -57,8 +57,8 @@ for axis, row in zip(axes, cohort.itertuples(), strict=False):
 # %%
 # Mask and matrix
 # ---------------
-# The mask has the voxels in which the mean over the subjects is above 0.1. The matrix has a row for
-# each of them and a column for each subject; it lies on disk and is read block by block.
+# The mask contains the voxels whose mean over subjects is above 0.1. The matrix has one row per
+# voxel of the mask and one column per subject. It is a file on disk, which is read block by block.
 images, participants = cohort["image"].tolist(), cohort["participant_id"].tolist()
 mask_file = make_mask(images, work / "mask.nii.gz", MaskConfig(threshold=0.1), MatrixConfig())
 matrix_file = build_matrix(images, participants, mask_file, work, MatrixConfig())
@@ -76,8 +76,8 @@ print(f"no {N_COMPONENTS} components can have an error below {info['LowerBound']
 # %%
 # Maps
 # ----
-# Every component is a volume of one 4D image, and a label map says which of them weighs most in a
-# voxel. Any viewer opens both on the template.
+# Each component is a volume of one 4D image. The label map contains the component with the largest
+# weight in each voxel (winner takes all). Any viewer can show both on the template.
 maps = write_maps(fit_file, mask_file, work)
 components = nb.load(maps / "components.nii.gz")
 fig, axes = plt.subplots(4, 2, figsize=(10, 9), gridspec_kw=WHOLE_FIGURE)
@@ -95,9 +95,9 @@ for number, axis in enumerate(axes.flat):
     )
 
 # %%
-# Were the planted parts found? Components have no order of their own, so that each planted part is
-# matched with the found one that shares most voxels with it. The adjusted Rand index of the two
-# label maps is 1 where they are equal; it is taken where a voxel belongs to one planted part.
+# Did the fit find the planted parts? The order of components is arbitrary. Therefore each planted
+# part is matched with the component that shares most voxels with it. The adjusted Rand index of two
+# equal label maps is 1. It is computed over the voxels of the planted parts.
 planted_image = nb.load(dataset / PLANTED_LABELS)
 planted, found = np.asarray(planted_image.dataobj), nb.load(maps / "dseg.nii.gz").get_fdata()
 inside = planted > 0
@@ -125,9 +125,10 @@ for axis, (title, labels) in zip(axes, {"planted": planted, "found": matched}.it
 # %%
 # Loadings
 # --------
-# H = WᵀX says how much of each component a subject has. Parts 1, 3, 5 and 7 were made to shrink by
-# age, which shows. The others were not: that part 4 does so too is chance, and is true of the
-# loadings that were planted in these forty subjects (r = -0.43).
+# H = WᵀX contains the loading of each subject on each component. In the simulation, parts 1, 3, 5
+# and 7 shrink with age, and their loadings decrease with age. The other parts do not depend on age.
+# The correlation of part 4 with age is due to chance: the planted loadings of these forty subjects
+# have it too (r = -0.43).
 loadings = pd.read_csv(maps / "loadings.tsv", sep="\t").drop(columns="participant_id")
 fig, axes = plt.subplots(2, 4, figsize=(10, 5), layout="constrained", sharex=True)
 for axis, (part, component) in zip(axes.flat, partner.items(), strict=True):
@@ -140,11 +141,10 @@ fig.supxlabel("age (red: made to shrink)")
 fig.supylabel("loading")
 
 # %%
-# All of it at once
-# -----------------
-# The same with one call, which also writes tables, pictures and a report, keeps results for the
-# next run, and goes on where it was if it is stopped. On the command line it is
-# ``opnmf-pipeline run CONFIG``.
+# All stages with one call
+# ------------------------
+# ``run`` runs all stages. It also writes tables, figures and a report. It stores all results, so
+# that an interrupted run continues. The command is ``opnmf-pipeline run CONFIG``.
 config = PipelineConfig.model_validate(
     {
         "inputs": {"bids": dataset, "filters": {"label": "GM"}},
@@ -158,9 +158,9 @@ summary.metrics.T
 # %%
 # On real data
 # ------------
-# nilearn fetches the grey-matter maps of 403 persons (OASIS-1, under terms of use). A table
-# says whose image is where, and the settings are in ``configs/oasis_vbm.yaml``. This was not run
-# when the page was built:
+# nilearn can download the grey-matter maps of 403 subjects (OASIS-1, under terms of use). A table
+# lists the image of each subject. The settings are in ``configs/oasis_vbm.yaml``. This code was not
+# run when the page was built:
 #
 # .. code-block:: python
 #

@@ -2,11 +2,11 @@
 Parts of faces: NMF, PNMF and OPNMF
 ===================================
 
-Three ways to write 400 photographs of faces as sums of six non-negative things, on data that one
-can look at before one trusts a method with brains. The pictures are the Olivetti faces, which
-scikit-learn fetches (4 MB): 40 persons, ten photographs of each, 64 × 64 pixels.
+This example compares three factorizations of 400 photographs of faces with six components.
+Photographs are easier to check by eye than brain images. The data are the Olivetti faces, which
+scikit-learn downloads (4 MB): 40 persons, ten photographs per person, 64 × 64 pixels.
 
-X is the data, one photograph per row: 400 × 4096, between 0 (black) and 1 (white).
+X contains one photograph per row: 400 × 4096, with values from 0 (black) to 1 (white).
 
 ========  =========  ========================================  ===========================
 method    model      unknown                                   H
@@ -20,9 +20,9 @@ OPNMF     X ≈ WWᵀX   W ≥ 0, whose columns tend to orthonormal  H = WᵀX
 # %%
 # The data
 # --------
-# The first photograph of each of the first six persons. The mean face was subtracted to show what
-# tells them apart: white is brighter than the mean, black darker. The factorizations below take the
-# photographs as they are, since centred ones have negative values.
+# The figure shows the first photograph of each of the first six persons. The mean face is
+# subtracted to show the differences: white is brighter than the mean, black is darker. The
+# factorizations below use the original photographs, since centred photographs have negative values.
 import warnings
 
 import matplotlib.pyplot as plt
@@ -61,8 +61,8 @@ draw_faces((X - X.mean(axis=0))[::10][:6], "Six faces, less the mean face", cent
 # %%
 # NMF: two free factors
 # ---------------------
-# NMF looks for W (400 × 6) and H (6 × 4096) at once. Each row of H is a picture, and each face is a
-# sum of these, with the weights that stand in its row of W.
+# NMF estimates both W (400 × 6) and H (6 × 4096). Each row of H is an image. Each face is a
+# weighted sum of these images; its weights are its row of W.
 
 
 def fit_nmf(matrix):
@@ -79,8 +79,9 @@ print(f"NMF: W {W.shape}, H {H.shape}, ‖X − WH‖ = {np.linalg.norm(X - W @ 
 draw_faces(H, "NMF of the faces: the rows of H")
 
 # %%
-# The weights of all faces: one row per face, similar rows side by side, each component scaled to
-# [0, 1]. The colours at the left are the 40 persons. Most faces need most of the pictures.
+# The heat map shows the weights of all faces. It has one row per face, and similar rows are
+# neighbours. Each component is scaled to [0, 1]. The colours on the left are the 40 persons. Most
+# faces have weights on most components.
 
 
 def draw_weights(weights, title):
@@ -106,28 +107,29 @@ draw_weights(W, "NMF of the faces: W")
 # %%
 # PNMF and OPNMF: one factor and a projection
 # -------------------------------------------
-# Here H is not free: H = WᵀX, so that WH = WWᵀX. Only W has to be learned, and a new column of X
-# gets its part of H by one product, with nothing to fit.
+# In these methods, H is not free: H = WᵀX, so WH = WWᵀX. Only W is estimated. For a new column of
+# X, one product gives its column of H, without a fit.
 #
-# If the columns of W are orthonormal, WWᵀ is the projection on the space that they span. With W ≥ 0
-# two columns are orthogonal only where no row has a weight in both: **each row of X then belongs
-# to one component**, and a factorization becomes a partition. Minimizing the error of X ≈ WWᵀX,
-# which is what PNMF does, leads near to that by itself. OPNMF follows the gradient of the same
-# error along the orthonormal matrices only (`Yang & Oja 2010
-# <https://doi.org/10.1109/TNN.2010.2041361>`__), and so pulls harder in that direction.
+# If the columns of W are orthonormal, WWᵀ is the projection on the space that they span. If W ≥ 0,
+# two columns are orthogonal only if no row has a non-zero weight in both. **Each row of X then
+# belongs to one component**, and the factorization is a partition. PNMF minimizes the error of X ≈
+# WWᵀX, and its solutions are close to a partition. OPNMF follows the gradient of the same error on
+# the set of orthonormal matrices (`Yang & Oja 2010 <https://doi.org/10.1109/TNN.2010.2041361>`__).
+# Its solutions are closer to a partition.
 #
-# What a fit logs: its first iteration, every hundredth, and the one at which the change of W falls
-# below the tolerance.
+# A fit logs its first iteration, every hundredth iteration, and the iteration at which the change
+# of W falls below the tolerance.
 configure_logging("INFO", output_format="%(message)s")
 pnmf = PNMF(**SETTINGS, verbose=1).fit(X)
 opnmf = OPNMF(**SETTINGS, solver="multiplicative", verbose=1).fit(X)
 
 # %%
-# PNMF stops after iteration 6 and OPNMF after iteration 80. (The first error of PNMF is large since
-# its start has no scale yet; OPNMF divides W by its largest singular value in each iteration.)
+# PNMF stops after iteration 6 and OPNMF after iteration 80. (The first error of PNMF is large,
+# since its initial W is not scaled. OPNMF divides W by its largest singular value in each
+# iteration.)
 #
-# Rows of X are faces, so what is sorted into components is *faces*: a row of H is a weighted sum of
-# the faces of its group, and looks like one.
+# The rows of X are faces, so each component is a group of *faces*. A row of H is a weighted sum of
+# the faces of its group, and looks like a face.
 
 
 def describe(name, model, data):
@@ -144,44 +146,44 @@ describe("OPNMF", opnmf, "X")
 draw_faces(opnmf.components_, "OPNMF of the faces: the rows of H = WᵀX")
 
 # %%
-# At this tolerance component 1 is the mean face, which all faces share. In components 2 to 6 of
-# OPNMF, four of five faces have at most one weight above a fifth of the largest.
+# At this tolerance, component 1 is the mean face, which is common to all faces. In components 2 to
+# 6 of OPNMF, four of five faces have at most one weight that is larger than a fifth of the maximum.
 draw_weights(pnmf.coef_, "PNMF of the faces: W")
 draw_weights(opnmf.coef_, "OPNMF of the faces: W")
 
 # %%
 # OPNMF of the transpose: parts of faces
 # --------------------------------------
-# Whatever stands in the rows is what gets sorted. With a *pixel* per row (4096 × 400) the
-# components are groups of pixels: W holds the pictures and H the loadings of the faces. It is the
-# way in which OPNMF is used with brains: a voxel per row and a subject per column.
+# OPNMF groups the rows of the matrix. If each row is a *pixel* (4096 × 400), the components are
+# groups of pixels: W contains the component images, and H contains the loadings of the faces. In
+# neuroimaging, OPNMF is used in this way: one voxel per row and one subject per column.
 parts = OPNMF(**SETTINGS, solver="multiplicative", verbose=1).fit(X.T)
 describe("OPNMF", parts, "Xᵀ")
 draw_faces(parts.coef_.T, "OPNMF of the pixels: the columns of W")
 
 # %%
-# It converges after iteration 114, with an error of 146.47 at iteration 100.
+# The fit converges after iteration 114. The error at iteration 100 is 146.47.
 draw_weights(parts.components_.T, "OPNMF of the pixels: H (transposed)")
 
 # %%
-# NMF of the transpose: nothing new
-# ---------------------------------
-# X ≈ WH says the same as Xᵀ ≈ HᵀWᵀ, and both factors are free: whatever can be found for X can be
-# found for Xᵀ, with W and H in each other's places, at the same error. That the two fits below are
-# not equal to the digit comes from the order in which the algorithm updates its factors. A
-# projective factorization has no such symmetry: X ≈ WWᵀX and Xᵀ ≈ WWᵀXᵀ project different sides of
-# X.
+# NMF of the transpose: the same solutions
+# ----------------------------------------
+# X ≈ WH is equivalent to Xᵀ ≈ HᵀWᵀ, and both factors are free. Each solution for X is therefore a
+# solution for Xᵀ with the same error, after W and H are exchanged. The two fits differ slightly,
+# since the algorithm updates one factor before the other. A projective factorization does not have
+# this symmetry: X ≈ WWᵀX projects the columns of X, and Xᵀ ≈ WWᵀXᵀ projects its rows.
 W, H = fit_nmf(X.T)
 print(f"NMF: W {W.shape}, H {H.shape}, ‖Xᵀ − WH‖ = {np.linalg.norm(X.T - W @ H):.2f}")
 draw_faces(W.T, "NMF of the pixels: the columns of W")
 
 # %%
-# What the tolerance does
-# -----------------------
-# With ``tol=5e-3`` a fit takes a fraction of a second and stops early: W is far from orthonormal.
-# At the default of 1e-5 this update takes some 25 000 iterations. ``solver="accelerated"`` gets to
-# a point of rest of the same update in far fewer: there a pixel has nearly all of its weight in one
-# part, and the parts are regions of the face, such as its two sides, the forehead and the chin.
+# The effect of the tolerance
+# ---------------------------
+# With ``tol=5e-3``, a fit takes less than a second and stops early: W is far from orthonormal. With
+# the default of 1e-5, this update needs about 25 000 iterations. ``solver="accelerated"`` finds a
+# stationary point of the same update in far fewer iterations. There, each pixel has nearly all of
+# its weight in one component, and the components are regions of the face, such as its two sides,
+# the forehead and the chin.
 finished = OPNMF(6, solver="accelerated", random_state=0).fit(X.T)
 draw_faces(finished.coef_.T, "OPNMF of the pixels, solver='accelerated': the columns of W")
 

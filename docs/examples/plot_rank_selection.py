@@ -2,18 +2,18 @@
 Choosing the number of components
 =================================
 
-Two ways to ask: does one more component gain more than it would on data without structure, and do
-the components come back in another half of the subjects? First on the iris flowers, which are few
-enough to look at, then on a simulated cohort with eight planted parts. :doc:`/choosing-k` says what
-each measure is and where it comes from.
+This example asks two questions. Does one more component decrease the error more than in null data?
+Do the components reproduce in another half of the subjects? The first data set is iris, which is
+small enough to check by eye. The second one is a simulated cohort with eight planted parts.
+:doc:`/choosing-k` defines all measures and gives their sources.
 """
 
 # %%
-# Iris: against shuffled data
-# ---------------------------
-# Four measures of 150 flowers: X is 150 × 4. Rows are flowers, so that components are groups of
-# flowers. Every number of components is fitted to the data, and to the data with each column
-# shuffled, in which nothing belongs together any more.
+# Iris: comparison with null data
+# -------------------------------
+# The data are four measures of 150 flowers: X is 150 × 4. The rows are flowers, so the components
+# are groups of flowers. Each number of components is fitted to the data and to null data. In the
+# null data, the values of each column are shuffled, which removes all structure.
 import warnings
 from pathlib import Path
 from tempfile import mkdtemp
@@ -54,14 +54,14 @@ draw_errors(axis, model.ranks_, model.errors_, model.random_errors_)
 # sphinx_gallery_thumbnail_number = 2
 
 # %%
-# Up to two components the error falls faster than on shuffled data. The two groups of flowers are
-# setosa, and the other two species, which these measures hardly tell apart.
+# Up to two components, the error decreases faster than in null data. The first group of flowers is
+# setosa. The second group contains the other two species, which are similar in these measures.
 groups = winner_takes_all(model.coef_)
 pd.crosstab(iris.target_names[iris.target], groups, rownames=["species"], colnames=["component"])
 
 # %%
-# It may also say no. In noise there is nothing to find: a warning says so, no number is called
-# good, and the smallest one is fitted.
+# Pure noise has no structure. In this case, a warning says so, ``good_ranks_`` is empty, and the
+# smallest number of components is fitted.
 noise = np.random.default_rng(0).random((150, 20))
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -70,9 +70,9 @@ print("tried", nothing.ranks_, "good", nothing.good_ranks_)
 print(caught[-1].message)
 
 # %%
-# A cohort: do components come back?
-# ----------------------------------
-# Eighty simulated subjects with eight planted parts.
+# A cohort: do the components reproduce?
+# --------------------------------------
+# The cohort has eighty simulated subjects with eight planted parts.
 N_PLANTED = 8
 work = Path(mkdtemp())
 simulation = SimulationConfig(n_subjects=80, n_components=N_PLANTED, voxel_size=8, noise=0.3)
@@ -83,9 +83,10 @@ build_matrix(cohort["image"], cohort["participant_id"], mask_file, work, MatrixC
 X = np.load(work / "matrix.npy")
 
 # %%
-# The subjects are halved five times, and each half is factorized by itself. The components of the
-# two are matched one to one: the mean cosine is the reproducibility of Sotiras et al. 2017. The
-# adjusted Rand index compares the two winner-takes-all maps.
+# The cohort is split into halves five times. Each half is factorized separately, and the components
+# of the two halves are matched one to one. The mean cosine of matched components is the
+# reproducibility of Sotiras et al. 2017. The adjusted Rand index compares the two winner-takes-all
+# maps.
 settings = {"solver": "orthonormal", "n_init": 4, "random_state": 0}
 ranks = range(2, 17, 2)
 rows = []
@@ -98,7 +99,7 @@ for k in ranks:
 halves = pd.DataFrame(rows).groupby("n_components").agg(["mean", "std"])
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what it says comes below
+    warnings.simplefilter("ignore")  # the reason is printed below
     search = rank_permute(X, ranks.start, ranks[-1], ranks.step, estimator=OPNMF(**settings))
 _, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
 for axis, measure in zip(axes, ("inner_product", "label_ari"), strict=False):
@@ -111,9 +112,10 @@ for axis in axes:
     axis.axvline(N_PLANTED, color="C3", ls=":")
 
 # %%
-# What the rules choose, in their own words. Reproducibility finds the planted number. The error
-# does not, and says why: neighbouring voxels have noise in common here, as they do in real maps,
-# which components find and shuffling undoes. On images trust the halves.
+# The rules print their choices and reasons. The rule based on reproducibility finds the planted
+# number. The rule based on the error does not, and explains the reason: the noise of neighbouring
+# voxels is correlated, as in real maps. Components describe this correlation, but shuffling removes
+# it. For images, use split halves.
 table = pd.DataFrame(
     {
         "n_components": search.ranks_,
@@ -126,5 +128,5 @@ for choice in (choose_rank(table, "reproducibility-peak"), search.choice_):
     print(choice.reason, "\n")
 
 # %%
-# On images one command does all of it, with more measures, on any engine, and keeps what it has
-# computed: ``opnmf-pipeline select CONFIG``. See :doc:`/choosing-k`.
+# For images, the command ``opnmf-pipeline select CONFIG`` does this comparison, with more measures
+# and on any engine. It stores all results. See :doc:`/choosing-k`.

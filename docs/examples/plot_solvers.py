@@ -1,14 +1,14 @@
 """
-Three solvers side by side
-==========================
+Comparison of the three solvers
+===============================
 
-``OPNMF`` has three solvers. ``multiplicative`` makes the iterates that were published,
-``accelerated`` goes to a point at which that update stands still, and ``orthonormal`` gives each
-voxel to one component. Here all of them factorize the same simulated grey-matter maps.
+``OPNMF`` has three solvers. ``multiplicative`` computes the published update. ``accelerated`` finds
+a stationary point of this update. ``orthonormal`` assigns each voxel to one component. In this
+example, all three factorize the same simulated grey-matter maps.
 """
 
 # %%
-# The data: 60 subjects with eight planted parts, 8 mm voxels, and a good deal of noise.
+# The data are 60 subjects with eight planted parts, 8 mm voxels, and strong noise.
 import time
 from pathlib import Path
 from tempfile import mkdtemp
@@ -39,8 +39,8 @@ print(f"X: {X.shape[0]} voxels × {X.shape[1]} subjects")
 # sphinx_gallery_thumbnail_number = 2
 
 # %%
-# Each with its default tolerance. The published update takes thousands of passes over X where the
-# others take a few.
+# Each solver uses its default tolerance. The published update needs thousands of passes over X. The
+# other solvers need only a few passes.
 models, seconds = {}, {}
 for solver in ("multiplicative", "accelerated", "orthonormal"):
     started = time.perf_counter()
@@ -63,12 +63,13 @@ pd.DataFrame(rows).T.style.format(
 ).format("{:.2g}", subset=["seconds", "largest cosine", "KKT residual"])
 
 # %%
-# * *error* is ‖X − WWᵀX‖; no eight components can have one below that *of the SVD*.
-# * *largest cosine* is that of two components: 0 where WᵀW is diagonal, as in ``orthonormal``.
-# * *KKT residual* is the distance from a point at which the published update stands still.
+# * *error* is ‖X − WWᵀX‖. The *error of the SVD* is a lower bound for eight components.
+# * *largest cosine* is the largest cosine of two components. It is 0 if WᵀW is diagonal, as in
+#   ``orthonormal``.
+# * *KKT residual* is the distance from a stationary point of the published update.
 #
-# The course of the error. That of ``accelerated`` may rise a little near its end: a point of rest
-# of the published update is not where the error is least.
+# The figure shows the error in each pass. The error of ``accelerated`` may increase slightly near
+# the end: a stationary point of the published update is not a minimum of the error.
 fig, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for solver, model in models.items():
     course = [record.objective for record in model.history_]
@@ -79,8 +80,9 @@ axis.set(xscale="log", xlabel="pass over X", ylabel="error", ylim=(None, 1.05 * 
 axis.legend()
 
 # %%
-# One component of each, matched with the first of ``multiplicative``. What differs is the border:
-# weights that fade, or end.
+# The figure shows one component of each solver, matched with the first component of
+# ``multiplicative``. The components differ at their borders: the weights decrease slowly or end
+# abruptly.
 mask = open_mask(mask_file)
 first = models["multiplicative"].coef_
 cuts = None
@@ -104,6 +106,6 @@ for axis, (solver, model) in zip(axes, models.items(), strict=True):
     )
 
 # %%
-# Which to take? :doc:`/solvers` has the figures on real maps: ``accelerated`` for results,
-# ``orthonormal`` for a first look and where every voxel must have one component,
+# :doc:`/solvers` contains measurements on real maps. Use ``accelerated`` for final results. Use
+# ``orthonormal`` for a first look, or if each voxel must belong to one component. Use
 # ``multiplicative`` to repeat a published analysis.

@@ -1,4 +1,4 @@
-"""``opnmf-bids``: the words of a BIDS App become settings, and one of its two levels is run."""
+"""``opnmf-bids``: convert the arguments of the BIDS App to settings, and run one of its levels."""
 
 from __future__ import annotations
 
@@ -21,30 +21,33 @@ from opnmf_pipeline.runs.project import project
 __all__ = ["execute", "settings_of"]
 
 IMAGE_QUERY = "image"
-"""Name of our query in a filter file, where it has several."""
+"""Name of the query to use if a filter file has several queries."""
 OF_THE_ROW = ("sub", "subject", "ses", "session")
-"""Entities that say whose image it is."""
+"""Entities that identify the subject and the session of an image."""
 GROUP_FLAGS = ("boilerplate_only", "resource_monitor")
 PLUGIN_KEYS = ("engine", "plugin", "plugin_args")
 
 FILTER_FILE_MSG = "--bids-filter-file: {path}: {reason}"
 QUERIES_MSG = (
-    f"has the queries {{names}}; name the one that selects the image {IMAGE_QUERY!r}, "
-    "or leave only one"
+    f"has the queries {{names}}; give the name {IMAGE_QUERY!r} to the query that selects the "
+    "images, or keep only one query"
 )
 NO_MODEL_MSG = (
-    "{root}: holds no components to project on; run the group level first, or name its output "
-    "folder with --model"
+    "{root}: contains no components to project on; run the group level first, or set --model to "
+    "the output folder of a group run"
 )
-MODEL_OF_GROUP_MSG = "--model: is of the participant level; the group level learns a model"
+MODEL_OF_GROUP_MSG = (
+    "--model applies only to the participant level; the group level learns the components"
+)
 PLUGIN_OF_PARTICIPANT_MSG = (
-    "--use-plugin: is of the group level; start one job for each --participant-label instead"
+    "--use-plugin applies only to the group level; at the participant level, start one job for "
+    "each --participant-label"
 )
 PLUGIN_FILE_MSG = "--use-plugin: {path}: expected the keys {keys}, got {got}"
 
 
 def execute(args: argparse.Namespace) -> None:
-    """Run the level that was asked for."""
+    """Run the requested level."""
     if args.analysis_level == "group":
         _run_group(args)
     else:
@@ -66,7 +69,7 @@ def _run_participant(args: argparse.Namespace) -> None:
     for flag in GROUP_FLAGS:
         if getattr(args, flag):
             name = flag.replace("_", "-")
-            raise ConfigError(f"--{name}: is of the group level; the participant level has none")
+            raise ConfigError(f"--{name} applies only to the group level; remove --{name}")
     if args.use_plugin is not None:
         raise ConfigError(PLUGIN_OF_PARTICIPANT_MSG)
     model = (args.model or args.output_dir).absolute()
@@ -90,14 +93,14 @@ def _validate(args: argparse.Namespace) -> None:
 
 
 def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None) -> PipelineConfig:
-    """Return the settings: those of the file, replaced by what the arguments say.
+    """Return the settings of the file; arguments replace the settings of the file.
 
     Parameters
     ----------
     args : Namespace
         Arguments of the command line.
     filters : dict, optional
-        What selects the images where the file of settings does not.
+        Filters to use if the settings file has no filters.
     """
     items = as_items(
         {
@@ -116,7 +119,7 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
             **{f"execution.{key}": value for key, value in _plugin(args.use_plugin).items()},
         }
     )
-    # BIDS_DIR takes the place of any other source that the file names
+    # BIDS_DIR replaces any other source of images in the settings file
     named = [f"inputs.{source}=null" for source in ("table", "glob", "simulation")]
     named += [*args.overrides, *as_items({"inputs.bids": args.bids_dir})]
     if filters and not load_config(args.config_file, named).inputs.filters:
@@ -125,7 +128,7 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
 
 
 def _filters_of(model: FinishedRun) -> dict[str, Any]:
-    """Return the filters that selected the images of the model, but for subjects and sessions."""
+    """Return the filters that selected the images of the model, without subjects and sessions."""
     filters: dict[str, Any] = model.settings["inputs"].get("filters", {})
     return {key: value for key, value in filters.items() if key not in OF_THE_ROW}
 
@@ -142,7 +145,7 @@ def _filters(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read_filters(path: Path) -> dict[str, Any]:
-    """Read entity filters in the JSON form of fMRIPrep, of one query or as the filters alone."""
+    """Read entity filters from JSON: the named queries of fMRIPrep, or one set of filters."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -162,7 +165,7 @@ def _read_filters(path: Path) -> dict[str, Any]:
 
 
 def _plugin(path: Path | None) -> dict[str, Any]:
-    """Read a plugin file of Nipype; it makes Nipype the engine, unless it names another."""
+    """Read a Nipype plugin file. The engine is Nipype unless the file sets `engine`."""
     if path is None:
         return {}
     content = read_yaml_of("--use-plugin", path)

@@ -1,4 +1,4 @@
-"""Arguments of ``opnmf-bids``, in the words of fMRIPrep. Imports nothing heavy."""
+"""Arguments of ``opnmf-bids``, with the names that fMRIPrep uses. Imports no large library."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ def build_bids_parser() -> argparse.ArgumentParser:
     """Return the parser of ``opnmf-bids``."""
     parser = argparse.ArgumentParser(
         prog="opnmf-bids",
-        description="Patterns of structural covariance by orthonormal projective NMF, as a BIDS "
-        "App: `group` learns the components from one image per subject and session, `participant` "
-        "writes the loadings of each image on components that were learned.",
+        description="BIDS App for patterns of structural covariance by orthonormal projective NMF. "
+        "The level `group` learns components from one image per subject and session. The level "
+        "`participant` writes the loadings of each image on the components of a group run.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "bids_dir",
         type=Path,
         metavar="BIDS_DIR",
-        help="root of the dataset with the images: mostly the derivatives of another program",
+        help="root of the dataset with the images, usually the derivatives of another program",
     )
     parser.add_argument(
         "output_dir",
         type=Path,
         metavar="OUTPUT_DIR",
-        help="folder that becomes a BIDS derivatives dataset",
+        help="output folder; it becomes a BIDS derivatives dataset",
     )
     parser.add_argument(
         "analysis_level",
         choices=("participant", "group"),
-        help="group: learn components from the cohort; participant: project images on them",
+        help="group: learn components from the cohort; participant: project images on components",
     )
     _add_selection(parser)
     _add_analysis(parser)
@@ -47,7 +47,7 @@ def build_bids_parser() -> argparse.ArgumentParser:
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("which images")
+    group = parser.add_argument_group("selection of images")
     group.add_argument(
         "--participant-label",
         "--participant_label",
@@ -68,20 +68,21 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "--bids-filter-file",
         type=Path,
         metavar="FILE",
-        help='JSON file of entities that select the image, {"image": {"label": "GM", ...}}; '
-        'null: the name must not have the entity, "*": any value of it',
+        help="JSON file with the BIDS entities that select the images, such as "
+        '{"image": {"label": "GM", ...}}; null: the file name must not have the entity; '
+        '"*": the file name must have the entity, with any value',
     )
     group.add_argument(
         "--bids-database-dir",
         type=Path,
         metavar="DIR",
-        help="folder that keeps the index of the dataset from one call to the next",
+        help="folder that stores the index of the dataset between runs",
     )
     group.add_argument(
         "--skip-bids-validation",
         "--skip_bids_validation",
         action="store_true",
-        help="take a dataset without a proper dataset_description.json",
+        help="accept a dataset whose dataset_description.json is missing or incomplete",
     )
 
 
@@ -91,7 +92,8 @@ def _add_analysis(parser: argparse.ArgumentParser) -> None:
         "--config-file",
         type=Path,
         metavar="FILE",
-        help="YAML file of settings (opnmf-pipeline schema); these arguments replace what it says",
+        help="YAML file of settings (see opnmf-pipeline schema); arguments replace the settings "
+        "of the file",
     )
     group.add_argument(
         "--set",
@@ -105,7 +107,7 @@ def _add_analysis(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         metavar="DIR",
-        help="participant level: output folder of the group run that learned the components "
+        help="participant level only: output folder of the group run with the components "
         "(default: OUTPUT_DIR)",
     )
     group.add_argument(
@@ -113,12 +115,12 @@ def _add_analysis(parser: argparse.ArgumentParser) -> None:
         "--random_seed",
         type=int,
         metavar="SEED",
-        help="seed of random starts, of the halvings and of the shuffling",
+        help="seed of random starts, split halves and shuffling",
     )
     group.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace the results of a run with other settings in the same folder",
+        help="replace the results in OUTPUT_DIR if they come from different settings",
     )
 
 
@@ -131,14 +133,15 @@ def _add_performance(parser: argparse.ArgumentParser) -> None:
         "--n_cpus",
         type=positive,
         metavar="N",
-        help="processes and threads to use (default: the CPUs that are free)",
+        help="number of processes and threads (default: all CPUs available to the process)",
     )
     group.add_argument(
         "--omp-nthreads",
         "--omp_nthreads",
         type=positive,
         metavar="N",
-        help="largest number of threads of one fit (default: those of --nprocs, shared)",
+        help="maximum number of threads of one fit (default: --nprocs divided among the fits that "
+        "run in parallel)",
     )
     group.add_argument(
         "--mem",
@@ -146,8 +149,8 @@ def _add_performance(parser: argparse.ArgumentParser) -> None:
         "--mem_mb",
         type=_gigabytes,
         metavar="MEMORY",
-        help="memory to use: 8000 (megabytes) or 8G. Nipype's MultiProc keeps to it; without a "
-        "plugin you are warned where a fit may need more",
+        help="memory limit: 8000 (megabytes) or 8G. Nipype's MultiProc keeps the limit; without a "
+        "plugin, a warning says if a fit may need more memory",
     )
     group.add_argument(
         "-w",
@@ -161,20 +164,21 @@ def _add_performance(parser: argparse.ArgumentParser) -> None:
         "--nipype-plugin-file",
         type=Path,
         metavar="FILE",
-        help="YAML file with `plugin` and `plugin_args` of Nipype; with `engine: pydra` in it, "
-        "of Pydra",
+        help="YAML file with `plugin` and `plugin_args` of Nipype, or of Pydra if the file has "
+        "`engine: pydra`",
     )
     group.add_argument(
         "--stop-on-first-crash",
         "--stop_on_first_crash",
         action="store_true",
-        help="end at the first failure, instead of finishing what does not depend on it",
+        help="stop at the first error (default: complete the stages that do not depend on the "
+        "failed stage)",
     )
     group.add_argument(
         "--resource-monitor",
         "--resource_monitor",
         action="store_true",
-        help="write memory and CPU of the run, second by second, to logs/resources.tsv",
+        help="write the memory and CPU use of the run, once per second, to logs/resources.tsv",
     )
 
 
@@ -184,14 +188,14 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
         "--boilerplate-only",
         "--boilerplate_only",
         action="store_true",
-        help="group level: print the methods section of a paper with its BibTeX, and compute "
-        "nothing",
+        help="group level only: print a methods section with BibTeX references, without computing "
+        "anything",
     )
     add_messages(group)
 
 
 def _gigabytes(text: str) -> float:
-    """Read a size as fMRIPrep does: in megabytes, unless a letter says otherwise."""
+    """Read a memory size as fMRIPrep does: in megabytes, or in the unit of its letter."""
     number = text.upper().removesuffix("B")
     unit = number.lstrip("0123456789.")
     try:

@@ -26,7 +26,7 @@ def execute(args: argparse.Namespace) -> None:
         "components": ", ".join(map(str, mapped)),
         **({"to compare": ", ".join(map(str, compared))} if compared else {}),
         "fits to make": f"{plan.n_fits} ({config.decomposition.solver})",
-        "output": str(config.output.dir or "not set; name it with --output"),
+        "output": str(config.output.dir or "not set; set it with --output"),
     }
     for name, value in rows.items():
         print(f"{name:14}{value}")

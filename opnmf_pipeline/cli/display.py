@@ -1,4 +1,4 @@
-"""Progress in a terminal: a bar for what is under way, a line for what is done."""
+"""Progress in a terminal: one bar for each running stage, one line for each completed stage."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Item = TypeVar("Item")
 
 
 class TerminalDisplay:
-    """Shows a run in a terminal; use it as a context.
+    """Shows the progress of a run in a terminal; use it as a context manager.
 
     Parameters
     ----------
     console : rich.console.Console
-        Where to draw.
+        Console to draw on.
     """
 
     def __init__(self, console: Console) -> None:
@@ -67,7 +67,7 @@ class TerminalDisplay:
 
     @contextmanager
     def fit(self, description: str, tol: float) -> Iterator[Callable[[Any], None]]:
-        """Show iterations; the bar fills as the change falls, by its order of magnitude, to tol."""
+        """Show the iterations of a fit; the bar shows log(change) on its way to log(tol)."""
         task = self._progress.add_task(description, total=1, state="starting")
         first = 0.0
 
@@ -88,7 +88,7 @@ class TerminalDisplay:
 
 
 def _decades_done(first: float, change: float, tol: float) -> float:
-    """Return how far the change has come from its first value down to ``tol``, in [0, 1]."""
+    """Return the progress of the change from its first value to ``tol``, in [0, 1], in log."""
     if not 0 < tol < change <= first or first == change:
         return float(0 <= change <= tol)
     return math.log(first / change) / math.log(first / tol)

@@ -16,7 +16,7 @@ FORMATS = (".pdf", ".png", ".svg")
 
 
 def execute(args: argparse.Namespace) -> None:
-    """Draw the workflow that the settings lead to."""
+    """Draw the workflow of the settings."""
     out_file = args.picture
     if out_file.suffix not in FORMATS:
         raise ConfigError(f"--output: {out_file}: expected a name ending in {', '.join(FORMATS)}")
@@ -32,7 +32,7 @@ def graph_of(config: PipelineConfig) -> Graph:
 
 
 def _labels(graph: Graph, leave_out: str | None) -> dict[str, str]:
-    """Say how often the steps run that fan out."""
+    """Return labels that say how many times each repeated step runs."""
     labels = {}
     for step in graph.steps:
         counts = [str(len(numbers)) for numbers in step.over.values()]

@@ -1,4 +1,4 @@
-"""Entry point: dispatch to a command, and turn errors into messages and exit codes."""
+"""Entry points: run a command, and convert errors to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, or 2 for what the user can mend, 1 for what the system refused, 130 for an
-        interruption.
+        Exit code: 0: success; 2: an error that the user can fix; 1: a system error; 130: the run
+        was interrupted.
     """
     args = build_parser().parse_args(argv)
     return _dispatch("opnmf-pipeline", args.command, args)
@@ -44,7 +44,7 @@ def bids_main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(program: str, module: str, args: argparse.Namespace) -> int:
-    # A batch system ends a job with SIGTERM: as an exception it lets the run tidy up.
+    # A batch system ends a job with SIGTERM. An exception lets the run clean up.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         command = importlib.import_module(f"opnmf_pipeline.cli.{module}")
@@ -53,14 +53,14 @@ def _dispatch(program: str, module: str, args: argparse.Namespace) -> int:
     except OPNMFError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SYSTEM_ERROR
     except OSError as error:
         print(f"{program}: system error: {error}", file=sys.stderr)
         return SYSTEM_ERROR
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; the same command goes on from here", file=sys.stderr)
+        print(f"{program}: interrupted; run the same command to continue", file=sys.stderr)
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)

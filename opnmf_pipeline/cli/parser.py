@@ -1,4 +1,4 @@
-"""Arguments of every command. Imports nothing heavy, so that ``--help`` answers at once."""
+"""Arguments of all commands. Imports no large library, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -29,22 +29,24 @@ def build_parser() -> argparse.ArgumentParser:
         commands,
         "run",
         "run the pipeline",
-        "Run every stage that has not been run before with the same inputs and settings.",
+        "Run all stages. Stages whose inputs and settings have not changed since an earlier run "
+        "are not computed again.",
     )
     run.add_argument(
         "--share",
         type=_share,
         metavar="I/N",
-        help="only make the I-th of N shares of the fits, and write no results: for the tasks of a "
-        "batch array (engine local). The same command without this finds the fits in --work-dir",
+        help="compute only share I of N shares of the fits, and write no results; for job arrays "
+        "(engine local only). Run the same command without --share to collect the fits from "
+        "--work-dir and write the results",
     )
     _add_run(
         commands,
         "select",
-        "compare numbers of components and say which to choose",
-        "Compare the numbers of components in selection.candidates (or those in "
-        "decomposition.n_components) as the section `selection` says, and say which to choose and "
-        "why. No maps are written: run does that, and takes over what was computed here.",
+        "compare numbers of components and choose one",
+        "Compare the numbers of components in selection.candidates (default: "
+        "decomposition.n_components) with the settings of the section `selection`, and choose one. "
+        "This command writes no maps. The command run writes them and reuses these results.",
     )
     _add_check(commands)
     _add_graph(commands)
@@ -52,7 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "schema",
         help="print the JSON Schema of the settings",
-        description="Print the JSON Schema of the settings, so that an editor completes the YAML.",
+        description="Print the JSON Schema of the settings. An editor can use it to complete and "
+        "check the YAML file.",
     )
     return parser
 
@@ -69,7 +72,8 @@ def _add_run(
     engine.add_argument(
         "--engine",
         choices=("local", "nipype", "pydra"),
-        help="who computes: this process, or a workflow of that engine (default: local)",
+        help="local: run without a workflow engine; nipype, pydra: run as a workflow of that "
+        "engine (default: local)",
     )
     engine.add_argument(
         "--plugin",
@@ -77,20 +81,21 @@ def _add_run(
         help="Nipype plugin (MultiProc, Linear, SLURM, ...) or Pydra worker (cf, slurm, ...)",
     )
     engine.add_argument(
-        "--plugin-args", type=Path, metavar="FILE", help="YAML file with arguments of the plugin"
+        "--plugin-args", type=Path, metavar="FILE", help="YAML file with the plugin arguments"
     )
     performance = run.add_argument_group("performance")
     performance.add_argument(
         "--nprocs",
         type=positive,
         metavar="N",
-        help="processes and threads to use (default: the CPUs that are free)",
+        help="number of processes and threads (default: all CPUs available to the process)",
     )
     performance.add_argument(
         "--mem",
         type=float,
         metavar="GB",
-        help="memory to use, where the plugin heeds it (default: what is free)",
+        help="memory limit in GB, for plugins that support a limit (default: the memory available "
+        "to the job)",
     )
     performance.add_argument(
         "-w",
@@ -103,17 +108,17 @@ def _add_run(
     outputs.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace the results of a run with other settings in the same folder",
+        help="replace the results in the output folder if they come from different settings",
     )
     add_messages(outputs)
     return run
 
 
 def add_messages(group: argparse._ArgumentGroup) -> None:
-    """Add the arguments that say how much is shown."""
+    """Add the arguments for the amount of messages."""
     group.add_argument("-q", "--quiet", action="store_true", help="show errors only")
     group.add_argument(
-        "-v", "--verbose", action="store_true", help="show the log, that of the engine included"
+        "-v", "--verbose", action="store_true", help="show the log, including the engine's log"
     )
 
 
@@ -122,7 +127,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "check",
         help="validate settings and inputs, and print the plan",
         description="Validate the settings, find the images, read their headers, and print what "
-        "a run would do. Nothing is written.",
+        "a run would compute. This command writes nothing.",
     )
     _add_settings(check)
 
@@ -131,7 +136,8 @@ def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     graph = commands.add_parser(
         "graph",
         help="draw the workflow",
-        description="Draw the stages that the settings lead to, and what they need of each other.",
+        description="Draw the stages of a run with these settings, and the dependencies between "
+        "them.",
     )
     _add_settings(graph, output=False)
     graph.add_argument(
@@ -148,9 +154,9 @@ def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     report = commands.add_parser(
         "report",
-        help="write the page about a finished run anew",
-        description="Write report.html from what stands in the output folder of a run. Nothing is "
-        "computed, and the images are not needed.",
+        help="rewrite the report of a finished run",
+        description="Write report.html from the files in the output folder of a run. This command "
+        "computes nothing and does not need the images.",
     )
     report.add_argument("folder", type=Path, metavar="OUT", help="output folder of the run")
 
@@ -180,19 +186,19 @@ def _share(text: str) -> tuple[int, int]:
     if not (slash and number.isdecimal() and n_shares.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected a share such as 3/20, got {text!r}")
     if not 1 <= int(number) <= int(n_shares):
-        raise argparse.ArgumentTypeError(f"of {n_shares} shares there is no {number}")
+        raise argparse.ArgumentTypeError(f"share {number} does not exist; expected 1 to {n_shares}")
     return int(number), int(n_shares)
 
 
 def positive(text: str) -> int:
-    """Read a whole number of at least 1."""
+    """Read an integer ≥ 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
     return int(text)
 
 
 def read_yaml_of(flag: str, path: Path | None) -> Any:
-    """Return the content of the YAML file that a flag names, or None."""
+    """Return the content of the YAML file that a flag names; None without a path."""
     if path is None:
         return None
     try:
@@ -202,7 +208,7 @@ def read_yaml_of(flag: str, path: Path | None) -> Any:
 
 
 def overrides(args: argparse.Namespace) -> list[str]:
-    """Return all that the command line sets, as ``section.key=value`` items."""
+    """Return all settings of the command line, as ``section.key=value`` items."""
     flags = {
         "output.dir": getattr(args, "output", None),
         "execution.n_procs": getattr(args, "nprocs", None),
@@ -217,8 +223,8 @@ def overrides(args: argparse.Namespace) -> list[str]:
 
 
 def as_items(flags: Mapping[str, Any]) -> list[str]:
-    """Return settings as ``section.key=value`` items, without those that are None."""
-    # As JSON, which is YAML: a folder may be called `yes` or `#1`
+    """Return settings as ``section.key=value`` items; settings that are None are left out."""
+    # JSON is valid YAML, and it quotes folder names such as `yes` or `#1`
     return [
         f"{key}={json.dumps(value, default=str, ensure_ascii=False)}"
         for key, value in flags.items()

@@ -11,5 +11,5 @@ __all__ = ["execute"]
 
 
 def execute(args: argparse.Namespace) -> None:
-    """Write the page about a finished run anew."""
+    """Rewrite the report of a finished run."""
     print(write_report(OutputFolder.of_run(args.folder)))

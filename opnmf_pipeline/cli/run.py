@@ -34,13 +34,13 @@ SHOWN = {
 }
 
 SHARE_MSG = (
-    "--share: the engine {engine} makes a job of every fit by itself; leave out --share, or set "
+    "--share: the engine {engine} already submits each fit as a job; remove --share, or set "
     "--engine local"
 )
 
 
 def execute(args: argparse.Namespace) -> None:
-    """Run the pipeline and print what it found."""
+    """Run the pipeline and print the results."""
     config = load_config(args.config, overrides(args))
     if args.share is None:
         run_and_print(config, quiet=args.quiet, verbose=args.verbose)
@@ -54,7 +54,7 @@ def execute(args: argparse.Namespace) -> None:
 
 
 def run_and_print(config: PipelineConfig, *, quiet: bool, verbose: bool) -> Summary:
-    """Run the pipeline with progress in the terminal, and print what it found."""
+    """Run the pipeline with progress in the terminal, and print the results."""
     console = Console(quiet=quiet)
     with shown(console, verbose) as display:
         summary = run(config, display)
@@ -64,7 +64,7 @@ def run_and_print(config: PipelineConfig, *, quiet: bool, verbose: bool) -> Summ
 
 @contextmanager
 def shown(console: Console, verbose: bool) -> Iterator[TerminalDisplay]:
-    """Show progress, and the messages of the package: with ``verbose`` all, else warnings."""
+    """Show progress and messages: all messages if ``verbose``, otherwise only warnings."""
     level = logging.DEBUG if verbose else logging.WARNING
     handler = RichHandler(level, console=console, show_time=False, show_path=False)
     logger = logging.getLogger("opnmf_pipeline")
@@ -78,7 +78,7 @@ def shown(console: Console, verbose: bool) -> Iterator[TerminalDisplay]:
 
 
 def _table(summary: Summary) -> Table:
-    """Return a row of measures per number of components; mean ± SD where there are splits."""
+    """Return one row of measures per number of components; mean ± SD if there are splits."""
     metrics, choice = summary.metrics, summary.choice
     columns = [name for name in SHOWN if name in metrics]
     if choice is not None:
@@ -90,7 +90,7 @@ def _table(summary: Summary) -> Table:
         collapse_padding=True,
     )
     if choice is not None:
-        table.caption = "* chosen   + good as well"
+        table.caption = "* chosen   + also good"
     for row in metrics.to_dict("records"):
         cells = [_cell(row, name) for name in columns]
         chosen = choice is not None and row["n_components"] == choice["k"]
@@ -120,7 +120,7 @@ def _print(summary: Summary, console: Console) -> None:
             "raise decomposition.max_iter or decomposition.tol"
         )
     if not summary.computed:
-        console.print("nothing was computed: every result was there from an earlier run")
+        console.print("nothing was computed: all results come from an earlier run")
     places = {
         "maps": output.path("mask").parent,
         "pictures": output.path("montage").parent,

@@ -13,16 +13,16 @@ from opnmf_pipeline.runs.run import Summary
 __all__ = ["execute"]
 
 NO_STUDY_MSG = (
-    "selection: nothing says what to compare the numbers of components by; "
-    "set n_splits, such as --set selection.n_splits=10, or leave_out, or n_permutations"
+    "selection: the comparison of numbers of components needs splits or null data sets; set "
+    "n_splits, such as --set selection.n_splits=10, or leave_out, or n_permutations"
 )
 ONE_RANK_MSG = (
-    "selection.candidates: there is nothing to choose with k = {k} alone; name two numbers or more"
+    "selection.candidates: k = {k} is the only candidate; give two or more numbers of components"
 )
 
 
 def execute(args: argparse.Namespace) -> None:
-    """Compare the numbers of components, and print which to choose and how to get its maps."""
+    """Compare numbers of components; print the chosen one and the command that writes its maps."""
     config = load_config(args.config, overrides(args))
     if not config.selection.has_splits and not config.selection.n_permutations:
         raise ConfigError(NO_STUDY_MSG)
@@ -30,7 +30,7 @@ def execute(args: argparse.Namespace) -> None:
         raise ConfigError(ONE_RANK_MSG.format(k=config.ranks[0]))
     summary = run_and_print(config.without_maps(), quiet=args.quiet, verbose=args.verbose)
     if not args.quiet and summary.choice is not None:
-        print(f"\nIts maps: {_next_command(config, summary, args)}")
+        print(f"\nTo write its maps: {_next_command(config, summary, args)}")
 
 
 def _next_command(config: PipelineConfig, summary: Summary, args: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""Settings of a run from a YAML file and from the command line, with messages that name the key."""
+"""Read the settings of a run from a YAML file and the command line; errors name the wrong key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_config(path: str | Path | None, overrides: typing.Iterable[str] = ()) -
     ----------
     path : path or None
         YAML file with the sections of :class:`PipelineConfig`. Relative paths in it are relative
-        to the folder of the file. None: the overrides are all there is.
+        to the folder of the file. None: use only the overrides.
     overrides : iterable of str
         ``section.key=value`` items that replace settings of the file; values are YAML, and
         relative paths in them are relative to the current folder.
@@ -40,7 +40,7 @@ def load_config(path: str | Path | None, overrides: typing.Iterable[str] = ()) -
     Raises
     ------
     ConfigError
-        The file cannot be read, or it (or an override) has an unknown key or an impossible value.
+        The file cannot be read. Or the file or an override has an unknown key or an invalid value.
     """
     data: dict[str, Any] = {}
     if path is not None:
@@ -58,14 +58,14 @@ def load_config(path: str | Path | None, overrides: typing.Iterable[str] = ()) -
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would keep the last without a word."""
+    """Reject duplicate keys: YAML itself would silently keep the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         for number, (key, _) in enumerate(node.value):
             if key.value in keys[:number]:
                 raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                    problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark
                 )
         return super().construct_mapping(node, deep)
 
@@ -77,7 +77,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(f"{path}: cannot be read ({reason}); check the path") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
         sections = ", ".join(PipelineConfig.model_fields)
         raise ConfigError(f"{path}: expected sections ({sections}), got {type(data).__name__}")
@@ -109,13 +109,13 @@ def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
 
 
 def _anchored(data: dict[str, Any], model: type[BaseModel], base: Path) -> dict[str, Any]:
-    """Return ``data`` with the relative paths among the fields of ``model`` put under ``base``."""
+    """Return ``data`` with each relative path of the fields of ``model`` joined to ``base``."""
     hints = typing.get_type_hints(model)
     anchored = dict(data)
     for key, value in data.items():
-        # YAML reads a folder that is called 2024 as a number; a bool is no name
+        # YAML reads the folder name 2024 as a number; a bool is not a name
         if type(value) in (str, int) and _accepts(hints.get(key), Path):
-            # Path.expanduser fails where there is no such user
+            # Path.expanduser fails if the user does not exist
             anchored[key] = os.path.normpath(base / os.path.expanduser(str(value)))  # noqa: PTH111
         elif isinstance(value, dict) and (section := _section(hints.get(key))):
             anchored[key] = _anchored(value, section, base)

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 SPLIT_SETTINGS = {"n_splits", "stratify", "n_bins", "groups", "leave_out", "random_state"}
-"""Settings of the selection that decide who is in which half."""
+"""Settings of the section `selection` that define the split halves."""
 
 if TYPE_CHECKING:  # type checkers take no computed choices
     RuleName = str
@@ -45,7 +45,7 @@ SOURCES = ("bids", "table", "glob", "simulation")
 
 
 class Section(BaseModel):
-    """Options of one stage: frozen, and closed to unknown keys."""
+    """Options of one stage. Instances are frozen; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -69,7 +69,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _as_texts(value: Any) -> Any:
-    # YAML reads `run: 1` as a number, and file names have none
+    # YAML reads `run: 1` as a number, but entities in file names are text
     return [str(item) if type(item) is int else item for item in _as_list(value)]
 
 
@@ -88,40 +88,44 @@ FilterValues = Annotated[
 
 
 class InputsConfig(Section):
-    """Which image belongs to which subject. Name exactly one of: bids, table, glob, simulation."""
+    """The images and their subjects. Set exactly one of: bids, table, glob, simulation."""
 
     bids: Path | None = Field(None, description="Root of a BIDS (derivatives) dataset.")
     filters: dict[str, FilterValues] = Field(
         default_factory=dict,
         description="BIDS entities that select one image per subject (and session), such as "
-        "`label: GM`; each with one value or a list of values. `null` means that the name must not "
-        'have the entity, `"*"` that it must have it, with any value.',
+        "`label: GM`. Each entity has one value or a list of values. `null`: the file name must "
+        'not have the entity. `"*"`: the file name must have the entity, with any value.',
     )
     database_dir: Path | None = Field(
         None,
-        description="Folder that keeps the index of the dataset `bids` from one run to the next. "
-        "It is made anew when the dataset has other subjects.",
+        description="Folder that stores the index of the dataset `bids` between runs. The index "
+        "is rebuilt when the subjects of the dataset change.",
     )
     table: Path | None = Field(
         None,
-        description="TSV or CSV with participant_id (and session_id), a path column and "
-        "covariates.",
+        description="TSV or CSV file with the columns participant_id (and session_id), a column "
+        "with the image paths, and covariates.",
     )
     path_column: str = Field("path", description="Column of `table` that holds the image paths.")
     glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
     pattern: str = Field(
         r"(?P<participant_id>sub-[A-Za-z0-9]+)",
-        description="Regular expression that yields `participant_id` from a path that `glob` "
-        "matched.",
+        description="Regular expression with the group `participant_id`; it is applied to each "
+        "path that `glob` finds.",
     )
-    simulation: SimulationConfig | None = Field(None, description="Simulate a cohort instead.")
+    simulation: SimulationConfig | None = Field(
+        None, description="Simulate a cohort instead of reading images."
+    )
     participants: Path | None = Field(
         None,
-        description="Table with participant_id and covariates to join; for `bids` the default is "
-        "the dataset's participants.tsv.",
+        description="Table with participant_id and covariates to add. Default for `bids`: "
+        "participants.tsv of the dataset.",
     )
     on_missing: Literal["error", "drop"] = Field(
-        "error", description="What to do with a subject that has no image."
+        "error",
+        description="What to do if a subject has no image: error: stop; drop: leave the subject "
+        "out.",
     )
 
     @model_validator(mode="after")
@@ -129,29 +133,36 @@ class InputsConfig(Section):
         named = [source for source in SOURCES if getattr(self, source) is not None]
         if len(named) != 1:
             got = f"got {' and '.join(named)}" if named else "none is set"
-            raise ValueError(f"name exactly one of {', '.join(SOURCES)}; {got}")
+            raise ValueError(f"set exactly one of {', '.join(SOURCES)}; {got}")
         return self
 
 
 class MaskConfig(Section):
-    """Which voxels are analysed. Voxels that are zero in every subject are always left out."""
+    """The voxels to analyse. Voxels that are zero in all subjects are always excluded."""
 
     method: Literal["mean", "coverage", "template", "image"] = Field(
         "mean",
-        description="mean: mean over subjects > threshold; coverage: value > threshold in at "
-        "least `coverage` of the subjects; template: nilearn's MNI152 grey-matter template > "
-        "threshold; image: the non-zero voxels of `image`.",
+        description="mean: voxels whose mean over subjects is > threshold; coverage: voxels with "
+        "a value > threshold in at least the fraction `coverage` of the subjects; template: voxels "
+        "in which nilearn's MNI152 grey-matter template is > threshold; image: the non-zero voxels "
+        "of `image`.",
     )
-    threshold: float = Field(0.1, description="In the units of the images (or of the template).")
-    coverage: float = Field(0.9, gt=0, le=1, description="Fraction of the subjects, in (0, 1].")
+    threshold: float = Field(
+        0.1, description="Threshold of the mask, in units of the images (or of the template)."
+    )
+    coverage: float = Field(
+        0.9, gt=0, le=1, description="Fraction of the subjects for `method: coverage`, in (0, 1]."
+    )
     image: Path | None = Field(
-        None, description="Mask image; taken to the grid of the data by nearest neighbour."
+        None,
+        description="Mask image for `method: image`. It is resampled to the grid of the data "
+        "(nearest neighbour).",
     )
 
     @model_validator(mode="after")
     def _image_with_method(self) -> MaskConfig:
         if (self.method == "image") != (self.image is not None):
-            raise ValueError("`image: PATH` and `method: image` go together; set both or neither")
+            raise ValueError("`method: image` requires `image: PATH`; set both or neither")
         return self
 
 
@@ -160,22 +171,27 @@ class MatrixConfig(Section):
 
     resample: Literal["to-mask", "to-first"] | None = Field(
         None,
-        description="Grid to resample every image to (linear interpolation): that of mask.image "
-        "or that of the first image. Not set: images on different grids are an error.",
+        description="Resample all images (linear interpolation): to-mask: to the grid of "
+        "mask.image; to-first: to the grid of the first image. Not set: images on different grids "
+        "are an error.",
     )
     voxel_size: float | None = Field(
-        None, gt=0, description="Down-sample to isotropic voxels of this edge, in mm."
+        None, gt=0, description="Downsample the images to isotropic voxels of this size, in mm."
     )
     smoothing_fwhm: float | None = Field(
-        None, gt=0, description="Gaussian smoothing before masking: full width at half maximum, mm."
+        None,
+        gt=0,
+        description="Gaussian smoothing before masking: full width at half maximum, in mm.",
     )
     negative: Literal["error", "clip", "shift"] = Field(
         "error",
-        description="Negative values: refuse those in the mask; set all to 0, before the mask is "
-        "made; or subtract the smallest value of the whole matrix from all of it.",
+        description="What to do with negative values: error: stop if a voxel of the mask has one; "
+        "clip: set all negative values to 0 before the mask is made; shift: subtract the minimum "
+        "of the matrix from all values of the matrix.",
     )
     nan: Literal["error", "zero"] = Field(
-        "error", description="NaN and infinite values: refuse, or set to 0."
+        "error",
+        description="What to do with NaN and infinite values: error: stop; zero: set them to 0.",
     )
 
 
@@ -195,19 +211,19 @@ ComponentCounts = Annotated[
 
 def _without_twins(value: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(value)) != len(value):
-        raise ValueError("a number of components stands twice in the list")
+        raise ValueError("the list has duplicate numbers of components")
     return value
 
 
 class DecompositionConfig(Section):
-    """How the matrix is factorized; one fit for each number of components."""
+    """How the matrix is factorized. There is one fit for each number of components (k)."""
 
     n_components: ComponentCounts = Field(
-        (10,), description="Numbers of components (k): one integer or a list."
+        (10,), description="Numbers of components (k) with component maps: an integer or a list."
     )
     solver: SolverName = Field("accelerated", description=f"{summaries()}.")
     init: Literal["nndsvd", "nndsvda", "nndsvdar", "random"] = Field(
-        "nndsvd", description="Start of W."
+        "nndsvd", description="Initialization of W."
     )
     n_init: int = Field(10, ge=1, description=f"{meanings('n_init')}.")
     tol: float = Field(1e-5, ge=0, description=f"When a fit has converged. {criteria()}.")
@@ -233,54 +249,62 @@ Names = Annotated[
 
 
 class SelectionConfig(Section):
-    """Study of how many components there are: what is compared, and how one number is chosen."""
+    """How numbers of components are compared, and how one of them is chosen."""
 
     candidates: ComponentCounts = Field(
         (),
-        description="Numbers of components to compare; maps are written of those in "
-        "decomposition.n_components only. Default: these.",
+        description="Numbers of components to compare. Component maps are written only for the "
+        "numbers in decomposition.n_components. Default: decomposition.n_components.",
     )
     n_splits: int = Field(
-        0, ge=0, description="Random halvings of the cohort; each costs two fits for every k."
+        0,
+        ge=0,
+        description="Number of random split halves of the cohort. Each split needs two fits for "
+        "each k.",
     )
     stratify: Names = Field(
         (),
-        description="Columns of the participants table whose values both halves get alike, such as "
+        description="Columns of the participants table to balance across halves, such as "
         "`[age, sex, site]`.",
     )
     n_bins: int = Field(
-        4, ge=2, description="Numeric columns of `stratify` are cut into so many equal groups."
+        4,
+        ge=2,
+        description="Number of bins of equal size for each numeric column of `stratify`.",
     )
     groups: str | None = Field(
         None,
-        description="Column that says what belongs together, such as family: never in two halves.",
+        description="Column of group labels, such as family. Subjects of one group are kept in the "
+        "same half.",
     )
     leave_out: str | None = Field(
         None,
-        description="Column, such as site: instead of random halves, the subjects with one value "
-        "of it against all others, for each value.",
+        description="Column of group labels, such as site. Each split compares one group with all "
+        "other subjects (leave one group out, once per value). Replaces random halves.",
     )
     n_permutations: int = Field(
         0,
         ge=0,
-        description="Fits of data without structure, the voxels of each subject shuffled; each "
-        "costs one fit for every k.",
+        description="Number of null data sets (voxels shuffled within each subject). Each needs "
+        "one fit for each k.",
     )
     rule: RuleName | None = Field(
         None,
-        description="Which number of components is chosen. "
+        description="Rule that chooses the number of components. "
         + "; ".join(f"{name}: {rule.summary}" for name, rule in RULES.items())
-        + ". Default: reproducibility-peak with at least two splits, else null-crossing with "
-        "permutations, else none.",
+        + ". Default: reproducibility-peak if there are two or more splits, otherwise "
+        "null-crossing if there are null data sets.",
     )
     range: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
-        None, description="Smallest and largest number that may be chosen. Default: all."
+        None,
+        description="Smallest and largest number of components that the rule may choose. "
+        "Default: no limit.",
     )
-    random_state: int = Field(0, ge=0, description="Seed of the halvings and of the shuffling.")
+    random_state: int = Field(0, ge=0, description="Seed of the split halves and of the shuffling.")
 
     @property
     def rule_used(self) -> str | None:
-        """The rule, or the one that the data of the study are for; None where there are none."""
+        """The rule, or the default rule; None without splits and null data sets."""
         default = "null-crossing" if self.n_permutations else None
         if self.n_splits > 1 or self.leave_out is not None:
             default = "reproducibility-peak"
@@ -288,16 +312,16 @@ class SelectionConfig(Section):
 
     @property
     def permutation_seeds(self) -> list[int]:
-        """Seed of the shuffling of each permutation; more permutations only add to fewer."""
+        """Seed of each null data set. A larger number keeps the seeds of a smaller number."""
         return [self.random_state + number for number in range(self.n_permutations)]
 
     def of_splits(self) -> dict[str, Any]:
-        """Return the settings that decide who is in which half."""
+        """Return the settings that define the split halves."""
         return self.model_dump(mode="json", include=SPLIT_SETTINGS)
 
     @property
     def has_splits(self) -> bool:
-        """Whether the cohort is split, one way or the other."""
+        """Whether the cohort is split: into random halves, or by leaving groups out."""
         return self.n_splits > 0 or self.leave_out is not None
 
     @field_validator("candidates")
@@ -309,11 +333,11 @@ class SelectionConfig(Section):
     def _one_way_to_split(self) -> SelectionConfig:
         if self.leave_out is not None and (self.n_splits or self.stratify or self.groups):
             raise ValueError(
-                "`leave_out` takes the place of random halves; remove it, or n_splits, stratify "
-                "and groups"
+                "`leave_out` replaces random halves; remove `leave_out`, or remove n_splits, "
+                "stratify and groups"
             )
         if self.range is not None and self.range[0] > self.range[1]:
-            raise ValueError(f"range: {self.range[0]} is above {self.range[1]}")
+            raise ValueError(f"range: {self.range[0]} is larger than {self.range[1]}")
         return self
 
     @model_validator(mode="after")
@@ -329,69 +353,78 @@ class SelectionConfig(Section):
 
 
 class OutputConfig(Section):
-    """Where results go."""
+    """Where the results are written."""
 
-    dir: Path | None = Field(None, description="Output folder: becomes a BIDS derivatives dataset.")
+    dir: Path | None = Field(
+        None, description="Output folder. It becomes a BIDS derivatives dataset."
+    )
     space: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9]+$",
-        description="BIDS `space` of the maps; the default is what the input file names say.",
+        description="BIDS entity `space` of the maps. Default: `space` in the input file names.",
     )
     overwrite: bool = Field(
-        False, description="Replace the results of a run with other settings in the same folder."
+        False,
+        description="Replace the results in this folder if they come from different settings.",
     )
 
 
 class ReportConfig(Section):
     """Pictures of the results."""
 
-    figures: bool = Field(True, description="Draw one montage of the components for each k.")
+    figures: bool = Field(True, description="Draw a montage of the components for each k.")
     background: Literal["auto", "template", "mean"] = Field(
         "auto",
-        description="What components are drawn on: the MNI152 template, or the mean of the "
-        "subjects. auto: the template where the space is an MNI one.",
+        description="Background of the component maps: template: the MNI152 template; mean: the "
+        "mean image of the subjects; auto: the template if the space is an MNI space, otherwise "
+        "the mean.",
     )
 
 
 class ExecutionConfig(Section):
-    """Who computes, and what it may use."""
+    """Which engine runs the stages, and which resources it may use."""
 
     engine: Literal["local", "nipype", "pydra"] = Field(
         "local",
-        description="local: in this process; nipype, pydra: as a workflow of that engine.",
+        description="local: runs without a workflow engine; nipype: runs as a Nipype workflow; "
+        "pydra: runs as a Pydra workflow.",
     )
     plugin: str | None = Field(
         None,
-        description="How the engine executes: a Nipype plugin (default MultiProc) or a Pydra "
-        "worker (default cf).",
+        description="Nipype plugin (default: MultiProc) or Pydra worker (default: cf).",
     )
     plugin_args: dict[str, Any] = Field(
-        default_factory=dict, description="Arguments of that plugin or worker."
+        default_factory=dict, description="Arguments of the Nipype plugin or Pydra worker."
     )
     n_procs: int | None = Field(
-        None, ge=1, description="Processes and threads; the default is the CPUs that are free."
+        None,
+        ge=1,
+        description="Number of processes and threads. Default: all CPUs available to the process.",
     )
     omp_nthreads: int | None = Field(
         None,
         ge=1,
-        description="Largest number of threads of one fit; the default is `n_procs`, shared by the "
-        "fits that run side by side.",
+        description="Maximum number of threads of one fit. Default: `n_procs` divided among the "
+        "fits that run in parallel.",
     )
     memory_gb: float | None = Field(
-        None, gt=0, description="Memory to use, in GB; the default is what is free."
+        None,
+        gt=0,
+        description="Memory limit, in GB. Default: the memory available to the job (the limit of "
+        "the cgroup or of the Slurm job, otherwise the total memory of the machine).",
     )
     stop_on_first_crash: bool = Field(
         False,
-        description="End at the first failure, instead of finishing what does not depend on it; "
-        "the engine pydra finishes it anyway.",
+        description="Stop at the first error. By default, stages that do not depend on the failed "
+        "stage are completed. The engine pydra always completes them.",
     )
     resource_monitor: bool = Field(
         False,
-        description="Write memory and CPU of the run, second by second, to logs/resources.tsv: of "
-        "this machine, not of jobs that a scheduler runs elsewhere.",
+        description="Write the memory and CPU use of the run, once per second, to "
+        "logs/resources.tsv. Jobs that a scheduler runs on other machines are not included.",
     )
     work_dir: Path | None = Field(
-        None, description="Folder of intermediate results; the default is `work` in output.dir."
+        None, description="Folder of intermediate results. Default: `work` in output.dir."
     )
 
 
@@ -424,25 +457,25 @@ class PipelineConfig(Section):
         limits = self.selection.range
         if limits is not None and not any(limits[0] <= k <= limits[1] for k in self.ranks):
             ks = ", ".join(map(str, self.ranks))
-            raise ValueError(f"selection.range: none of the numbers of components ({ks}) is in it")
+            raise ValueError(f"selection.range: contains none of the numbers of components ({ks})")
         return self
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """Numbers of components of the study: those that get maps, then the other candidates."""
+        """All numbers of components: first those with maps, then the other candidates."""
         mapped = self.decomposition.n_components
         return mapped + tuple(k for k in self.selection.candidates if k not in mapped)
 
     def without_maps(self) -> PipelineConfig:
-        """Return the same settings with every number of components only a candidate."""
+        """Return the settings with all numbers of components as candidates, none with maps."""
         selection = self.selection.model_copy(update={"candidates": tuple(sorted(self.ranks))})
         decomposition = self.decomposition.model_copy(update={"n_components": ()})
         return self.model_copy(update={"selection": selection, "decomposition": decomposition})
 
     def n_fits(self, n_splits: int) -> int:
-        """Return the fits of a run: of each number of components whole, halves, permutations."""
+        """Return the number of fits of a run: of the cohort, of its halves, and of null data."""
         return len(self.ranks) * (1 + 2 * n_splits + self.selection.n_permutations)
 
     def settings(self) -> dict[str, Any]:
-        """Return every setting as plain values, as they would stand in a YAML file."""
+        """Return all settings as plain values, as in a YAML file."""
         return self.model_dump(mode="json", exclude_none=True)

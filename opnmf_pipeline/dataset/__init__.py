@@ -1,1 +1,1 @@
-"""The output dataset: the names of its files, its folder, and how it describes itself."""
+"""The output dataset: the names of its files, its folder, and its BIDS description."""

@@ -1,4 +1,4 @@
-"""How the output dataset describes itself, in the terms of BIDS."""
+"""Files that describe the output dataset: BIDS metadata, README and sidecars."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ __all__ = [
 BIDS_VERSION = "1.10.0"
 PROGRAM = "opnmf-pipeline"
 INPUT, MODEL = "input", "model"
-"""Names of other datasets in BIDS URIs."""
+"""Names of the other datasets in BIDS URIs."""
 
 BIDSIGNORE = f"""\
-# Results about a group and pictures, which the BIDS schema does not know
+# Group results and figures: the BIDS schema does not define them
 /group
 /figures
 /{WORK}
 /report.html
-# Loadings of single images, a suffix that it does not know
+# Loadings of single images: the BIDS schema does not define this suffix
 sub-*/**/*_loadings.*
-# The subjects of the group: there need not be a folder of each
+# The subjects of the group: not every subject has a folder here
 /participants.*
 """
 
 README = """\
 # Components of structural covariance
 
-Made by opnmf-pipeline {version} from {source}{learned}.
-The components are patterns in which the images vary together over the subjects; each subject has
-one loading on each component. `report.html`, where it is, is where to begin.
+opnmf-pipeline {version} wrote this dataset from {source}{learned}.
+Components are patterns of voxels whose values vary together across subjects. Each subject has one
+loading on each component. Read `report.html` first, if the dataset has one.
 
-In the names, `{{k}}` is a number of components and `{{space}}` says on which grid the maps are.
-Which of these files are there depends on the settings, which are in `logs/config.yaml`.
+In the file names, `{{k}}` is the number of components, and `{{space}}` is the space and the
+resolution of the maps. The settings in `logs/config.yaml` determine which of these files exist.
 
-| file | what it is |
+| file | content |
 | --- | --- |
 {rows}
 """
@@ -64,8 +64,8 @@ Which of these files are there depends on the settings, which are in `logs/confi
 COLUMNS = {
     "participant_id": "Subject",
     "session_id": "Session of the subject",
-    "image": "Path of the image on the machine of the run",
-    "sha256": "SHA-256 of the image's files",
+    "image": "Path of the image on the computer that ran the analysis",
+    "sha256": "SHA-256 of the image files",
 }
 
 
@@ -80,11 +80,11 @@ def dataset_description(
     Parameters
     ----------
     settings : dict
-        Settings of the run; ``inputs.bids`` is the dataset that BIDS URIs call ``input``.
+        Settings of the run. ``inputs.bids`` is the dataset ``input`` in BIDS URIs.
     model : path, optional
-        Dataset with the components, if it is another one; BIDS URIs call it ``model``.
+        Dataset with the components, if it is another dataset; it is ``model`` in BIDS URIs.
     environment : mapping
-        Variables that tell whether this runs in a container, and in which.
+        Environment variables, which identify the container if there is one.
     """
     generator: dict[str, Any] = {"Name": PROGRAM, "Version": __version__}
     if container := _container(environment):
@@ -110,7 +110,7 @@ def _source_dataset(root: Path) -> dict[str, str]:
 
 
 def _container(environment: Mapping[str, str]) -> dict[str, str] | None:
-    """Return what the variables of Apptainer, or those set in our image, say about a container."""
+    """Return the container that the environment variables of Apptainer or our image identify."""
     for kind in ("apptainer", "singularity"):
         if file := environment.get(f"{kind.upper()}_CONTAINER"):
             return {"Type": kind, "Tag": Path(file).name}
@@ -120,7 +120,7 @@ def _container(environment: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def is_ours(root: Path) -> bool:
-    """Tell whether a folder is a dataset that this program wrote."""
+    """Return whether this program wrote the dataset in a folder."""
     generators = read_json(root / OUTPUTS["dataset"].path).get("GeneratedBy")
     return any(
         isinstance(item, dict) and item.get("Name") == PROGRAM
@@ -129,9 +129,9 @@ def is_ours(root: Path) -> bool:
 
 
 def bids_uri(path: str | Path, root: Path, dataset: str = "") -> str:
-    """Return the BIDS URI of a file: ``bids:<dataset>:<path>``; an empty name is this dataset.
+    """Return the BIDS URI of a file: ``bids:<dataset>:<path>``.
 
-    A file elsewhere gets its ``file:`` URI.
+    An empty dataset name means this dataset. A file outside ``root`` gets a ``file:`` URI.
 
     Examples
     --------
@@ -147,29 +147,29 @@ def bids_uri(path: str | Path, root: Path, dataset: str = "") -> str:
 
 
 def with_sources(sidecar: Path, sources: Iterable[str]) -> str:
-    """Return a JSON side-car with the BIDS URIs of what its file was made from."""
+    """Return a JSON sidecar with ``Sources``: the BIDS URIs of the input files."""
     return json_text({**read_json(sidecar), "Sources": list(sources)})
 
 
 def describe_columns(columns: Iterable[str], known: Mapping[str, Any] | None = None) -> str:
-    """Return the side-car of a table of subjects.
+    """Return the sidecar of a table of subjects.
 
     Parameters
     ----------
     columns : iterable of str
         Columns of the table.
     known : mapping, optional
-        Descriptions of covariates: a ``participants.json`` of the input.
+        Descriptions of covariates, from ``participants.json`` of the input.
     """
     described = {name: {"Description": text} for name, text in COLUMNS.items()}
-    unknown = {"Description": "Covariate that came with the cohort, without a description"}
+    unknown = {"Description": "Covariate from the input table, which has no description"}
     return json_text(
         {name: described.get(name) or (known or {}).get(name) or unknown for name in columns}
     )
 
 
 def readme(settings: Mapping[str, Any], model: Path | None = None) -> str:
-    """Return ``README.md``: where this is from, and every kind of file of :data:`OUTPUTS`."""
+    """Return ``README.md``: the source of the dataset, and all files of :data:`OUTPUTS`."""
     inputs = settings["inputs"]
     named = [f"`{inputs[key]}`" for key in ("bids", "table", "glob") if inputs.get(key)]
     source = named[0] if named else "a simulated cohort"
@@ -179,7 +179,7 @@ def readme(settings: Mapping[str, Any], model: Path | None = None) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; an empty one where there is none."""
+    """Return the object in a JSON file; an empty dict if the file contains no object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -188,10 +188,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def settings_yaml(settings: Mapping[str, Any]) -> str:
-    """Return settings as the YAML file that a run can start from."""
+    """Return settings as a YAML file, which can be used to start a run."""
     return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
 
 
 def json_text(content: Mapping[str, Any]) -> str:
-    """Return a JSON file as it is written here."""
+    """Return an object as the text of a JSON file, indented by one space."""
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""The folder of an output dataset: refuses other results, registers what is written."""
+"""The folder of an output dataset: protects the results of other runs, registers its files."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ NOT_WRITABLE_MSG = (
     "choose another folder (--output, or OUTPUT_DIR)"
 )
 FOREIGN_MSG = (
-    "output.dir: {root} is not empty and holds no run of opnmf-pipeline; "
+    "output.dir: {root} is not empty and contains no run of opnmf-pipeline; "
     "choose another folder (--output, or OUTPUT_DIR)"
 )
 OTHER_RUN_MSG = (
-    "output.dir: {root} holds another run ({difference}); "
+    "output.dir: {root} contains the results of a different run ({difference}); "
     "choose another folder (--output, or OUTPUT_DIR), or pass --overwrite to replace its results"
 )
-NO_RUN_MSG = "{root}: holds no results of opnmf-pipeline; name the output folder of a run"
+NO_RUN_MSG = "{root}: contains no results of opnmf-pipeline; give the output folder of a run"
 
 
 class Dataset:
-    """Folder whose files are called as :data:`OUTPUTS` says.
+    """Folder whose file names are defined in :data:`OUTPUTS`.
 
     Parameters
     ----------
     root : path
-        The folder; it is made with its first file.
+        The folder. It is created when the first file is written.
 
     Attributes
     ----------
     space : str
-        BIDS entities that the names of maps start with (``space-…_res-…_``), or nothing.
+        BIDS entities at the start of the names of maps (``space-…_res-…_``), or "".
     image : str
-        How the names of maps end.
+        Ending of the names of maps.
     """
 
     def __init__(self, root: Path) -> None:
@@ -64,12 +64,12 @@ class Dataset:
 
     @property
     def ks(self) -> list[int]:
-        """Numbers of components that have results, smallest first."""
+        """Numbers of components that have results, in ascending order."""
         name = re.compile(re.escape(OUTPUTS["fit"].path).replace(r"\{k\}", r"(\d+)"))
         return sorted(int(match[1]) for file in self._files if (match := name.fullmatch(file)))
 
     def _take_over(self, registry: Mapping[str, Any]) -> None:
-        """Know the files that an earlier run has registered and that are still there."""
+        """Load the registry of an earlier run; files that no longer exist are left out."""
         self.space = registry.get("Space", "")
         self.image = registry.get("Image", DEFAULT_IMAGE)
         for name, text in registry["Outputs"].items():
@@ -82,19 +82,19 @@ class Dataset:
         return OutputError(NOT_WRITABLE_MSG.format(root=self.root, reason=error.strerror))
 
     def path(self, name: str, k: int | None = None, **places: str) -> Path:
-        """Return the path of an output; ``places`` are what else its path has to fill in."""
+        """Return the path of an output; ``places`` are the other fields of its path."""
         return self.root / OUTPUTS[name].path.format(
             space=self.space, image=self.image, k=k, **places
         )
 
     def publish(self, name: str, source: Path, k: int | None = None) -> Path:
-        """Copy a finished file to its place, whole or not at all, and register it."""
+        """Copy a finished file to its place in one atomic step, and register it."""
         with self._whole(self.path(name, k), name) as partial:
             shutil.copyfile(source, partial)
         return self.path(name, k)
 
     def write_text(self, name: str, text: str, k: int | None = None, **places: str) -> Path:
-        """Write a small text output, whole or not at all, and register it."""
+        """Write a small text file in one atomic step, and register it."""
         target = self.path(name, k, **places)
         with self._whole(target, name) as partial:
             partial.write_text(text, encoding="utf-8")
@@ -102,7 +102,7 @@ class Dataset:
 
     @contextmanager
     def _whole(self, target: Path, name: str) -> Iterator[Path]:
-        # a name of its own, since jobs of several machines may write into one dataset
+        # a unique name, since jobs on several machines may write to the same dataset
         partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -110,18 +110,18 @@ class Dataset:
             partial.replace(target)
         except OSError as error:
             raise self._not_writable(error) from None
-        finally:  # whatever stopped it, the end of the process included
+        finally:  # also if the process is being terminated
             with suppress(OSError):
                 partial.unlink()
         self._files[str(target.relative_to(self.root))] = OUTPUTS[name].description
 
     def require_writable(self) -> None:
-        """Look at the folder, or the nearest one above it that exists; nothing is written.
+        """Check the permissions of the folder, or of its nearest existing parent; write nothing.
 
         Raises
         ------
         OutputError
-            The folder cannot be written.
+            The process cannot write to the folder.
         """
         nearest = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
         code = errno.ENOTDIR if not nearest.is_dir() else errno.EACCES
@@ -130,16 +130,16 @@ class Dataset:
 
 
 class OutputFolder(Dataset):
-    """Output folder of one run: refuses another run's results, and registers what is written.
+    """Output folder of one run: protects the results of other runs, and registers its files.
 
     Parameters
     ----------
     root : path
-        The folder; it is made if absent.
+        The folder. It is created if it does not exist.
     settings : dict
         Settings that the results depend on.
     overwrite : bool
-        Whether results of a run with other settings may be replaced.
+        Whether this run may replace the results of a run with different settings.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ class OutputFolder(Dataset):
     Raises
     ------
     OutputError
-        The folder cannot be written, or holds something else.
+        The process cannot write to the folder, or the folder contains other files.
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -165,12 +165,12 @@ class OutputFolder(Dataset):
 
     @classmethod
     def of_run(cls, root: Path) -> OutputFolder:
-        """Open the folder of an earlier run, whatever its settings and version.
+        """Open the folder of an earlier run with any settings and any version.
 
         Raises
         ------
         OutputError
-            The folder holds no results.
+            The folder contains no results.
         """
         registry = _read_registry(root)
         folder = cls(root, registry["Settings"], overwrite=True)
@@ -181,14 +181,14 @@ class OutputFolder(Dataset):
     def register(self, status: str) -> None:
         """Write the registry of the run.
 
-        A finished run removes what an earlier one left over. One with other settings does so as
-        soon as it has results, lest the results of both stand side by side.
+        A finished run removes the remaining files of an earlier run. A run with different settings
+        removes them as soon as it has results, so that the folder never contains both results.
         """
         if status == "finished" or (self._replaces and _has_results(self._files)):
             for name in self._stale - set(self._files):
                 (self.root / name).unlink(missing_ok=True)
             self._stale.clear()
-            if self._replaces:  # loadings on components that are gone
+            if self._replaces:  # loadings on components that were removed
                 for name in ("image_loadings", "image_loadings_json"):
                     pattern = OUTPUTS[name].path.format(folder="sub-*/**", row="*", k="*")
                     for path in self.root.glob(pattern):
@@ -206,7 +206,7 @@ class OutputFolder(Dataset):
         self.write_text("registry", json.dumps(registry, indent=1) + "\n")
 
     def _previous(self) -> dict[str, Any]:
-        """Return the registry of the run that owns the folder, or nothing."""
+        """Return the registry of the run in the folder; an empty dict if there is no run."""
         self.require_writable()
         try:
             if not self.root.exists() or {entry.name for entry in self.root.iterdir()} <= {WORK}:
@@ -219,7 +219,7 @@ class OutputFolder(Dataset):
         return registry
 
     def _difference(self, previous: dict[str, Any]) -> list[str]:
-        """Say how the run that owns the folder differs from this one, if it has results."""
+        """List the differences between the run in the folder and this run, if it has results."""
         if not _has_results(previous.get("Outputs", {})):
             return []
         changed = _changed(previous["Settings"], self._settings)
@@ -229,22 +229,22 @@ class OutputFolder(Dataset):
 
 
 class FinishedRun(Dataset):
-    """What an earlier run has left, only to be read.
+    """Results of an earlier run, opened for reading.
 
     Parameters
     ----------
     root : path
-        Its output folder.
+        Output folder of the run.
 
     Attributes
     ----------
     settings : dict
-        Settings that its results depend on.
+        Settings that the results depend on.
 
     Raises
     ------
     OutputError
-        The folder holds no results.
+        The folder contains no results.
     """
 
     def __init__(self, root: Path) -> None:
@@ -269,7 +269,7 @@ def _has_results(names: Iterable[str]) -> bool:
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Name the settings that differ. More numbers of components only add to a run."""
+    """List the settings that differ. Additional numbers of components are not a difference."""
     changed = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)

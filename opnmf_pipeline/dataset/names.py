@@ -1,4 +1,4 @@
-"""Everything that is written to an output dataset: each file once, with what it is."""
+"""All files of an output dataset: each with its path, description and format."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ __all__ = ["OUTPUTS", "WORK", "Output"]
 
 
 class Output(NamedTuple):
-    """One kind of file that is written.
+    """One kind of output file.
 
     Attributes
     ----------
     path : str
-        Its path in the output folder, with ``{space}``, ``{k}``, ... to fill in; ``{image}`` is
+        Path in the output folder, with the fields ``{space}``, ``{k}``, ...; ``{image}`` is
         the ending of the images of the space, ``.nii.gz`` for volumes.
     description : str
-        What it is.
+        Content of the file.
     kind : str
-        Its format; for images dimensions and data type too.
+        Format of the file; for images also dimensions and data type.
     """
 
     path: str
@@ -27,13 +27,13 @@ class Output(NamedTuple):
 
 
 OUTPUTS: dict[str, Output] = {
-    "dataset": Output("dataset_description.json", "What this dataset is (BIDS)", "JSON"),
-    "bidsignore": Output(".bidsignore", "Files that the BIDS validator does not know", "text"),
+    "dataset": Output("dataset_description.json", "BIDS description of this dataset", "JSON"),
+    "bidsignore": Output(".bidsignore", "Files that the BIDS validator ignores", "text"),
     "participants": Output("participants.tsv", "Subjects and their covariates", "TSV"),
     "participants_json": Output("participants.json", "Description of the covariates", "JSON"),
-    "readme": Output("README.md", "What this dataset is, for people", "text"),
+    "readme": Output("README.md", "Description of this dataset for readers", "text"),
     "mask": Output(
-        "group/{space}desc-opnmf_mask{image}", "Voxels that were analysed", "NIfTI, 3D, uint8"
+        "group/{space}desc-opnmf_mask{image}", "Mask of the analysed voxels", "NIfTI, 3D, uint8"
     ),
     "planted": Output(
         "group/{space}desc-planted_dseg{image}",
@@ -42,31 +42,33 @@ OUTPUTS: dict[str, Output] = {
     ),
     "components": Output(
         "group/{space}desc-opnmfK{k}_components{image}",
-        "Components, one volume each",
+        "Components, one volume per component",
         "NIfTI, 4D, float32",
     ),
     "components_json": Output(
-        "group/{space}desc-opnmfK{k}_components.json", "Side-car of components", "JSON"
+        "group/{space}desc-opnmfK{k}_components.json", "Sidecar of the components", "JSON"
     ),
     "dseg": Output(
-        "group/{space}desc-opnmfK{k}_dseg{image}", "Winner-takes-all labels", "NIfTI, 3D, int16"
+        "group/{space}desc-opnmfK{k}_dseg{image}",
+        "Winner-takes-all labels: the component with the largest weight in each voxel",
+        "NIfTI, 3D, int16",
     ),
     "dseg_tsv": Output("group/{space}desc-opnmfK{k}_dseg.tsv", "Table of the labels", "TSV"),
-    "dseg_json": Output("group/{space}desc-opnmfK{k}_dseg.json", "Side-car of the labels", "JSON"),
+    "dseg_json": Output("group/{space}desc-opnmfK{k}_dseg.json", "Sidecar of the labels", "JSON"),
     "loadings": Output("group/desc-opnmfK{k}_loadings.tsv", "Loadings of each subject", "TSV"),
     "loadings_json": Output(
-        "group/desc-opnmfK{k}_loadings.json", "Side-car of the loadings", "JSON"
+        "group/desc-opnmfK{k}_loadings.json", "Sidecar of the loadings", "JSON"
     ),
     "image_loadings": Output(
         "{folder}/{row}_desc-opnmfK{k}_loadings.tsv",
-        "Loadings of one image, of sub-01/ses-1/anat for example; participant level of opnmf-bids",
+        "Loadings of one image, written at the participant level of opnmf-bids",
         "TSV",
     ),
     "image_loadings_json": Output(
-        "{folder}/{row}_desc-opnmfK{k}_loadings.json", "Side-car of these loadings", "JSON"
+        "{folder}/{row}_desc-opnmfK{k}_loadings.json", "Sidecar of these loadings", "JSON"
     ),
     "mean": Output(
-        "group/{space}desc-opnmf_mean{image}", "Mean of the subjects", "NIfTI, 3D, float32"
+        "group/{space}desc-opnmf_mean{image}", "Mean image of the subjects", "NIfTI, 3D, float32"
     ),
     "sd": Output(
         "group/{space}desc-opnmf_sd{image}",
@@ -75,7 +77,7 @@ OUTPUTS: dict[str, Output] = {
     ),
     "coverage": Output(
         "group/{space}desc-opnmf_coverage{image}",
-        "Share of the subjects with data",
+        "Fraction of subjects with data in each voxel",
         "NIfTI, 3D, float32",
     ),
     "subjects": Output("group/desc-opnmf_subjects.tsv", "Quality of each subject's image", "TSV"),
@@ -83,48 +85,48 @@ OUTPUTS: dict[str, Output] = {
         "group/desc-opnmf_subjects.json", "Description of these columns", "JSON"
     ),
     "metrics": Output(
-        "group/desc-opnmf_metrics.tsv", "Indices for each number of components", "TSV"
+        "group/desc-opnmf_metrics.tsv", "Measures for each number of components", "TSV"
     ),
-    "metrics_json": Output("group/desc-opnmf_metrics.json", "Description of these indices", "JSON"),
-    "splits": Output("group/desc-opnmf_splits.tsv", "Agreement of the parts of each split", "TSV"),
+    "metrics_json": Output(
+        "group/desc-opnmf_metrics.json", "Description of these measures", "JSON"
+    ),
+    "splits": Output("group/desc-opnmf_splits.tsv", "Agreement of the halves of each split", "TSV"),
     "splits_json": Output("group/desc-opnmf_splits.json", "Description of these measures", "JSON"),
-    "hierarchy": Output(
-        "group/desc-opnmf_hierarchy.tsv", "How parts split with more components", "TSV"
-    ),
+    "hierarchy": Output("group/desc-opnmf_hierarchy.tsv", "How parts split as k increases", "TSV"),
     "hierarchy_json": Output(
         "group/desc-opnmf_hierarchy.json", "Description of these columns", "JSON"
     ),
     "selection": Output(
-        "group/desc-opnmf_selection.json", "Chosen number of components, and why", "JSON"
+        "group/desc-opnmf_selection.json", "Chosen number of components, with the reason", "JSON"
     ),
     "errors_figure": Output(
-        "figures/desc-opnmf_errors.png", "Errors by number of components", "PNG"
+        "figures/desc-opnmf_errors.png", "Figure of the errors for each k", "PNG"
     ),
     "reproducibility_figure": Output(
-        "figures/desc-opnmf_reproducibility.png", "Reproducibility by number of components", "PNG"
+        "figures/desc-opnmf_reproducibility.png", "Figure of the reproducibility for each k", "PNG"
     ),
     "hierarchy_figure": Output(
-        "figures/desc-opnmf_hierarchy.png", "How parts split with more components, drawn", "PNG"
+        "figures/desc-opnmf_hierarchy.png", "Figure of how parts split as k increases", "PNG"
     ),
     "montage": Output(
-        "figures/{space}desc-opnmfK{k}_components.png", "Picture of every component", "PNG"
+        "figures/{space}desc-opnmfK{k}_components.png", "Figure of all components", "PNG"
     ),
-    "parts": Output("figures/{space}desc-opnmfK{k}_dseg.png", "Picture of the label map", "PNG"),
-    "report": Output("report.html", "Page about the results, to be opened in a browser", "HTML"),
+    "parts": Output("figures/{space}desc-opnmfK{k}_dseg.png", "Figure of the label map", "PNG"),
+    "report": Output("report.html", "Report of the results; open it in a browser", "HTML"),
     "fit": Output(
-        "logs/desc-opnmfK{k}_factorization.json", "Settings, error and course of the fit", "JSON"
+        "logs/desc-opnmfK{k}_factorization.json", "Settings, error and history of the fit", "JSON"
     ),
     "cohort": Output("logs/cohort.tsv", "Image of each subject", "TSV"),
     "cohort_json": Output("logs/cohort.json", "Description of these columns", "JSON"),
-    "config": Output("logs/config.yaml", "All settings; a run can start from it", "YAML"),
+    "config": Output("logs/config.yaml", "All settings; use it to repeat the run", "YAML"),
     "log": Output("logs/opnmf-pipeline.log", "Messages and versions", "text"),
-    "resources": Output("logs/resources.tsv", "Memory and CPU, second by second", "TSV"),
+    "resources": Output("logs/resources.tsv", "Memory and CPU use, once per second", "TSV"),
     "resources_json": Output("logs/resources.json", "Description of these columns", "JSON"),
     "registry": Output(
-        "logs/run.json", "Settings and outputs of the run that owns this folder", "JSON"
+        "logs/run.json", "Settings and output files of the run in this folder", "JSON"
     ),
 }
-"""What is written, by its name in the code."""
+"""Output files, by their names in the code."""
 
 WORK = "work"
-"""Folder of intermediate results, unless `execution.work_dir` names another."""
+"""Default folder of intermediate results; `execution.work_dir` can set another folder."""

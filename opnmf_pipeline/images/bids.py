@@ -1,6 +1,6 @@
-"""Images of a BIDS (derivatives) dataset, found by the entities in their names.
+"""Find the images of a BIDS (derivatives) dataset by the entities in their file names.
 
-Unless the filters name an ``extension``, volumes (NIfTI) are searched for.
+Without an ``extension`` in the filters, only volumes (NIfTI) are found.
 """
 
 from __future__ import annotations
@@ -24,22 +24,26 @@ IMAGE_EXTENSIONS = (".nii", ".nii.gz")
 ANY = "*"
 SUBJECTS_AT_A_TIME = 1000
 PREFIX = "prefix"
-"""Filter for names that SPM and CAT12 put something before, such as ``mwp1sub-01_T1w.nii``."""
+"""Filter for the prefix of file names of SPM and CAT12, such as ``mwp1sub-01_T1w.nii``."""
 EXTRA = "extra_entities"
-"""Column of the index with the entities that the BIDS schema does not know, such as ``param``."""
+"""Column of the index with entities that are not in the BIDS schema, such as ``param``."""
 INDEX_FILE = "opnmf-index.parquet"
 ROOT_KEY = b"opnmf_pipeline_root"
 N_NAMED = 5
 
-NO_DATASET_MSG = "inputs.bids: {root}: {reason}; name the root of a BIDS dataset"
+NO_DATASET_MSG = "inputs.bids: {root}: {reason}; give the root of a BIDS dataset"
 DERIVATIVES_HINT = " (the images may be in one of its derivatives: {folders})"
 FILTER_KEY_MSG = "inputs.filters: unknown entity {key!r}{hint}; use one of {allowed}"
-NO_MATCH_MSG = "inputs.bids: no image in {root} matches the filters ({filters}); there are: {there}"
-GONE_MSG = (
-    "{file}: the index names {n} image(s) that are no longer there, such as {first}; delete it, "
-    "and the dataset is indexed anew"
+NO_MATCH_MSG = (
+    "inputs.bids: no image in {root} matches the filters ({filters}); the dataset has: {there}"
 )
-NO_PARQUET_MSG = "inputs.database_dir: {file}: cannot be used ({reason}); delete it or name another"
+GONE_MSG = (
+    "{file}: the index lists {n} image(s) that no longer exist, such as {first}; delete the index "
+    "file, and the next run rebuilds it"
+)
+NO_PARQUET_MSG = (
+    "inputs.database_dir: {file}: cannot be used ({reason}); delete it or choose another folder"
+)
 
 
 def find_images(
@@ -54,24 +58,25 @@ def find_images(
     root : path
         Root of the dataset.
     filters : mapping
-        Entity (short as in file names, or long as pybids spells it) to the value or values
-        wanted: None stands for names without the entity, ``"*"`` for any value of it. Without
-        ``extension`` the NIfTI files are meant. ``prefix`` is what stands before ``sub-`` in names
-        like ``mwp1sub-01_T1w.nii``.
+        Entity (the short name of file names, or the long name of pybids) to the accepted value or
+        values. None accepts file names without the entity; ``"*"`` accepts any value. The default
+        of ``extension`` is NIfTI. ``prefix`` is the text before ``sub-`` in file names such as
+        ``mwp1sub-01_T1w.nii``.
     database_dir : path, optional
-        Folder that keeps the index. One that is there is used as long as it is of this dataset
-        and knows the same subjects.
+        Folder that stores the index. An existing index is used if it belongs to this dataset and
+        has the same subjects.
 
     Returns
     -------
     DataFrame
-        One row per image: ``participant_id`` (with ``sub-``), ``session_id`` (with ``ses-``, None
-        where the name has no session; absent where no name has one) and ``image`` (absolute path).
+        One row per image: ``participant_id`` (with ``sub-``), ``session_id`` (with ``ses-``; None
+        for a file name without a session) and ``image`` (absolute path). The table has no column
+        ``session_id`` if no file name has a session.
 
     Raises
     ------
     CohortError
-        There is no dataset, an entity is unknown, nothing matches, or the index is out of date.
+        There is no dataset, an entity is unknown, no image matches, or the index is out of date.
     """
     wanted = {_column(key): _values(key, value) for key, value in filters.items()}
     wanted.setdefault("ext", list(IMAGE_EXTENSIONS))
@@ -95,7 +100,7 @@ def find_images(
 
 
 def wanted_subjects(filters: Mapping[str, str | Sequence[str | None]]) -> list[str] | None:
-    """Return the subjects that the filters name, with ``sub-``; None where they name none."""
+    """Return the subjects in the filters, with ``sub-``; None if the filters name no subjects."""
     for key, value in filters.items():
         values = _values(key, value)
         if _column(key) == "sub" and ANY not in values:
@@ -104,13 +109,13 @@ def wanted_subjects(filters: Mapping[str, str | Sequence[str | None]]) -> list[s
 
 
 def check_dataset(root: Path) -> None:
-    """Require the file that makes a folder a BIDS dataset.
+    """Check ``dataset_description.json`` of a BIDS dataset.
 
     Raises
     ------
     CohortError
-        There is no such folder; or ``dataset_description.json`` is absent, is no JSON, or lacks
-        ``Name`` or ``BIDSVersion``.
+        The folder does not exist. Or ``dataset_description.json`` is missing, is not JSON, or has
+        no ``Name`` or no ``BIDSVersion``.
     """
     if not root.is_dir():
         raise CohortError(NO_DATASET_MSG.format(root=root, reason="no such folder"))
@@ -122,11 +127,11 @@ def check_dataset(root: Path) -> None:
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({getattr(error, 'strerror', None) or error})"
     if problem:
-        raise CohortError(f"{path}: {problem}; mend it, or pass --skip-bids-validation")
+        raise CohortError(f"{path}: {problem}; fix the file, or pass --skip-bids-validation")
 
 
 def entities_of(path: str | Path) -> dict[str, Any]:
-    """Return the entities of a BIDS file, by their short names.
+    """Return the entities in the name of a BIDS file; the keys are their short names.
 
     Examples
     --------
@@ -140,7 +145,7 @@ def entities_of(path: str | Path) -> dict[str, Any]:
 
 
 def common_entity(paths: Iterable[str], entity: str) -> str | None:
-    """Return the value of an entity that all file names share, or None.
+    """Return the value of an entity if all file names have the same value, otherwise None.
 
     Examples
     --------
@@ -185,12 +190,12 @@ def _index(
     prefixes: Sequence[str | None] | None,
     database_dir: Path | None,
 ) -> pd.DataFrame:
-    """Return paths, subjects, sessions and the wanted entities of the files of all subjects."""
+    """Return paths, subjects, sessions and the filtered entities of the files of all subjects."""
     if not root.is_dir():
         raise CohortError(NO_DATASET_MSG.format(root=root, reason="no such folder"))
     folders = {path.name for path in root.glob("sub-*/")}
     if not folders:
-        reason = "no sub-* folder in it" + _derivatives_hint(root)
+        reason = "contains no sub-* folder" + _derivatives_hint(root)
         raise CohortError(NO_DATASET_MSG.format(root=root, reason=reason))
     named = {f"sub-{subject}" for subject in wanted.get("sub", ())} & folders
     if prefixes is not None:
@@ -199,7 +204,7 @@ def _index(
     if database_dir is not None:
         table = _stored_index(root, folders, database_dir)
     else:
-        # None of them there: all are indexed, for a message that says what there is
+        # If none of the named subjects exists, all are indexed: the message then lists them
         table = _new_index(root, sorted(named or folders))
     columns = {
         name: table[name].to_pylist()
@@ -220,7 +225,7 @@ def _index(
 def _prefixed_files(
     root: Path, subjects: list[str], prefixes: Sequence[str | None]
 ) -> list[dict[str, Any]]:
-    """List files whose names are those of BIDS after a prefix, which bids2table does not see."""
+    """List files with a prefix before their BIDS names; bids2table does not find these files."""
     return [
         {**entities_of(path.with_name(path.name.removeprefix(prefix))), "path": file}
         for subject in subjects
@@ -231,15 +236,15 @@ def _prefixed_files(
 
 
 def _new_index(root: Path, subjects: Sequence[str]) -> Any:
-    """Index the folders of subjects, some at a time: bids2table takes much memory for each."""
+    """Index the subjects in batches, since bids2table needs much memory for each subject."""
     import bids2table
     import pyarrow
 
     tables = []
     with TemporaryDirectory() as folder:
         for first in range(0, len(subjects), SUBJECTS_AT_A_TIME):
-            # bids2table takes no root with a dot in its name, such as fmriprep-24.1, and compares
-            # each subject that it is asked for with each that there is
+            # bids2table fails for a root with a dot in its name, such as fmriprep-24.1, and it
+            # compares each requested subject with each existing subject
             links = Path(folder) / f"dataset{first}"
             links.mkdir()
             for subject in subjects[first : first + SUBJECTS_AT_A_TIME]:
@@ -250,14 +255,14 @@ def _new_index(root: Path, subjects: Sequence[str]) -> Any:
 
 
 def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
-    """Return the index that a folder keeps; make it where there is none that fits."""
+    """Return the index that is stored in a folder; build it if no stored index is valid."""
     import pyarrow.parquet
 
     file, key = database_dir / INDEX_FILE, str(root.resolve()).encode()
     try:
         if file.exists():
             table = pyarrow.parquet.read_table(file)
-            # A subject without files is in no row: what was indexed stands in the metadata
+            # A subject without files has no row, so the metadata list the indexed subjects
             known = json.loads((table.schema.metadata or {}).get(b"opnmf_pipeline_subjects", "[]"))
             if table.schema.metadata.get(ROOT_KEY) == key and set(known) == folders:
                 return table
@@ -275,7 +280,7 @@ def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
 
 
 def _column(key: str) -> str:
-    """Return the short name of an entity, which stands in file names."""
+    """Return the short name of an entity, as used in file names."""
     return _entity_names().get(key, key)
 
 
@@ -287,7 +292,7 @@ def _unknown_entity(key: str, allowed: list[str]) -> str:
 
 @functools.cache
 def _entity_names() -> dict[str, str]:
-    """Map the long name of each entity to the short one that stands in file names."""
+    """Map the long name of each entity to its short name, as used in file names."""
     import bids2table
 
     return {

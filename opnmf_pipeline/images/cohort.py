@@ -16,52 +16,52 @@ from opnmf_pipeline.images.bids import find_images, wanted_subjects
 __all__ = ["by_row", "find_cohort", "identifiers", "read_cohort", "row_names", "write_cohort"]
 
 IDENTIFIERS = ("participant_id", "session_id")
-"""Columns that say which row is which; the second one only where there are sessions."""
+"""Columns that identify a row; ``session_id`` exists only if there are sessions."""
 
 N_NAMED = 5
 TWO_IMAGES_MSG = (
     "{n} {what}(s) have more than one matching image:\n{named}\n"
-    "narrow the choice down (inputs.filters, --bids-filter-file, inputs.glob) to one image "
+    "use stricter filters (inputs.filters, --bids-filter-file, inputs.glob) to select one image "
     "per {what}"
 )
 NO_IMAGE_MSG = (
     "{n} of {total} subjects have no image: {named}\n"
-    "set inputs.on_missing: drop to go on without them, or add their images"
+    "set inputs.on_missing: drop to leave these subjects out, or add their images"
 )
-NO_ID_MSG = "{table}: {n} row(s) have no participant_id; fill it in or remove them"
-EMPTY_MSG = "{table}: has no subjects; it needs one row for each"
-TWICE_MSG = "{table}: {n} {column} value(s) stand more than once: {named}; keep one row each"
+NO_ID_MSG = "{table}: {n} row(s) have no participant_id; add it or remove these rows"
+EMPTY_MSG = "{table}: has no subjects; the table needs one row per subject"
+TWICE_MSG = "{table}: {n} duplicate {column} value(s): {named}; keep one row for each"
 NO_PATH_MSG = (
     "{table}: none of the paths in column {column!r} is a file (first: {path}); "
     "relative paths start at the folder of the table"
 )
 COVARIATE_SUFFIX = "_covariate"
-"""Added to a covariate whose name is that of a column of ours, such as ``image``."""
+"""Added to the name of a covariate that equals the name of our own column, such as ``image``."""
 SESSION_MARK = "_ses-"
-NO_COLUMN_MSG = "{table}: has no column {column!r}, only {columns}"
+NO_COLUMN_MSG = "{table}: has no column {column!r}; its columns are {columns}"
 
 
 def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
-    """Pair every subject, or every session of every subject, with its image.
+    """Find the image of each subject, or of each session of each subject.
 
     Parameters
     ----------
     options : InputsConfig
-        Names a BIDS dataset, a table, or a glob pattern.
+        Settings with a BIDS dataset, a table, or a glob pattern.
 
     Returns
     -------
     cohort : DataFrame
-        Columns ``participant_id``, ``session_id`` (where there are sessions), ``image`` (absolute
+        Columns ``participant_id``, ``session_id`` (if there are sessions), ``image`` (absolute
         path) and the covariates; sorted by subject and session.
     dropped : list of str
-        Subjects without an image that ``on_missing: drop`` left out.
+        Subjects without an image, which ``on_missing: drop`` left out.
 
     Raises
     ------
     CohortError
-        A subject (or session) has two images or none, one stands twice in a table, or nothing was
-        found.
+        A subject (or session) has no image or several images, a table has duplicate rows, or no
+        image was found.
     """
     if options.table is not None:
         cohort = _from_table(options.table, options.path_column)
@@ -84,7 +84,7 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
 
 
 def row_names(cohort: pd.DataFrame) -> list[str]:
-    """Name each row of a cohort by its subject and, where it has one, its session.
+    """Return the name of each row of a cohort: its subject and its session, if it has one.
 
     Examples
     --------
@@ -99,12 +99,12 @@ def row_names(cohort: pd.DataFrame) -> list[str]:
 
 
 def by_row(cohort: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with its rows named as :func:`row_names` does, without identifiers."""
+    """Return the table with :func:`row_names` as its index and without identifier columns."""
     return cohort.drop(columns=_identity(cohort)).set_axis(row_names(cohort))
 
 
 def identifiers(rows: Sequence[str]) -> pd.DataFrame:
-    """Return ``participant_id`` and, where there are sessions, ``session_id`` of named rows.
+    """Return the columns ``participant_id`` and, if there are sessions, ``session_id`` of rows.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def read_cohort(path: str | Path) -> pd.DataFrame:
 
 
 def write_cohort(cohort: pd.DataFrame, path: str | Path) -> None:
-    """Write a table of subjects as TSV, with ``n/a`` for what is not known (BIDS)."""
+    """Write a table of subjects as TSV, with ``n/a`` for missing values (BIDS)."""
     cohort.to_csv(path, sep="\t", index=False, na_rep="n/a")
 
 
@@ -149,7 +149,7 @@ def _from_bids(options: InputsConfig) -> pd.DataFrame:
 def _from_table(table: Path, path_column: str) -> pd.DataFrame:
     cohort = _read_table(table)
     if "session_id" in cohort:
-        # as in names of files, however the table spells it
+        # the spelling of file names, for both spellings in the table
         labels = cohort["session_id"].str.removeprefix("ses-")
         cohort["session_id"] = ("ses-" + labels).where(~labels.isin(["", "n/a"]), None)
     _refuse_twice(cohort, table, _identity(cohort))
@@ -166,7 +166,7 @@ def _from_table(table: Path, path_column: str) -> pd.DataFrame:
 
 
 def _from_glob(options: InputsConfig) -> pd.DataFrame:
-    # An absolute pattern, which Path.glob does not take
+    # Path.glob does not accept an absolute pattern
     paths = sorted(glob.glob(str(options.glob), recursive=True))  # noqa: PTH207
     if not paths:
         raise CohortError(f"inputs.glob: no file matches {options.glob}")
@@ -181,7 +181,8 @@ def _from_glob(options: InputsConfig) -> pd.DataFrame:
     lost = [path for path, subject in zip(paths, ids, strict=True) if subject is None]
     if lost:
         raise CohortError(
-            f"inputs.pattern: {options.pattern!r} finds no participant_id in {_some(lost)}"
+            f"inputs.pattern: {options.pattern!r} finds no participant_id in the paths "
+            f"{_some(lost)}"
         )
     return pd.DataFrame({"participant_id": ids, "image": paths})
 
@@ -222,7 +223,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 def _parsed(path: str | Path, sep: str) -> pd.DataFrame:
     table = pd.read_csv(path, sep=sep, na_values="n/a", index_col=False)
-    # Read apart, since a subject may be called 001 or NA
+    # Identifiers are read as text, since a subject may be called 001 or NA
     known = [name for name in IDENTIFIERS if name in table]
     ids = pd.read_csv(path, sep=sep, usecols=known, dtype=str, keep_default_na=False)
     for name in known:
@@ -231,7 +232,7 @@ def _parsed(path: str | Path, sep: str) -> pd.DataFrame:
 
 
 def _identity(table: pd.DataFrame) -> list[str]:
-    """Return the columns that say which row is which."""
+    """Return the columns that identify a row."""
     return [name for name in IDENTIFIERS if name in table]
 
 

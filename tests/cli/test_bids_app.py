@@ -74,7 +74,7 @@ def test_forms_of_the_filter_file(parse, write_json, content):
     [
         ("{", "cannot be read as JSON"),
         ([], "expected an object"),
-        ({"t1w": {}, "bold": {}}, "has the queries t1w, bold; name the one"),
+        ({"t1w": {}, "bold": {}}, "has the queries t1w, bold; give the name"),
         ({"image": {"label": {"not": "GM"}}}, "inputs.filters.label"),
     ],
 )

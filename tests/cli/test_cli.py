@@ -155,7 +155,7 @@ def test_interruption(write_config, settings, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("opnmf_pipeline.stages.decompose.decompose", interrupt)
     command = ["run", str(write_config(settings)), "--output", str(tmp_path / "out")]
     assert main(command) == 130
-    assert "interrupted; the same command goes on from here" in capsys.readouterr().err
+    assert "interrupted; run the same command to continue" in capsys.readouterr().err
 
 
 def test_check_knows_the_limit_of_the_halves(write_config, settings, capsys):

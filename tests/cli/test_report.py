@@ -42,7 +42,7 @@ def test_a_folder_without_results_is_refused(tmp_path, capsys, what):
         registry = {"Version": "0", "Settings": {}, "Outputs": {}} if "run" in what else []
         (folder / "logs" / "run.json").write_text(json.dumps(registry))
     assert main(["report", str(folder)]) == 2
-    assert f"{folder}: holds no results of opnmf-pipeline" in capsys.readouterr().err
+    assert f"{folder}: contains no results of opnmf-pipeline" in capsys.readouterr().err
     assert not (folder / "report.html").exists()
 
 

@@ -38,7 +38,9 @@ def test_select_compares_and_writes_no_maps(command, tmp_path, capsys):
 def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp_path, capsys):
     assert main(command) == 0
     study = {name: (tmp_path / "out/group" / name).read_bytes() for name in group(tmp_path)}
-    *_, last = capsys.readouterr().out.replace("\n", " ").partition("Its maps: opnmf-pipeline ")
+    *_, last = (
+        capsys.readouterr().out.replace("\n", " ").partition("To write its maps: opnmf-pipeline ")
+    )
     assert main(shlex.split(last)) == 0
     printed = capsys.readouterr().out
     computed = [line for line in printed.splitlines() if line.endswith(": computed")]
@@ -63,7 +65,7 @@ def test_candidates_are_by_default_the_numbers_with_maps(command, tmp_path):
             ["selection.n_splits=0", "selection.n_permutations=0"],
             "set n_splits, such as --set selection.n_splits=10",
         ),
-        (["selection.candidates=2"], "nothing to choose with k = 2 alone"),
+        (["selection.candidates=2"], "k = 2 is the only candidate"),
         (["selection.stratify=height"], "selection.stratify: the participants table has no column"),
         (
             ["selection.candidates=[2, 4]"],
@@ -73,9 +75,9 @@ def test_candidates_are_by_default_the_numbers_with_maps(command, tmp_path):
             ["selection.n_splits=0", "selection.leave_out=age"],
             "1 subjects of the smaller part when age 20 is left out",
         ),
-        (["selection.range=[5, 6]"], "none of the numbers of components (2, 1, 3) is in it"),
+        (["selection.range=[5, 6]"], "contains none of the numbers of components (2, 1, 3)"),
         (["selection.rule=weighted", "selection.n_splits=1"], "set n_splits to 2 or more"),
-        (["selection.leave_out=age"], "takes the place of random halves"),
+        (["selection.leave_out=age"], "replaces random halves"),
     ],
 )
 def test_what_cannot_be_studied(command, override, message, tmp_path, capsys):

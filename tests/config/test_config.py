@@ -113,15 +113,15 @@ def test_every_problem_is_named_at_once(write_config):
         ("mask.coverage=1.5", "less than or equal to 1, got 1.5"),
         ("mask.threshold=.nan", "finite number"),
         ("mask.threshold=high", "valid number"),
-        ("mask.method=image", "`image: PATH` and `method: image` go together"),
-        ("mask.image=mask.nii", "`image: PATH` and `method: image` go together"),
+        ("mask.method=image", "`method: image` requires `image: PATH`"),
+        ("mask.image=mask.nii", "`method: image` requires `image: PATH`"),
         ("matrix.resample=to-mask", "matrix.resample: to-mask needs mask.method: image"),
         ("matrix.voxel_size=0", "greater than 0"),
         ("matrix.smoothing_fwhm=-1", "greater than 0"),
         ("matrix.negative=abs", "'error', 'clip' or 'shift', got 'abs'"),
         ("matrix.nan=mean", "'error' or 'zero'"),
         ("decomposition.n_components=0", "greater than or equal to 1, got 0"),
-        ("decomposition.n_components=[2, 2]", "stands twice"),
+        ("decomposition.n_components=[2, 2]", "duplicate numbers of components"),
         ("decomposition.n_components=[]", "the list is empty"),
         ("decomposition.n_components=ten", "valid integer"),
         ("decomposition.n_components=2.5", "valid integer"),
@@ -156,7 +156,7 @@ def test_section_of_the_wrong_type(write_config, section, value):
 
 def test_sources_exclude_each_other(write_config):
     both = problem(write_config({"inputs": {"bids": "a", "glob": "*.nii"}}))
-    assert "inputs: name exactly one of bids, table, glob, simulation; got bids and glob" in both
+    assert "inputs: set exactly one of bids, table, glob, simulation; got bids and glob" in both
     none = problem(write_config({"inputs": {"filters": {"label": "GM"}}}))
     assert "none is set" in none
     assert "inputs: is required" in problem(write_config("mask:\n  threshold: 0.2\n"))
@@ -176,10 +176,10 @@ def test_an_override_replaces_the_source(write_config):
         ("# nothing yet\n", "expected sections (inputs, mask,"),
         ("- inputs\n- mask\n", "expected sections (inputs, mask,"),
         ("just words", "expected sections (inputs, mask,"),
-        ("inputs: {bids: [", "is not valid YAML"),
-        ("\tinputs:\n", "is not valid YAML"),
+        ("inputs: {bids: [", "not valid YAML"),
+        ("\tinputs:\n", "not valid YAML"),
         ("inputs: {bids: a}\n1: {}\n", "1"),
-        ("inputs: {bids: a}\nmask: {threshold: 1}\nmask: {threshold: 2}\n", "'mask' stands twice"),
+        ("inputs: {bids: a}\nmask: {threshold: 1}\nmask: {threshold: 2}\n", "duplicate key 'mask'"),
     ],
 )
 def test_files_that_are_no_settings(write_config, text, expected):

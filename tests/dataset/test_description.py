@@ -69,7 +69,7 @@ def test_columns_that_the_input_describes_and_others():
     described = json.loads(describe_columns(["participant_id", "age", "iq"], known))
     assert list(described) == ["participant_id", "age", "iq"]
     assert described["age"] == known["age"]
-    assert "without a description" in described["iq"]["Description"]
+    assert "has no description" in described["iq"]["Description"]
 
 
 def test_sources_are_added_to_what_is_there(tmp_path):

@@ -83,7 +83,9 @@ def test_more_components_belong_to_the_same_run(finished, ks):
 def test_another_run_is_refused(finished, settings, difference):
     with pytest.raises(OutputError) as info:
         OutputFolder(finished.root, settings)
-    assert f"{finished.root} holds another run ({difference})" in str(info.value)
+    assert f"{finished.root} contains the results of a different run ({difference})" in str(
+        info.value
+    )
     assert "pass --overwrite" in str(info.value)
 
 
@@ -144,7 +146,7 @@ def test_a_run_without_results_protects_nothing(tmp_path):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_foreign_folder_is_refused(tmp_path, overwrite):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(OutputError, match="is not empty and holds no run of opnmf-pipeline"):
+    with pytest.raises(OutputError, match="is not empty and contains no run of opnmf-pipeline"):
         OutputFolder(tmp_path, SETTINGS, overwrite=overwrite)
 
 

@@ -40,9 +40,12 @@ def test_more_shares_than_fits(study):
     ("options", "message"),
     [
         (["--share", "3"], "expected a share such as 3/20, got '3'"),
-        (["--share", "5/4"], "of 4 shares there is no 5"),
-        (["--share", "0/4"], "of 4 shares there is no 0"),
-        (["--share", "1/2", "--engine", "pydra"], "--share: the engine pydra makes a job"),
+        (["--share", "5/4"], "share 5 does not exist; expected 1 to 4"),
+        (["--share", "0/4"], "share 0 does not exist; expected 1 to 4"),
+        (
+            ["--share", "1/2", "--engine", "pydra"],
+            "--share: the engine pydra already submits each fit",
+        ),
     ],
 )
 def test_a_share_that_makes_no_sense(study, capsys, options, message):

@@ -86,9 +86,9 @@ def test_nothing_matches_says_what_there_is(dataset):
 
 
 def test_no_dataset(tmp_path):
-    with pytest.raises(CohortError, match="no such folder; name the root of a BIDS dataset"):
+    with pytest.raises(CohortError, match="no such folder; give the root of a BIDS dataset"):
         find_images(tmp_path / "nowhere", {})
-    with pytest.raises(CohortError, match=r"no sub-\* folder in it; name the root"):
+    with pytest.raises(CohortError, match=r"contains no sub-\* folder; give the root"):
         find_images(tmp_path, {})
 
 

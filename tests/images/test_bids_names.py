@@ -113,7 +113,7 @@ def test_several_images_of_one_session_are_refused(write_dataset):
         find_cohort(InputsConfig(bids=root, filters={"suffix": "cbf"}))
     message = str(info.value)
     assert message.startswith("4 session(s) have more than one matching image:\n  sub-01_ses-1: ")
-    assert message.endswith("to one image per session")
+    assert message.endswith("to select one image per session")
 
 
 @pytest.mark.parametrize("label", ["01", "sub-01"])
@@ -177,7 +177,9 @@ def test_an_index_is_kept(write_dataset, tmp_path, monkeypatch):
     touch(root, "sub-03/" + ASLPREP[0].format(row="sub-03"))
     assert len(find_images(root, filters, index_dir)) == 3
     (root / "sub-03" / ASLPREP[0].format(row="sub-03")).unlink()
-    with pytest.raises(CohortError, match=r"no longer there, such as \S+sub-03\S+; delete it"):
+    with pytest.raises(
+        CohortError, match=r"no longer exist, such as \S+sub-03\S+; delete the index"
+    ):
         find_images(root, filters, index_dir)
 
 

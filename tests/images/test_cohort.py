@@ -155,23 +155,23 @@ def test_row_without_id(cohort, table):
 
 def test_id_twice(cohort, table):
     message = problem(table=table(participant_id=[*cohort.subjects[:5], "sub-01"]))
-    assert "cohort.tsv: 1 participant_id value(s) stand more than once: sub-01" in message
+    assert "cohort.tsv: 1 duplicate participant_id value(s): sub-01" in message
 
 
 def test_id_twice_once_without_prefix(cohort):
     with (cohort.root / "participants.tsv").open("a") as stream:
         stream.write("01\t44\n")
-    assert "stand more than once: sub-01" in problem(bids=cohort.root)
+    assert "duplicate participant_id value(s): sub-01" in problem(bids=cohort.root)
 
 
 def test_no_path_column(table):
     message = problem(table=table(), path_column="image_file")
-    assert "has no column 'image_file', only participant_id, path, age" in message
+    assert "has no column 'image_file'; its columns are participant_id, path, age" in message
 
 
 def test_no_id_column(cohort):
     (cohort.root / "t.tsv").write_text("subject\tpath\nsub-01\ta.nii\n")
-    assert "has no column 'participant_id', only subject, path" in problem(
+    assert "has no column 'participant_id'; its columns are subject, path" in problem(
         table=cohort.root / "t.tsv"
     )
 
@@ -228,7 +228,7 @@ def test_glob_with_a_bad_pattern(cohort, pattern):
 
 def test_glob_with_a_pattern_that_finds_nothing(cohort):
     message = problem(glob=cohort.root / "*/*/*.nii.gz", pattern=r"(?P<participant_id>subj\d+)")
-    assert "finds no participant_id in" in message
+    assert "finds no participant_id in the paths" in message
     assert str(cohort.images[0]) in message
 
 

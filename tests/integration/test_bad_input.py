@@ -155,7 +155,7 @@ def test_output_folder_that_is_no_run(run, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.txt").write_text("precious")
     message = run("output.overwrite=true", output=tmp_path / "thesis")
-    assert f"output.dir: {tmp_path / 'thesis'} is not empty and holds no run" in message
+    assert f"output.dir: {tmp_path / 'thesis'} is not empty and contains no run" in message
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter1.txt"]
 
 
@@ -166,7 +166,10 @@ def test_output_folder_of_another_run(tmp_path, write_config, settings, capfd):
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert main([*command, "--set", "mask.threshold=0.2"]) == 2
     message = capfd.readouterr().err
-    assert f"output.dir: {out} holds another run (mask.threshold: 0.1, now 0.2)" in message
+    assert (
+        f"output.dir: {out} contains the results of a different run (mask.threshold: 0.1, now 0.2)"
+        in message
+    )
     assert "--overwrite" in message
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 

@@ -238,11 +238,17 @@ def test_stop_on_first_crash(learned, cohort, capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["participant"], "holds no components to project on; run the group level first"),
-        (["participant", "--boilerplate-only"], "--boilerplate-only: is of the group level"),
-        (["participant", "--resource-monitor"], "--resource-monitor: is of the group level"),
+        (["participant"], "contains no components to project on; run the group level first"),
+        (
+            ["participant", "--boilerplate-only"],
+            "--boilerplate-only applies only to the group level",
+        ),
+        (
+            ["participant", "--resource-monitor"],
+            "--resource-monitor applies only to the group level",
+        ),
         (["participant", "--use-plugin", "p.yaml"], "one job for each --participant-label"),
-        (["group", "--model", "m"], "--model: is of the participant level"),
+        (["group", "--model", "m"], "--model applies only to the participant level"),
         (["group", "--participant-label", "99"], "have no image: sub-99"),
     ],
 )
@@ -261,7 +267,7 @@ def test_a_folder_of_something_else_is_refused(learned, cohort, tmp_path, capsys
     foreign.mkdir()
     (foreign / "thesis.tex").touch()
     assert app(cohort.root, foreign, "participant", "--model", learned) == 2
-    assert "is not empty and holds no run of opnmf-pipeline" in capsys.readouterr().err
+    assert "is not empty and contains no run of opnmf-pipeline" in capsys.readouterr().err
     assert [path.name for path in foreign.iterdir()] == ["thesis.tex"]
 
 

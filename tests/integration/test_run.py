@@ -220,7 +220,7 @@ def test_second_run_says_so(write_config, settings, tmp_path, capsys):
     assert "nothing was computed" not in capsys.readouterr().out
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "nothing was computed: every result was there from an earlier run" in out
+    assert "nothing was computed: all results come from an earlier run" in out
 
 
 @pytest.mark.parametrize(

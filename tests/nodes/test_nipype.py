@@ -157,7 +157,7 @@ def test_impossible_values_are_refused_when_they_are_set(name, field, value):
     [
         ({"bids": True, "glob": "*.nii.gz"}, "mutually exclusive"),
         ({"filters": {"label": "GM"}, "glob": "*.nii.gz"}, "requires"),
-        ({}, "name exactly one of"),
+        ({}, "set exactly one of"),
     ],
 )
 def test_collect_cohort_takes_one_source(tmp_path, inputs, message):

@@ -1,4 +1,4 @@
-"""OPNMF as Pydra tasks, under the name space in which Pydra's task packages live."""
+"""OPNMF as Pydra tasks, in the namespace of Pydra's task packages."""
 
 from opnmf_pipeline.engines.pydra import OpnmfWorkflow
 from opnmf_pipeline.nodes.pydra import (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from opnmf_pipeline.config import InputsConfig, SimulationConfig
-from opnmf_pipeline.images.cohort import find_cohort, write_cohort
+from opnmf_pipeline.images.cohort import find_cohort, read_cohort, row_names, write_cohort
 from opnmf_pipeline.images.simulation import simulate_cohort
+from opnmf_pipeline.stages.stage import IMAGES, PARTICIPANTS, Call, Field, Kind, Stage
 
-__all__ = ["collect_cohort", "simulate", "simulated_inputs"]
+__all__ = ["COHORT_FILE", "COLLECT_COHORT", "collect_cohort", "simulate", "simulated_inputs"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,3 +66,27 @@ def simulate(options: SimulationConfig, out_dir: Path) -> Path:
 def simulated_inputs(folder: Path) -> InputsConfig:
     """Return the inputs that name a cohort of :func:`simulate`."""
     return InputsConfig(bids=folder, filters={"label": "GM", "suffix": "probseg"})
+
+
+def _run(call: Call) -> dict[str, Any]:
+    cohort_file = collect_cohort(call.section(InputsConfig), call.folder / "cohort.tsv")
+    cohort = read_cohort(cohort_file)
+    images, participants = cohort["image"].tolist(), row_names(cohort)
+    return {"cohort_file": cohort_file, "images": images, "participants": participants}
+
+
+COHORT_FILE = Field(Kind.TABLE, "table of the subjects: participant_id, image, covariates (TSV)")
+
+COLLECT_COHORT = Stage(
+    name="CollectCohort",
+    summary="Pair every subject with its image.",
+    run=_run,
+    folder="cohort",
+    inputs={},
+    outputs={"cohort_file": COHORT_FILE, "images": IMAGES, "participants": PARTICIPANTS},
+    settings={InputsConfig: ("simulation",)},
+    kinds={"bids": Kind.PLACE, "database_dir": Kind.PLACE, "glob": Kind.TEXT},
+    exclusive=("bids", "table", "glob"),
+    requires={"filters": "bids"},
+    cached=False,  # what a folder holds is no input that a cache could see
+)

@@ -16,8 +16,17 @@ from opnmf_pipeline.config import DecompositionConfig
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
+from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MATRIX_DIR, N_COMPONENTS, Call, Stage
 
-__all__ = ["FACTORIZATION_FILE", "Factorization", "decompose", "estimator", "read_factorization"]
+__all__ = [
+    "DECOMPOSE",
+    "FACTORIZATION_FILE",
+    "Factorization",
+    "decompose",
+    "estimator",
+    "read_factorization",
+]
 
 FACTORIZATION_FILE = "factorization.json"
 """Name of the file that stands for a fit."""
@@ -143,3 +152,28 @@ def read_factorization(path: Path) -> Factorization:
         np.load(path.with_name("H.npy"), mmap_mode="r"),
         json.loads(path.read_text()),
     )
+
+
+def _run(call: Call) -> dict[str, Path]:
+    factorization_file = decompose(
+        call.path("matrix_dir") / MATRIX_FILE,
+        call.folder,
+        call["n_components"],
+        call.section(DecompositionConfig, n_components=call["n_components"]),
+        n_procs=call.n_procs,
+        callback=call.callback,
+        checkpoint=call.checkpoint,
+    )
+    return {"factorization_dir": factorization_file.parent}
+
+
+DECOMPOSE = Stage(
+    name="Decompose",
+    summary="Factorize the matrix with one number of components.",
+    run=_run,
+    folder="factorization",
+    inputs={"matrix_dir": MATRIX_DIR, "n_components": N_COMPONENTS},
+    outputs={"factorization_dir": FACTORIZATION_DIR},
+    settings={DecompositionConfig: ("n_components",)},
+    large=("W.npy", "H.npy"),
+)

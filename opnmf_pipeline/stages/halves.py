@@ -25,8 +25,11 @@ from opnmf_pipeline.selection.reproducibility import (
     stability_coefficient,
 )
 from opnmf_pipeline.stages.decompose import estimator
+from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.splits import SPLIT_FILE
+from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
 
-__all__ = ["HALVES_FILE", "SPLIT_COLUMNS", "fit_halves"]
+__all__ = ["FIT_HALVES", "HALVES_FILE", "SPLIT_COLUMNS", "fit_halves"]
 
 HALVES_FILE = "halves.json"
 """Name of the file that stands for the comparison."""
@@ -174,3 +177,28 @@ def agreement(W_a: NDArray[np.floating], W_b: NDArray[np.floating]) -> dict[str,
         "stability_voxel_sd": known.std() if known.size else np.nan,
     }
     return {name: float(value) for name, value in found.items()}
+
+
+def _run(call: Call) -> dict[str, Path]:
+    halves_file = fit_halves(
+        call.path("matrix_dir") / MATRIX_FILE,
+        call.folder,
+        call["n_components"],
+        call.path("split_file"),
+        call.section(DecompositionConfig, n_components=call["n_components"]),
+        n_procs=call.n_procs,
+    )
+    return {"halves_file": halves_file}
+
+
+FIT_HALVES = Stage(
+    name="FitHalves",
+    summary="Factorize both parts of one split of the cohort, and compare what was found.",
+    run=_run,
+    folder="halves",
+    inputs={"matrix_dir": MATRIX_DIR, "n_components": N_COMPONENTS, "split_file": SPLIT_FILE},
+    outputs={
+        "halves_file": Field(Kind.JSON, "errors and agreement of the fits of both parts (JSON)")
+    },
+    settings={DecompositionConfig: ("n_components",)},
+)

@@ -11,8 +11,9 @@ from opnmf_pipeline.images.mask import group_mask, mask_image
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.volumes import analysis_grid, check_grids, read_volume
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.stages.stage import IMAGES, MASK_FILE, Call, Stage
 
-__all__ = ["make_mask"]
+__all__ = ["MAKE_MASK", "make_mask"]
 
 
 def make_mask(
@@ -59,3 +60,26 @@ def make_mask(
     mask = group_mask(volumes, grid, options)
     mask_image(mask, images[0], grid).to_filename(out_file)
     return out_file
+
+
+def _run(call: Call) -> dict[str, Path]:
+    mask_file = make_mask(
+        call["images"],
+        call.folder / "mask.nii.gz",
+        call.section(MaskConfig),
+        call.section(MatrixConfig),
+        n_procs=call.n_procs,
+        track=call.track,
+    )
+    return {"mask_file": mask_file}
+
+
+MAKE_MASK = Stage(
+    name="MakeMask",
+    summary="Choose the voxels of the analysis.",
+    run=_run,
+    folder="mask",
+    inputs={"images": IMAGES},
+    outputs={"mask_file": MASK_FILE},
+    settings={MaskConfig: (), MatrixConfig: ()},
+)

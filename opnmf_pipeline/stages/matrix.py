@@ -11,8 +11,16 @@ from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.images.matrix import subject_columns, write_matrix, write_sidecar
 from opnmf_pipeline.images.volumes import Grid, open_image
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.stages.stage import (
+    IMAGES,
+    MASK_FILE,
+    MATRIX_DIR,
+    PARTICIPANTS,
+    Call,
+    Stage,
+)
 
-__all__ = ["MATRIX_FILE", "build_matrix"]
+__all__ = ["BUILD_MATRIX", "MATRIX_FILE", "build_matrix"]
 
 MATRIX_FILE = "matrix.json"
 """Name of the file that stands for the matrix."""
@@ -67,3 +75,28 @@ def build_matrix(
     shift = write_matrix(matrix_file, columns, names, int(inside.sum()), options)
     write_sidecar(sidecar, matrix_file, mask_file, participants, shift, options)
     return sidecar
+
+
+def _run(call: Call) -> dict[str, Path]:
+    matrix_file = build_matrix(
+        call["images"],
+        call["participants"],
+        call.path("mask_file"),
+        call.folder,
+        call.section(MatrixConfig),
+        n_procs=call.n_procs,
+        track=call.track,
+    )
+    return {"matrix_dir": matrix_file.parent}
+
+
+BUILD_MATRIX = Stage(
+    name="BuildMatrix",
+    summary="Write the voxel-by-subject matrix.",
+    run=_run,
+    folder="matrix",
+    inputs={"images": IMAGES, "participants": PARTICIPANTS, "mask_file": MASK_FILE},
+    outputs={"matrix_dir": MATRIX_DIR},
+    settings={MatrixConfig: ()},
+    large=("matrix.npy",),
+)

@@ -13,8 +13,10 @@ from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.stages.decompose import estimator
+from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
 
-__all__ = ["PERMUTED_FILE", "fit_permuted"]
+__all__ = ["FIT_PERMUTED", "PERMUTED_FILE", "fit_permuted"]
 
 PERMUTED_FILE = "permuted.json"
 """Name of the file that stands for the fit."""
@@ -69,3 +71,30 @@ def fit_permuted(
     out_file = out_dir / PERMUTED_FILE
     out_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return out_file
+
+
+def _run(call: Call) -> dict[str, Path]:
+    permuted_file = fit_permuted(
+        call.path("matrix_dir") / MATRIX_FILE,
+        call.folder,
+        call["n_components"],
+        call["seed"],
+        call.section(DecompositionConfig, n_components=call["n_components"]),
+        n_procs=call.n_procs,
+    )
+    return {"permuted_file": permuted_file}
+
+
+FIT_PERMUTED = Stage(
+    name="FitPermuted",
+    summary="Factorize the matrix with the voxels shuffled within each subject.",
+    run=_run,
+    folder="permuted",
+    inputs={
+        "matrix_dir": MATRIX_DIR,
+        "n_components": N_COMPONENTS,
+        "seed": Field(Kind.NUMBER, "seed of the shuffling"),
+    },
+    outputs={"permuted_file": Field(Kind.JSON, "error of the fit (JSON)")},
+    settings={DecompositionConfig: ("n_components",)},
+)

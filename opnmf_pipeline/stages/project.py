@@ -21,7 +21,17 @@ from opnmf_pipeline.images.matrix import bad_values, problem
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.volumes import Grid, check_grids, open_image, read_volume
 from opnmf_pipeline.progress import Track, silent
-from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, read_factorization
+from opnmf_pipeline.stages.stage import (
+    FACTORIZATION_DIR,
+    IMAGES,
+    MASK_FILE,
+    PARTICIPANTS,
+    Call,
+    Field,
+    Kind,
+    Stage,
+)
 
 __all__ = ["Model", "loadings_table", "project_images", "project_subjects"]
 
@@ -184,3 +194,33 @@ def _column(
         return read_volume(path, grid, options)[inside]
     except ImageError as error:
         return str(error)
+
+
+def _run(call: Call) -> dict[str, Path]:
+    loadings_file = project_subjects(
+        call["images"],
+        call["participants"],
+        call.path("factorization_dir") / FACTORIZATION_FILE,
+        call.path("mask_file"),
+        call.folder / "loadings.tsv",
+        n_procs=call.n_procs,
+        track=call.track,
+    )
+    return {"loadings_file": loadings_file}
+
+
+PROJECT_SUBJECTS = Stage(
+    name="ProjectSubjects",
+    summary="Find the loadings of new subjects on components that were learned before.",
+    run=_run,
+    folder="loadings",
+    inputs={
+        "images": IMAGES,
+        "participants": PARTICIPANTS,
+        "factorization_dir": FACTORIZATION_DIR,
+        "mask_file": MASK_FILE,
+    },
+    outputs={
+        "loadings_file": Field(Kind.TABLE, "loadings of each subject on each component (TSV)")
+    },
+)

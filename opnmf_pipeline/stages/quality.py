@@ -14,8 +14,19 @@ from opnmf_pipeline.images.cohort import identifiers, write_cohort
 from opnmf_pipeline.images.maps import unmasked
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.volumes import open_image
+from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
 
-__all__ = ["assess_cohort"]
+__all__ = ["ASSESS_COHORT", "QUALITY_FILES", "assess_cohort"]
+
+QUALITY_FILES = {
+    "mean": "mean.nii.gz",
+    "sd": "sd.nii.gz",
+    "coverage": "coverage.nii.gz",
+    "subjects": "subjects.tsv",
+    "subjects_json": "subjects.json",
+}
+"""What the stage writes, by the name of the output of a run that each file becomes."""
 
 BLOCK_BYTES = 64 * 2**20
 """Size of the float64 blocks of rows that the matrix is read in."""
@@ -63,15 +74,15 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
     subjects["mean"] += sidecar["Shift"]
     mask = open_image(mask_file)
     for name, values in voxels.items():
-        unmasked(values.astype(np.float32), mask).to_filename(out_dir / f"{name}.nii.gz")
+        unmasked(values.astype(np.float32), mask).to_filename(out_dir / QUALITY_FILES[name])
     participants = np.array(sidecar["Participants"])
     nearest, correlation = _nearest(X)
     table = pd.concat([identifiers(sidecar["Participants"]), pd.DataFrame(subjects)], axis=1)
     table["nearest"] = participants[nearest]
     table["correlation"] = correlation
-    write_cohort(table, out_dir / "subjects.tsv")
+    write_cohort(table, out_dir / QUALITY_FILES["subjects"])
     described = {str(name): {"Description": SUBJECT_COLUMNS[str(name)]} for name in table}
-    (out_dir / "subjects.json").write_text(json_text(described), encoding="utf-8")
+    (out_dir / QUALITY_FILES["subjects_json"]).write_text(json_text(described), encoding="utf-8")
     return out_dir
 
 
@@ -123,3 +134,18 @@ def _nearest(X: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float
         correlation[some] = table.max(axis=1)
     correlation[~np.isfinite(correlation)] = np.nan  # a single subject has no other
     return nearest, correlation
+
+
+def _run(call: Call) -> dict[str, Path]:
+    matrix_file = call.path("matrix_dir") / MATRIX_FILE
+    return {"quality_dir": assess_cohort(matrix_file, call.path("mask_file"), call.folder)}
+
+
+ASSESS_COHORT = Stage(
+    name="AssessCohort",
+    summary="Describe the quality of the images: mean, spread, coverage, near duplicates.",
+    run=_run,
+    folder="quality",
+    inputs={"matrix_dir": MATRIX_DIR, "mask_file": MASK_FILE},
+    outputs={"quality_dir": Field(Kind.FOLDER, "folder of AssessCohort")},
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,14 @@ from opnmf_pipeline.reporting.outliers import LIMIT, excess
 from opnmf_pipeline.reporting.quality import draw_cohort_maps, draw_errors
 from opnmf_pipeline.reporting.report import Page, Section, Viewer, render_report
 from opnmf_pipeline.reporting.viewer import embed_volumes
-from opnmf_pipeline.stages.figures import template_image
+from opnmf_pipeline.stages.collect import COHORT_FILE
+from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
+from opnmf_pipeline.stages.figures import ON_TEMPLATE, template_image
+from opnmf_pipeline.stages.quality import QUALITY_FILES
+from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
+from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
 
-__all__ = ["CohortFiles", "FitFiles", "SelectionFiles", "make_report"]
+__all__ = ["MAKE_REPORT", "CohortFiles", "FitFiles", "SelectionFiles", "make_report"]
 
 TITLE = "Components of structural covariance"
 INPUT_COLUMNS = ("participant_id", "session_id", "image", "sha256")
@@ -75,8 +80,8 @@ class CohortFiles:
     @classmethod
     def in_folder(cls, folder: Path) -> CohortFiles:
         """Return the files where the stage left them."""
-        mean, sd, coverage = (folder / f"{name}.nii.gz" for name in ("mean", "sd", "coverage"))
-        return cls(mean, sd, coverage, folder / "subjects.tsv")
+        names = ("mean", "sd", "coverage", "subjects")
+        return cls(*(folder / QUALITY_FILES[name] for name in names))
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,10 @@ class SelectionFiles:
     @classmethod
     def in_folder(cls, folder: Path) -> SelectionFiles:
         """Return the files where the stage left them."""
-        names = ("selection.json", "errors.png", "reproducibility.png", "hierarchy.png")
-        there = (folder / name if (folder / name).exists() else None for name in names)
-        return cls(folder / "metrics.tsv", *there)
+        names = ("selection", "errors_figure", "reproducibility_figure", "hierarchy_figure")
+        files = [folder / SELECTION_FILES[name] for name in names]
+        there = (file if file.exists() else None for file in files)
+        return cls(folder / SELECTION_FILES["metrics"], *there)
 
 
 @dataclass(frozen=True)
@@ -467,3 +473,72 @@ def _inputs(cohort: pd.DataFrame) -> pd.DataFrame | None:
     if "sha256" not in cohort:
         return None
     return cohort[[name for name in INPUT_COLUMNS if name in cohort]]
+
+
+def _run(call: Call) -> dict[str, Path]:
+    fits = [folder / FACTORIZATION_FILE for folder in call.paths("factorization_dirs")]
+    lists: list[Sequence[Path | None]] = [
+        call.paths(name) or [None] * len(fits)
+        for name in (
+            "components_files",
+            "labels_tables",
+            "loadings_files",
+            "components_figures",
+            "labels_figures",
+        )
+    ]
+    quality_dir = call.optional_path("quality_dir")
+    report_file = make_report(
+        SelectionFiles.in_folder(call.path("selection_dir")),
+        [FitFiles(*files) for files in zip(fits, *lists, strict=True)],
+        call.path("mask_file"),
+        call.folder / "report.html",
+        cohort_file=call.optional_path("cohort_file"),
+        quality=CohortFiles.in_folder(quality_dir) if quality_dir else None,
+        settings=call["settings"] or "",
+        on_template=call["on_template"],
+        figures=call["figures"],
+    )
+    return {"report_file": report_file}
+
+
+MAKE_REPORT = Stage(
+    name="MakeReport",
+    summary="Write one self-contained page about the results.",
+    run=_run,
+    folder="report",
+    inputs={
+        "selection_dir": SELECTION_DIR,
+        "factorization_dirs": FACTORIZATION_DIRS,
+        "components_files": Field(
+            Kind.IMAGE, "maps of WriteMaps, one per number of components", many=True
+        ),
+        "labels_tables": Field(
+            Kind.TABLE, "tables of WriteMaps, one per number of components", many=True
+        ),
+        "loadings_files": Field(
+            Kind.TABLE, "loadings of WriteMaps, one per number of components", many=True
+        ),
+        "mask_file": MASK_FILE,
+        "components_figures": Field(
+            Kind.PICTURE,
+            "pictures of DrawFigures, one per number of components",
+            many=True,
+            default=(),
+        ),
+        "labels_figures": Field(
+            Kind.PICTURE,
+            "pictures of DrawFigures, one per number of components",
+            many=True,
+            default=(),
+        ),
+        "cohort_file": replace(COHORT_FILE, default=None),
+        "quality_dir": Field(Kind.FOLDER, "folder of AssessCohort", default=None),
+        "settings": Field(Kind.TEXT, "YAML of the settings, shown at the end", default=""),
+        "on_template": ON_TEMPLATE,
+        "figures": Field(
+            Kind.FLAG, "draw pictures of loadings, courses and the cohort", default=True
+        ),
+    },
+    outputs={"report_file": Field(Kind.FILE, "HTML page that needs no other file")},
+)

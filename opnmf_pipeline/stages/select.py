@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from opnmf_pipeline.config import SelectionConfig
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.selection.choice import choose_rank
-from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, read_factorization
 from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
 from opnmf_pipeline.stages.metrics import (
     HIERARCHY_COLUMNS,
@@ -20,8 +21,26 @@ from opnmf_pipeline.stages.metrics import (
     metrics_table,
     split_table,
 )
+from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
 
-__all__ = ["select_rank"]
+__all__ = ["FACTORIZATION_DIRS", "SELECTION_DIR", "SELECTION_FILES", "SELECT_RANK", "select_rank"]
+
+SELECTION_FILES = {
+    "metrics": "metrics.tsv",
+    "metrics_json": "metrics.json",
+    "splits": "splits.tsv",
+    "splits_json": "splits.json",
+    "hierarchy": "hierarchy.tsv",
+    "hierarchy_json": "hierarchy.json",
+    "selection": "selection.json",
+    "errors_figure": "errors.png",
+    "reproducibility_figure": "reproducibility.png",
+    "hierarchy_figure": "hierarchy.png",
+}
+"""What the stage writes, by the name of the output of a run that each file becomes.
+
+Those of these files are written for which there are data.
+"""
 
 
 def select_rank(
@@ -80,15 +99,15 @@ def select_rank(
         metrics = metrics_table(found, splits, permuted, mask_file, planted)
         hierarchy = hierarchy_table(found) if len(found) > 1 else pd.DataFrame()
     choice = _choice(metrics, rule, rank_range)
-    _write(metrics, out_dir / "metrics.tsv", METRICS_COLUMNS)
+    _write(metrics, out_dir / SELECTION_FILES["metrics"], METRICS_COLUMNS)
     for table, name, columns in (
         (splits, "splits", SPLIT_COLUMNS),
         (hierarchy, "hierarchy", HIERARCHY_COLUMNS),
     ):
         if len(table):
-            _write(table, out_dir / f"{name}.tsv", columns)
+            _write(table, out_dir / SELECTION_FILES[name], columns)
     if choice is not None:
-        _write_json(out_dir / "selection.json", choice)
+        _write_json(out_dir / SELECTION_FILES["selection"], choice)
     if draw and len(found) > 1:
         _draw(metrics, splits, hierarchy, choice, out_dir)
     return out_dir
@@ -137,7 +156,62 @@ def _draw(
         draw_reproducibility,
     )
 
-    draw_errors(metrics, out_dir / "errors.png", choice)
-    draw_hierarchy(hierarchy, out_dir / "hierarchy.png")
+    draw_errors(metrics, out_dir / SELECTION_FILES["errors_figure"], choice)
+    draw_hierarchy(hierarchy, out_dir / SELECTION_FILES["hierarchy_figure"])
     if len(splits):
-        draw_reproducibility(metrics, splits, out_dir / "reproducibility.png", choice)
+        draw_reproducibility(
+            metrics, splits, out_dir / SELECTION_FILES["reproducibility_figure"], choice
+        )
+
+
+def _run(call: Call) -> dict[str, Path]:
+    selection_dir = select_rank(
+        [folder / FACTORIZATION_FILE for folder in call.paths("factorization_dirs")],
+        call.folder,
+        call.path("mask_file"),
+        halves=call.paths("halves_files"),
+        permuted=call.paths("permuted_files"),
+        planted=call.optional_path("planted"),
+        rule=call["rule"],
+        rank_range=call["rank_range"],
+        draw=call["draw"],
+    )
+    return {
+        "selection_dir": selection_dir,
+        "metrics_file": selection_dir / SELECTION_FILES["metrics"],
+        "metrics_json": selection_dir / SELECTION_FILES["metrics_json"],
+    }
+
+
+FACTORIZATION_DIRS = Field(
+    Kind.FOLDER, "folders of Decompose, one per number of components", many=True
+)
+SELECTION_DIR = Field(Kind.FOLDER, "folder with all files of the task: tables, choice, pictures")
+
+SELECT_RANK = Stage(
+    name="SelectRank",
+    summary="Compare numbers of components, and choose one where the data allow it.",
+    run=_run,
+    folder="selection",
+    inputs={
+        "factorization_dirs": FACTORIZATION_DIRS,
+        "mask_file": MASK_FILE,
+        "halves_files": Field(Kind.JSON, "files of FitHalves, in any order", many=True, default=()),
+        "permuted_files": Field(
+            Kind.JSON, "files of FitPermuted, in any order", many=True, default=()
+        ),
+        "planted": Field(Kind.IMAGE, "label map of the truth, if known", default=None),
+        "rank_range": Field(
+            Kind.RANGE,
+            "smallest and largest number of components that may be chosen",
+            default=None,
+        ),
+        "draw": Field(Kind.FLAG, "draw the curves", default=True),
+    },
+    outputs={
+        "selection_dir": SELECTION_DIR,
+        "metrics_file": Field(Kind.TABLE, "one row of indices per number of components (TSV)"),
+        "metrics_json": Field(Kind.JSON, "description of these indices"),
+    },
+    settings={SelectionConfig: tuple(set(SelectionConfig.model_fields) - {"rule"})},
+)

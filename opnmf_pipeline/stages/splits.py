@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from opnmf_pipeline.config import SelectionConfig
+from opnmf_pipeline.config import SPLIT_SETTINGS, SelectionConfig
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.cohort import identifiers, read_cohort, row_names
 from opnmf_pipeline.selection.splits import leave_group_out, split_halves, strata_of
+from opnmf_pipeline.stages.stage import PARTICIPANTS, Call, Field, Kind, Stage
 
-__all__ = ["Split", "make_splits", "split_cohort"]
+__all__ = ["MAKE_SPLITS", "SPLIT_FILE", "Split", "make_splits", "split_cohort"]
 
 NO_COLUMN_MSG = (
     "selection.{key}: the participants table has no column {column!r}; it has: {columns}"
@@ -125,3 +126,35 @@ def make_splits(
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         files.append(path)
     return files
+
+
+def _run(call: Call) -> dict[str, list[Path]]:
+    covariates = call.optional_path("covariates")
+    options = call.section(SelectionConfig)
+    return {"split_files": make_splits(call["participants"], call.folder, options, covariates)}
+
+
+SPLIT_FILE = Field(Kind.JSON, "subjects of both parts of one split (JSON), from MakeSplits")
+
+MAKE_SPLITS = Stage(
+    name="MakeSplits",
+    summary="Decide which subjects are in which half, for each split.",
+    run=_run,
+    folder="splits",
+    inputs={
+        "participants": PARTICIPANTS,
+        "covariates": Field(
+            Kind.TABLE,
+            "table of the subjects with the columns that are named (TSV)",
+            default=None,
+        ),
+    },
+    outputs={
+        "split_files": Field(
+            Kind.JSON,
+            "subjects of both parts of each split (JSON), one file per split",
+            many=True,
+        )
+    },
+    settings={SelectionConfig: tuple(set(SelectionConfig.model_fields) - SPLIT_SETTINGS)},
+)

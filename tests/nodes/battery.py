@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import (
+    SPLIT_SETTINGS,
     DecompositionConfig,
     InputsConfig,
     MaskConfig,
     MatrixConfig,
     SelectionConfig,
 )
-from opnmf_pipeline.nodes.fields import NOT_OF_CHOICE, NOT_OF_SPLITS
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import draw_figures
@@ -149,7 +149,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs={"participants": people, "covariates": cohort_file, **SPLITS},
             outputs={"split_files": splits},
             sections={"": SelectionConfig},
-            without=NOT_OF_SPLITS,
+            without=tuple(set(SelectionConfig.model_fields) - SPLIT_SETTINGS),
             stage=make_splits,
         ),
         "FitHalves": Case(
@@ -210,7 +210,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "metrics_json": metrics.with_suffix(".json"),
             },
             sections={"": SelectionConfig},
-            without=NOT_OF_CHOICE,
+            without=tuple(set(SelectionConfig.model_fields) - {"rule"}),
             stage=select_rank,
         ),
         "AssessCohort": Case(
@@ -232,6 +232,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "quality_dir": str(quality),
                 "settings": "k: 3\n",
                 "on_template": False,
+                "figures": True,
             },
             outputs={"report_file": report},
             stage=make_report,

@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_info
 
 from opnmf_pipeline.images import reading
 from opnmf_pipeline.nodes import nipype as nodes
-from opnmf_pipeline.nodes.fields import options_of
+from opnmf_pipeline.nodes.options import options_of
+from opnmf_pipeline.stages import decompose
 from tests.builders import three_parts, write_cohort
 from tests.nodes.battery import K, content, settings_of
 
@@ -200,8 +201,8 @@ class TestThreads:
             seen.append((n_procs, {pool["num_threads"] for pool in threadpool_info()}))
             return original(*args, n_procs=n_procs, **keywords)
 
-        original = nodes.decompose
-        monkeypatch.setattr(nodes, "decompose", spy)
+        original = decompose.decompose
+        monkeypatch.setattr(decompose, "decompose", spy)
         for threads in (1, 2):
             node(battery, "Decompose", tmp_path / str(threads), num_threads=threads).run()
         assert seen == [(1, {1}), (2, {2})]
@@ -310,7 +311,7 @@ def test_side_files_survive_the_removal_of_outputs_that_nobody_asked_for(small, 
     run, _ = small
     run(remove_unnecessary_outputs=True)
     maps = tmp_path / "work" / "small" / "maps"
-    assert {path.name for path in maps.glob("*.json") if "0x" not in path.name} >= {
+    assert {path.name for path in maps.rglob("*.json") if "0x" not in path.name} >= {
         "components.json",
         "dseg.json",
         "loadings.json",

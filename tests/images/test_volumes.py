@@ -210,11 +210,11 @@ def test_smoothing_is_that_of_nilearn(tmp_path):
 def test_resampling_puts_a_voxel_where_it_belongs(tmp_path):
     flipped = AFFINE @ np.array([[-1, 0, 0, 4], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     values = np.zeros(SHAPE, dtype=np.float32)
-    values[1, 2, 1] = 1
+    values[1, 2, 1] = 0.7
     path = write_image(tmp_path / "a.nii.gz", values, flipped)
     result = read(path, MatrixConfig(resample="to-first"))
     expected = np.zeros(SHAPE, dtype=np.float32)
-    expected[3, 2, 1] = 1
+    expected[3, 2, 1] = 0.7
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 

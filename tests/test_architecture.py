@@ -29,6 +29,9 @@ SINGLE_MODULES = {"config": REGISTRIES}
 MATHEMATICS = {"decomposition", "selection"}
 NOT_MATHEMATICS = {"nibabel", "nilearn", "nipype", "pydra"}
 
+VOLUMES = ("images.volumes.", "images.simulation", "reporting.volumes.")
+"""Modules that may know how volumes are stored and drawn."""
+
 LONGEST_MODULE = 500
 LONGEST_FUNCTION = 80
 
@@ -110,6 +113,16 @@ def test_mathematics_knows_no_images_and_no_engines(room):
     }
     assert names
     assert not names & NOT_MATHEMATICS
+
+
+def test_only_their_space_knows_volumes():
+    knowing = {
+        module
+        for module, tree in TREES.items()
+        if {name.split(".")[0] for name in imported(tree)} & {"nibabel", "nilearn"}
+    }
+    assert knowing
+    assert all(module.removeprefix(f"{PACKAGE}.").startswith(VOLUMES) for module in knowing)
 
 
 def n_lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

@@ -313,9 +313,9 @@ def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[st
         "draw": config.report.figures,
     }
     if "halves" in studied:
-        inputs["halves_files"] = Every((Of("halves", "halves_file"),))
+        inputs["halves_files"] = Every((Of("halves", "halves_file"),), in_order=True)
     if "permuted" in studied:
-        inputs["permuted_files"] = Every((Of("permuted", "permuted_file"),))
+        inputs["permuted_files"] = Every((Of("permuted", "permuted_file"),), in_order=True)
     if config.selection.rule_used is not None:
         inputs["rule"] = config.selection.rule_used
     if config.selection.range is not None:

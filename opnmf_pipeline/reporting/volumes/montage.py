@@ -119,7 +119,7 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
             labels,
             bg_img=background,
             display_mode=direction,
-            cut_coords=N_SLICES,
+            cut_coords=min(N_SLICES, labels.shape["xyz".index(direction)]),
             cmap=_part_colours(k),
             vmin=1,
             vmax=k,

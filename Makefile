@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 
-# Rooms whose lines have to be run by the tests, 95 % of them in each
+# The tests must run 95 % of the lines of each of these rooms
 COVERED := decomposition selection images
 
 .PHONY: example test coverage test-slow test-slurm test-lowest faults bench docs lint lock boutiques containers clean
@@ -15,11 +15,11 @@ example: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow and not slurm"
 
-# The same tests. What runs in the processes of joblib or of an engine does not count.
+# Runs the same tests. Lines that run in worker processes of joblib or of an engine do not count.
 coverage: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow and not slurm" --cov --cov-report=term
 	@for room in $(COVERED); do \
-		echo; echo "$$room, of which 95 % are required:"; \
+		echo; echo "$$room, 95 % required:"; \
 		$(BIN)/coverage report --include="opnmf_pipeline/$$room/*" --skip-covered --fail-under=95 || exit 1; \
 	done
 
@@ -29,8 +29,8 @@ test-slow: $(VENV)/installed
 test-slurm: $(VENV)/installed
 	$(BIN)/python -m pytest -m slurm
 
-# The tests of the core, with the lowest versions that pyproject.toml allows. What these say of
-# newer Python or of each other is no error.
+# Runs the tests of the core with the lowest versions that pyproject.toml allows. Warnings of these
+# old versions are no errors.
 test-lowest: $(LOWEST)/installed
 	$(LOWEST)/bin/python -m pytest -m "not slow and not slurm" -o filterwarnings=error::RuntimeWarning \
 		tests/config tests/dataset tests/decomposition tests/selection tests/images tests/stages tests/nodes
@@ -66,7 +66,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
-# Made anew each time: in an old one, the lowest version is the one that is there
+# Makes a new environment each time: an old one would keep its versions
 $(LOWEST)/installed: pyproject.toml
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet uv

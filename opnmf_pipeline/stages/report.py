@@ -135,7 +135,7 @@ def make_report(
     cohort_file : path, optional
         Table of the subjects with their covariates, and perhaps ``image`` and ``sha256``.
     digests_file : path, optional
-        SHA-256 of the images, in the order of the table, where it does not hold them.
+        SHA-256 of the images, in the order of ``cohort_file``; not used without it.
     quality : CohortFiles, optional
         What is known of the quality of the images.
     runs : sequence of dict, optional
@@ -158,7 +158,7 @@ def make_report(
     background = _background(pictures, quality, on_template=on_template)
     shown = pictures.embed([*background, *(files.components for files in fits)])
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
-    if digests_file is not None:
+    if digests_file is not None and not images.empty:
         images["sha256"] = _read_json(digests_file)
     rows = found[0].loadings.index
     named = identifiers(rows.tolist())

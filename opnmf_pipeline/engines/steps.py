@@ -316,10 +316,8 @@ def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[st
         inputs["halves_files"] = Every((Of("halves", "halves_file"),), in_order=True)
     if "permuted" in studied:
         inputs["permuted_files"] = Every((Of("permuted", "permuted_file"),), in_order=True)
-    if config.selection.rule_used is not None:
-        inputs["rule"] = config.selection.rule_used
-    if config.selection.range is not None:
-        inputs["rank_range"] = config.selection.range
+    choice = config.selection.of_choice().items()
+    inputs |= {name: value for name, value in choice if value is not None}
     return Step("select", SELECT_RANK, inputs)
 
 

@@ -55,6 +55,7 @@ ROOMS = (
     "opnmf_pipeline/dataset/*.py",
     "opnmf_pipeline/images/bids.py",
     "opnmf_pipeline/images/cohort.py",
+    "opnmf_pipeline/stages/*.py",
     "pydra/tasks/opnmf/*.py",
     "workflows/*",
 )

@@ -57,6 +57,7 @@ ROOMS = (
     "opnmf_pipeline/images/bids.py",
     "opnmf_pipeline/images/cohort.py",
     "opnmf_pipeline/nodes/*.py",
+    "opnmf_pipeline/selection/*.py",
     "opnmf_pipeline/stages/*.py",
     "pydra/tasks/opnmf/*.py",
     "workflows/*",

@@ -2,8 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 
-.PHONY: example test test-slow test-slurm bench docs lint lock boutiques containers clean
+# The tests must run 95 % of the lines of each of these rooms
+COVERED := decomposition selection images
+
+.PHONY: example test coverage test-slow test-slurm test-lowest faults bench docs lint lock boutiques containers clean
 
 example: $(VENV)/installed
 	$(BIN)/opnmf-pipeline run configs/example.yaml
@@ -11,11 +15,29 @@ example: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow and not slurm"
 
+# Runs the same tests. Lines that run in worker processes of joblib or of an engine do not count.
+coverage: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not slow and not slurm" --cov --cov-report=term
+	@for room in $(COVERED); do \
+		echo; echo "$$room, 95 % required:"; \
+		$(BIN)/coverage report --include="opnmf_pipeline/$$room/*" --skip-covered --fail-under=95 || exit 1; \
+	done
+
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m "slow and not slurm"
 
 test-slurm: $(VENV)/installed
 	$(BIN)/python -m pytest -m slurm
+
+# Runs the tests of the core with the lowest versions that pyproject.toml allows. Warnings of these
+# old versions are no errors.
+test-lowest: $(LOWEST)/installed
+	$(LOWEST)/bin/python -m pytest -m "not slow and not slurm" -o filterwarnings=error::RuntimeWarning \
+		tests/config tests/dataset tests/decomposition tests/selection tests/images tests/stages tests/nodes
+
+# Plants the faults of tests/faults.yaml: CONTRIBUTING.md
+faults: $(VENV)/installed
+	nice $(BIN)/python scripts/plant_faults.py
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
@@ -44,5 +66,12 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
+# Makes a new environment each time: an old one would keep its versions
+$(LOWEST)/installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable ".[test]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) out docs/_build docs/auto_examples docs/reference/api
+	rm -rf $(VENV) $(LOWEST) out docs/_build docs/auto_examples docs/reference/api

@@ -39,5 +39,6 @@ def _labels(graph: Graph, leave_out: str | None) -> dict[str, str]:
         if leave_out is not None and SPLIT in step.over:
             counts[-1] = f"each {leave_out}"
         if counts:
-            labels[step.name] = f"{step.name}\n{' x '.join(counts)} times"
+            times = "once" if step.n_runs == 1 else f"{' x '.join(counts)} times"
+            labels[step.name] = f"{step.name}\n{times}"
     return labels

@@ -2,6 +2,7 @@
 
 from opnmf_pipeline.config.loading import load_config
 from opnmf_pipeline.config.settings import (
+    CHOICE_SETTINGS,
     SPLIT_SETTINGS,
     DecompositionConfig,
     ExecutionConfig,
@@ -17,6 +18,7 @@ from opnmf_pipeline.config.settings import (
 )
 
 __all__ = [
+    "CHOICE_SETTINGS",
     "SPLIT_SETTINGS",
     "DecompositionConfig",
     "ExecutionConfig",

@@ -33,6 +33,8 @@ __all__ = [
 
 SPLIT_SETTINGS = {"n_splits", "stratify", "n_bins", "groups", "leave_out", "random_state"}
 """Settings of the section `selection` that define the split halves."""
+CHOICE_SETTINGS = {"rule"}
+"""Settings of the section `selection` that choose the number of components."""
 
 if TYPE_CHECKING:  # type checkers take no computed choices
     RuleName = str
@@ -318,6 +320,11 @@ class SelectionConfig(Section):
     def of_splits(self) -> dict[str, Any]:
         """Return the settings that define the split halves."""
         return self.model_dump(mode="json", include=SPLIT_SETTINGS)
+
+    def of_choice(self) -> dict[str, Any]:
+        """Return the settings that choose the number of components, with the rule that is used."""
+        chosen = self.model_dump(mode="json", include=CHOICE_SETTINGS) | {"rule": self.rule_used}
+        return {**chosen, "rank_range": self.range}
 
     @property
     def has_splits(self) -> bool:

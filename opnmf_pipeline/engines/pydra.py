@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -191,14 +191,12 @@ class _Translator:
 
     def _gathered(self, name: str, job: Job, source: Every) -> Any:
         """Add a node that gathers outputs into a list: a Pydra input takes one output only."""
-        outputs = {
-            one.node_name: getattr(self._made[one.node_name], output)
-            for one, output in self._graph.sources(job, source)
-        }
-        ((one, output), *_) = self._graph.sources(job, source)
+        sources = self._graph.sources(job, source)
+        made = {one.node_name: getattr(self._made[one.node_name], out) for one, out in sources}
+        ((one, output), *_) = sources
         kind = nodes.TYPES[one.step.stage.outputs[output].kind]
-        several = len(outputs) < len(self._graph.sources(job, source))
-        return workflow.add(_gather(kind, outputs, several=several), name=f"{GATHER}_{name}").items
+        task = _gather(kind, list(made.values()), are_lists=SPLIT in one.step.over)
+        return workflow.add(task, name=f"{GATHER}_{name}").items
 
     def outputs(self) -> tuple[Any, ...]:
         """Return the outputs of the workflow, in the order of its definition."""
@@ -231,20 +229,21 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _gather(kind: Any, outputs: Mapping[str, Any], *, several: bool) -> Any:
-    """Return a task that puts its inputs into one list; ``several``: each input is a list."""
+def _gather(kind: Any, outputs: Sequence[Any], *, are_lists: bool) -> Any:
+    """Return a task that puts outputs, or lists of outputs, into one list in the given order."""
 
     def gather(**items: Any) -> Any:
-        values = items.values()
+        values = [items[name] for name in sorted(items)]  # Pydra has its own order
         return [one for item in values for one in (item if isinstance(item, list) else [item])]
 
     listed: Any = types.GenericAlias(list, (kind,))
-    one_kind = listed if several else kind
-    inputs = {name: python.arg(type=one_kind, help="an output") for name in outputs}
+    given = {f"item{number:06d}": output for number, output in enumerate(outputs)}
+    one_kind = listed if are_lists else kind
     task = python.define(
-        inputs=inputs, outputs={"items": python.out(type=listed, help="all of them")}
+        inputs={name: python.arg(type=one_kind, help="an output") for name in given},
+        outputs={"items": python.out(type=listed, help="all of them")},
     )(gather)
-    return task(**outputs)
+    return task(**given)
 
 
 def compute(

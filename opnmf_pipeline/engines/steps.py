@@ -84,9 +84,19 @@ class Each:
 
 @dataclass(frozen=True)
 class Every:
-    """The input takes a list: the outputs of all jobs of one or more other steps."""
+    """The input takes a list: the outputs of all jobs of one or more other steps.
+
+    Attributes
+    ----------
+    outputs : tuple of Of
+        The steps and their outputs.
+    in_order : bool
+        Whether the list is sorted by the numbers of the jobs. If not, it has the order of the
+        settings.
+    """
 
     outputs: tuple[Of, ...]
+    in_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -308,19 +318,20 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
 
 def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[str]) -> Step:
     inputs: dict[str, Any] = {
-        "factorization_dirs": Every(tuple(Of(name, "factorization_dir") for name in fits)),
+        # A run after a study has the same fits in other steps, and nothing to compare anew
+        "factorization_dirs": Every(
+            tuple(Of(name, "factorization_dir") for name in fits), in_order=True
+        ),
         "mask_file": MASK,
         "planted": Given("planted"),
         "draw": config.report.figures,
     }
     if "halves" in studied:
-        inputs["halves_files"] = Every((Of("halves", "halves_file"),))
+        inputs["halves_files"] = Every((Of("halves", "halves_file"),), in_order=True)
     if "permuted" in studied:
-        inputs["permuted_files"] = Every((Of("permuted", "permuted_file"),))
-    if config.selection.rule_used is not None:
-        inputs["rule"] = config.selection.rule_used
-    if config.selection.range is not None:
-        inputs["rank_range"] = config.selection.range
+        inputs["permuted_files"] = Every((Of("permuted", "permuted_file"),), in_order=True)
+    choice = config.selection.of_choice().items()
+    inputs |= {name: value for name, value in choice if value is not None}
     return Step("select", SELECT_RANK, inputs)
 
 
@@ -400,7 +411,9 @@ class Graph:
         """
         if isinstance(source, Every):
             every = [(one, of.output) for of in source.outputs for one in self._by_step[of.step]]
-            return sorted(every, key=lambda made: tuple(made[0].numbers.values()))
+            if source.in_order:
+                every.sort(key=lambda made: tuple(made[0].numbers.values()))
+            return every
         runs = self._by_step[source.step]
         alike = [one for one in runs if one.numbers.items() <= job.numbers.items()]
         return [(one, source.output) for one in alike]

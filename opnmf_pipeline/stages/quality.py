@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
@@ -76,7 +77,8 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
     for name, values in voxels.items():
         mask.write(values.astype(np.float32), out_dir / files[name])
     participants = np.array(sidecar["Participants"])
-    nearest, correlation = _nearest(X)
+    with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
+        nearest, correlation = _nearest(X)
     table = pd.concat([identifiers(sidecar["Participants"]), pd.DataFrame(subjects)], axis=1)
     table["nearest"] = participants[nearest]
     table["correlation"] = correlation

@@ -136,7 +136,7 @@ def make_report(
         Table of the subjects with their covariates. It may have the columns ``image`` and
         ``sha256``.
     digests_file : path, optional
-        SHA-256 of the images in the order of the table, if the table has no column ``sha256``.
+        SHA-256 of the images, in the order of ``cohort_file``; used only with ``cohort_file``.
     quality : CohortFiles, optional
         Quality of the images.
     runs : sequence of dict, optional
@@ -160,7 +160,7 @@ def make_report(
     background = _background(pictures, quality, on_template=on_template)
     shown = pictures.embed([*background, *(files.components for files in fits)])
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
-    if digests_file is not None:
+    if digests_file is not None and not images.empty:
         images["sha256"] = _read_json(digests_file)
     rows = found[0].loadings.index
     named = identifiers(rows.tolist())

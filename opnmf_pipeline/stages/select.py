@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.config import SelectionConfig
+from opnmf_pipeline.config import CHOICE_SETTINGS, SelectionConfig
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.exceptions import MissingColumnError, SelectionError
 from opnmf_pipeline.selection.choice import choose_rank
@@ -232,5 +232,5 @@ SELECT_RANK = Stage(
         "metrics_file": Field(Kind.TABLE, "measures, one row per number of components (TSV)"),
         "metrics_json": Field(Kind.JSON, "description of the columns of metrics_file"),
     },
-    settings={SelectionConfig: tuple(set(SelectionConfig.model_fields) - {"rule"})},
+    settings={SelectionConfig: tuple(set(SelectionConfig.model_fields) - CHOICE_SETTINGS)},
 )

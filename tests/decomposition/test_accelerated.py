@@ -6,6 +6,7 @@ from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.optimality import best_scale, kkt_residual, objective
 from opnmf_pipeline.decomposition.passes import RowBlocks, moments
 from opnmf_pipeline.exceptions import ConvergenceWarning
+from tests.arrays import overlapping_parts
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
@@ -85,6 +86,31 @@ def test_more_components_than_parts_settle():
     fitted = OPNMF(12, solver="accelerated", max_iter=300).fit(X)
     assert fitted.converged_
     assert fitted.kkt_residual_ < 1.1e-4
+
+
+@pytest.mark.parametrize(
+    ("shape", "parts", "k", "seed"),
+    [
+        ((60, 12), 6, 9, 18),
+        ((60, 12), 6, 9, 36),
+        ((40, 8), 4, 7, 16),
+        ((90, 24), 3, 12, 47),
+    ],
+)
+def test_directions_that_swing_to_and_fro_are_damped(shape, parts, k, seed):
+    # with whole steps none of these comes to rest in 300 passes
+    X = overlapping_parts(np.random.default_rng(seed), *shape, parts)
+    fitted = OPNMF(k, solver="accelerated", dtype="float64", max_iter=300).fit(X)
+    assert fitted.converged_
+
+
+@pytest.mark.parametrize("seed", [0, 5, 18, 22])
+def test_what_converged_is_itself_near_a_stationary_point(seed):
+    # the residual that comes free with a pass is of the W before it; after it, it can be larger
+    X = overlapping_parts(np.random.default_rng(seed), 60, 12, 6)
+    fitted = OPNMF(9, solver="accelerated", dtype="float64").fit(X)
+    assert fitted.converged_
+    assert fitted.kkt_residual_ < 1e-4
 
 
 def test_memory_map_and_threads_give_the_same_bits(X, tmp_path, monkeypatch):

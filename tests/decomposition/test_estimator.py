@@ -52,6 +52,16 @@ def test_attributes(X, estimator_class):
     assert len(model.get_feature_names_out()) == 3
 
 
+def test_components_are_sorted_by_the_size_of_their_product():
+    # ‖w‖ is 1 and 1/4 of the other, ‖h‖ is 1/2 and 5/8: the larger h is in the smaller product
+    X = np.kron(np.diag([2.0, 10.0]), np.ones((4, 3)))
+    start = np.kron(np.diag([0.25, 1.0]), np.ones((4, 1)))
+    model = OPNMF(2, init="custom", max_iter=1, dtype="float64").fit(X, W_init=start)
+    in_w, in_h = np.linalg.norm(model.coef_, axis=0), np.linalg.norm(model.components_, axis=1)
+    assert in_w[0] * in_h[0] > in_w[1] * in_h[1]
+    assert in_h[0] < in_h[1]
+
+
 @pytest.mark.parametrize("k", [3, np.int32(3), np.uint8(3)])
 def test_n_components_is_any_integer(X, estimator_class, k):
     assert estimator_class(k, max_iter=2).fit(X).coef_.shape == (90, 3)

@@ -20,6 +20,16 @@ def test_weights_are_those_of_scipy_whatever_the_guess(k, alike):
     assert (expected == 0).any()
 
 
+def test_exchanges_that_would_cycle_come_to_an_end():
+    # exchanging all wrong indices of this row at once comes back to the same support for ever
+    V = np.array([[0.0, -1, -1], [0, 0, 1], [2, -2, 2]])
+    x = np.array([-2.0, 3, -3])
+    expected = optimize.nnls(V, x)[0]
+    assert np.count_nonzero(expected) == 2
+    Z = nnls(V.T @ V, x[np.newaxis] @ V, np.zeros((1, 3), bool))
+    np.testing.assert_allclose(Z[0], expected, atol=1e-6)
+
+
 def test_equal_directions_share_their_weight():
     v = np.array([3.0, 4.0])
     V = np.column_stack([v, v, [4.0, -3.0]])

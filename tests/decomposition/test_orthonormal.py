@@ -105,6 +105,16 @@ def test_permuting_rows_and_columns_permutes_the_result(X):
     np.testing.assert_allclose(permuted.components_, fitted.components_[:, columns], atol=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_rows_that_fit_two_components_alike_stay_where_they_are(seed):
+    # rows of a part are multiples of each other: any two components of a part have one direction,
+    # and only rounding errors tell which of them explains a row better
+    rng = np.random.default_rng(seed)
+    X = np.kron(np.eye(3), rng.random((30, 1))) @ rng.random((3, 8))
+    fitted = model(6, init="random", n_init=1, max_iter=50).fit(X)
+    assert fitted.converged_
+
+
 def test_crossing_keeps_what_both_found():
     directions = np.eye(4)
     X = np.repeat(directions, 10, axis=0)

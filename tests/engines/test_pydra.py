@@ -1,8 +1,10 @@
+import json
 import os
 import shutil
 import signal
 from pathlib import Path
 
+import nibabel as nb
 import pytest
 from fileformats.generic import Directory, File
 from fileformats.medimage import NiftiGz
@@ -11,7 +13,7 @@ from pydra.compose import python, workflow
 from threadpoolctl import threadpool_info
 
 from opnmf_pipeline.engines import pydra as engine
-from opnmf_pipeline.engines.pydra import OpnmfWorkflow, SlurmWorker
+from opnmf_pipeline.engines.pydra import OpnmfWorkflow, SlurmWorker, workflow_settings
 from opnmf_pipeline.engines.steps import Graph, steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.nodes import pydra as tasks
@@ -71,6 +73,23 @@ def test_the_debug_worker(study):
             "report",
         )
     )
+
+
+def test_lists_come_in_the_order_of_the_settings(study, tmp_path):
+    """Pydra sorts the inputs of a task by name; and one split is a list of one."""
+    settings = workflow_settings(study.config("pydra", "selection.n_splits=1"))
+    task = OpnmfWorkflow(
+        images=study.cohort.images,
+        participants=study.cohort.subjects,
+        **settings | {"n_components": [3, 2, 4]},
+    )
+    outputs = task(cache_root=tmp_path / "cache", worker="debug")
+    fits = [Path(folder) / "factorization.json" for folder in outputs.factorization_dirs]
+    ks = [json.loads(fit.read_text())["NumberOfComponents"] for fit in fits]
+    assert ks == [3, 2, 4]
+    ks = [nb.load(Path(folder, "components.nii.gz")).shape[3] for folder in outputs.maps_dirs]
+    assert ks == [3, 2, 4]
+    assert Path(outputs.selection_dir, "splits.tsv").exists()
 
 
 def test_a_second_run_in_a_process_reads_nothing_of_the_first(study):

@@ -34,11 +34,11 @@ def test_a_run_on_slurm(study, monkeypatch, last_job, engine, plugin):
     monkeypatch.delenv("LOGNAME", raising=False)  # as in a batch job or a container
     asked = [f"execution.plugin={plugin}", "execution.plugin_args.sbatch_args=--time=5"]
     summary, _ = study.run(engine, *asked)
-    assert len(summary.computed) == 8
+    assert len(summary.computed) == 9
     study.run("local")
     assert results(study.out(engine)) == results(study.out("local"))
     jobs = jobs_since(last_job)
-    assert len(jobs) == 7  # gathering is no job
+    assert len(jobs) == 9  # gathering is no job
     for _, name, state, memory, cpus in jobs:
         assert state == "COMPLETED", name
         assert 300 <= int(memory.rstrip("Mcn")) < 400, name

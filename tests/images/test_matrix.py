@@ -63,7 +63,7 @@ def test_file_and_sidecar(cohort):
 def test_equals_the_masker_of_nilearn(cohort, fwhm):
     X, _ = build(cohort, MatrixConfig(smoothing_fwhm=fwhm))
     masker = NiftiMasker(
-        cohort.root.parent / "mask.nii.gz", smoothing_fwhm=fwhm, dtype="float32", standardize=False
+        cohort.root.parent / "mask.nii.gz", smoothing_fwhm=fwhm, dtype="float32", standardize=None
     )
     images = [nb.load(path) for path in cohort.images]
     expected = np.vstack([masker.fit_transform(image) for image in images]).T

@@ -10,7 +10,7 @@ import pytest
 from opnmf_pipeline.config import MaskConfig, MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images import reading
-from opnmf_pipeline.images.values import keep_values, kept_columns
+from opnmf_pipeline.images.values import image_digests, image_paths, keep_values, kept_columns
 from opnmf_pipeline.images.volumes import Mask, grid
 from opnmf_pipeline.images.volumes.grid import Grid
 from opnmf_pipeline.stages.mask import make_mask
@@ -147,8 +147,11 @@ def test_what_is_stored(tmp_path):
     n_bytes = -(-image.size // 8) + 2 * 4
     digest = hashlib.sha256(b"x").hexdigest()
     assert sidecar["Images"] == [
-        {"Offset": number * n_bytes, "NonZero": 2, "SHA256": digest} for number in range(2)
+        {"Image": str(path), "Offset": number * n_bytes, "NonZero": 2, "SHA256": digest}
+        for number in range(2)
     ]
+    assert image_paths(tmp_path) == [str(path)] * 2
+    assert image_digests(tmp_path) == [digest] * 2
     assert sidecar["GridShape"] == list(SHAPE)
     assert sidecar["Preprocessing"] == {"negative": "error", "nan": "error"}
     assert (tmp_path / sidecar["Values"]).stat().st_size == 2 * n_bytes

@@ -229,3 +229,11 @@ def test_little_is_needed(study):
 )
 def test_a_tolerance_is_shown_where_fits_end_by_the_change_of_w(solver, tolerance):
     assert _solver_facts({"solver": solver, "tol": 1e-5}).tolerance == tolerance
+
+
+def test_digests_of_the_images(study, tmp_path):
+    """They are shown with the table of the subjects; a workflow without one has a page too."""
+    digests = tmp_path / "digests.json"
+    digests.write_text(json.dumps([f"{number:064x}" for number in range(6)]))
+    assert f"{3:064x}" in study.page(digests_file=digests)
+    assert f"{3:064x}" not in study.page(digests_file=digests, cohort_file=None)

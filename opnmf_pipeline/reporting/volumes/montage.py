@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +67,24 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
         volume = components.slicer[..., number]
         weights = np.asarray(volume.dataobj)
         peak = np.unravel_index(np.argmax(weights), weights.shape)
-        display = plotting.plot_stat_map(
-            volume,
-            bg_img=background,
-            cut_coords=apply_affine(volume.affine, peak),
-            threshold=weights.max() / 20,
-            vmin=0,
-            vmax=weights.max(),
-            cmap="inferno",
-            symmetric_cbar=False,
-            colorbar=False,
-            draw_cross=False,
-            annotate=False,
-            black_bg=True,
-            axes=axis,
-        )
+        with warnings.catch_warnings():
+            # what nilearn says of a component without weight, of which there is nothing to draw
+            warnings.filterwarnings("ignore", "empty mask", UserWarning)
+            display = plotting.plot_stat_map(
+                volume,
+                bg_img=background,
+                cut_coords=apply_affine(volume.affine, peak),
+                threshold=weights.max() / 20,
+                vmin=0,
+                vmax=weights.max(),
+                cmap="inferno",
+                symmetric_cbar=False,
+                colorbar=False,
+                draw_cross=False,
+                annotate=False,
+                black_bg=True,
+                axes=axis,
+            )
         display.annotate(size=TEXT_POINTS)
         axis.set_title(f"component {number + 1}", color="white", fontsize=10)
     return _save(figure, out_file)
@@ -115,7 +119,7 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
             labels,
             bg_img=background,
             display_mode=direction,
-            cut_coords=N_SLICES,
+            cut_coords=min(N_SLICES, labels.shape["xyz".index(direction)]),
             cmap=_part_colours(k),
             vmin=1,
             vmax=k,

@@ -192,6 +192,17 @@ def test_coarser_keeps_the_mean_of_a_flat_image(tmp_path):
     np.testing.assert_allclose(coarse[2:-2, 2:-2, 2:-2], 0.7, rtol=1e-5)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_coarser_voxels_hold_means_and_not_samples(tmp_path, axis):
+    # stripes of one voxel: the centre of every coarse voxel lies in a stripe of 0 or of 1
+    stripes = np.zeros((30, 30, 30), dtype=np.float32)
+    np.moveaxis(stripes, axis, 0)[::2] = 1
+    path = write_image(tmp_path / "a.nii.gz", stripes)
+    options = MatrixConfig(voxel_size=9)
+    coarse = read_volume(path, analysis_grid(path, None, options), options)
+    np.testing.assert_allclose(coarse[2:-2, 2:-2, 2:-2], 0.5, atol=0.1)
+
+
 def test_smoothing_is_that_of_nilearn(tmp_path):
     path = write_image(tmp_path / "a.nii.gz", VALUES)
     expected = smooth_img(nb.load(path), 6).get_fdata(dtype=np.float32)
@@ -202,11 +213,11 @@ def test_smoothing_is_that_of_nilearn(tmp_path):
 def test_resampling_puts_a_voxel_where_it_belongs(tmp_path):
     flipped = AFFINE @ np.array([[-1, 0, 0, 4], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     values = np.zeros(SHAPE, dtype=np.float32)
-    values[1, 2, 1] = 1
+    values[1, 2, 1] = 0.7
     path = write_image(tmp_path / "a.nii.gz", values, flipped)
     result = read(path, MatrixConfig(resample="to-first"))
     expected = np.zeros(SHAPE, dtype=np.float32)
-    expected[3, 2, 1] = 1
+    expected[3, 2, 1] = 0.7
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 

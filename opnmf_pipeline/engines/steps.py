@@ -318,7 +318,7 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
 
 def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[str]) -> Step:
     inputs: dict[str, Any] = {
-        # A run after a study has the same fits in other steps, and nothing to compare anew
+        # In order: a run after a study has the same fits in other steps, and reuses the comparison
         "factorization_dirs": Every(
             tuple(Of(name, "factorization_dir") for name in fits), in_order=True
         ),

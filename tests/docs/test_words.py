@@ -53,6 +53,7 @@ ROOMS = (
     "opnmf_pipeline/cli/*.py",
     "opnmf_pipeline/config/*.py",
     "opnmf_pipeline/dataset/*.py",
+    "opnmf_pipeline/decomposition/*.py",
     "opnmf_pipeline/engines/*.py",
     "opnmf_pipeline/images/*.py",
     "opnmf_pipeline/images/volumes/*.py",

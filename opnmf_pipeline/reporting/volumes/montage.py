@@ -68,7 +68,7 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
         weights = np.asarray(volume.dataobj)
         peak = np.unravel_index(np.argmax(weights), weights.shape)
         with warnings.catch_warnings():
-            # what nilearn says of a component without weight, of which there is nothing to draw
+            # nilearn warns about a component without weight
             warnings.filterwarnings("ignore", "empty mask", UserWarning)
             display = plotting.plot_stat_map(
                 volume,

@@ -162,7 +162,8 @@ class _Engine:
         if not waiting:
             return
         workers = self._workers([work for _, work in waiting])
-        threads = max(1, n_procs_of(self._execution) // workers)
+        share = max(1, n_procs_of(self._execution) // workers)
+        threads = min(n_threads_of(self._execution), share)
         calls = [partial(_attempt, work, self._cache, threads) for _, work in waiting]
         done = as_they_finish(calls, workers)
         for number, result in self._display.track(done, "study of ranks", len(calls)):

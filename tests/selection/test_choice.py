@@ -257,3 +257,13 @@ def test_any_table_gets_a_choice_that_json_holds(n_rows, seed, rule):
     assert choice.k in choice.good or choice.flat
     assert f"k = {choice.k}" in choice.reason
     assert json.loads(json.dumps(choice._asdict())) == choice._asdict()
+
+
+def test_the_best_may_be_the_best_by_chance(table):
+    """The noise of a difference is that of both numbers."""
+    table.loc[KS == PLANTED, FIT] += 0.001  # 0.011 more than the number before
+    around = np.isin(KS, [PLANTED - 1, PLANTED])
+    table.loc[around, f"{FIT}_sd"] = 0.008
+    assert choose_rank(table, "one-standard-error").k == PLANTED - 1
+    table.loc[around, f"{FIT}_sd"] = 0.006
+    assert choose_rank(table, "one-standard-error").k == PLANTED

@@ -56,4 +56,4 @@ def test_a_fit_that_needs_more_memory_than_is_allowed(matrix_dir, caplog, memory
     check_matrix(config(ks, memory_gb=memory_gb), matrix_dir)
     assert bool(caplog.records) is warns
     if warns:
-        assert f"a fit with {max(ks)} components may take" in caplog.text
+        assert f"a fit with {max(ks)} components may need" in caplog.text

@@ -1,11 +1,13 @@
 """What the output says about itself."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.dataset.description import (
+    bids_uri,
     dataset_description,
     describe_columns,
     is_ours,
@@ -101,3 +103,16 @@ def test_readme_lists_every_kind_of_file(tmp_path):
     assert "from `/data`, with the components in `" in text
     assert all(f"| `{output.path}` | {output.description} |" in text for output in OUTPUTS.values())
     assert "a simulated cohort." in readme({"inputs": {"simulation": {}}})
+
+
+@pytest.mark.parametrize(
+    ("path", "dataset", "expected"),
+    [
+        ("/data/sub-1/a.nii", "", "bids::sub-1/a.nii"),
+        ("/data/sub-1/a.nii", "input", "bids:input:sub-1/a.nii"),
+        ("/data/my map.nii", "input", "bids:input:my%20map.nii"),
+        ("/data2/a b.nii", "input", "file:///data2/a%20b.nii"),  # not in the dataset
+    ],
+)
+def test_uris(path, dataset, expected):
+    assert bids_uri(path, Path("/data"), dataset) == expected

@@ -198,6 +198,7 @@ def test_jobs_that_write_the_same_file_do_not_share_a_partial_one(finished, sour
         monkeypatch.undo()
         target.write_text("ha")
         finished.publish("dseg", this, 2)
+        assert target.read_text() == "ha"
         target.write_text("half and half")
 
     monkeypatch.setattr("shutil.copyfile", meanwhile)

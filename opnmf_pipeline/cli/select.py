@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
-from opnmf_pipeline.cli.parser import overrides
+from opnmf_pipeline.cli.parser import as_items, overrides
 from opnmf_pipeline.cli.run import run_and_print
 from opnmf_pipeline.config import PipelineConfig, load_config
 from opnmf_pipeline.exceptions import ConfigError
@@ -16,6 +17,7 @@ NO_STUDY_MSG = (
     "selection: the comparison of numbers of components needs splits or null data sets; set "
     "n_splits, such as --set selection.n_splits=10, or leave_out, or n_permutations"
 )
+OUTPUT_KEYS = ("output.dir", "output.overwrite")
 ONE_RANK_MSG = (
     "selection.candidates: k = {k} is the only candidate; give two or more numbers of components"
 )
@@ -35,8 +37,15 @@ def execute(args: argparse.Namespace) -> None:
 
 def _next_command(config: PipelineConfig, summary: Summary, args: argparse.Namespace) -> str:
     assert summary.choice is not None
-    k = summary.choice["k"]
-    given = [f"--set decomposition.n_components={k}"]
+    replaced = {"decomposition.n_components": summary.choice["k"]}
     if set(config.selection.candidates) != set(config.ranks):
-        given.append(f"--set selection.candidates='{list(config.ranks)}'")
-    return f"opnmf-pipeline run {args.config} {' '.join(given)} --output {summary.outputs.root}"
+        replaced["selection.candidates"] = list(config.ranks)
+    given = [item for item in overrides(args) if _key(item) not in {*replaced, *OUTPUT_KEYS}]
+    items = [*given, *as_items(replaced)]
+    settings = [word for item in items for word in ("--set", item)]
+    output = ["--output", str(summary.outputs.root)]
+    return shlex.join(["opnmf-pipeline", "run", str(args.config), *settings, *output])
+
+
+def _key(item: str) -> str:
+    return item.partition("=")[0].strip()

@@ -60,6 +60,7 @@ EXECUTION = {
 """Settings of Nipype. Nodes are identified by the content of their inputs."""
 RETURNED: dict[str, Of | Every] = {
     "mask_file": Of("mask", "mask_file"),
+    "digests_file": Of("mask", "digests_file"),
     "matrix_dir": Of("matrix", "matrix_dir"),
     "selection_dir": Of("select", "selection_dir"),
     "metrics_file": Of("select", "metrics_file"),
@@ -101,8 +102,8 @@ def init_opnmf_wf(
           identifiers), ``covariates`` (table of the subjects, for the splits and the report),
           ``planted`` (label map of the true components, if known), ``on_template`` (whether
           figures are drawn on the MNI152 template), ``settings`` (YAML that the report shows);
-        * ``outputnode``: ``mask_file``, ``matrix_dir``, ``metrics_file``, ``metrics_json``,
-          ``selection_dir``, ``quality_dir``, ``report_file`` and, as lists over
+        * ``outputnode``: ``mask_file``, ``digests_file``, ``matrix_dir``, ``metrics_file``,
+          ``metrics_json``, ``selection_dir``, ``quality_dir``, ``report_file`` and, as lists over
           ``decomposition.n_components``, ``factorization_dirs``, ``maps_dirs``,
           ``figures_dirs``, ``components_file``, ``labels_file``, ``labels_table``,
           ``loadings_file``, ``sidecars``.

@@ -51,6 +51,17 @@ def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp
     assert {name: (tmp_path / "out/group" / name).read_bytes() for name in study} == study
 
 
+def test_the_run_that_it_names_has_the_settings_of_the_command_line(command, tmp_path, capsys):
+    changed = ["--set", "selection.candidates=[2, 3]", "--set", "selection.n_splits=1"]
+    elsewhere = ["--work-dir", str(tmp_path / "work elsewhere"), "--engine", "nipype"]
+    assert main([*command, *changed, *elsewhere]) == 0
+    printed = capsys.readouterr().out
+    last = printed.partition("To write its maps: opnmf-pipeline ")[2]
+    assert main(shlex.split(last)) == 0
+    assert "decompose, k = 2: reused" in capsys.readouterr().out
+    assert not (tmp_path / "out/work").exists()
+
+
 def test_candidates_are_by_default_the_numbers_with_maps(command, tmp_path):
     overrides = ["--set", "selection.candidates=[]", "--set", "decomposition.n_components=[3, 2]"]
     assert main([*command, *overrides, "--quiet"]) == 0

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from opnmf_pipeline.exceptions import EngineError, OPNMFError
+from opnmf_pipeline.runs.run import run
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::opnmf_pipeline.exceptions.ConvergenceWarning", "ignore:Too many cuts"
@@ -70,6 +71,15 @@ def test_engines_give_the_same_fits(full, module_study, engine):
     expected = fits(module_study.out("local"))
     assert len(expected) == 3
     assert fits(module_study.out(engine)) == expected
+
+
+@pytest.mark.parametrize("engine", OTHERS)
+def test_a_comparison_without_maps_gives_the_same_bytes(study, engine):
+    for name in ("local", engine):
+        run(study.config(name, "selection.n_splits=1").without_maps())
+    expected = results(study.out("local"))
+    assert "group/desc-opnmf_metrics.tsv" in expected
+    assert results(study.out(engine)) == expected
 
 
 @pytest.mark.slow

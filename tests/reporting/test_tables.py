@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opnmf_pipeline.reporting.tables import cell, images_table, measures, parts_table, subjects_table
+from opnmf_pipeline.reporting.tables import (
+    cell,
+    images_table,
+    measures,
+    parts_table,
+    subjects_table,
+)
 
 
 def test_the_table_is_turned_round_and_means_have_their_spread():

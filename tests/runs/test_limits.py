@@ -31,7 +31,9 @@ def matrix_dir(tmp_path):
 
 def test_as_many_components_as_subjects_are_the_most():
     check_rank(config(), 5, "subjects")
-    with pytest.raises(ConfigError, match=r"decomposition\.n_components: 5 is more than the 4 subj"):
+    with pytest.raises(
+        ConfigError, match=r"decomposition\.n_components: 5 is more than the 4 subj"
+    ):
         check_rank(config(), 4, "subjects")
     with pytest.raises(ConfigError, match=r"selection\.candidates: 6 is more than the 5 subj"):
         check_rank(config(candidates=[6, 3]), 5, "subjects")

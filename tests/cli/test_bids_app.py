@@ -124,6 +124,13 @@ def test_what_is_not_said_stays_as_in_the_file(parse, write_config):
     assert config.inputs.simulation is None
 
 
+@pytest.mark.parametrize("source", [{"table": "a.tsv"}, {"glob": "*.nii"}, {"simulation": {}}])
+def test_the_dataset_replaces_any_source_of_the_file(parse, write_config, source):
+    inputs = parse("--config-file", write_config({"inputs": source})).inputs
+    assert inputs.bids is not None
+    assert inputs.table is inputs.glob is inputs.simulation is None
+
+
 @pytest.mark.parametrize(
     ("text", "gigabytes"),
     [("8000", 8), ("800M", 0.8), ("8G", 8), ("8gb", 8), ("1.5G", 1.5), ("2T", 2000)],

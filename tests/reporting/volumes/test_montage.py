@@ -64,3 +64,11 @@ def test_parts_have_colours_of_their_own_and_none_is_grey(k):
     colours = np.array([_part_colours(k)(number)[:3] for number in range(k)])
     assert len(np.unique(colours, axis=0)) == k
     assert (np.ptp(colours, axis=1) > 0.05).all()
+
+
+def test_cuts_go_through_the_largest_weight(template, tmp_path):
+    """A box that no cut meets whose place is that of a voxel, read as mm."""
+    values = np.zeros((*template.shape, 1), dtype=np.float32)
+    values[8:14, 20:28, 30:36, 0] = 1
+    nb.Nifti1Image(values, template.affine).to_filename(tmp_path / "c.nii.gz")
+    assert coloured(draw_components(tmp_path / "c.nii.gz", template, tmp_path / "c.png")) > 0.003

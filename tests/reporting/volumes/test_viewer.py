@@ -74,3 +74,12 @@ def test_an_empty_component_is_embedded_empty():
     shown = opened(embed([image(np.zeros((3, 3, 3, 2)))]).images[0])
     assert shown.shape == (3, 3, 3, 2)
     assert not np.asarray(shown.dataobj).any()
+
+
+def test_equal_images_are_equal_text_at_any_time(monkeypatch):
+    image = nb.Nifti1Image(np.ones((3, 3, 3), dtype=np.float32), np.eye(4))
+    found = []
+    for now in (1e9, 2e9):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        found.append(embed([image]).images)
+    assert found[0] == found[1]

@@ -30,6 +30,7 @@ COPIED = (
     "benchmarks",
     "configs",
     "containers",
+    "docs",
     "pydra",
     "pyproject.toml",
 )

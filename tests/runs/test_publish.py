@@ -79,3 +79,12 @@ def test_maps_and_loadings_name_the_mask_and_every_image(published):
     assert mask.endswith("K2_components.nii.gz")
     (labels,) = group.glob("*K2_dseg.json")
     assert json.loads(labels.read_text())["Sources"] == [mask]
+
+
+def test_images_of_a_simulated_cohort_are_no_sources(settings, write_config, tmp_path):
+    settings["inputs"] = {"simulation": {"n_subjects": 6, "n_components": 2, "voxel_size": 12}}
+    settings["output"] = {"dir": str(tmp_path / "out")}
+    run(load_config(write_config(settings)))
+    (path,) = (tmp_path / "out" / "group").glob("*K2_components.json")
+    (mask,) = json.loads(path.read_text())["Sources"]
+    assert mask.endswith("desc-opnmf_mask.nii.gz")

@@ -5,7 +5,7 @@ Every fault of ``tests/faults.yaml`` is planted in a temporary copy of the tree,
 run there. A fault that they pass over has survived: it needs a test. One whose text no longer
 occurs in its file exactly once is stale: it needs a new text.
 
-    python scripts/plant_faults.py                     # all; a quarter of an hour
+    python scripts/plant_faults.py                     # all; half an hour
     python scripts/plant_faults.py --room selection    # one room
     python scripts/plant_faults.py --match tie-break   # those whose description has this word
 """

@@ -38,6 +38,7 @@ __all__ = [
     "Each",
     "Every",
     "Given",
+    "Graph",
     "Job",
     "Of",
     "Over",

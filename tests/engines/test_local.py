@@ -110,12 +110,11 @@ def test_the_content_of_outputs_decides_and_not_how_it_came_about(compute, sourc
 
 
 def test_which_input_has_which_content_decides(compute):
-    def steps(first, second):
-        words = [Step(word, made_by(word, partial(says, word)), {}) for word in ("yes", "no")]
-        return [*words, Step("two", REPEATS, {"a": Of(first, "file"), "b": Of(second, "file")})]
-
-    compute(*steps("yes", "no"))
-    assert compute(*steps("no", "yes")).computed == ["two"]
+    words = [Step(word, made_by(word, partial(says, word)), {}) for word in ("yes", "no")]
+    yes, no = Of("yes", "file"), Of("no", "file")
+    compute(*words, Step("two", REPEATS, {"a": yes, "b": no}))
+    assert compute(*words, Step("two", REPEATS, {"a": no, "b": yes})).computed == ["two"]
+    assert compute(*words, Step("two", REPEATS, {"c": yes, "d": no})).computed == ["two"]
 
 
 @pytest.mark.parametrize("change", [{"tol": 2}, {"tol": 1, "more": 1}, {"other": 1}])

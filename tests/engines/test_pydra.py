@@ -233,3 +233,12 @@ class TestSlurmWorker:
         worker.error["7"] = "/somewhere/slurm-7.err"
         with pytest.raises(RuntimeError, match=f"job 7: {status}; see /somewhere"):
             asyncio.run(worker._verify_exit_code("7"))
+
+
+def test_the_environment_is_as_before(monkeypatch):
+    monkeypatch.setenv("OPNMF_OLD", "1")
+    monkeypatch.delenv("OPNMF_NEW", raising=False)
+    before = dict(os.environ)
+    with engine._environment({"OPNMF_OLD": "2", "OPNMF_NEW": "3"}):
+        assert (os.environ["OPNMF_OLD"], os.environ["OPNMF_NEW"]) == ("2", "3")
+    assert dict(os.environ) == before

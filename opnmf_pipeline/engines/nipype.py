@@ -95,7 +95,7 @@ def init_opnmf_wf(
         Name of the workflow.
     n_splits : int, optional
         Splits of the cohort. Default: ``selection.n_splits``; with ``selection.leave_out`` it is
-        the number of values of that column, such as sites.
+        the number of values of that column, such as sites, and must be given.
 
     Returns
     -------

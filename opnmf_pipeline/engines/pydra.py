@@ -109,7 +109,7 @@ def OpnmfWorkflow(
         Settings of the study of numbers of components that differ from the defaults.
     n_splits : int, optional
         Splits of the cohort. Default: that of ``selection``; with ``leave_out`` it is the number
-        of values of that column, such as sites.
+        of values of that column, such as sites, and must be given.
     figures : bool
         Draw pictures.
     on_template : bool

@@ -14,6 +14,7 @@ from typing import Any
 import networkx as nx
 
 from opnmf_pipeline.config import PipelineConfig, Section
+from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
 from opnmf_pipeline.stages.halves import FIT_HALVES
@@ -51,6 +52,11 @@ GIVEN = {
     "settings": "YAML of the settings, shown in the report",
 }
 """Inputs of the whole graph."""
+
+NO_COUNT_MSG = (
+    "n_splits: is required with selection.leave_out: {column}; give the number of values of this "
+    "column in the cohort"
+)
 
 
 @dataclass(frozen=True)
@@ -214,8 +220,16 @@ def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
         Settings; ``inputs``, ``output`` and ``execution`` are not used.
     n_splits : int, optional
         Splits of the cohort. Default: ``selection.n_splits``; with ``selection.leave_out`` it is
-        the number of values of that column, such as sites.
+        the number of values of that column, such as sites, and must be given.
+
+    Raises
+    ------
+    ConfigError
+        ``selection.leave_out`` is set, and ``n_splits`` is not given.
     """
+    leave_out = config.selection.leave_out
+    if n_splits is None and leave_out is not None:
+        raise ConfigError(NO_COUNT_MSG.format(column=leave_out))
     mapped = config.decomposition.n_components
     candidates = [k for k in config.ranks if k not in mapped]
     n_splits = config.selection.n_splits if n_splits is None else n_splits

@@ -28,6 +28,6 @@ def folder_digest(folder: Path, without: Container[str] = ()) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in without:
-            digest.update(str(path.relative_to(folder)).encode())
-            digest.update(path.read_bytes())
+            # A name ends where its digest begins: `a` with `bc` is not `ab` with `c`
+            digest.update(f"{path.relative_to(folder)}\0{file_digest(path)}\n".encode())
     return digest.hexdigest()

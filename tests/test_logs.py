@@ -76,7 +76,8 @@ def test_unknown_level_touches_no_file(tmp_path):
     assert path.read_text() == "old\n"
 
 
-def test_log_file_takes_messages_and_warnings_meanwhile(tmp_path):
+@pytest.mark.filterwarnings("default:careful")
+def test_log_file_takes_messages_and_warnings_in_the_block(tmp_path):
     path, level = tmp_path / "log.txt", logger.level
     with log_file(path):
         logger.info("inside")

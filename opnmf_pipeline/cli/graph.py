@@ -27,7 +27,7 @@ def execute(args: argparse.Namespace) -> None:
 
 
 def graph_of(config: PipelineConfig) -> Graph:
-    # Any number of splits draws the same picture
+    """Return the graph to draw: with ``leave_out``, any number of splits gives the same picture."""
     return Graph.of_steps(steps_of(config, 2 if config.selection.leave_out else None))
 
 

@@ -6,7 +6,7 @@ a short step towards these solutions, and the shorter the smaller a weight is. H
 solves the problems of all rows exactly, and H follows. docs/solvers.md says what else was tried.
 
 Only the directions of the rows of H matter. Against unit vectors v_j a row has weights z; against
-h_j = d_j v_j it has w_j = z_j / d_j, whatever the lengths d_j are, and d_j² = ‖Xᵀz_j‖ are those
+h_j = d_j v_j it has w_j = z_j / d_j, for any lengths d_j, and d_j² = ‖Xᵀz_j‖ are those
 that agree with H = WᵀX. So the norms of the components cannot swing from pass to pass.
 """
 

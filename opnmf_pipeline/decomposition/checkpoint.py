@@ -27,8 +27,8 @@ class Checkpoint:
     minutes : float
         Time between two writes.
     identity : mapping
-        Settings and facts of the data, as JSON can hold them: only the fit that has the same may
-        go on from the file.
+        Settings and facts of the data, convertible to JSON: only a fit with the same values may
+        continue from the file.
     """
 
     def __init__(self, path: str | Path, minutes: float, identity: Mapping[str, Any]) -> None:

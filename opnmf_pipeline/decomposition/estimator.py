@@ -57,9 +57,9 @@ class OPNMF(ProjectiveNMF):
     callback : callable or None, default=None
         Called with every `Iteration`; a true return value ends the fit, without a warning.
     checkpoint : str, Path or None, default=None
-        A ``.npz`` file to keep the state of the solver in while it runs. A fit that finds it goes
-        on from there, and ends with the same bits as one that was never interrupted. Converged,
-        it deletes the file.
+        A ``.npz`` file to keep the state of the solver in while it runs. A fit that finds it
+        continues from there, and ends with the same bits as one that was never interrupted. A fit
+        that converges deletes the file.
     checkpoint_minutes : float, default=10.0
         Time between two checkpoints.
 
@@ -101,7 +101,7 @@ class OPNMF(ProjectiveNMF):
 
     Notes
     -----
-    Rows are voxels, as in the literature on structural covariance, so that in the words of
+    Rows are voxels, as in the literature on structural covariance, so that in the terms of
     scikit-learn a voxel is a sample. `transform` therefore weighs new voxels, and `project` gives
     the loadings of new subjects. At a fixed point W is, up to one factor, what `transform` returns
     for the rows of the fit.

@@ -33,7 +33,7 @@ def nnls(S: Array, B: Array, support: Array) -> Array:
     B : ndarray of shape (n_rows, k)
         Products of the rows with the directions: XV.
     support : ndarray of shape (n_rows, k), bool
-        A guess of which weights are positive; the result does not depend on it.
+        Guess of the positive weights; the result does not depend on it.
 
     Returns
     -------

@@ -36,7 +36,7 @@ class Iteration(NamedTuple):
 
 @dataclass(frozen=True)
 class Criterion:
-    """The measure of which a solver needs a small value, to end as converged.
+    """The measure that must become small before a solver ends as converged.
 
     Attributes
     ----------

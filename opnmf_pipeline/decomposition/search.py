@@ -1,4 +1,4 @@
-"""Fits of one estimator with several numbers of components, of which one is chosen."""
+"""Fits of one estimator with several numbers of components, and the choice of one number."""
 
 import warnings
 from collections.abc import Sequence

@@ -34,8 +34,8 @@ NEGATIVE_MSG = (
     "the factorization is defined for X >= 0"
 )
 MEMORY_MSG = (
-    "max_memory={limit:.0f} MB is too little: the fit needs about {needed:.0f} MB, of which "
-    "{weights:.0f} MB for arrays of the size of W; raise it, ask for fewer components, or pass X "
+    "max_memory={limit:.0f} MB is too little: the fit needs about {needed:.0f} MB "
+    "({weights:.0f} MB for arrays of the size of W); raise it, ask for fewer components, or pass X "
     "as a memory map"
 )
 W_INIT_MSG = "W_init must be {expected}, got {got}"

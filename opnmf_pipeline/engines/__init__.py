@@ -1,1 +1,1 @@
-"""Ways to run the stages: from settings to results."""
+"""The graph of a run as data (``steps``), and the engines that run it: local, Nipype, Pydra."""

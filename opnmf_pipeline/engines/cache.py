@@ -1,4 +1,4 @@
-"""Results of stages, kept by the content of what went in."""
+"""Results of stages, cached by the content of their inputs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from opnmf_pipeline.files import file_digest
 __all__ = ["Cache", "Result", "only_run"]
 
 NOT_WRITABLE_MSG = (
-    "execution.work_dir: {folder}: cannot be written ({reason}); choose another with --work-dir"
+    "execution.work_dir: {folder}: cannot be written ({reason}); choose another folder with "
+    "--work-dir"
 )
 IN_USE_MSG = (
-    "execution.work_dir: {folder}: another run is using it; wait for its end, or choose another "
-    "with --work-dir"
+    "execution.work_dir: {folder}: another run is using it; wait until that run ends, or choose "
+    "another folder with --work-dir"
 )
 
 
 @contextlib.contextmanager
 def only_run(work_dir: Path) -> Iterator[None]:
-    """Keep other runs out of a folder of intermediate results meanwhile.
+    """Lock a folder of intermediate results against other runs inside the with block.
 
     Raises
     ------
@@ -61,11 +62,11 @@ class Result(NamedTuple):
     Attributes
     ----------
     folder : path
-        Where its files are.
+        Folder with its files.
     key : str
-        Stands for its content in the keys of the stages after it.
+        Key of the result in the cache, a SHA-256 of the inputs.
     reused : bool
-        Whether it was there already.
+        Whether it was in the cache before.
     """
 
     folder: Path
@@ -74,14 +75,20 @@ class Result(NamedTuple):
 
 
 class Cache:
-    """Folder in which each stage leaves its result under a key made of its inputs.
+    """Folder with one subfolder per result, named by a hash of the inputs of the stage.
 
-    The version of the package is part of the path: a new version computes anew.
+    The version of the package is part of the path, so that a new version does not reuse results of
+    an old one.
 
     Parameters
     ----------
     work_dir : path
-        Folder of intermediate results; it is made if absent.
+        Folder of intermediate results; it is created if it does not exist.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be created.
     """
 
     def __init__(self, work_dir: Path) -> None:
@@ -89,11 +96,11 @@ class Cache:
         _make(self.root)
         self._memo_file = self.root / "digests.json"
         self._memo: dict[str, list[Any]] = {}
-        with contextlib.suppress(OSError, ValueError):  # absent or damaged: digest anew
+        with contextlib.suppress(OSError, ValueError):  # absent or damaged: read the files again
             self._memo = json.loads(self._memo_file.read_text())
 
     def digests(self, paths: Iterable[str | Path]) -> list[str]:
-        """Return the SHA-256 of each file; read again only where size or time have changed."""
+        """Return the SHA-256 of each file; read it again only if its size or time changed."""
         digests = [self._digest(Path(path)) for path in paths]
         partial = self._memo_file.with_suffix(".partial")
         partial.write_text(json.dumps(self._memo))
@@ -110,12 +117,12 @@ class Cache:
         return digest
 
     def key(self, name: str, inputs: Iterable[str], settings: Any) -> str:
-        """Return what stands for the result of a stage with these inputs and settings."""
+        """Return the key of the result of a stage with these inputs and settings (SHA-256)."""
         content = json.dumps([name, list(inputs), settings], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def find(self, name: str, inputs: Iterable[str], settings: Any) -> Result | None:
-        """Return the result of a stage if it is there."""
+        """Return the result of a stage, or None if it is not in the cache."""
         key = self.key(name, inputs, settings)
         folder = self._folder(name, key)
         return Result(folder, key, reused=True) if folder.exists() else None
@@ -126,18 +133,19 @@ class Cache:
     def stage(
         self, name: str, inputs: Sequence[str], settings: Any, make: Callable[[Path], object]
     ) -> Result:
-        """Return the result of a stage, computing it only if it is not there.
+        """Return the result of a stage; compute it only if it is not in the cache.
 
         Parameters
         ----------
         name : str
             Name of the stage.
         inputs : sequence of str
-            Keys or digests of what goes in.
-        settings : JSON-able
-            Options that the result depends on.
+            Digests of the input files.
+        settings : object
+            Settings that the result depends on; must be convertible to JSON.
         make : callable
-            Writes the result into the folder that it is given.
+            Takes an empty folder and writes the result into it. If it raises an error, the folder
+            is removed.
         """
         if found := self.find(name, inputs, settings):
             return found

@@ -1,4 +1,4 @@
-"""What the jobs of a Pydra run tell the process that started it: one small file each."""
+"""Messages from the jobs of a Pydra run to the process that started it: one small file per job."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from opnmf_pipeline.engines.steps import Graph, Job
 __all__ = ["EVENTS", "Follower", "job_hooks", "unreported"]
 
 EVENTS = "events"
-"""Folder in that of the results in which jobs say that they have ended, one file each."""
+"""Name of the folder for the messages, inside the folder of the results."""
 POLL_S = 0.2
 FAILED_JOB = re.compile(r"^Job '(\w+?)(?:\((\d+)\))?', \w+\(.*\), errored:", re.MULTILINE)
 ERROR_LINE = re.compile(r"[\w.]+: (?!Workflow job)")
 
 
 def job_hooks() -> TaskHooks:
-    """Return the hooks by which a job says how it ended."""
+    """Return the hooks with which a job reports that it was reused, computed, or failed."""
     return TaskHooks(
         pre_run=_report_reused, post_run=_report_computed, post_run_task=_report_failed
     )
@@ -46,7 +46,7 @@ def _report_computed(job: Any, result: Any) -> None:
 
 def _report_failed(job: Any, result: Any) -> None:
     error = sys.exc_info()[1]
-    if isinstance(error, Exception):  # and not the end of a worker that was told to go
+    if isinstance(error, Exception):  # not KeyboardInterrupt or SystemExit of a stopped worker
         _report(job, "failed", {}, f"{type(error).__name__}: {error}")
 
 
@@ -62,9 +62,9 @@ def _path(value: Any) -> Any:
 
 
 def _report(job: Any, status: str, outputs: dict[str, Any], error: str | None = None) -> None:
-    """Leave a note about a job for the process of the run, if one is waiting for it."""
+    """Write the message of a job, if the process of the run reads messages."""
     folder = job.cache_root / EVENTS
-    if not folder.is_dir():  # the workflow runs as a part of somebody else's
+    if not folder.is_dir():  # the workflow is a task in the workflow of a user
         return
     record = {
         "name": job.name,
@@ -76,11 +76,11 @@ def _report(job: Any, status: str, outputs: dict[str, Any], error: str | None = 
     }
     partial = folder / f"{time.time_ns()}-{job.uid}-{job.name}.partial"
     partial.write_text(json.dumps(record), encoding="utf-8")
-    partial.rename(partial.with_suffix(".json"))  # is read whole or not at all
+    partial.rename(partial.with_suffix(".json"))  # readers never see an incomplete file
 
 
 def unreported(result: Any, graph: Graph) -> list[str]:
-    """Return what failed, and why, from the error of a run in which no job could tell."""
+    """Return the failed jobs with their errors, from the error of a run without messages."""
     text = "".join(result.errors["error message"]) if result.errors else "no error was saved"
     reasons = []
     _, *found = FAILED_JOB.split(text)
@@ -94,7 +94,7 @@ def unreported(result: Any, graph: Graph) -> list[str]:
 
 
 def _by_node(graph: Graph) -> dict[tuple[str, int | None], Job]:
-    """Return the jobs by the name of the node that runs them, and their number among its jobs."""
+    """Return the jobs by the name of their node, and by their index among the jobs of that node."""
     jobs: dict[tuple[str, int | None], Job] = {}
     for job in graph.jobs:
         split = job.numbers.get("split")
@@ -103,12 +103,21 @@ def _by_node(graph: Graph) -> dict[tuple[str, int | None], Job]:
 
 
 class Follower:
-    """Takes the notes of the jobs as they come, in a thread; used as a context.
+    """Context manager that reads the messages of the jobs in a thread.
+
+    Parameters
+    ----------
+    folder : path
+        Existing folder of the messages; a message is deleted when it has been read.
+    graph : Graph
+        The jobs.
+    outcome : Outcome
+        Receives the outputs of each finished job.
 
     Attributes
     ----------
     failed : list of str
-        What failed, and why.
+        One line for each failed job, with its error.
     """
 
     def __init__(self, folder: Path, graph: Graph, outcome: Outcome) -> None:
@@ -139,7 +148,7 @@ class Follower:
 
     def _take(self, record: dict[str, Any]) -> None:
         job = self._jobs.get((record["name"], record["number"]))
-        if job is None:  # it only gathers outputs
+        if job is None:  # a node that only gathers outputs into a list
             return
         if record["status"] == "failed":
             self._outcome.fail(job, record["error"])

@@ -1,4 +1,8 @@
-"""The steps in this process, and many small fits in processes of their own."""
+"""The local engine: runs the jobs of a graph in this process, and fits in parallel processes.
+
+A job is identified by the content of its input files and by its settings. Its result is kept in
+:class:`opnmf_pipeline.engines.cache.Cache` and reused if the same job runs again.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,11 @@ __all__ = ["compute", "share_of"]
 logger = logging.getLogger(__name__)
 
 SMALL_BYTES = 2**24
-"""Jobs that hold less than this in all are not worth starting processes for."""
+"""Parallel processes are started only if the jobs hold more data than this, summed over jobs."""
 OUTPUTS = "outputs.json"
-"""File in the folder of a result that names the outputs among its files."""
+"""File in the folder of a result with the path of each output."""
 IMAGES = ("images", "image")
-"""Inputs that are images, which may be of two files each."""
+"""Names of inputs that are images. An image may consist of two files."""
 
 
 def compute(
@@ -50,23 +54,23 @@ def compute(
     Parameters
     ----------
     graph : Graph
-        What to run.
-    given : mapping
-        Inputs of the graph by name; None where one is not given.
+        Jobs to run.
+    given : mapping of str to object
+        Inputs of the graph by name; None if an input is not given.
     config : PipelineConfig
-        Settings; ``execution`` says what the engine may use.
+        Settings; the engine uses only the section ``execution``.
     work_dir : path
         Folder of intermediate results.
     outcome : Outcome
-        Gets the outputs of each finished job.
+        Receives the outputs of each finished job.
     display : Display
         Shows progress within a job.
 
     Raises
     ------
     Exception
-        The error of the first job that failed, once all jobs have ended that do not need it; at
-        once where ``execution.stop_on_first_crash`` is set.
+        The error of the first job that failed. It is raised after all jobs that do not depend on a
+        failed job have ended, or at once if ``execution.stop_on_first_crash`` is set.
     """
     engine = _Engine(graph, given, config.execution, Cache(work_dir), outcome, display)
     for side_by_side, jobs in groupby(graph.jobs, key=lambda job: job.step.side_by_side):
@@ -80,7 +84,7 @@ def compute(
 
 
 def share_of(graph: Graph, number: int, n_shares: int) -> Graph:
-    """Return the part of a graph that makes one share of its fits.
+    """Return the part of a graph that one task of a batch array runs.
 
     Parameters
     ----------
@@ -89,12 +93,13 @@ def share_of(graph: Graph, number: int, n_shares: int) -> Graph:
     number : int
         Number of the share, from 1.
     n_shares : int
-        Number of shares. The fits are dealt out to them, largest number of components first.
+        Number of shares. Fits are assigned to shares in turn, largest number of components first.
 
     Returns
     -------
     Graph
-        What the fits of any share need, the fits of this one, and what needs one of these only.
+        The fits of this share, all jobs that any fit depends on, and the jobs that depend on one
+        fit of this share and on no other fit, such as its maps.
     """
     fits = sorted((job for job in graph.jobs if job.step.is_fit), key=lambda job: -(job.k or 0))
     dealt = {job.name for job in fits[number - 1 :: n_shares]}
@@ -108,7 +113,7 @@ def share_of(graph: Graph, number: int, n_shares: int) -> Graph:
 
 
 class _Engine:
-    """Runs jobs one after the other, and keeps their results by the content of what goes in."""
+    """Runs jobs, and caches their results by the content of their inputs."""
 
     def __init__(
         self,
@@ -129,7 +134,7 @@ class _Engine:
         self._digests: dict[Path, str] = {}
 
     def run(self, job: Job) -> None:
-        """Run one job here, unless something that it needs has failed."""
+        """Run one job in this process, unless a job that it depends on has failed."""
         if not self._is_ready(job):
             return
         work = self._work(job)
@@ -137,13 +142,16 @@ class _Engine:
         try:
             with self._watched(job, work) as watched:
                 result = _made(work, self._cache, n_procs=threads(self._execution), **watched)
-        except Exception as error:  # what does not need this job is still worth having
+        except Exception as error:  # jobs that do not depend on this one still run
             self._fail(job, error)
         else:
             self._finish(job, result)
 
     def run_side_by_side(self, jobs: Sequence[Job]) -> None:
-        """Run jobs in processes that map the same matrix; first those with the largest k."""
+        """Run jobs in parallel processes, which share the memory of the mapped matrix.
+
+        Jobs with a large k start first, because they take longest.
+        """
         waiting = []
         for job in sorted(filter(self._is_ready, jobs), key=lambda job: -(job.k or 0)):
             work = self._work(job)
@@ -154,7 +162,8 @@ class _Engine:
         if not waiting:
             return
         workers = self._workers([work for _, work in waiting])
-        threads = max(1, n_procs_of(self._execution) // workers)
+        share = max(1, n_procs_of(self._execution) // workers)
+        threads = min(n_threads_of(self._execution), share)
         calls = [partial(_attempt, work, self._cache, threads) for _, work in waiting]
         done = as_they_finish(calls, workers)
         for number, result in self._display.track(done, "study of ranks", len(calls)):
@@ -182,7 +191,7 @@ class _Engine:
             self._outcome.check(job, placed)
 
     def _work(self, job: Job) -> _Work:
-        """Resolve the inputs of a job, and tell their content."""
+        """Return a job with the values of its inputs and with what identifies them."""
         inputs: dict[str, Any] = {}
         contents: list[str] = []
         settings: dict[str, Any] = {}
@@ -217,7 +226,7 @@ class _Engine:
         return source
 
     def _made(self, job: Job, source: Of | Each | Every) -> list[tuple[Job, Any]]:
-        """Return the jobs that a source stands for, with the output of each."""
+        """Return the jobs that an input comes from, each with the value of its output."""
         found = []
         for one, output in self._graph.sources(job, source):
             outputs = self._outcome.outputs(one)
@@ -229,7 +238,7 @@ class _Engine:
         return found
 
     def _content(self, job: Job, value: Path) -> str:
-        """Return what stands for the content of an output: what comes out alike is the same."""
+        """Return a digest of the content of an output: jobs with equal inputs are the same job."""
         if not value.is_dir():
             return self._cache.digests([value])[0]
         if value not in self._digests:
@@ -238,7 +247,7 @@ class _Engine:
 
     @contextlib.contextmanager
     def _watched(self, job: Job, work: _Work) -> Iterator[dict[str, Any]]:
-        """Yield what shows the course of a job, and what it can continue from."""
+        """Yield the arguments of :class:`Call` for progress and, for a fit, the checkpoint."""
         if not job.step.stage.free:
             yield {"track": self._display.track}
             return
@@ -249,7 +258,7 @@ class _Engine:
             yield {"callback": callback, "checkpoint": checkpoint}
 
     def _workers(self, works: Sequence[_Work]) -> int:
-        """Return how many processes to start: none beside this one where the data are small."""
+        """Return the number of processes; 1 means that jobs run in this process."""
         largest = max(work.job.step.stage.memory(work.inputs) for work in works)
         if len(works) * (largest - BASE_BYTES) < SMALL_BYTES:
             return 1
@@ -259,18 +268,18 @@ class _Engine:
 
 @dataclass(frozen=True)
 class _Work:
-    """A job with its inputs.
+    """A job with the values of its inputs.
 
     Attributes
     ----------
     job : Job
-        What is run.
+        The job.
     inputs : dict
-        Inputs of the stage.
+        Values of all inputs of the stage.
     contents : list of str
-        What stands for the content of those that are files.
+        Digests of the inputs that are files or folders.
     settings : dict
-        The others.
+        Values of the other inputs.
     """
 
     job: Job
@@ -280,12 +289,12 @@ class _Work:
 
     @property
     def identity(self) -> tuple[list[str], dict[str, Any]]:
-        """What the result is found by."""
+        """The part of the key of the result in the cache that depends on the inputs."""
         return self.contents, self.settings
 
 
 def _made(work: _Work, cache: Cache, **call: Any) -> Result:
-    """Return the result of a job, computing it only if it is not there."""
+    """Return the result of a job; compute it only if it is not in the cache."""
 
     def make(folder: Path) -> None:
         outputs = work.job.step.stage.run(Call(work.inputs, folder, **call))
@@ -296,7 +305,7 @@ def _made(work: _Work, cache: Cache, **call: Any) -> Result:
 
 
 def _attempt(work: _Work, cache: Cache, threads: int) -> Result | Exception:
-    """Return the result of a job, or why there is none."""
+    """Return the result of a job, or its error."""
     try:
         return _made(work, cache, n_procs=threads)
     except Exception as error:
@@ -304,7 +313,7 @@ def _attempt(work: _Work, cache: Cache, threads: int) -> Result | Exception:
 
 
 def _named(value: Any, folder: Path) -> Any:
-    """Return an output as text that stays true when its folder is renamed."""
+    """Return an output as a path relative to its folder, because the folder will be renamed."""
     if isinstance(value, list):
         return [_named(item, folder) for item in value]
     return str(Path(value).relative_to(folder))

@@ -1,4 +1,4 @@
-"""The steps as a Nipype workflow."""
+"""The Nipype engine: translates the steps into a Nipype workflow, one node for each job."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PLUGIN = "MultiProc"
 POLL_S = {"Linear": 0.2, "MultiProc": 0.2}
-"""Seconds between looks for finished nodes; other plugins ask a scheduler, less often."""
+"""Seconds between checks for finished nodes; 2 s for other plugins, which ask a scheduler."""
 FAILED_MSG = (
     "nodes failed:\n{reasons}\n"
     "details are in {crashes}; fix the cause and run the same command again"
@@ -58,10 +58,10 @@ ERROR_LINE = re.compile(r"\s*[\w.]+(?:Error|Exception|Exit): ")
 EXECUTION = {
     "hash_method": "content",
     "crashfile_format": "txt",
-    # Shared file systems can show a file of another machine after up to a minute
+    # On a shared file system, a file of another machine can become visible up to a minute late
     "job_finished_timeout": 65,
 }
-"""Settings of Nipype: results are reused by content."""
+"""Settings of Nipype. Nodes are identified by the content of their inputs."""
 RETURNED: dict[str, Of | Every] = {
     "mask_file": Of("mask", "mask_file"),
     "digests_file": Of("mask", "digests_file"),
@@ -79,7 +79,7 @@ RETURNED: dict[str, Of | Every] = {
         for name in ("components_file", "labels_file", "labels_table", "loadings_file", "sidecars")
     },
 }
-"""Outputs of the workflow. Nipype keeps those outputs of a node that are connected."""
+"""Outputs of the workflow. All are connected, because Nipype keeps only connected outputs."""
 
 
 def init_opnmf_wf(
@@ -94,8 +94,8 @@ def init_opnmf_wf(
     name : str
         Name of the workflow.
     n_splits : int, optional
-        Splits of the cohort. Default: ``selection.n_splits``; with ``selection.leave_out`` it is
-        the number of values of that column, such as sites, and must be given.
+        Number of splits of the cohort. Default: ``selection.n_splits``. With
+        ``selection.leave_out``, pass the number of values of that column, such as sites.
 
     Returns
     -------
@@ -103,9 +103,9 @@ def init_opnmf_wf(
         With the nodes
 
         * ``inputnode``: ``images`` (one 3D image per subject), ``participants`` (their
-          identifiers), ``covariates`` (table of the subjects, where the splits need it),
-          ``planted`` (true labels, where they are known), ``on_template`` (whether figures are
-          drawn on the MNI152 template), ``settings`` (YAML that the report shows);
+          identifiers), ``covariates`` (table of the subjects, for the splits and the report),
+          ``planted`` (label map of the true components, if known), ``on_template`` (whether
+          figures are drawn on the MNI152 template), ``settings`` (YAML that the report shows);
         * ``outputnode``: ``mask_file``, ``digests_file``, ``matrix_dir``, ``metrics_file``,
           ``metrics_json``, ``selection_dir``, ``quality_dir``, ``report_file`` and, as lists over
           ``decomposition.n_components``, ``factorization_dirs``, ``maps_dirs``,
@@ -149,7 +149,7 @@ def _node(job: Job) -> Node:
     }
     node = Node(getattr(nodes, job.step.stage.name)(**inputs), name=job.name)
     node.ram_estimator = StageMemory(job.step.stage.memory)
-    # DataSink puts what comes from such a folder into one of its own for each k
+    # DataSink then writes the outputs of each k into a separate folder
     node.parameterization = [(name, f"_{name}_{n}") for name, n in job.numbers.items()]
     return node
 
@@ -163,7 +163,7 @@ def _connect(
     node: Node,
     field: str,
 ) -> None:
-    """Connect an input of a node with the outputs of those that it comes from."""
+    """Connect an input of a node to the outputs that it comes from."""
     sources = [(made[one.name], output) for one, output in graph.sources(job, source)]
     if isinstance(source, Every):
         merge = Node(
@@ -179,7 +179,7 @@ def _connect(
         name = f"{output}_{number}"
         pick = workflow.get_node(name)
         if pick is None:
-            # The file of one split is what a fit depends on: a further split changes no other fit
+            # A fit depends only on the file of its split: a new split does not repeat other fits
             pick = Node(Select(index=[number - 1]), name=name, run_without_submitting=True)
             workflow.connect(one, output, pick, "inlist")
         one, output = pick, "out"
@@ -187,21 +187,21 @@ def _connect(
 
 
 class StageMemory(RamEstimator):  # type: ignore[misc]
-    """Memory of a node, from the size of what it reads, once that is there.
+    """Estimates the memory of a node from the size of its inputs, once they exist.
 
-    MultiProc asks for it before it starts a node, and a run asks Slurm for it.
+    MultiProc calls it before it starts a node. With Slurm, a run requests this memory for the node.
 
     Parameters
     ----------
     memory : callable
-        That of the stage.
+        Attribute ``memory`` of the stage: takes the inputs by name and returns bytes.
     """
 
     def __init__(self, memory: Callable[[Mapping[str, Any]], int]) -> None:
         self._memory = memory
 
     def __call__(self, inputs: Any) -> tuple[float, str]:
-        """Return GB, and how they came about."""
+        """Return the memory in GB (2**30 bytes), and a description of what uses it."""
         values = {name: value for name, value in inputs.get().items() if isdefined(value)}
         return self._memory(values) / GB, "libraries, matrix and maps of the node"
 
@@ -221,7 +221,7 @@ def compute(
     ConfigError
         The path of ``work_dir`` looks like a pattern: Nipype searches for its files with glob.
     EngineError
-        Nodes failed; names them, their errors, and the folder of their crash files.
+        Nodes failed. The message lists them with their errors and the folder of the crash files.
     """
     if set("*?[") & set(str(work_dir)):
         raise ConfigError(PATTERN_MSG.format(folder=work_dir))
@@ -260,7 +260,7 @@ def compute(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Show what Nipype logs only where this package logs at DEBUG."""
+    """Hide the log messages of Nipype unless this package logs at DEBUG."""
     loggers = [logging.getLogger(f"nipype.{name}") for name in ("workflow", "interface", "utils")]
     before = [one.level for one in loggers]
     if not logger.isEnabledFor(logging.DEBUG):
@@ -274,13 +274,13 @@ def _quiet() -> Iterator[None]:
 
 
 def _share_threads(workflow: Workflow, graph: Graph, execution: ExecutionConfig) -> None:
-    """Divide the threads among the nodes that can run side by side."""
+    """Divide the threads among the nodes that can run in parallel."""
     for job in graph.jobs:
         workflow.get_node(job.name).n_procs = threads_of(job.step, execution)
 
 
 def _reason(crashes: Path, node: str) -> str:
-    """Return the error that a node left, without its module and what Nipype says after it."""
+    """Return the error in the crash file of a node, without module name and Nipype's comments."""
     for crash in crashes.glob(f"crash-*-{node}-*.txt"):
         lines = crash.read_text().splitlines()
         starts = [number for number, line in enumerate(lines) if ERROR_LINE.match(line)]
@@ -291,12 +291,12 @@ def _reason(crashes: Path, node: str) -> str:
 
 
 class _Watcher:
-    """Hears of each node that starts, ends or fails, and notes its outputs.
+    """Callback of Nipype for each node that starts, ends or fails; records the outputs.
 
     Attributes
     ----------
     failed : list of (Job, str)
-        Jobs that failed, and the names of their nodes in crash files.
+        Failed jobs, each with the name of its node in crash files.
     """
 
     def __init__(self, graph: Graph, outcome: Outcome, sbatch_args: str) -> None:
@@ -308,11 +308,11 @@ class _Watcher:
 
     def __call__(self, node: Any, status: str) -> None:
         job = self._jobs.get(node.name)
-        if job is None:  # it only passes values on
+        if job is None:  # a node that only passes values on
             return
         match status:
             case "start":
-                if not all(node.is_cached()):  # the Linear plugin starts what is there as well
+                if not all(node.is_cached()):  # the Linear plugin also starts cached nodes
                     self._computed.add(node.name)
                 node.plugin_args = {"sbatch_args": self._sized(node)}
             case "exception":
@@ -321,11 +321,11 @@ class _Watcher:
             case "end":
                 computed = node.name in self._computed
                 if not computed and not all(node.is_cached()):
-                    return  # the Linear plugin "ends" what it skips after a failure
+                    return  # the Linear plugin also reports "end" for nodes that it skips
                 self._outcome.finish(job, node.result.outputs.get(), computed=computed)
 
     def _sized(self, node: Any) -> str:
-        """Return what a node asks of Slurm, where the user has not said it."""
+        """Return the memory and CPUs to request from Slurm, unless the user has set them."""
         wanted = {
             "--mem": f"{math.ceil(1024 * node.mem_gb_runtime)}M",
             "--cpus-per-task": str(node.n_procs),

@@ -1,4 +1,4 @@
-"""What the jobs of a run have left, whichever engine made them."""
+"""The outputs of the jobs of a run; every engine reports its jobs to the same object."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 
 
 class Outcome:
-    """Outputs of the jobs that have finished, and what is said about each job.
+    """Outputs of the jobs that have finished; logs and displays the end of each job.
 
     Parameters
     ----------
     display : Display
         Shows one line for each job.
     check : callable, optional
-        Takes each finished job and its outputs. The local engine calls it, and its error ends the
-        run; the other engines go on with what can still be computed.
+        Called by the local engine with each finished job and its outputs. An error that it raises
+        stops the run. The other engines do not call it.
 
     Attributes
     ----------
@@ -44,7 +44,17 @@ class Outcome:
         self._outputs: dict[str, tuple[Job, Mapping[str, Any]]] = {}
 
     def finish(self, job: Job, outputs: Mapping[str, Any], *, computed: bool) -> None:
-        """Note the outputs of a job, paths or lists of paths by name, and say that it has ended."""
+        """Record the outputs of a finished job, and log and display that it has finished.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+        outputs : mapping of str to path or list of path
+            Its outputs by name.
+        computed : bool
+            Whether it was computed in this run; if not, it was reused from an earlier run.
+        """
         how = "computed" if computed else "reused"
         logger.info("%s %s", job.title, how)
         self._display.note(f"{job.title}: {how}")
@@ -53,29 +63,29 @@ class Outcome:
             self.computed.append(job.title)
 
     def add(self, job: Job, outputs: Mapping[str, Any]) -> None:
-        """Note the outputs of a job, and say nothing."""
+        """Record the outputs of a job without a message."""
         self._outputs[job.name] = job, outputs
 
     def fail(self, job: Job, error: object) -> None:
-        """Say that a job has failed."""
+        """Record, log and display that a job has failed."""
         logger.info("%s failed: %s", job.title, error)
         self._display.note(f"{job.title}: failed")
         self.failed.append(job.title)
 
     def outputs(self, job: Job) -> Mapping[str, Any] | None:
-        """Return the outputs of a job, or None where it has not finished."""
+        """Return the outputs of a job, or None if it has not finished."""
         _, outputs = self._outputs.get(job.name, (None, None))
         return outputs
 
     def path(self, step: str, output: str) -> Path | None:
-        """Return an output of a step that has one job, or None where it has not finished."""
+        """Return an output of a step with one job, or None if the job has not finished."""
         for job, outputs in self._outputs.values():
             if job.step.name == step:
                 return Path(outputs[output])
         return None
 
     def by_rank(self, step: str, output: str) -> dict[int, Path]:
-        """Return an output of a step for each number of components that has it."""
+        """Return an output of a step by number of components, for the jobs that have finished."""
         return {
             job.k: Path(outputs[output])
             for job, outputs in self._outputs.values()
@@ -83,6 +93,6 @@ class Outcome:
         }
 
     def paths(self, step: str, output: str) -> list[Path]:
-        """Return an output of every job of a step that has finished."""
+        """Return an output of a step from each of its jobs that has finished."""
         found = self._outputs.values()
         return [Path(outputs[output]) for job, outputs in found if job.step.name == step]

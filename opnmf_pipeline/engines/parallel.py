@@ -1,4 +1,4 @@
-"""Independent jobs in parallel processes, as many at a time as memory allows."""
+"""Independent jobs in parallel processes; memory limits their number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Outcome = TypeVar("Outcome")
 
 
 def n_workers(n_procs: int, memory_gb: float | None, job_bytes: int) -> int:
-    """Return how many jobs may run side by side, at least one.
+    """Return how many jobs may run in parallel, at least one.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def n_workers(n_procs: int, memory_gb: float | None, job_bytes: int) -> int:
     memory_gb : float or None
         Memory to use, in GB (2**30 bytes); None for all that is available to this process.
     job_bytes : int
-        Most memory that a job takes.
+        Most memory that one job needs.
     """
     memory = available_memory() if memory_gb is None else int(memory_gb * GB)
     return max(1, min(n_procs, memory // job_bytes))
@@ -34,14 +34,14 @@ def n_workers(n_procs: int, memory_gb: float | None, job_bytes: int) -> int:
 def as_they_finish(
     jobs: Sequence[Callable[[], Outcome]], n_workers: int
 ) -> Iterator[tuple[int, Outcome]]:
-    """Run jobs and yield the number and the outcome of each as it finishes.
+    """Run jobs, and yield the index and the return value of each job when it finishes.
 
     Parameters
     ----------
     jobs : sequence of callable
-        Picklable, if there are several workers.
+        Functions without arguments; they must be picklable if there are several workers.
     n_workers : int
-        Processes; 1 for this one.
+        Number of processes; with 1, jobs run in this process, in order.
     """
     if n_workers == 1:
         yield from ((number, job()) for number, job in enumerate(jobs))

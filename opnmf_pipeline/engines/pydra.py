@@ -1,4 +1,7 @@
-"""The steps as a Pydra workflow."""
+"""The Pydra engine: translates the steps into a Pydra workflow, one node for each job.
+
+One node runs the halves of all splits.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ ERROR_FILE_MSG = (
     "execution.plugin_args: sbatch_args: remove {option}; Pydra needs to choose the file itself"
 )
 GATHER = "gather"
-"""Start of the names of the nodes that only gather outputs into a list."""
+"""Prefix of the names of nodes that only gather outputs into a list."""
 
 
 @workflow.define(
@@ -55,18 +58,18 @@ GATHER = "gather"
         "mask_file": workflow.out(type=NiftiGz, help="voxels of the analysis"),
         "matrix_dir": workflow.out(type=Directory, help="folder of BuildMatrix"),
         "factorization_dirs": workflow.out(
-            type=list[Directory], help="fits, one per number of components"
+            type=list[Directory], help="folders of Decompose, one per number of components"
         ),
         "maps_dirs": workflow.out(type=list[Directory], help="maps, labels, loadings of each fit"),
         "figures_dirs": workflow.out(
-            type=list[Directory], help="pictures of each fit; empty where none are drawn"
+            type=list[Directory], help="pictures of each fit; empty if no pictures are drawn"
         ),
-        "metrics_file": workflow.out(type=Tsv, help="one row of indices per number of components"),
-        "metrics_json": workflow.out(type=Json, help="description of these indices"),
+        "metrics_file": workflow.out(type=Tsv, help="measures, one row per number of components"),
+        "metrics_json": workflow.out(type=Json, help="description of the columns of metrics_file"),
         "selection_dir": workflow.out(type=Directory, help="tables, choice, pictures"),
         "quality_dir": workflow.out(type=Directory, help="quality of the images"),
         "report_file": workflow.out(
-            type=File | None, help="page about the results; absent where there are no maps"
+            type=File | None, help="report of the results; None if there are no maps"
         ),
     }
 )
@@ -94,11 +97,11 @@ def OpnmfWorkflow(
     participants : list[str]
         Identifier of each subject, in the order of images.
     n_components : list[int]
-        Numbers of components that get maps.
+        Numbers of components to fit and to write maps for.
     covariates : Tsv, optional
-        Table of the subjects, where the splits need it.
+        Table of the subjects, for the splits and the report.
     planted : NiftiGz, optional
-        Label map of the truth, if known.
+        Label map of the true components, if known.
     mask : dict
         Settings of the mask that differ from the defaults.
     matrix : dict
@@ -106,10 +109,10 @@ def OpnmfWorkflow(
     decomposition : dict
         Settings of the fits that differ from the defaults.
     selection : dict
-        Settings of the study of numbers of components that differ from the defaults.
+        Settings of the comparison of numbers of components that differ from the defaults.
     n_splits : int, optional
-        Splits of the cohort. Default: that of ``selection``; with ``leave_out`` it is the number
-        of values of that column, such as sites, and must be given.
+        Number of splits of the cohort. Default: ``n_splits`` of ``selection``. With ``leave_out``,
+        pass the number of values of that column, such as sites.
     figures : bool
         Draw pictures.
     on_template : bool
@@ -140,9 +143,16 @@ def OpnmfWorkflow(
 
 
 class _Translator:
-    """Adds one node for each job of a graph to the workflow that is being built.
+    """Adds one node for each job of a graph to the workflow under construction.
 
-    The halves of all splits are the jobs of one node, split over the files that MakeSplits writes.
+    The halves of all splits are one node, which Pydra splits over the files of MakeSplits.
+
+    Parameters
+    ----------
+    graph : Graph
+        The jobs.
+    given : mapping of str to object
+        Inputs of the graph by name.
     """
 
     def __init__(self, graph: Graph, given: Mapping[str, Any]) -> None:
@@ -180,7 +190,7 @@ class _Translator:
         return workflow.add(task, name=job.node_name, hooks=job_hooks())
 
     def _gathered(self, name: str, job: Job, source: Every) -> Any:
-        """Return outputs of several nodes as one list: Pydra passes on single outputs only."""
+        """Add a node that gathers outputs into a list: a Pydra input takes one output only."""
         sources = self._graph.sources(job, source)
         made = {one.node_name: getattr(self._made[one.node_name], out) for one, out in sources}
         ((one, output), *_) = sources
@@ -189,7 +199,7 @@ class _Translator:
         return workflow.add(task, name=f"{GATHER}_{name}").items
 
     def outputs(self) -> tuple[Any, ...]:
-        """Return the outputs of the workflow, in their order."""
+        """Return the outputs of the workflow, in the order of its definition."""
         first = self._graph.jobs[0]
         lists = [
             self._gathered(name, first, Every((Of(step, output),))) if self._has(step) else []
@@ -220,7 +230,7 @@ def _listed(value: Any) -> Any:
 
 
 def _gather(kind: Any, outputs: Sequence[Any], *, are_lists: bool) -> Any:
-    """Return a task that puts outputs into one list, in their order."""
+    """Return a task that puts outputs, or lists of outputs, into one list in the given order."""
 
     def gather(**items: Any) -> Any:
         values = [items[name] for name in sorted(items)]  # Pydra has its own order
@@ -249,13 +259,13 @@ def compute(
     Raises
     ------
     EngineError
-        Jobs failed; names them, their errors and their folders.
+        Jobs failed. The message lists them with their errors and folders.
     """
     cache_root = work_dir / f"pydra-{__version__}"
     cache_root.mkdir(parents=True, exist_ok=True)
     _tidy(cache_root)
-    # Pydra finds a workflow that it has built before by the content of its inputs; the paths in it
-    # would be those of an earlier run in this process, which may be gone.
+    # Pydra caches workflows by the content of their inputs. A cached workflow holds the paths of an
+    # earlier run in this process, which may no longer exist.
     Workflow.clear_cache()
     follower = Follower(cache_root / EVENTS, graph, outcome)
     threads = _threads_per_job(graph, config.execution)
@@ -264,7 +274,7 @@ def compute(
         _environment(dict.fromkeys(THREAD_LIMITS, str(threads)) | _hash_cache(cache_root)),
         threadpool_limits(threads),
         follower,
-        # Each job is found in the cache, or not, by itself: so each has its line
+        # Without propagate_rerun, each job is looked up in the cache and reports how it ended
         Submitter(
             cache_root, propagate_rerun=False, **_worker(config.execution, threads)
         ) as submitter,
@@ -276,10 +286,10 @@ def compute(
 
 
 def _tidy(cache_root: Path) -> None:
-    """Remove what failed or was interrupted in an earlier run.
+    """Remove failed and interrupted jobs of an earlier run.
 
-    Pydra takes the error of an earlier run for one of this run where it looks before the job
-    has started again, and waits for ever for a lock that nobody holds.
+    If Pydra finds the error file of an earlier run before the job has started again, it reports
+    this error. If it finds the lock file of an interrupted run, it waits without end.
     """
     for error in cache_root.glob("*/_error.pklz"):
         shutil.rmtree(error.parent)
@@ -301,12 +311,12 @@ def _worker(execution: ExecutionConfig, threads: int) -> dict[str, Any]:
 
 
 def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
-    """Return the settings as inputs of :func:`OpnmfWorkflow`; ``inputs``, ``output`` are not used.
+    """Return the settings as inputs of :func:`OpnmfWorkflow`.
 
     Parameters
     ----------
     config : PipelineConfig
-        Settings.
+        Settings; ``inputs``, ``output`` and ``execution`` are not used.
     """
 
     def given(section: Section) -> dict[str, Any]:
@@ -330,19 +340,19 @@ def _task(graph: Graph, given: Mapping[str, Any], config: PipelineConfig) -> Any
 
 
 def _threads_per_job(graph: Graph, execution: ExecutionConfig) -> int:
-    """Divide the threads among the fits that can run side by side."""
+    """Divide the threads among the fits that can run in parallel."""
     n_fits = sum(step.n_runs for step in graph.steps if step.is_fit)
     return min(n_threads_of(execution), max(1, n_procs_of(execution) // n_fits))
 
 
 def _hash_cache(cache_root: Path) -> dict[str, str]:
-    """Keep what Pydra knows of files with the run: a home folder may not be writable."""
+    """Keep Pydra's cache of file hashes with the run, because a home folder may be read-only."""
     return {HASH_CACHE: os.environ.get(HASH_CACHE, str(cache_root / HASHES))}
 
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set variables inside the with block; workers inherit them."""
+    """Set environment variables inside the with block; workers inherit them."""
     before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
@@ -355,7 +365,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Show what Pydra logs only where this package logs at DEBUG."""
+    """Hide the log messages of Pydra unless this package logs at DEBUG."""
     pydra_logger = logging.getLogger("pydra")
     before = pydra_logger.level
     if not logger.isEnabledFor(logging.DEBUG):
@@ -366,16 +376,21 @@ def _quiet() -> Iterator[None]:
         pydra_logger.setLevel(before)
 
 
-@attrs.define(getstate_setstate=False)  # a worker that has run pickles only as Pydra does it
+@attrs.define(getstate_setstate=False)  # keep Pydra's own methods: the worker must be picklable
 class SlurmWorker(slurm.Worker):  # type: ignore[misc]
-    """Slurm worker that asks for the memory of each job, from the size of its matrix.
+    """Slurm worker that requests memory for each job, estimated from the size of its inputs.
 
     Parameters
     ----------
     threads : int
-        CPUs that each job asks for.
+        CPUs to request for each job.
     sbatch_args : str
-        Further arguments; a ``--mem`` or ``--cpus-per-task`` in it takes the place of ours.
+        Further arguments of sbatch. ``--mem`` and ``--cpus-per-task`` in it replace the estimates.
+
+    Raises
+    ------
+    ConfigError
+        ``sbatch_args`` sets the error file, which Pydra has to choose itself.
     """
 
     _plugin_name = "slurm"
@@ -383,12 +398,12 @@ class SlurmWorker(slurm.Worker):  # type: ignore[misc]
     threads: int = 1
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what Pydra would stumble over once the first job has been submitted."""
+        """Refuse an error file of the user: Pydra could not read the errors of its jobs."""
         if option := re.search(r"(?:^|\s)(-e|--error)\b", self.sbatch_args):
             raise ConfigError(ERROR_FILE_MSG.format(option=option[1]))
 
     async def run(self, job: Any, rerun: bool = False) -> Any:
-        """Submit one job and wait for its end; what only gathers outputs is run here."""
+        """Submit one job and wait for its end; run a job that only gathers outputs here."""
         if job.name.startswith(GATHER):
             return job.run(rerun)
         wanted = {
@@ -404,10 +419,10 @@ class SlurmWorker(slurm.Worker):  # type: ignore[misc]
         return await super(SlurmWorker, sized).run(job, rerun)
 
     async def _verify_exit_code(self, jobid: str) -> Any:
-        """Take a job that ran out of time for failed, where Pydra would submit it for ever."""
+        """Treat a job that ran out of time as failed; Pydra would submit it again without end."""
         try:
             status = await super()._verify_exit_code(jobid)
-        except (LookupError, OSError):  # it left no message
+        except (LookupError, OSError):  # the job wrote no error file
             status = "FAILED"
         if status in ("CANCELLED", "TIMEOUT", "FAILED"):
             raise RuntimeError(f"Slurm job {jobid}: {status}; see {self.error[jobid]}")
@@ -415,7 +430,7 @@ class SlurmWorker(slurm.Worker):  # type: ignore[misc]
 
 
 def _memory(task: Any) -> int:
-    """Return the most memory that a task takes, in bytes."""
+    """Return the most memory that a task needs, in bytes."""
     stage = nodes.STAGES[type(task).__name__]
     values = attrs.asdict(task, recurse=False)
     return stage.memory({name: value for name, value in values.items() if value is not None})

@@ -1,4 +1,4 @@
-"""Processors and memory that this process may use, and how jobs share them."""
+"""CPUs and memory that are available to this process, and how jobs share them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MIB = 2**20
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP_OF_PROCESS = Path("/proc/self/cgroup")
 LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
-"""Files of a control group that hold its limit, in version 2 and in version 1."""
+"""Files of a control group that hold its memory limit, in cgroup versions 2 and 1."""
 
 
 def n_procs_of(execution: ExecutionConfig) -> int:
     """Return the number of processes and threads that a run may use.
 
-    Without ``n_procs`` it is the number of CPUs available to the process: the affinity, the quota
-    of the control group, and what Slurm has given to the job.
+    Without ``n_procs`` it is the number of CPUs that are available to the process. The affinity of
+    the process, the quota of its control group and the allocation of a Slurm job can limit it.
     """
     if execution.n_procs is not None:
         return execution.n_procs
@@ -40,7 +40,7 @@ def n_threads_of(execution: ExecutionConfig) -> int:
 
 
 def threads_of(step: Step, execution: ExecutionConfig) -> int:
-    """Return the threads of each job of a step when all its jobs run side by side."""
+    """Return the number of threads for each job of a step when all its jobs run in parallel."""
     n_procs = n_procs_of(execution)
     most = n_threads_of(execution) if step.is_fit else n_procs
     return min(most, max(1, n_procs // step.n_runs))
@@ -49,15 +49,15 @@ def threads_of(step: Step, execution: ExecutionConfig) -> int:
 def available_memory() -> int:
     """Return the memory available to this process, in bytes.
 
-    The smallest of: what the machine has, the limits of the control groups that the process is in
-    (a container has one), and what Slurm has given to the job.
+    It is the smallest of the memory of the machine, the limits of the control groups of the process
+    (a container has one), and the allocation of a Slurm job.
     """
     machine = int(psutil.virtual_memory().total)
     return min([machine, *_cgroup_limits(), *_slurm_limits()])
 
 
 def _cgroup_limits() -> list[int]:
-    """Return the limits of the control groups of this process and of those above them."""
+    """Return the memory limits of the control groups of this process and of their parents."""
     try:
         lines = CGROUP_OF_PROCESS.read_text().splitlines()
     except OSError:
@@ -81,7 +81,7 @@ def _limit(folder: Path) -> list[int]:
             text = (folder / name).read_text().strip()
         except OSError:
             continue
-        return [int(text)] if text.isdecimal() else []  # "max" is no limit
+        return [int(text)] if text.isdecimal() else []  # "max" means that there is no limit
     return []
 
 

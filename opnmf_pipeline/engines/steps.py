@@ -1,6 +1,12 @@
-"""The graph of a run, once, as data: each step, what it takes, and over what it fans out.
+"""The graph of a run as data: its steps, their inputs, and the numbers that they are repeated for.
 
-The local engine, Nipype and Pydra each translate this list into what they execute.
+A :class:`Step` names a stage and says where each input comes from: a value of the settings, an
+input of the graph (:class:`Given`), a number (:class:`Over`), or outputs of other steps
+(:class:`Of`, :class:`Each`, :class:`Every`). A step runs once for each combination of its numbers,
+such as the numbers of components; each of these runs is a :class:`Job`.
+
+The graph is defined only here. The modules ``local``, ``nipype`` and ``pydra`` translate it into
+what each engine executes. To add a step, add it to a function below that :func:`steps_of` calls.
 """
 
 from __future__ import annotations
@@ -33,6 +39,7 @@ __all__ = [
     "Each",
     "Every",
     "Given",
+    "Graph",
     "Job",
     "Of",
     "Over",
@@ -41,17 +48,17 @@ __all__ = [
 ]
 
 RANK, SPLIT, SEED = "n_components", "split", "seed"
-"""What steps fan out over: numbers of components, numbers of splits, seeds of permutations."""
+"""Names of the numbers that steps are repeated for: k, number of the split, seed of shuffling."""
 
 GIVEN = {
     "images": "one 3D image per subject",
     "participants": "identifier of each subject",
-    "covariates": "table of the subjects, where the splits or the report need it",
-    "planted": "true labels, where they are known",
+    "covariates": "table of the subjects, for the splits and the report",
+    "planted": "label map of the true components, if known",
     "on_template": "whether figures are drawn on the MNI152 template",
     "settings": "YAML of the settings, shown in the report",
 }
-"""Inputs of the whole graph."""
+"""Inputs of the graph, by name."""
 
 NO_COUNT_MSG = (
     "n_splits: is required with selection.leave_out: {column}; give the number of values of this "
@@ -61,14 +68,14 @@ NO_COUNT_MSG = (
 
 @dataclass(frozen=True)
 class Given:
-    """An input of the whole graph, by its name in :data:`GIVEN`."""
+    """The input takes an input of the graph, by its name in :data:`GIVEN`."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Of:
-    """An output of another step, of its run with the same numbers."""
+    """The input takes an output of another step, from its job with the same numbers."""
 
     step: str
     output: str
@@ -76,7 +83,7 @@ class Of:
 
 @dataclass(frozen=True)
 class Each:
-    """One item of an output that is a list: that of the number of the split."""
+    """The input takes one item of an output that is a list: the item of the job's split."""
 
     step: str
     output: str
@@ -84,14 +91,15 @@ class Each:
 
 @dataclass(frozen=True)
 class Every:
-    """The outputs of all runs of other steps, as a list.
+    """The input takes a list: the outputs of all jobs of one or more other steps.
 
     Attributes
     ----------
     outputs : tuple of Of
-        Which outputs of which steps.
+        The steps and their outputs.
     in_order : bool
-        Whether they come by increasing numbers, not in the order of the settings.
+        Whether the list is sorted by the numbers of the jobs. If not, it has the order of the
+        settings.
     """
 
     outputs: tuple[Of, ...]
@@ -100,7 +108,7 @@ class Every:
 
 @dataclass(frozen=True)
 class Over:
-    """The number itself that the step fans out over."""
+    """The input takes one of the job's own numbers, such as ``n_components``."""
 
     name: str
 
@@ -114,17 +122,19 @@ class Step:
     name : str
         Its name in the graph.
     stage : Stage
-        What it runs.
-    inputs : mapping
-        Values of settings, and where the other inputs come from.
+        The stage that it runs.
+    inputs : mapping of str to object
+        For each input of the stage, its value or its source: :class:`Given`, :class:`Of`,
+        :class:`Each`, :class:`Every` or :class:`Over`.
     over : mapping of str to sequence of int
-        The numbers that it fans out over; one run for each combination.
+        The numbers that it is repeated for, by name. There is one job for each combination; a step
+        without numbers has one job.
     title : str
-        What its runs are called in messages; the name, where this is empty.
+        Name of its jobs in messages. Default: ``name``.
     is_fit : bool
-        Whether it is a fit, which an array of jobs can share out.
+        Whether it is a fit. A batch array divides the fits among its tasks.
     side_by_side : bool
-        Whether the local engine makes its runs in parallel processes.
+        Whether the local engine runs its jobs in parallel processes.
     """
 
     name: str
@@ -137,16 +147,16 @@ class Step:
 
     @property
     def kind(self) -> str:
-        """What its runs are called in messages, and in the folder of intermediate results."""
+        """Name of its jobs in messages and in the folder of intermediate results."""
         return self.title or self.name
 
     @property
     def n_runs(self) -> int:
-        """Number of runs."""
+        """Number of jobs."""
         return len(list(product(*self.over.values())))
 
     def sources(self) -> Iterator[Of | Each]:
-        """Yield the outputs of other steps that it needs."""
+        """Yield the outputs of other steps that are inputs of this one."""
         for source in self.inputs.values():
             if isinstance(source, Every):
                 yield from source.outputs
@@ -161,9 +171,9 @@ class Job:
     Attributes
     ----------
     step : Step
-        What is run.
+        The step.
     numbers : mapping of str to int
-        Its combination of the numbers that the step fans out over.
+        One value of each number that the step is repeated for, by name.
     """
 
     step: Step
@@ -171,7 +181,7 @@ class Job:
 
     @cached_property
     def name(self) -> str:
-        """A name that can be one of a node and a folder.
+        """Unique name, usable for a node and for a folder.
 
         Examples
         --------
@@ -183,7 +193,7 @@ class Job:
 
     @cached_property
     def title(self) -> str:
-        """What it is called in messages.
+        """Name in messages.
 
         Examples
         --------
@@ -197,13 +207,13 @@ class Job:
 
     @property
     def node_name(self) -> str:
-        """Name without the number of the split, for engines that run all splits in one node."""
+        """Name without the number of the split: in Pydra, one node runs all splits."""
         numbers = {name: number for name, number in self.numbers.items() if name != SPLIT}
         return Job(self.step, numbers).name
 
     @property
     def k(self) -> int | None:
-        """Number of components, where it has one."""
+        """Number of components; None if the step is not repeated for it."""
         return self.numbers.get(RANK)
 
 
@@ -212,15 +222,20 @@ def _short(name: str) -> str:
 
 
 def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
-    """Return the steps of a run, each after those that it needs.
+    """Return the steps of a run; each step comes after the steps that it depends on.
 
     Parameters
     ----------
     config : PipelineConfig
         Settings; ``inputs``, ``output`` and ``execution`` are not used.
     n_splits : int, optional
-        Splits of the cohort. Default: ``selection.n_splits``; with ``selection.leave_out`` it is
-        the number of values of that column, such as sites, and must be given.
+        Number of splits of the cohort. Default: ``selection.n_splits``. With
+        ``selection.leave_out``, pass the number of values of that column, such as sites.
+
+    Returns
+    -------
+    list of Step
+        Steps that the settings do not ask for are absent.
 
     Raises
     ------
@@ -318,7 +333,7 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
 
 def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[str]) -> Step:
     inputs: dict[str, Any] = {
-        # A run after a study has the same fits in other steps, and nothing to compare anew
+        # In order: a run after a study has the same fits in other steps, and reuses the comparison
         "factorization_dirs": Every(
             tuple(Of(name, "factorization_dir") for name in fits), in_order=True
         ),
@@ -358,19 +373,19 @@ def _report_step(config: PipelineConfig) -> Step:
 
 
 class Graph:
-    """Jobs, and what each of them needs of the others.
+    """The jobs of a run and their dependencies.
 
     Parameters
     ----------
     jobs : sequence of Job
-        Each after those that it needs.
+        Each job comes after the jobs that it depends on.
 
     Attributes
     ----------
     jobs : list of Job
-        The jobs.
+        The jobs, in the given order.
     steps : list of Step
-        The steps that they run.
+        The steps of these jobs.
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
@@ -382,10 +397,15 @@ class Graph:
 
     @classmethod
     def of_steps(cls, steps: Sequence[Step]) -> Graph:
-        """Return the graph of every run of every step.
+        """Return the graph with all jobs of all steps.
 
-        Steps that fan out over the same numbers take turns: all of them for one number of
-        components, then all of them for the next.
+        Consecutive steps that are repeated for the same numbers alternate: all of these steps for
+        one number of components, then all of them for the next number.
+
+        Parameters
+        ----------
+        steps : sequence of Step
+            Each step comes after the steps that it depends on, as :func:`steps_of` returns them.
         """
         jobs: list[Job] = []
         for over, together in groupby(steps, key=lambda step: step.over):
@@ -395,7 +415,15 @@ class Graph:
         return cls(jobs)
 
     def sources(self, job: Job, source: Of | Each | Every) -> list[tuple[Job, str]]:
-        """Return the jobs that a source of a job stands for, with the output of each."""
+        """Return the jobs that an input of a job comes from, each with the name of its output.
+
+        Parameters
+        ----------
+        job : Job
+            The job that has the input.
+        source : Of, Each or Every
+            Source of the input.
+        """
         if isinstance(source, Every):
             every = [(one, of.output) for of in source.outputs for one in self._by_step[of.step]]
             if source.in_order:
@@ -406,13 +434,13 @@ class Graph:
         return [(one, source.output) for one in alike]
 
     def needs(self, job: Job) -> list[Job]:
-        """Return the jobs whose outputs a job takes."""
+        """Return the jobs whose outputs are inputs of a job."""
         values = job.step.inputs.values()
         sources = [value for value in values if isinstance(value, Of | Each | Every)]
         return [needed for source in sources for needed, _ in self.sources(job, source)]
 
     def needs_of_all(self, job: Job) -> dict[str, Job]:
-        """Return the jobs by name that have to finish before a job, with what they need."""
+        """Return, by name, all jobs that must finish before a job, direct or indirect."""
         found: dict[str, Job] = {}
         for needed in self.needs(job):
             if needed.name not in found:
@@ -420,9 +448,10 @@ class Graph:
         return found
 
     def edges(self) -> list[tuple[str, str]]:
-        """Return which step waits for which, by name; the inputs of the graph are ``images``.
+        """Return the dependencies between steps as pairs (step, dependent step) of names.
 
-        An edge is left out where a longer way leads from the one to the other.
+        The inputs of the graph are the node ``images``. Edges are transitively reduced: an edge is
+        left out if a longer path connects the same two steps.
         """
         edges = {(source.step, step.name) for step in self.steps for source in step.sources()}
         for step in self.steps:

@@ -6,7 +6,7 @@ __all__ = ["component_names"]
 
 
 def component_names(n_components: int) -> list[str]:
-    """Name components by their number, with equal width.
+    """Return the names of components, numbered from 1 with leading zeros.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Which places are analysed: four rules that turn a cohort into one binary mask."""
+"""The mask of the analysis: four methods that select voxels (or other elements) from a cohort."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ EMPTY_MSG = "the mask is empty: {why}; {remedy}"
 def group_mask(
     images: Iterable[NDArray[np.float32]], grid: Grid, options: MaskConfig
 ) -> NDArray[np.bool_]:
-    """Find the places that the options select and that are non-zero in at least one subject.
+    """Return the elements that the method selects and that are not zero in at least one subject.
 
     Parameters
     ----------
     images : iterable of ndarray of shape ``grid.shape``
-        Values of one image per subject; NaN counts as zero. Only one is held at a time.
+        Values of one image per subject; NaN counts as zero. Only one image is in memory at a time.
     grid : Grid
         Grid of the images.
     options : MaskConfig
@@ -33,11 +33,12 @@ def group_mask(
     Returns
     -------
     ndarray of shape ``grid.shape``, bool
+        True inside the mask. Elements that are zero in all subjects are outside.
 
     Raises
     ------
     ImageError
-        Nothing is left.
+        The mask is empty.
     """
     total = np.zeros(grid.shape, dtype=np.float64)
     votes = np.zeros(grid.shape, dtype=np.int64)
@@ -61,10 +62,10 @@ def group_mask(
             )
         case "template":
             selected = grid.read_template() > options.threshold
-            why = f"no image has values where {grid.template} has them"
+            why = f"all images are zero where {grid.template} is above the threshold"
         case "image":
             selected = grid.read_mask(options.image)  # type: ignore[arg-type]
-            why = f"no image has values where {options.image} is not zero"
+            why = f"all images are zero where {options.image} is not zero"
     mask: NDArray[np.bool_] = selected & anywhere
     if not mask.any():
         remedy = (

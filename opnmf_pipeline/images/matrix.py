@@ -29,11 +29,11 @@ __all__ = [
 BATCH_BYTES = 256 * 2**20
 N_NAMED = 5
 BAD_VALUES_MSG = (
-    "{n} subject(s) have values in the mask that the factorization cannot take:\n{named}\n{remedy}"
+    "{n} subject(s) have values in the mask that cannot be factorized:\n{named}\n{remedy}"
 )
 NAN_REMEDY = "set matrix.nan: zero, or fix the images"
 NEGATIVE_REMEDY = (
-    "set matrix.negative: clip (to 0) or shift (by the smallest value), or fix the images"
+    "set matrix.negative: clip (to 0) or shift (subtract the smallest value), or fix the images"
 )
 ZERO_MSG = "{name}: is zero everywhere in the mask; drop this subject or fix the image"
 
@@ -41,14 +41,14 @@ ZERO_MSG = "{name}: is zero everywhere in the mask; drop this subject or fix the
 def subject_columns(
     paths: Sequence[str | Path], mask: Mask, options: MatrixConfig, n_procs: int
 ) -> Iterable[NDArray[np.float32]]:
-    """Yield the prepared values of each image in the mask, in order.
+    """Yield the preprocessed values of each image in the mask, in order.
 
     Parameters
     ----------
     paths : sequence of path
         One image per subject.
     mask : Mask
-        Rows of the matrix, and the grid that images are brought to.
+        Rows of the matrix, and the grid that images are resampled to.
     options : MatrixConfig
         Preprocessing.
     n_procs : int
@@ -80,20 +80,21 @@ def write_matrix(
     Parameters
     ----------
     path : path
-        The file appears only once it is whole.
+        File to write, (n_rows, n_subjects), float32. It appears only when it is complete.
     columns : iterable of ndarray of shape (n_rows,), float32
-        Values of each subject; a batch of at most 256 MB is held at a time.
+        Values of each subject; a batch of at most 256 MB is in memory at a time.
     names : sequence of str
         Subject and image of each column, for messages.
     mask : Mask
         The rows.
     options : MatrixConfig
-        ``negative`` says whether negative values are an error or shift the matrix.
+        ``negative`` decides whether negative values are an error or shift the matrix.
 
     Returns
     -------
     float
-        What was subtracted from every value (0 unless ``negative`` is ``shift``).
+        Value that was subtracted from all values: the smallest value if ``negative`` is ``shift``
+        and this value is negative, or else 0.
 
     Raises
     ------
@@ -144,15 +145,20 @@ def _fill(
 
 
 def problem(column: NDArray[np.float32], elements: str, options: MatrixConfig) -> str:
-    """Say what a factorization cannot take in the values of one subject, or nothing.
+    """Describe the values of one subject that cannot be factorized.
 
     Parameters
     ----------
     column : ndarray of shape (n_rows,), float32
     elements : str
-        What the rows are, such as voxels.
+        Name of the rows in the message, such as voxels.
     options : MatrixConfig
-        Whether negative values are an error.
+        ``negative`` decides whether negative values are an error.
+
+    Returns
+    -------
+    str
+        Empty if all values can be factorized.
     """
     n_nan = int(np.count_nonzero(~np.isfinite(column)))
     n_negative = int(np.count_nonzero(column < 0)) if options.negative == "error" else 0
@@ -162,7 +168,7 @@ def problem(column: NDArray[np.float32], elements: str, options: MatrixConfig) -
 
 
 def bad_values(bad: list[str]) -> str:
-    """Return the message about subjects with such values, one line each."""
+    """Return the message about subjects with bad values, from one line for each subject."""
     text = "\n".join(bad)
     remedies = [NAN_REMEDY] * ("NaN" in text) + [NEGATIVE_REMEDY] * ("negative" in text)
     named = "\n".join(bad[:N_NAMED] + ["  ..."] * (len(bad) > N_NAMED))
@@ -177,7 +183,7 @@ def write_sidecar(
     shift: float,
     options: Any,
 ) -> None:
-    """Write the side-car that stands for a matrix: its grid, subjects, preprocessing, checksum."""
+    """Write the sidecar of a matrix: its grid, subjects, preprocessing, shift and checksum."""
     elements = mask.grid.elements.capitalize()
     with matrix_file.open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -194,19 +200,19 @@ def write_sidecar(
 
 
 def read_matrix(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """Open a matrix without reading it.
+    """Open a matrix as a memory map.
 
     Parameters
     ----------
     path : path
-        The side-car (``matrix.json``); the values are in the file beside it.
+        The sidecar (``matrix.json``), which names the file of the values in the same folder.
 
     Returns
     -------
     matrix : memmap of shape (n_rows, n_subjects), float32
         Read-only.
     sidecar : dict
-        Content of the side-car.
+        Content of the sidecar.
     """
     sidecar = json.loads(path.read_text())
     matrix: NDArray[np.float32] = np.load(path.with_name(sidecar["Matrix"]), mmap_mode="r")

@@ -1,4 +1,4 @@
-"""Many images, one after the other or in parallel processes, in order and in bounded memory."""
+"""Read many images, in order and with bounded memory, in this process or in parallel processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 BATCH = 64
 PROCESS_START_S = 3.0
-"""Worker processes are started only where reading would take longer than starting them."""
+"""Worker processes are started only if reading in this process would take longer than this."""
 
 
 def map_images(
@@ -26,7 +26,7 @@ def map_images(
     Parameters
     ----------
     function : callable
-        From a path to a result; picklable.
+        Takes a path and returns a result; must be picklable.
     paths : sequence of path
         Image files.
     n_procs : int

@@ -1,4 +1,4 @@
-"""The symmetry of components: how well left and right agree."""
+"""The symmetry of components between left and right."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["symmetry"]
 
 
 def symmetry(W: NDArray[np.floating], mask: Mask) -> NDArray[np.float64]:
-    """Return how well the mirror image of each component is a component.
+    """Return how closely the mirror image of each component matches a component.
 
-    With w' the component w mirrored (left and right exchanged), this is the largest Pearson
-    correlation of w' with a component: with w itself where it is bilateral, with its partner on
-    the other side where the two hemispheres have one each. Only rows count whose mirror place is
-    in the mask.
+    This is the largest Pearson correlation between the mirror image of a component (left and right
+    exchanged) and any component. For a bilateral component, that is the component itself; for a
+    component in one hemisphere, its counterpart in the other. Rows are used only if the mirror
+    place is in the mask.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ def symmetry(W: NDArray[np.floating], mask: Mask) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (n_components,), float64
-        1 for perfect symmetry; NaN where a component is constant in these rows, or where there
-        are none.
+        1 for perfect symmetry; NaN if a component is constant in these rows, or if there are no
+        such rows.
     """
     rows, mirrored = mask.mirrored_rows()
     if len(rows) == 0:

@@ -1,6 +1,6 @@
-"""A cohort with a known answer: components planted in the MNI152 grey-matter template.
+"""A simulated cohort with known components, planted in the MNI152 grey-matter template.
 
-Its images are volumes, whatever other spaces there are.
+Its images are always volumes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PLANTED_LABELS = f"group/space-{SPACE}_desc-planted_dseg.nii.gz"
 IMAGE = "{subject}/anat/{subject}_space-" + SPACE + "_label-GM_probseg.nii.gz"
 
 TISSUE = 0.2
-"""Template density above which a voxel belongs to the brain that is simulated."""
+"""Template density above which a voxel belongs to the simulated brain."""
 BLUR_VOXELS = 0.6
 """Standard deviation of the blur of the borders between components."""
 CLEAR = 0.75
@@ -41,15 +41,16 @@ AGE_EFFECT = 0.15
 def simulate_cohort(root: Path, options: SimulationConfig) -> None:
     """Write a BIDS derivatives dataset of simulated grey-matter maps.
 
-    The template's grey matter is cut into compact parts, symmetric between the hemispheres, with
-    blurred borders. Each subject has one positive loading per part, some of which fall with age,
-    and its map is the template, scaled in each part by that loading, plus smooth noise.
+    The grey matter of the template is divided into compact parts that are symmetric between the
+    hemispheres and have blurred borders. Each subject has one positive loading per part; every
+    other loading decreases with age. The map of a subject is the template, scaled in each part by
+    the loading, plus smooth noise.
 
     Parameters
     ----------
     root : path
-        Folder of the dataset. ``PLANTED_LABELS`` in it is the truth: the voxels that belong to
-        one component to at least 75 %.
+        Folder of the dataset. ``PLANTED_LABELS`` in it is the true label map: the voxels that
+        belong to one component by at least 75 %.
     options : SimulationConfig
         Numbers of subjects and components, voxel size (mm), noise, seed.
     """
@@ -123,7 +124,7 @@ def _participants(n_subjects: int, rng: np.random.Generator) -> pd.DataFrame:
 def _loadings(
     age: NDArray[np.int64], n_components: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return positive loadings (n_subjects, n_components) around 1; every other falls with age."""
+    """Return positive loadings, (n_subjects, n_components); every other one decreases with age."""
     effects = np.where(np.arange(n_components) % 2, 0.0, -AGE_EFFECT)
     logs = SPREAD * rng.standard_normal((age.size, n_components))
     logs += np.outer((age - 50) / 20, effects)

@@ -1,7 +1,9 @@
-"""What a space is: how images of one kind become rows of a matrix, and how rows become images.
+"""Interface of a space: how images of one kind become rows of a matrix, and rows become images.
 
-A space is a module under ``images`` that has what :class:`Images` lists, such as
-:mod:`opnmf_pipeline.images.volumes`; ``opnmf_pipeline.stages.spaces`` lists the spaces.
+A space is a module under ``images`` that defines what :class:`Images` lists, such as
+:mod:`opnmf_pipeline.images.volumes`. ``opnmf_pipeline.stages.spaces`` lists all spaces.
+
+In these docstrings a *place* is an element of the grid of a space: a voxel for volumes.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ __all__ = ["Grid", "Images", "Mask"]
 
 
 class Grid(Protocol):
-    """The places that every image has a value for. ``str`` describes it in one line.
+    """The places for which every image has a value. ``str`` describes the grid in one line.
 
     Attributes
     ----------
     element, elements : str
-        What one place is called, and several of them: ``voxel``, ``voxels``.
+        Name of a place in messages, singular and plural: ``voxel``, ``voxels``.
     template : str
-        What the mask ``method: template`` is made from, for messages.
+        Name of the template of the mask ``method: template``, for messages.
     """
 
     element: ClassVar[str]
@@ -37,36 +39,36 @@ class Grid(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the array of values; rows of the matrix are in C order of it."""
+        """Shape of the array of values; the rows of the matrix are in its C order."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
         """Distance between neighbours along each axis, in mm, rounded to 0.001 mm."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what the side-car of a matrix says about the grid."""
+        """Return the description of the grid for the sidecar of a matrix, convertible to JSON."""
 
     def read(self, path: str | Path, options: MatrixConfig) -> NDArray[np.float32]:
-        """Return the prepared values of one image on this grid, an array of ``shape``.
+        """Return the preprocessed values of one image on this grid, an array of ``shape``.
 
         Raises
         ------
         ImageError
-            The image is damaged, or it has NaN that the preparation would spread.
+            The image is damaged, or it has NaN that the preprocessing would spread.
         """
 
     def read_template(self) -> NDArray[np.floating]:
         """Return the values of the template on this grid, an array of ``shape``."""
 
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
-        """Return where an image is not zero, on this grid, an array of ``shape``."""
+        """Return where an image is not zero on this grid, an array of ``shape``."""
 
     def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:
         """Write a mask of ``shape``, in the coordinate system of a reference image."""
 
 
 class Mask(Protocol):
-    """The places that are rows of a matrix, in C order of the grid."""
+    """The places that are rows of the matrix, in C order of the grid."""
 
     label_columns: ClassVar[Mapping[str, Mapping[str, str]]]
     """Description and units of each column of :meth:`label_table`."""
@@ -83,13 +85,13 @@ class Mask(Protocol):
         """Return the values of a map in the mask: (n_rows,), or (n_rows, n_maps) for several."""
 
     def unmasked(self, values: NDArray[Any]) -> Any:
-        """Return the map (or maps) of (n_rows,) or (n_rows, n_maps) values, as pictures take it."""
+        """Return an image of one map, (n_rows,), or several, (n_rows, n_maps), for pictures."""
 
     def write(self, values: NDArray[Any], path: Path) -> None:
-        """Write the map (or maps) of (n_rows,) or (n_rows, n_maps) values."""
+        """Write an image of one map, (n_rows,), or several, (n_rows, n_maps)."""
 
     def label_table(self, W: NDArray[np.floating], labels: NDArray[np.int16]) -> pd.DataFrame:
-        """Describe the part of each component: one row each, with ``index`` and ``name``."""
+        """Return one row per component that describes its part, with ``index`` and ``name``."""
 
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror place is in the mask, and those mirror rows."""
@@ -99,16 +101,16 @@ class Mask(Protocol):
 
 
 class Images(Protocol):
-    """The half of a space that reads and writes images."""
+    """What the module of a space under ``images`` defines."""
 
     SUFFIX: str
-    """How the names of the maps end that are written."""
+    """Suffix of the maps that the space writes."""
 
     def is_image(self, path: str | Path) -> bool:
         """Tell by its name whether a file is an image of this space."""
 
     def image_files(self, path: str | Path) -> list[str]:
-        """Return the files that an image is made of."""
+        """Return the files of an image, such as header and values."""
 
     def check_grids(self, paths: Iterable[str | Path], reference: str | Path) -> None:
         """Require that every image is on the grid of a reference image.
@@ -116,13 +118,13 @@ class Images(Protocol):
         Raises
         ------
         ImageError
-            Names the first images that are on another grid, and how many there are.
+            Images are on a different grid; names the first ones and their number.
         """
 
     def analysis_grid(
         self, first: str | Path, mask_image: Path | None, options: MatrixConfig
     ) -> Grid:
-        """Return the grid that every image is brought to."""
+        """Return the grid that every image is resampled to."""
 
     def open_mask(self, path: Path) -> Mask:
         """Open a mask that :meth:`Grid.write_mask` wrote."""

@@ -1,7 +1,7 @@
-"""Prepared values of every image in one file, so that no image is decoded twice.
+"""Preprocessed values of all images in one file, so that no image is decoded twice.
 
-Each image is stored as a packed bit mask of its non-zero values, followed by these values. Values
-are zero or not by their bits, so that NaN and -0.0 come back as they were.
+Each image is stored as a packed bit mask of its non-zero values, followed by these values. A value
+counts as zero if all its bits are zero, so that NaN and -0.0 are restored exactly.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from opnmf_pipeline.images.space import Grid, Mask
 __all__ = ["VALUES_FILE", "image_digests", "image_paths", "keep_values", "kept_columns"]
 
 VALUES_FILE = "values.json"
-"""Name of the file that stands for the values."""
+"""Name of the file that describes the values."""
 OTHER_VALUES_MSG = (
-    "{file}: has values of {n} images, prepared as {found}; expected {wanted} images on the grid "
-    "of the mask, prepared as {options}; make the mask again"
+    "{file}: has values of {n} images with the preprocessing {found}; expected {wanted} images on "
+    "the grid of the mask with the preprocessing {options}; make the mask again"
 )
 
 
@@ -37,24 +37,24 @@ def keep_values(
     options: MatrixConfig,
     files: Callable[[str | Path], list[str]],
 ) -> Iterator[NDArray[np.float32]]:
-    """Pass on the values of each image, and write them to a file.
+    """Yield the values of each image unchanged, and write them to a file.
 
     Parameters
     ----------
     images : iterable of ndarray of shape ``grid.shape``, float32
-        Prepared values of each image.
+        Preprocessed values of each image.
     paths : sequence of path
         The images.
     folder : path
-        Existing folder that gets ``values.bin`` and ``values.json``, when the last image has
-        passed: offset and number of non-zero values of each image, the SHA-256 of its files, grid
-        and preprocessing.
+        Existing folder that gets ``values.bin`` and, after the last image, ``values.json``:
+        offset and number of non-zero values of each image, the SHA-256 of its files, grid and
+        preprocessing.
     grid : Grid
         Grid of the values.
     options : MatrixConfig
-        How the values were prepared.
+        Preprocessing of the values.
     files : callable
-        Returns the files that an image is made of.
+        Returns the files of an image.
 
     Yields
     ------
@@ -87,18 +87,18 @@ def keep_values(
         "Preprocessing": options.model_dump(exclude_none=True),
         "Images": entries,
     }
-    # The file that stands for the values comes last, and whole
+    # This file is renamed last, so that it exists only with complete values
     partial.write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
     partial.replace(folder / VALUES_FILE)
 
 
 def image_digests(folder: Path) -> list[str]:
-    """Return the SHA-256 of the files of each image that :func:`keep_values` has seen."""
+    """Return the SHA-256 of the files of each image of :func:`keep_values`, in order."""
     return [entry["SHA256"] for entry in _images(folder)]
 
 
 def image_paths(folder: Path) -> list[str]:
-    """Return the path of each image that :func:`keep_values` has seen."""
+    """Return the path of each image of :func:`keep_values`, in order."""
     return [entry["Image"] for entry in _images(folder)]
 
 
@@ -111,18 +111,18 @@ def _images(folder: Path) -> list[dict[str, Any]]:
 def kept_columns(
     folder: Path, n_images: int, mask: Mask, options: MatrixConfig
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the values of each image in a mask, in order; one image is held at a time.
+    """Yield the values of each image in a mask, in order; one image is in memory at a time.
 
     Parameters
     ----------
     folder : path
-        What :func:`keep_values` filled.
+        Folder that :func:`keep_values` wrote.
     n_images : int
-        Number of images.
+        Expected number of images.
     mask : Mask
         Rows of the matrix.
     options : MatrixConfig
-        How the values must have been prepared.
+        Expected preprocessing of the values.
 
     Yields
     ------
@@ -131,7 +131,7 @@ def kept_columns(
     Raises
     ------
     ImageError
-        The values are of other images, prepared otherwise, or on another grid.
+        The number of images, the preprocessing or the grid is not the expected one.
     """
     file = folder / VALUES_FILE
     sidecar = json.loads(file.read_text(encoding="utf-8"))

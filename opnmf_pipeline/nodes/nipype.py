@@ -1,11 +1,11 @@
 """The stages as Nipype interfaces, for ``Node``, ``MapNode`` and ``JoinNode``.
 
-The inputs that are settings carry the ranges, choices, defaults and descriptions of
-:mod:`opnmf_pipeline.config`, where they are written once.
+Each interface is made from the declaration of its stage (:mod:`opnmf_pipeline.stages.stage`). The
+ranges, choices, defaults and descriptions of settings come from :mod:`opnmf_pipeline.config`.
 
-A stage writes into a folder whose name ends in a digest of its content. Nipype identifies a folder
-by its name, so that nodes after it run again exactly when the content has changed, and no node has
-to read a large matrix to know that.
+The name of the folder that a node writes ends in a digest of its content. Nipype identifies a
+folder by its name. So later nodes run again only if the content has changed, and no node has to
+read a large matrix to find out.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Interface(SimpleInterface):  # type: ignore[misc]
         folder = Path(runtime.cwd) / self.stage.folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        # A worker of Nipype never ends while it holds worker processes of its own: threads, then
+        # Threads, because a Nipype worker that has started processes of its own never ends
         with threadpool_limits(threads), joblib.parallel_config(backend="threading"):
             outputs = self.stage.run(Call(inputs, folder, n_procs=threads))
         final = _named_by_content(folder, self.stage.large)
@@ -90,14 +90,17 @@ class _Interface(SimpleInterface):  # type: ignore[misc]
 
 
 def _named_by_content(folder: Path, large: tuple[str, ...]) -> Path:
-    """Add a digest of the content to the name of a folder; small files stand for large ones."""
+    """Add a digest of the content to the name of a folder; large files are not read.
+
+    The checksums of the large files are in small files of the same folder.
+    """
     final = folder.with_name(f"{folder.name}-{folder_digest(folder, large)[:16]}")
     shutil.rmtree(final, ignore_errors=True)
     return folder.rename(final)
 
 
 def _moved(value: Any, folder: Path, final: Path) -> Any:
-    """Return an output as Nipype takes it, with its paths in the folder of the final name."""
+    """Return an output with str paths in the renamed folder, as Nipype requires."""
     if isinstance(value, list):
         return [_moved(item, folder, final) for item in value]
     if isinstance(value, Path):
@@ -106,7 +109,7 @@ def _moved(value: Any, folder: Path, final: Path) -> Any:
 
 
 def _interface(stage: Stage) -> type[_Interface]:
-    """Return the interface of a stage; make it a global of this module by the stage's name."""
+    """Return the interface of a stage; assign it to a global with the name of the stage."""
     return type(
         stage.name,
         (_Interface,),
@@ -122,7 +125,7 @@ def _interface(stage: Stage) -> type[_Interface]:
 
 
 def _spec(name: str, base: type, fields: Mapping[str, Any]) -> type:
-    """Return a specification, as a global of this module: processes find it there by its name."""
+    """Return a specification, and add it to this module, because pickle looks it up by name."""
     globals()[name] = spec = type(name, (base,), {"__module__": __name__, **fields})
     return spec
 
@@ -137,7 +140,7 @@ def _inputs(stage: Stage) -> dict[str, Any]:
             if option.name in stage.requires:
                 metadata["requires"] = [stage.requires[option.name]]
             fields[option.name] = _setting(option, stage.kinds.get(option.name), metadata)
-    # is no part of what a result is
+    # not hashed, because the result does not depend on it
     fields["num_threads"] = traits.Range(1, None, 1, usedefault=True, nohash=True, desc=THREADS)
     return fields
 

@@ -1,4 +1,4 @@
-"""Options of a stage as fields that both engines understand, read from the settings."""
+"""The settings of a stage as options, from which the inputs of both kinds of nodes are made."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Option:
     name, description : str
         As in the settings.
     kind : type
-        str, int, float, bool, Path or dict.
+        Type of the value, or of each item of a list: str, int, float, bool, Path or dict.
     default : object
-        None where the option may be left unset.
+        Default; None if there is none.
     choices : tuple
-        Allowed values; empty where the kind or the range decides.
-    low, high : number or None
-        Range of a number.
+        Allowed values; empty if any value of the type is allowed.
+    low, high : float or None
+        Smallest and largest allowed number; None for no limit.
     open_low : bool
-        Whether ``low`` itself is excluded.
+        Whether the number must be larger than ``low``.
     many : bool
-        Whether it is a list.
+        Whether the value is a list.
     """
 
     name: str
@@ -56,7 +56,12 @@ def options_of(section: type[Section], *, without: tuple[str, ...] = ()) -> list
     section : type of Section
         Section of :class:`opnmf_pipeline.config.PipelineConfig`.
     without : tuple of str
-        Settings that the node takes in another form.
+        Settings that are left out.
+
+    Returns
+    -------
+    list of Option
+        In the order of the settings.
     """
     fields = section.model_fields.items()
     return [_option(name, field) for name, field in fields if name not in without]

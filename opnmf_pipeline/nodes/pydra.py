@@ -1,9 +1,10 @@
 """The stages as Pydra tasks.
 
-The inputs that are settings carry the choices, defaults and descriptions of
-:mod:`opnmf_pipeline.config`, where they are written once. A task uses as many BLAS threads as
-the environment allows it (``OMP_NUM_THREADS``): a number of threads among its inputs would be
-part of what its result is found by.
+Each task is made from the declaration of its stage (:mod:`opnmf_pipeline.stages.stage`). The
+choices, defaults and descriptions of settings come from :mod:`opnmf_pipeline.config`.
+
+The environment (``OMP_NUM_THREADS``) sets the number of BLAS threads of a task. It is not an input,
+because Pydra would compute the result again when an input changes.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ TYPES: dict[Kind, Any] = {
     Kind.JSON: Json,
     Kind.PICTURE: Png,
     Kind.FOLDER: Directory,
-    Kind.PLACE: str,  # as a Directory it would be read whole
+    Kind.PLACE: str,  # Pydra would read all files of a Directory to hash it
     Kind.TEXT: str,
     Kind.NUMBER: int,
     Kind.RANGE: list[int],
@@ -74,7 +75,7 @@ STAGES: dict[str, Stage] = {}
 
 
 def _task(stage: Stage) -> Any:
-    """Return the task of a stage; make it a global of this module by the stage's name."""
+    """Return the task of a stage; assign it to a global with the name of the stage."""
 
     def task(**inputs: Any) -> Any:
         folder = Path.cwd() / stage.folder
@@ -99,7 +100,7 @@ def _task(stage: Stage) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return an input without the types of Pydra."""
+    """Return an input with ``Path`` in place of the file types of Pydra."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return Path(value) if isinstance(value, FileSet) else value

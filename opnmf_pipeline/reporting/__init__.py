@@ -1,1 +1,1 @@
-"""Words, tables and pictures about results, and the page that shows them."""
+"""The report of a run: texts, tables and pictures of the results, and the page that shows them."""

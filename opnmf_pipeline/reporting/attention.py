@@ -1,4 +1,4 @@
-"""What needs the attention of a reader of the report, in sentences."""
+"""Sentences about problems that readers of the report should know."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ N_NAMED = 8
 
 
 def attention(facts: Facts) -> list[str]:
-    """Say what is wrong with the fits, with the images and with the choice of k."""
+    """Return sentences about problems of the fits, of the images and of the choice of k."""
     sentences = []
     for fit in facts.fits:
         sentences += sentences_about_fit(fit.info, fit.parts["n_voxels"].tolist())
@@ -43,7 +43,7 @@ def attention(facts: Facts) -> list[str]:
 
 
 def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> list[str]:
-    """Say what is wrong with one fit.
+    """Return sentences about problems of one fit.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> l
 def sentences_about_cohort(
     subjects: pd.DataFrame, errors: pd.DataFrame, coverage: NDArray[np.floating]
 ) -> list[str]:
-    """Say what is wrong with the images.
+    """Return sentences about problems of the images.
 
     Parameters
     ----------
@@ -125,6 +125,11 @@ def find_duplicates(subjects: pd.DataFrame) -> list[tuple[str, str, float]]:
     ----------
     subjects : DataFrame
         ``nearest`` and ``correlation``, indexed by subject.
+
+    Returns
+    -------
+    list of (str, str, float)
+        Both subjects and the Pearson correlation of their images, sorted by subject.
     """
     apart = 1 - subjects["correlation"]
     same = apart < max(SAME, SAME_SHARE * float(apart.median()))

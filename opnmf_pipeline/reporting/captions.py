@@ -1,4 +1,4 @@
-"""The pictures that stages drew into files, with their alternative texts and captions."""
+"""Alternative texts and captions for the pictures that stages have drawn."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["map_figures", "selection_figures"]
 
 
 def selection_figures(selection: SelectionFacts) -> list[Figure]:
-    """Return the curves of the comparison that were drawn."""
+    """Return the pictures of the comparison of numbers of components, if they were drawn."""
     ks = selection.ks
     over = f"over {len(ks)} numbers of components, from {min(ks)} to {max(ks)}"
     figures = [
         (
             selection.errors,
-            f"Curves of the reconstruction error and of the gain of each component {over}",
+            f"Curves of the reconstruction error and of the gain per component {over}",
             "Reconstruction error of the fits, and how much each additional component reduces it. "
             "Shuffled data and subjects that were not fitted are shown if the run computed them.",
         ),
@@ -35,7 +35,7 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
 
 
 def map_figures(fit: FitFacts) -> list[Figure]:
-    """Return the pictures of the components and of their parts that were drawn."""
+    """Return the pictures of the components and of their parts, if they were drawn."""
     figures = [
         (
             fit.montage,

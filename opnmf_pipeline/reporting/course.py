@@ -1,4 +1,4 @@
-"""Picture of the course of a fit."""
+"""Figure of the course of a fit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def draw_course(info: Mapping[str, Any], tolerance: float | None) -> Figure:
         Content of ``factorization.json``; ``History`` has one ``objective`` and one ``change``
         for each sweep.
     tolerance : float or None
-        Change at which the fit ends; None where it ends by another measure.
+        Change at which the fit ends; None if the solver uses another criterion.
     """
     history = info["History"]
     objective, change = np.array(history["objective"]), np.array(history["change"])

@@ -1,4 +1,4 @@
-"""Which columns of the table of subjects are covariates of a report: age, sex and site."""
+"""The covariates of the report: columns of the table of subjects with age, sex and site."""
 
 from __future__ import annotations
 
@@ -14,9 +14,19 @@ MIN_PER_LEVEL = 3
 
 
 def find_covariates(participants: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns with age, sex or site that enough subjects have and that vary.
+    """Return the columns with age, sex or site that vary and have values for enough subjects.
 
-    Age stays a number; every other column becomes text, because numbers there are codes.
+    Age stays numeric; the other columns become text, because their numbers are codes.
+
+    Parameters
+    ----------
+    participants : DataFrame
+        One row per subject.
+
+    Returns
+    -------
+    DataFrame
+        The same rows; there may be no column. Levels with few subjects are missing values.
     """
     found = {}
     for name in participants:

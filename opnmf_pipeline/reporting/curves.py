@@ -67,7 +67,7 @@ def draw_errors(
     out_file : path
         PNG to write.
     choice : mapping, optional
-        Content of ``desc-opnmf_selection.json``, for marks at the chosen and good numbers.
+        Content of ``desc-opnmf_selection.json``; marks the chosen and the good numbers.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def draw_reproducibility(
     out_file : path
         PNG to write.
     choice : mapping, optional
-        Content of ``desc-opnmf_selection.json``, for marks at the chosen and good numbers.
+        Content of ``desc-opnmf_selection.json``; marks the chosen and the good numbers.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Associations of loadings with age, sex and site: effect sizes in numbers, words and a picture.
+"""Effect sizes of the associations of loadings with age, sex and site, as a table, text and figure.
 
-They describe the cohort: nothing is tested, and nothing is adjusted for other covariates.
+They describe the cohort. They are not tested and not adjusted for other covariates.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Z_95 = 1.959964
 CORRELATION = (0.1, 0.3, 0.5)
 """Smallest correlation, or η, that is called small, medium and large (Cohen 1988)."""
 DIFFERENCE = (0.2, 0.5, 0.8)
-"""The same for a difference in standard deviations."""
+"""Smallest difference, in standard deviations, that is called small, medium and large."""
 WORDS = ("negligible", "small", "medium", "large")
 
 
@@ -59,6 +59,11 @@ def measure_effects(loadings: pd.DataFrame, covariate: pd.Series[Any]) -> Effect
         One row per subject, one column per component.
     covariate : Series
         Numbers, or text with at least two different values. Subjects without a value are left out.
+
+    Returns
+    -------
+    Effects
+        Pearson correlation for a number, Cohen's d for two groups, η² for more groups.
     """
     values = covariate[covariate.notna().to_numpy()]
     known = loadings[covariate.notna().to_numpy()]
@@ -106,7 +111,7 @@ def _of_groups(loadings: pd.DataFrame, values: pd.Series[Any]) -> Effects:
 
 
 def _correlations(H: NDArray[np.float64], x: NDArray[np.float64]) -> pd.DataFrame:
-    """Pearson's r with the interval of Fisher's z."""
+    """Return Pearson's r with its confidence interval from Fisher's z."""
     centred, x = H - H.mean(0), x - x.mean()
     norms = np.sqrt((centred**2).sum(0) * (x**2).sum())
     r = np.divide(x @ centred, norms, out=np.zeros(H.shape[1]), where=norms > 0)
@@ -116,7 +121,7 @@ def _correlations(H: NDArray[np.float64], x: NDArray[np.float64]) -> pd.DataFram
 
 
 def _differences(H: NDArray[np.float64], second: NDArray[np.bool_]) -> pd.DataFrame:
-    """Cohen's d with the large-sample interval of Hedges & Olkin (1985)."""
+    """Return Cohen's d with the large-sample confidence interval of Hedges & Olkin (1985)."""
     a, b = H[~second], H[second]
     n_a, n_b = len(a), len(b)
     pooled = np.sqrt(
@@ -128,7 +133,7 @@ def _differences(H: NDArray[np.float64], second: NDArray[np.bool_]) -> pd.DataFr
 
 
 def _variance_between(H: NDArray[np.float64], groups: NDArray[Any]) -> pd.DataFrame:
-    """η², the sum of squares between the groups over the whole."""
+    """Return η²: the sum of squares between groups, divided by the total sum of squares."""
     total = ((H - H.mean(0)) ** 2).sum(0)
     between = sum(
         (groups == group).sum() * (H[groups == group].mean(0) - H.mean(0)) ** 2
@@ -139,14 +144,14 @@ def _variance_between(H: NDArray[np.float64], groups: NDArray[Any]) -> pd.DataFr
 
 
 def _strongest(table: pd.DataFrame) -> tuple[str, float, str]:
-    """Return the component with the strongest effect, this effect, and its interval in words."""
+    """Return the component with the strongest effect, its effect, and its interval as text."""
     place = int(table["effect"].abs().argmax())
     effect, low, high = table[["effect", "low", "high"]].to_numpy()[place]
     return str(table.index[place]), float(effect), f"95% interval {low:.2f} to {high:.2f}"
 
 
 def _words(values: pd.Series[Any], strongest: str, sizes: NDArray[np.intp]) -> str:
-    """Return the strongest effect, and how many components have an effect of which size."""
+    """Describe the strongest effect, and the number of components for each size of effect."""
     counts = ", ".join(
         f"{n} {word}" for word, n in zip(WORDS, np.bincount(sizes, minlength=4), strict=True) if n
     )

@@ -1,4 +1,4 @@
-"""The facts that a page is made from: what was read and computed, before it is put into words."""
+"""The facts of a report: results as data, from which texts, tables and pictures are made."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class SolverFacts:
     Attributes
     ----------
     label : str
-        Its name, as people read it.
+        Its name for readers.
     methods : str
         Its sentences for the methods section.
     tolerance : float or None
-        Relative change of W at which its fits end; None where they end by another measure.
+        Relative change of W at which its fits end; None if the solver uses another criterion.
     """
 
     label: str
@@ -38,25 +38,25 @@ class SolverFacts:
 
 @dataclass(frozen=True)
 class FitFacts:
-    """One number of components.
+    """The fit with one number of components.
 
     Attributes
     ----------
     info : dict
         Content of ``factorization.json``.
     solver : SolverFacts
-        How it was made.
+        Its solver.
     parts : DataFrame
         Label table, one row per component: ``index``, ``n_voxels``, ``volume`` (mm³), and
         ``peak_x``, ``peak_y``, ``peak_z`` (mm).
     loadings : DataFrame
         One row per subject, one column per component.
     nearest : ndarray of shape (n_components,), int
-        Index of the component that each overlaps most with.
+        For each component, the index of the other component with the largest overlap.
     overlaps : ndarray of shape (n_components,), float64
-        Cosine of each component with that one.
+        Cosine of each component and this other component.
     errors : Series or None
-        Relative reconstruction error of each subject, where the norms of the images are known.
+        Relative reconstruction error of each subject; None if the norms of the images are unknown.
     montage, label_map : path or None
         Pictures of the components and of their parts.
     """
@@ -91,9 +91,9 @@ class SelectionFacts:
     metrics : DataFrame
         One row per number of components.
     descriptions : mapping of str to str
-        What each column of it means.
+        Description of each column of ``metrics``.
     choice : dict
-        Content of ``selection.json``; empty where none was asked for.
+        Content of ``selection.json``; empty if no number was to be chosen.
     errors, reproducibility, hierarchy : path or None
         Pictures.
     """
@@ -112,7 +112,7 @@ class SelectionFacts:
 
     @property
     def chosen(self) -> int | None:
-        """The chosen number of components."""
+        """The chosen number of components, or None."""
         return self.choice.get("k")
 
 
@@ -123,9 +123,9 @@ class QualityFacts:
     Attributes
     ----------
     mean, sd, coverage : path
-        Images.
+        Maps over the voxels of the mask.
     draw_maps : callable
-        Draws images, given by their titles, in the mask.
+        Takes titles and paths of maps, and draws the maps inside the mask.
     subjects : DataFrame
         Table of :func:`opnmf_pipeline.stages.quality.assess_cohort`, indexed by subject.
     covered : ndarray of shape (n_voxels,)
@@ -142,31 +142,32 @@ class QualityFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that a page is made from.
+    """All facts of a report.
 
     Attributes
     ----------
     fits : sequence of FitFacts
         One per number of components.
     selection : SelectionFacts
-        Their comparison.
+        Comparison of the numbers of components.
     n_subjects : int
-        Subjects in the matrix.
+        Number of subjects in the matrix.
     n_sessions : int or None
-        Their sessions, where images are named by session.
+        Number of sessions, if the images are sessions of subjects.
     voxel_sizes : sequence of float
         Edges of the voxels, in mm.
     images : DataFrame
-        Table of the subjects, perhaps with ``image`` and ``sha256``; may be empty.
+        Table of the subjects. It may have columns ``image`` and ``sha256``, and it may be empty.
     covariates : DataFrame
         Columns of :func:`opnmf_pipeline.reporting.covariates.find_covariates`, one row per
         subject.
     quality : QualityFacts or None
         Quality of the images.
     volumes : Embedded or None
-        Images for the viewer, those of the components last; None if their space has no viewer.
+        Images for the viewer: a background, if there is one, and the components of each fit. None
+        if the space has no viewer.
     on_background : bool
-        Whether the first of them is a background.
+        Whether the first of these images is a background.
     runs : sequence of dict
         Records of the runs that computed the results.
     settings : str

@@ -1,4 +1,4 @@
-"""A picture with its words, and the style that all plots share."""
+"""A figure with its caption, and the style of all figures."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import matplotlib.pyplot as plt
 __all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "STYLE", "Figure", "png", "save"]
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-"""Colours that are told apart without red and green (Okabe and Ito 2008)."""
+"""Colours that readers with red-green colour blindness can distinguish (Okabe and Ito 2008)."""
 GREY = "#8c8c8c"
-"""For references: bounds, marks, lines at zero."""
+"""Colour of bounds, marks, and lines at zero."""
 DPI = 150
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -34,21 +34,21 @@ STYLE: Any = {
     "lines.linewidth": 1.6,
     "lines.markersize": 3.5,
 }
-"""For :func:`matplotlib.pyplot.rc_context`."""
+"""Style of all figures, for :func:`matplotlib.pyplot.rc_context`."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with the words that belong to it.
+    """A picture with its texts.
 
     Attributes
     ----------
     image : bytes or path
-        PNG.
+        Content or path of a PNG file.
     alt : str
-        Alternative text for readers who cannot see it.
+        Alternative text for readers who cannot see the picture.
     caption : str
-        The text below it.
+        Text below the picture.
     """
 
     image: bytes | Path
@@ -66,7 +66,7 @@ def png(figure: Any, **options: Any) -> bytes:
         Arguments of :meth:`matplotlib.figure.Figure.savefig`.
     """
     buffer = io.BytesIO()
-    # Without the date and version that matplotlib would add, equal results are equal bytes
+    # Without the date and version that matplotlib would add, equal results give equal bytes
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, **options)
     plt.close(figure)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Picture of a workflow: boxes and arrows, from left to right."""
+"""Figure of a workflow: boxes and arrows, from left to right."""
 
 from __future__ import annotations
 

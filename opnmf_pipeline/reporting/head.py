@@ -1,4 +1,4 @@
-"""The head of a page: its title, what was run, the main numbers and the chosen k, in words."""
+"""The head of a report: title, description of the run, main numbers and chosen k."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def title(settings: Mapping[str, Any]) -> str:
 
 
 def lead(facts: Facts) -> str:
-    """Say what was run."""
+    """Return the paragraph that describes the run."""
     ks = [str(fit.k) for fit in facts.fits]
     listed = " and ".join(filter(None, [", ".join(ks[:-1]), ks[-1]]))
     return (
@@ -49,7 +49,10 @@ def tiles(facts: Facts) -> dict[str, str]:
 
 
 def choice(facts: Facts) -> str:
-    """Say which number of components was chosen and why; return nothing for a single k."""
+    """Return a sentence with the chosen number of components and its reason.
+
+    Without a choice, the sentence says so; with a single k it is empty.
+    """
     made = facts.selection.choice
     if made.get("k"):
         return f"Chosen: {made['k']} components. {made['reason']}"

@@ -1,4 +1,4 @@
-"""Picture of how parts split as k increases."""
+"""Figure of how parts split as k increases."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _counts(overlaps: pd.DataFrame, k: int, next_k: int) -> NDArray[np.float64]:
 
 
 def _orders(steps: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """Order the parts of each k by the mean place of the parts they share voxels with."""
+    """Order the parts of each k by the mean place of the parts that they share voxels with."""
     n_parts = [len(steps[0]), *(counts.shape[1] for counts in steps)]
     places = [np.linspace(0, 1, n) if n > 1 else np.full(1, 0.5) for n in n_parts]
     for _ in range(N_SWEEPS):
@@ -88,7 +88,7 @@ def _orders(steps: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
 
 
 def _places(counts: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return evenly spaced places, in the order of the mean place of the overlapping parts."""
+    """Return evenly spaced places; their order is that of the mean place of overlapping parts."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     order = np.argsort(shares @ others, kind="stable")
     places = np.empty(len(counts))
@@ -110,7 +110,7 @@ def _colours(
     orders: Sequence[NDArray[np.int64]],
     steps: Sequence[NDArray[np.float64]],
 ) -> list[NDArray[np.float64]]:
-    """Spread colours over the finest parts; others take the mean of those they split into."""
+    """Spread colours over the parts of the largest k; other parts take the mean of their parts."""
     finest = len(orders[-1])
     place = np.empty(finest)
     place[orders[-1]] = (np.arange(finest) + 0.5) / finest

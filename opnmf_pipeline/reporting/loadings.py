@@ -1,4 +1,4 @@
-"""Picture of the loadings of all subjects."""
+"""Figure of the loadings of all subjects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opnmf_pipeline.reporting.figure import STYLE, Figure, png
 __all__ = ["draw_loadings"]
 
 MAX_CLUSTERED = 3000
-"""More subjects keep their order: memory for clustering grows with the square of the number."""
+"""With more subjects, they are not clustered: the memory grows with the square of their number."""
 PALETTE = "colorblind"
 MISSING = "#cccccc"
 
@@ -28,8 +28,8 @@ def draw_loadings(loadings: pd.DataFrame, covariates: pd.DataFrame) -> Figure:
     loadings : DataFrame
         One row per subject, one column per component.
     covariates : DataFrame
-        Columns of :func:`opnmf_pipeline.reporting.covariates.find_covariates`, same rows; each
-        becomes a strip of colours above the map.
+        Columns of :func:`opnmf_pipeline.reporting.covariates.find_covariates`, with the same rows.
+        Each becomes a strip of colours above the map.
     """
     sd = loadings.std().replace(0, 1)
     Z = ((loadings - loadings.mean()) / sd).to_numpy().T
@@ -86,7 +86,7 @@ def _strips(covariates: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[Any]
             }
         else:
             levels = sorted(column.dropna().unique())
-            colours = [next(palette) for _ in levels]  # no colour has two meanings
+            colours = [next(palette) for _ in levels]  # covariates do not share colours
             shown = dict(zip(levels, colours, strict=True))
             strips[name] = [shown.get(level, MISSING) for level in column.fillna("")]
         handles[str(name)] = [

@@ -1,4 +1,4 @@
-"""The methods section of a paper, for the options that a run has used, and what it cites."""
+"""The methods section of a paper for the settings of a run, with its references."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Methods", "describe_methods"]
 CITATION = re.compile(r"\[([a-z0-9, ]+)\]")
 INITS = {
     "nndsvd": "non-negative double singular value decomposition [boutsidis2008]",
-    "nndsvda": "non-negative double singular value decomposition, its zeros replaced by the mean "
+    "nndsvda": "non-negative double singular value decomposition with zeros replaced by the mean "
     "of the data [boutsidis2008]",
-    "nndsvdar": "non-negative double singular value decomposition, its zeros replaced by small "
+    "nndsvdar": "non-negative double singular value decomposition with zeros replaced by small "
     "random numbers [boutsidis2008]",
     "random": "random non-negative values",
 }
@@ -26,7 +26,7 @@ MASKS = {
     "coverage": "with a value above {threshold:g} in at least {coverage:.0%} of the subjects",
     "template": "with a value above {threshold:g} in the grey-matter map of the MNI152 template "
     "[fonov2011]",
-    "image": "of a given mask",
+    "image": "inside a given mask",
 }
 ENGINES = {"nipype": "Nipype {version} [gorgolewski2011]", "pydra": "Pydra {version} [jarecka2020]"}
 LIBRARIES = {
@@ -40,16 +40,16 @@ LIBRARIES = {
 
 @dataclass(frozen=True)
 class Methods:
-    """Text to paste.
+    """A methods section.
 
     Attributes
     ----------
     paragraphs : tuple of str
-        The section.
+        Text of the section.
     references : tuple of Reference
-        What it cites, in the order of the text.
+        References, in the order of their citations.
     bibtex : str
-        The same as BibTeX.
+        BibTeX entries of the references.
     """
 
     paragraphs: tuple[str, ...]
@@ -66,7 +66,7 @@ def describe_methods(
     solver: str,
     qualified: bool,
 ) -> Methods:
-    """Say what was done, from what was recorded.
+    """Return the methods section of a run.
 
     Parameters
     ----------
@@ -74,16 +74,16 @@ def describe_methods(
         Content of ``factorization.json``, one per number of components; before a run, without
         ``NumberOfVoxels`` and ``Converged``.
     settings : dict
-        Settings of the run; sections that are not known may be absent.
+        Settings of the run; unknown sections may be absent.
     voxel_sizes : sequence of float
         Edges of the voxels, in mm.
     choice : dict or None
         The chosen number of components: ``k``, ``rule``, ``reason``.
     solver : str
-        What the solver does: sentences with ``{setting}`` where a setting of the fits or the words
-        for their start (``{init}``) belong.
+        Sentences about the solver. Fields such as ``{tol}`` are replaced by settings of the fits,
+        and ``{init}`` by a description of the initialization.
     qualified : bool
-        Whether the quality of the cohort was looked at.
+        Whether the quality of the cohort was measured.
     """
     paragraphs = [
         _images(fits[0], settings.get("mask", {}), voxel_sizes),
@@ -102,7 +102,7 @@ def describe_methods(
 
 
 def _cited(text: str, keys: list[str]) -> str:
-    """Replace the keys in brackets by citations, and note them."""
+    """Replace the keys in brackets by citations, and add new keys to ``keys``."""
 
     def cite(match: re.Match[str]) -> str:
         found = match[1].split(", ")
@@ -120,13 +120,13 @@ def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], voxel_sizes: Sequen
     if done.get("resample") or done.get("voxel_size"):
         steps.append("resampled to a common grid by linear interpolation")
     if done.get("negative") == "clip":
-        steps.append("set to zero where they were negative")
+        steps.append("with negative values set to zero")
     prepared = f", {' and '.join(steps)}" if steps else ""
     rule = MASKS[mask["method"]].format(**mask) if mask else "of the analysis mask"
     size = " × ".join(f"{edge:g}" for edge in voxel_sizes)
     number = f"{fit['NumberOfVoxels']:,} " if "NumberOfVoxels" in fit else ""
     shift = (
-        f" The smallest value of the matrix, {fit['Shift']:g}, was subtracted from all of it."
+        f" The smallest value of the matrix, {fit['Shift']:g}, was subtracted from all values."
         if fit.get("Shift")
         else ""
     )
@@ -154,9 +154,9 @@ def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str) -> str:
     )
     return (
         "X was factorized by orthonormal projective non-negative matrix factorization (OPNMF) "
-        f"[yang2010, sotiras2015] into {ks} components: non-negative columns of W, a "
-        "voxel-by-component matrix, are sought such that ‖X − WWᵀX‖ is small and WᵀW is near the "
-        "identity. The loadings of the subjects are H = WᵀX. " + found_by + end
+        f"[yang2010, sotiras2015] into {ks} components. The components are the columns of a "
+        "non-negative voxel-by-component matrix W, for which ‖X − WWᵀX‖ is small and WᵀW is close "
+        "to the identity matrix. The loadings of the subjects are H = WᵀX. " + found_by + end
     )
 
 
@@ -164,19 +164,20 @@ def _selection(selection: Mapping[str, Any], choice: Mapping[str, Any] | None) -
     sentences = []
     if candidates := selection.get("candidates"):
         listed = _enumerated([str(k) for k in candidates])
-        sentences.append(f"Numbers of components that were compared: {listed}.")
+        sentences.append(f"Fits with {listed} components were compared.")
     if split := _splits(selection):
         sentences.append(
-            f"Reproducibility was measured {split}, each part factorized by itself: by the mean "
-            "inner product of the components of both parts [sotiras2017], paired so that it is "
-            "largest [kuhn1955], and by the adjusted Rand index [hubert1985] of the maps that give "
-            "each voxel to its largest component."
+            f"Reproducibility was measured {split}. Both parts were factorized independently. The "
+            "measures were the mean inner product of matched components of both parts "
+            "[sotiras2017], matched to maximize this mean [kuhn1955], and the adjusted Rand index "
+            "[hubert1985] of the winner-takes-all maps, which assign each voxel to the component "
+            "with the largest weight."
         )
     if n := selection.get("n_permutations"):
-        times = "once" if n == 1 else f"{n} times"
+        data = "a null data set" if n == 1 else f"{n} null data sets"
         sentences.append(
-            f"Fits of data without structure, the voxels of each subject shuffled {times}, say how "
-            "much error a component removes by chance."
+            f"Fits of {data}, with the voxels shuffled within each subject, measured the decrease "
+            "of the error per component that is expected by chance."
         )
     if choice:
         reason = choice["reason"].strip().rstrip(".")
@@ -185,9 +186,9 @@ def _selection(selection: Mapping[str, Any], choice: Mapping[str, Any] | None) -
 
 
 def _splits(selection: Mapping[str, Any]) -> str:
-    """Say how the cohort was split, or nothing."""
+    """Describe the splits of the cohort; return an empty text if there are none."""
     if column := selection.get("leave_out"):
-        return f"by leaving out the subjects of each {column} in turn, against all others"
+        return f"by leaving out the subjects of each {column} in turn, compared with all others"
     if not (n := selection.get("n_splits")):
         return ""
     balanced = _enumerated(selection.get("stratify", []))
@@ -196,14 +197,14 @@ def _splits(selection: Mapping[str, Any]) -> str:
         f"on {n} random division{'s' if n > 1 else ''} of the cohort into halves (seed "
         f"{selection.get('random_state', 0)}"
         + (f"; balanced for {balanced}" if balanced else "")
-        + (f"; nobody of one {together} in both halves" if together else "")
+        + (f"; subjects with the same {together} in the same half" if together else "")
         + ")"
     )
 
 
 def _quality() -> str:
     return (
-        "A subject counted as an outlier where the logarithm of its relative reconstruction error, "
+        "A subject counted as an outlier if the logarithm of its relative reconstruction error, "
         f"‖x − Wh‖ / ‖x‖, was {RULE} [leys2013]."
     )
 

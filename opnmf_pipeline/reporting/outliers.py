@@ -1,4 +1,4 @@
-"""Outliers: positive values far above the others."""
+"""Outliers: positive values that are far above the others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MAD_TO_SD = 1.4826
 
 
 def excess(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return how far the logarithm of each value is above the median, in units of a spread.
+    """Return the distance of the logarithm of each value from the median, in units of a spread.
 
     The spread is 1.4826 times the median absolute deviation, which a few outliers cannot inflate
-    (Leys et al. 2013, https://doi.org/10.1016/j.jesp.2013.03.013). Errors have
-    a long tail; their logarithms have a shorter one, so that not the whole tail is flagged.
+    (Leys et al. 2013, https://doi.org/10.1016/j.jesp.2013.03.013). Logarithms are used because
+    errors have a long tail, which would otherwise be flagged as a whole.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def excess(values: NDArray[np.floating]) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (n,), float64
-        Signed; all are zero if most values are equal.
+        Positive above the median; all are zero if most values are equal.
 
     Examples
     --------

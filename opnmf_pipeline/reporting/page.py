@@ -1,4 +1,4 @@
-"""The page about a run: its parts, composed from the facts, in one self-contained HTML file."""
+"""The report of a run as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ __all__ = ["render_page", "with_runs"]
 PEAK = ["peak_x", "peak_y", "peak_z"]
 TEMPLATE, RUNS_TEMPLATE = "report.html.jinja", "runs.html.jinja"
 RUNS, RUNS_END = "<!-- runs -->", "<!-- /runs -->"
-"""What the records of the runs are between, in the page."""
+"""Marks in the page; the records of the runs are between them."""
 MAX_PICTURE_BYTES = 6 * 2**20
-"""Keeps a page with the viewer and its volumes below 20 MB."""
+"""Largest size of all pictures; keeps a page with the viewer and its volumes below 20 MB."""
 
 
 def render_page(facts: Facts, *, figures: bool) -> str:
     """Return the page as HTML; parts without content are left out.
 
-    The page requests nothing from the network, and its policy makes the browser refuse any request.
-    Everything that comes from files is escaped.
+    The page requests nothing from the network, and its content security policy makes the browser
+    refuse any request. All texts from files are escaped.
 
     Parameters
     ----------
     facts : Facts
-        What was read and computed.
+        Results of the run.
     figures : bool
-        Draw pictures of loadings, courses and the cohort, which takes seconds for each k.
+        Draw pictures of the loadings, the course of the fits and the cohort. This takes several
+        seconds for each k.
     """
     settings = yaml.safe_load(facts.settings) or {}
     selection, quality = facts.selection, facts.quality
@@ -83,7 +84,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
 def with_runs(page: str, runs: Sequence[Mapping[str, Any]]) -> str:
     """Return a page of :func:`render_page` with the records of other runs.
 
-    What a run took is known only once its page has been made.
+    The time and memory of a run are known only after its page has been made.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
 
 
 def _viewer(facts: Facts) -> dict[str, Any] | None:
-    """Return what the script of the viewer reads: images in base64, and peaks in mm."""
+    """Return the data for the script of the viewer: images in base64, and peaks in mm."""
     if facts.volumes is None:
         return None
     images, ks = list(facts.volumes.images), [fit.k for fit in facts.fits]
@@ -146,7 +147,7 @@ def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
 
 
 def _niivue() -> Markup:
-    """Return the script of the viewer below its licences, marked as not to be escaped."""
+    """Return the licences and the script of the viewer, which the template must not escape."""
     folder = resources.files("opnmf_pipeline.reporting") / "niivue"
     parts = [
         (folder / name).read_text(encoding="utf-8")
@@ -156,7 +157,7 @@ def _niivue() -> Markup:
 
 
 def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, str]:
-    """Return every picture as a data URL, lossless if all of them fit."""
+    """Return every picture as a data URL; compression is lossless if all of them fit."""
     for lossless in (True, False):
         found = {figure.image: _embedded(figure.image, lossless=lossless) for figure in figures}
         if sum(map(len, found.values())) <= MAX_PICTURE_BYTES:
@@ -165,7 +166,7 @@ def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, str]:
 
 
 def _embedded(picture: Path | bytes, *, lossless: bool) -> str:
-    """Return a picture as a data URL of WebP, which takes half the space of PNG or less."""
+    """Return a picture as a data URL in WebP, which needs at most half the space of PNG."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
         image.convert("RGB").save(buffer, "webp", lossless=lossless, quality=75)
@@ -173,7 +174,7 @@ def _embedded(picture: Path | bytes, *, lossless: bool) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Return a time in words.
+    """Return a time as text.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Picture of the reconstruction errors of a cohort."""
+"""Figure of the reconstruction errors of a cohort."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_errors(errors: pd.DataFrame, flagged: pd.DataFrame) -> Figure:
     errors : DataFrame
         Relative errors: one row per subject, one column per number of components.
     flagged : DataFrame
-        Whether each of them is an outlier.
+        Whether each value is an outlier; same shape as ``errors``.
     """
     offsets = np.random.default_rng(0).uniform(-JITTER, JITTER, len(errors))
     with plt.rc_context(STYLE):
@@ -53,7 +53,7 @@ def draw_errors(errors: pd.DataFrame, flagged: pd.DataFrame) -> Figure:
 
 
 def _name(axis: Any, place: int, worst: pd.Series[float]) -> None:
-    """Write names beside their points, from the top down and none over another."""
+    """Write names next to their points, from top to bottom and without overlap."""
     low, high = axis.get_ylim()
     free = np.inf
     for name, value in worst.items():

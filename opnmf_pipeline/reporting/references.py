@@ -1,4 +1,4 @@
-"""The works that a report may cite: each once, as text and as BibTeX."""
+"""The references that a report can cite, as text and as BibTeX."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["REFERENCES", "Reference"]
 
 @dataclass(frozen=True)
 class Reference:
-    """One work.
+    """A reference.
 
     Attributes
     ----------
     cited : str
-        How a sentence cites it.
+        Citation in the text, such as ``Yang & Oja, 2010``.
     authors : tuple of str
         ``Family, Given``; ``others`` stands for the rest of a long list, as in BibTeX.
     year, title : str
@@ -23,9 +23,9 @@ class Reference:
     numbers : str
         Volume, issue and pages, as in ``21(5), 734–749``; may be empty.
     doi : str
-        Without the resolver; empty where there is none.
+        DOI, not as a link; empty if there is none.
     url : str
-        Where there is no DOI.
+        Link, if there is no DOI.
     kind : str
         Type of the BibTeX entry.
     """
@@ -42,12 +42,12 @@ class Reference:
 
     @property
     def address(self) -> str:
-        """Link to the work."""
+        """Link to the reference."""
         return f"https://doi.org/{self.doi}" if self.doi else self.url
 
     @property
     def text(self) -> str:
-        """The entry of a list of references, without the link."""
+        """Entry in the list of references, without the link."""
         authors = "; ".join(self.authors).replace("; others", " et al.").strip("{}")
         numbers = f" {self.numbers}" if self.numbers else ""
         return f"{authors} ({self.year}). {self.title}. {self.where}{numbers}."

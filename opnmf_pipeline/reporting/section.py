@@ -1,4 +1,4 @@
-"""What a page shows of one number of components."""
+"""The section of a report about one number of components."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Section", "compose_section"]
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of one number of components.
+    """Section about one number of components.
 
     Attributes
     ----------
     n_components : int
-        The number.
+        Number of components.
     facts : str
-        How the fit ended, in sentences.
+        Sentences about the result of the fit.
     maps : sequence of Figure
         Components and parts.
     parts : DataFrame
@@ -35,7 +35,7 @@ class Section:
     loadings : sequence of Figure
         Loadings, and their associations with covariates.
     effects : sequence of str
-        These associations in words.
+        Descriptions of these associations.
     course : Figure or None
         Course of the fit.
     """
@@ -55,7 +55,7 @@ class Section:
 
 
 def compose_section(fit: FitFacts, covariates: pd.DataFrame, *, figures: bool) -> Section:
-    """Put a fit into words, tables and pictures.
+    """Return the texts, tables and pictures about a fit.
 
     Parameters
     ----------

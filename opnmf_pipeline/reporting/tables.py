@@ -1,4 +1,4 @@
-"""The tables of a page: measures, components, subjects and images, and how a cell is written."""
+"""The tables of a report: measures, components, subjects and images, and the format of cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Measure", "cell", "images_table", "measures", "parts_table", "subjec
 
 IMAGE_COLUMNS = ("participant_id", "session_id", "image", "sha256")
 SMALLEST_OVERLAP = 0.0005
-"""Cosine that rounds to 0.001; below it, no other component is named."""
+"""Smallest cosine that rounds to 0.001; below it, the table names no other component."""
 NAMES = {"n_iter": "iterations", "n_pieces": "connected pieces per part", "n_splits": "splits"}
 SPREAD = "_sd"
 """Ending of the column with the standard deviation of another."""
@@ -27,7 +27,7 @@ class Measure:
     Attributes
     ----------
     name, description : str
-        What the row shows.
+        Texts at the start of the row.
     cells : list of str
         A value for each k.
     """
@@ -45,7 +45,7 @@ def measures(metrics: pd.DataFrame, descriptions: Mapping[str, str]) -> list[Mea
     metrics : DataFrame
         One row per number of components.
     descriptions : mapping of str to str
-        What each column means.
+        Description of each column.
     """
     return [
         Measure(
@@ -114,7 +114,7 @@ def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame
 
 
 def images_table(images: pd.DataFrame) -> pd.DataFrame | None:
-    """Return the images with their hashes, or None where these are not known."""
+    """Return the images with their SHA-256, or None if the SHA-256 are unknown."""
     if "sha256" not in images:
         return None
     return images[[name for name in IMAGE_COLUMNS if name in images]]

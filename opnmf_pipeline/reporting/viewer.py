@@ -1,4 +1,4 @@
-"""What a space gives to the interactive viewer of a page."""
+"""Images as text, which a space makes for the interactive viewer of the report."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["Embedded"]
 
 @dataclass(frozen=True)
 class Embedded:
-    """Maps as text.
+    """Images as text.
 
     Attributes
     ----------
     images : tuple of str
-        Each map, compressed and in base64: for volumes a gzipped NIfTI (uint8).
+        Each image, compressed and in base64; for volumes a gzipped NIfTI (uint8).
     coarsening : int
-        How much coarser they are than the originals, along each axis.
+        Number of original voxels per voxel of the images, along each axis.
     """
 
     images: tuple[str, ...]

@@ -1,1 +1,1 @@
-"""What a run is: planned, run, published, reported, projected on."""
+"""A run: its plan, the run itself, its output dataset, its report, and projections on it."""

@@ -1,4 +1,4 @@
-"""The methods section of a paper, of a run that has finished or is only planned."""
+"""The methods section of a paper, for a finished or a planned run."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ __all__ = ["boilerplate"]
 
 
 def boilerplate(config: PipelineConfig) -> str:
-    """Return the methods section with its BibTeX, as Markdown. Nothing is computed or written.
+    """Return the methods section and its references (BibTeX) as Markdown. Nothing is written.
 
     Parameters
     ----------
     config : PipelineConfig
-        Settings. Where ``output.dir`` holds the results of just these, the text is of that run;
-        else of the run that they would make, without what only a run can tell.
+        Settings. If ``output.dir`` contains the results of a run with the same settings, the text
+        describes that run. Otherwise it describes the run that these settings would start, without
+        results such as the number of voxels and convergence.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Comparison of what has finished of a run in which something failed."""
+"""Comparison of the fits that have finished, for a run with failed jobs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ __all__ = ["compare_finished"]
 
 
 def compare_finished(study: Study, outcome: Outcome) -> None:
-    """Add to the outcome a comparison of the numbers of components that have fits.
+    """Compare the numbers of components that have fits, and add the files to the outcome.
 
-    Nothing is chosen, and nothing is said: the step of the graph has not run.
+    This replaces the step ``select``, which has not run because a job that it depends on failed.
+    No number is chosen, and the display shows no message. Nothing is done if ``select`` has
+    finished or if there are no fits.
 
     Parameters
     ----------
     study : Study
-        The cohort; the comparison is written beside its table.
+        The cohort; the comparison is written next to its table, into the folder ``finished``.
     outcome : Outcome
-        What has finished.
+        Outputs of the finished jobs.
     """
     fits = [
         *outcome.paths("decompose", "factorization_dir"),

@@ -1,4 +1,4 @@
-"""What a cohort and a machine allow: numbers of components, and memory."""
+"""Limits of a run: the largest number of components, and the memory of a fit."""
 
 from __future__ import annotations
 
@@ -16,19 +16,28 @@ __all__ = ["check_matrix", "check_rank"]
 logger = logging.getLogger(__name__)
 
 MEMORY_MSG = (
-    "a fit with %d components may take %.3g GB, more than execution.memory_gb: %.3g; the part of "
-    "the matrix that does not fit is read from disk in every pass, which is slow"
+    "a fit with %d components may need %.3g GB, more than execution.memory_gb: %.3g; the part of "
+    "the matrix that does not fit into memory is read from disk in every pass, which is slow"
 )
 TOO_MANY_MSG = "{key}: {k} is more than the {n} {what}; lower it to at most {n}"
 
 
 def check_rank(config: PipelineConfig, n: int, what: str) -> None:
-    """Require that no number of components is above ``n``, the number of ``what``.
+    """Require that no number of components is larger than a limit.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings with the numbers of components.
+    n : int
+        The limit.
+    what : str
+        What ``n`` counts, for the message, such as ``subjects``.
 
     Raises
     ------
     ConfigError
-        One is.
+        A number of components is larger than ``n``.
     """
     k = max(config.ranks)
     if k > n:
@@ -38,12 +47,19 @@ def check_rank(config: PipelineConfig, n: int, what: str) -> None:
 
 
 def check_matrix(config: PipelineConfig, matrix_dir: Path) -> None:
-    """Require enough rows for the largest fit; warn where it may not fit into memory.
+    """Require enough voxels for the largest fit; warn if the fit may not fit into memory.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings with the numbers of components and ``execution.memory_gb``.
+    matrix_dir : path
+        Folder with the matrix.
 
     Raises
     ------
     ConfigError
-        A number of components is above the number of voxels.
+        A number of components is larger than the number of voxels.
     """
     n_voxels, n_subjects = read_matrix(matrix_dir / MATRIX_FILE)[0].shape
     check_rank(config, n_voxels, "voxels")

@@ -1,4 +1,4 @@
-"""Memory and CPU of a run, second by second: of this process and of all that it starts."""
+"""Memory and CPU use of a run, once per second: this process and its child processes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ INTERVAL_S = 1.0
 COLUMNS = {
     "seconds": {"Description": "Time since the run began", "Units": "s"},
     "memory": {
-        "Description": "Resident memory of the processes; pages that they share count in each",
+        "Description": "Resident memory of the processes, summed; pages that processes share are "
+        "counted once for each process",
         "Units": "B",
     },
     "cpu": {
-        "Description": "Time that processors worked for them, per time; 100 is one processor",
+        "Description": "CPU use of the processes, summed; 100 means one CPU",
         "Units": "%",
     },
     "n_processes": {"Description": "Number of processes"},
@@ -34,14 +35,16 @@ COLUMNS = {
 
 @contextmanager
 def resources_watched(output: OutputFolder, wanted: bool) -> Iterator[None]:
-    """Write what the block takes to ``logs/resources.tsv``, however it ends.
+    """Record memory and CPU use inside the with block in ``logs/resources.tsv``.
+
+    The file is written at the end of the block, also after an error.
 
     Parameters
     ----------
     output : OutputFolder
         The folder of the run.
     wanted : bool
-        Whether to do so.
+        Whether to record; if False, nothing is done.
     """
     if not wanted:
         yield
@@ -63,7 +66,7 @@ def resources_watched(output: OutputFolder, wanted: bool) -> Iterator[None]:
 def _watch(table: Path, stop: threading.Event) -> None:
     start = time.monotonic()
     this = psutil.Process()
-    this.cpu_percent()  # what it took before does not count
+    this.cpu_percent()  # starts the measurement, so that earlier CPU time does not count
     known = {this.pid: this}
     with table.open("w", encoding="utf-8") as stream:
         stream.write("\t".join(COLUMNS) + "\n")
@@ -75,7 +78,10 @@ def _watch(table: Path, stop: threading.Event) -> None:
 
 
 def _write_row(stream: TextIO, seconds: float, known: dict[int, psutil.Process]) -> None:
-    """Add up the processes; ``known`` are those of the last row, since CPU is measured between."""
+    """Sum over the processes, and write a row.
+
+    CPU use is measured since the previous row, so ``known`` keeps the processes of that row.
+    """
     this = psutil.Process()
     memory, cpu, number = 0, 0.0, 0
     for process in (this, *this.children(recursive=True)):
@@ -85,7 +91,7 @@ def _write_row(stream: TextIO, seconds: float, known: dict[int, psutil.Process])
                 memory += process.memory_info().rss
                 cpu += process.cpu_percent()
             number += 1
-        except psutil.Error:  # it has ended meanwhile
+        except psutil.Error:  # the process has just ended
             known.pop(process.pid, None)
     stream.write(f"{seconds:.1f}\t{memory}\t{cpu:.0f}\t{number}\n")
     stream.flush()

@@ -1,4 +1,4 @@
-"""The page about a run, from what stands in its output folder: at its end, or at any later time."""
+"""The report of a run, written again from the files in its output folder."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["write_report"]
 
 
 def write_report(output: OutputFolder) -> Path:
-    """Write ``report.html``.
+    """Write ``report.html`` from the files in an output folder.
 
     Parameters
     ----------
     output : OutputFolder
-        Folder with the published results.
+        Folder with the results of a finished run.
 
     Returns
     -------
     path
-        The page.
+        ``report.html``.
     """
 
     def there(name: str, k: int | None = None) -> Path | None:

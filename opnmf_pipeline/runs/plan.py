@@ -1,4 +1,4 @@
-"""What a run would do, from the settings and the headers of the images."""
+"""The plan of a run, from the settings and the headers of the images."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from opnmf_pipeline.stages.spaces import space_of
 __all__ = ["Plan", "make_plan"]
 
 N_PROBED = 5
-"""Images that are read for an estimate of the number of voxels; of the others, the header."""
+"""Number of images that are read to estimate the number of voxels; of others, only the header."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """The plan of a run.
 
     Attributes
     ----------
     n_subjects : int
-        Subjects in the cohort.
+        Number of rows of the cohort: subjects, or sessions of subjects.
     grid : Grid
         Grid of the analysis.
     n_voxels : int
-        Voxels (or other elements of the grid) in the mask, estimated from a few images.
+        Number of voxels (or other elements of the grid) in the mask, estimated from a few images.
     matrix_bytes : int
-        Size of the matrix, on disk and as it is read in a fit.
+        Size of the matrix on disk, in bytes.
     memory_bytes : int
-        Most memory that a fit needs.
+        Most memory that a fit needs, in bytes.
     n_fits : int
-        Fits to make, those of split halves included.
+        Number of fits, including the fits of split halves and of null data.
     """
 
     n_subjects: int
@@ -59,12 +59,17 @@ class Plan:
 
 
 def make_plan(config: PipelineConfig) -> Plan:
-    """Validate inputs and output, and work out what a run would do. Nothing is written.
+    """Validate inputs and output, and return the plan of the run. Nothing is written.
 
     Parameters
     ----------
     config : PipelineConfig
-        Settings; the output folder is checked where it is set.
+        Settings; the output folder is checked if it is set.
+
+    Returns
+    -------
+    Plan
+        Size of the cohort, the matrix and the fits.
 
     Raises
     ------
@@ -98,7 +103,7 @@ def make_plan(config: PipelineConfig) -> Plan:
 
 
 def _cohort(config: PipelineConfig, folder: Path) -> tuple[list[str], pd.DataFrame]:
-    """Return images that exist, and the table of all subjects; of a simulation, few images."""
+    """Return the images and the table of all subjects; of a simulation, only a few images exist."""
     inputs, simulation = config.inputs, config.inputs.simulation
     if simulation is not None:
         sample = simulation.model_copy(update={"n_subjects": min(simulation.n_subjects, N_PROBED)})

@@ -1,4 +1,4 @@
-"""Loadings of images on the components of a finished run: files of each subject, as in BIDS."""
+"""Loadings of images on the components of a finished run, in one BIDS file for each image."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ __all__ = ["Projected", "project"]
 logger = logging.getLogger(__name__)
 
 OTHER_LOADINGS_MSG = (
-    "output.dir: {root} holds {n} file(s) of loadings on other components or of other images, such "
-    "as {first}; choose another folder, or pass --overwrite to replace them"
+    "output.dir: {root} contains {n} file(s) with loadings on other components or of other images, "
+    "such as {first}; choose another folder, or pass --overwrite to replace them"
 )
 OTHER_INPUT_MSG = (
-    "%s says that its loadings are of images in %s; those of this call are in %s. "
-    "The side-cars name both by `bids:input:`"
+    "the dataset description in %s links its input to %s, but the images of this call are in %s; "
+    "sidecars refer to both datasets as `bids:input:`"
 )
 
 
 @dataclass(frozen=True)
 class Projected:
-    """What was written.
+    """Result of a projection.
 
     Attributes
     ----------
     n_images : int
-        Images that have loadings now.
+        Number of images whose loadings were written.
     ks : list of int
         Numbers of components of the model.
     root : path
@@ -78,27 +78,30 @@ def project(config: PipelineConfig, model_root: Path, display: Display | None = 
     Parameters
     ----------
     config : PipelineConfig
-        Which images (``inputs``) and where to (``output``). How they are prepared is what the model
-        says, whatever ``matrix`` says here.
+        Images (``inputs``) and output folder (``output``). The model defines the preprocessing; the
+        section ``matrix`` is not used.
     model_root : path
-        Output folder of the run that learned the components; only read.
+        Output folder of the run with the components. It is not changed, unless it is also the
+        output folder.
     display : Display, optional
         Shows progress. Default: nothing is shown.
 
     Returns
     -------
     Projected
-        What was written.
+        Number of images, numbers of components and output folder.
 
     Raises
     ------
     OutputError
-        There is no model, or the output folder holds something else.
+        There is no model, the output folder contains files of another program, or it contains
+        loadings on other components or of other images.
     CohortError
         The images cannot be found.
     ImageError
-        Images are on another grid than the components, and nothing is written; or some cannot be
-        read or have impossible values, and the loadings of the others are written.
+        Images are on a different grid than the components: nothing is written. Or images cannot be
+        read or have NaN or negative values that the preprocessing does not allow: the loadings of
+        the other images are written.
     """
     display = display or SilentDisplay()
     model, output = FinishedRun(model_root), Dataset(output_dir(config))
@@ -117,7 +120,7 @@ def project(config: PipelineConfig, model_root: Path, display: Display | None = 
 
 
 def _is_foreign(root: Path) -> bool:
-    """Tell whether a folder holds what this program has not written; never an empty one."""
+    """Tell whether a folder contains files, but is not a dataset of this program."""
     if not root.exists():
         return False
     names = [path.name for path in root.iterdir() if not path.name.endswith(PARTIAL)]
@@ -129,7 +132,7 @@ class _Image:
     row: str
     path: str
     folder: str
-    """Where its loadings go, such as ``sub-01/ses-1/anat``."""
+    """Folder of its loadings in the output dataset, such as ``sub-01/ses-1/anat``."""
 
     @classmethod
     def of_row(cls, row: str, path: str) -> _Image:
@@ -150,7 +153,7 @@ class _Projection:
     images: Sequence[_Image]
 
     def refuse_others(self) -> None:
-        """Refuse to replace loadings on other components, or of images that were others."""
+        """Refuse to replace loadings on other components or of other images."""
         if self.config.output.overwrite:
             return
         others = [
@@ -166,7 +169,7 @@ class _Projection:
             )
 
     def describe_dataset(self) -> None:
-        """Write what makes the folder a dataset, unless it is one."""
+        """Write the dataset description, unless the folder already has one."""
         root, bids = self.output.root, self.config.inputs.bids
         link = read_json(self.output.path("dataset")).get("DatasetLinks", {}).get(INPUT)
         if link and bids and link != bids.as_uri():
@@ -179,7 +182,7 @@ class _Projection:
             self.output.write_text("readme", readme(settings, self.model.root))
 
     def write(self, display: Display) -> Iterator[str]:
-        """Write the loadings of one image after the other; yield their names."""
+        """Write the loadings of each image, and yield the name of the image."""
         ks, mask_file = self.model.ks, self.model.path("mask")
         models = [
             Model.of_maps(self.model.path("components", k), self.model.path("fit", k), mask_file)

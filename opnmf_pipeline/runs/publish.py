@@ -1,4 +1,4 @@
-"""What the jobs of a run have left becomes the output dataset: the same for every engine."""
+"""Copies the outputs of the jobs of a run into the output dataset, for every engine."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ FOLDERS = (
     ("select", "selection_dir", SELECTION_FILES),
     ("quality", "quality_dir", QUALITY_FILES),
 )
-"""Steps that have one job, the folder that it leaves, and the files in it that are published."""
+"""Steps with one job: the output that is a folder, and the files in it to publish."""
 
 
 def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
-    """Copy what has finished to its names in the output dataset.
+    """Copy the outputs of the finished jobs to their names in the output dataset.
 
     Parameters
     ----------
     study : Study
         The cohort.
     outcome : Outcome
-        What is there; nothing is required.
+        Outputs of the finished jobs; any of them may be missing.
     output : OutputFolder
         The folder of the run.
     """
@@ -88,7 +88,7 @@ def _named(files: Mapping[str, str], output: OutputFolder) -> dict[str, str]:
 def _publish_cohort(
     study: Study, outcome: Outcome, output: OutputFolder, inputs: InputsConfig
 ) -> None:
-    """Write who took part, and what is known about them, with the descriptions of the input."""
+    """Write the tables of images and participants, with the column descriptions of the input."""
     cohort = read_cohort(study.cohort_file)
     people = _participants(cohort)
     if (digests := outcome.path("mask", "digests_file")) is not None:
@@ -101,7 +101,7 @@ def _publish_cohort(
 
 
 def _participants(cohort: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per subject, without what differs between the sessions of a subject."""
+    """Return one row per subject, without columns that differ between sessions of a subject."""
     people = cohort.drop(columns=["image", "session_id"], errors="ignore")
     n_values = people.groupby("participant_id").nunique(dropna=False)
     varying = n_values.columns[(n_values > 1).any()]
@@ -111,9 +111,9 @@ def _participants(cohort: pd.DataFrame) -> pd.DataFrame:
 def _note_sources(
     study: Study, ks: Sequence[int], output: OutputFolder, inputs: InputsConfig
 ) -> None:
-    """Say in the side-cars of each number of components what it was made from."""
+    """Add the source files to the sidecars of each number of components."""
     images = []
-    if study.planted is None:  # a simulated cohort is no dataset that anyone could find
+    if study.planted is None:  # simulated images are not in a dataset of their own
         root = inputs.bids or output.root
         images = [bids_uri(path, root, INPUT) for path in read_cohort(study.cohort_file)["image"]]
     mask = bids_uri(output.path("mask"), output.root)

@@ -1,4 +1,4 @@
-"""What a run took: for the registry of the output folder and the report."""
+"""The record of a run: its time, memory and command, for the registry and the report."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 def run_record(computed: Sequence[str], seconds: float, n_procs: int) -> dict[str, Any]:
-    """Return date, command, time, memory and machine of the run that is ending.
+    """Return the record of the current run, at its end.
 
     Parameters
     ----------
     computed : sequence of str
-        Stages that it computed.
+        Titles of the jobs that were computed.
     seconds : float
-        Time since it began.
+        Time since the start of the run, in seconds.
     n_procs : int
-        Processes and threads that it could use.
+        Number of processes and threads that were available.
+
+    Returns
+    -------
+    dict
+        ``Date`` (UTC), ``Command``, ``Seconds``, ``PeakMemoryBytes``, ``System``, ``Processes`` and
+        ``Computed``; convertible to JSON.
     """
     program, *arguments = sys.argv
     return {
@@ -41,6 +47,9 @@ def run_record(computed: Sequence[str], seconds: float, n_procs: int) -> dict[st
 
 
 def _peak_memory() -> int:
-    """Return the most that this process or one of its children took; no jobs on other machines."""
+    """Return the peak memory of the largest process, in bytes.
+
+    Processes are this one and its children; jobs on other machines are not included.
+    """
     usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return max(usage.ru_maxrss for usage in usages) * MAXRSS_BYTES

@@ -1,4 +1,4 @@
-"""A run from settings to output dataset, whichever engine computes it."""
+"""A run with any engine, from settings to output dataset."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run found.
+    """Results of a run.
 
     Attributes
     ----------
     n_subjects, n_voxels : int
-        Size of the matrix.
+        Numbers of columns and rows of the matrix.
     what : str
-        What its columns are: subjects, or sessions of how many subjects.
+        What the columns are, for messages: ``subjects``, or ``sessions of 40 subjects``.
     metrics : DataFrame
         One row per number of components (``desc-opnmf_metrics.tsv``).
     choice : dict or None
-        The chosen number of components and why (``desc-opnmf_selection.json``).
+        The chosen number of components and the reason (``desc-opnmf_selection.json``).
     computed : list of str
-        Stages that were computed; the others were reused from an earlier run.
+        Titles of the jobs that were computed; the others were reused from an earlier run.
     outputs : OutputFolder
-        Paths of what was written, by name.
+        Paths of the output files, by name.
     """
 
     n_subjects: int
@@ -78,7 +78,7 @@ def _choice(path: Path) -> dict[str, Any] | None:
 
 
 def run(config: PipelineConfig, display: Display | None = None) -> Summary:
-    """Run every stage that has not been run before with the same inputs and settings.
+    """Run all stages; reuse the results of earlier runs with the same inputs and settings.
 
     Parameters
     ----------
@@ -90,19 +90,20 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     Returns
     -------
     Summary
-        What was found and where it is.
+        Results and their paths.
 
     Raises
     ------
     OPNMFError
-        A setting, an image or the output folder is wrong; the message says what to do.
+        A setting, an image or the output folder is wrong, or jobs failed. The message says what to
+        do.
     """
     display = display or SilentDisplay()
     output = OutputFolder(
         output_dir(config), determining_settings(config), overwrite=config.output.overwrite
     )
     with TemporaryDirectory() as folder:
-        # before anything is written: a cohort that cannot be found leaves no trace
+        # The cohort comes first, so that nothing is written if it cannot be found
         study = collect_study(config, Path(folder) / "cohort.tsv")
         display.note(f"collect: {len(study.images)} {study.what}")
         with only_run(work_dir(config)):
@@ -112,9 +113,10 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
 def run_share(
     config: PipelineConfig, number: int, n_shares: int, display: Display | None = None
 ) -> list[str]:
-    """Compute one share of the fits; a run with the same settings finds them in ``work_dir``.
+    """Compute one share of the fits, in one task of a batch array.
 
-    For the tasks of a batch array. No results are written.
+    The fits are kept in ``work_dir``, where a run with the same settings finds them. The output
+    dataset is not written.
 
     Parameters
     ----------
@@ -130,12 +132,12 @@ def run_share(
     Returns
     -------
     list of str
-        Stages that were computed; the others were there from an earlier run.
+        Titles of the jobs that were computed; the others were reused from an earlier run.
 
     Raises
     ------
     OPNMFError
-        A setting or an image is wrong; the message says what to do.
+        A setting or an image is wrong. The message says what to do.
     """
     display = display or SilentDisplay()
     with TemporaryDirectory() as folder:
@@ -192,12 +194,12 @@ def _shape(outcome: Outcome) -> tuple[int, int]:
 
 
 def _compute(study: Study, outcome: Outcome, output: OutputFolder, display: Display) -> None:
-    """Compute, and publish each finished number of components, whatever stops the run."""
+    """Compute, and publish every finished number of components, also if the run is stopped."""
     config, started = study.config, time.monotonic()
     engine = importlib.import_module(f"opnmf_pipeline.engines.{config.execution.engine}")
     try:
         engine.compute(study.graph, study.given, config, work_dir(config), outcome, display)
-    except Exception:  # what has finished is still worth a comparison
+    except Exception:  # the finished fits are compared and published before the run ends
         compare_finished(study, outcome)
         raise
     finally:

@@ -1,4 +1,4 @@
-"""What a run starts from: the settings with the cohort that they name."""
+"""The study of a run: its settings and the cohort that they name."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Study:
     cohort_file : path
         Table of the subjects.
     images, participants : list of str
-        Image and name of each row of the cohort: a subject, or one of its sessions.
+        Image and name of each row of the cohort: a subject, or a session of a subject.
     n_splits : int
-        Splits of the cohort.
+        Number of splits of the cohort.
     planted : path or None
-        True labels of a simulated cohort.
+        Label map of the true components, for a simulated cohort.
     """
 
     config: PipelineConfig
@@ -64,7 +64,7 @@ class Study:
 
     @property
     def what(self) -> str:
-        """What the rows of the cohort are, for messages."""
+        """What the rows of the cohort are, for messages, such as ``sessions of 40 subjects``."""
         subjects = {name.partition("_ses-")[0] for name in self.participants}
         several = len(subjects) < len(self.participants)
         return f"sessions of {len(subjects)} subjects" if several else "subjects"
@@ -79,7 +79,7 @@ class Study:
         return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
 
     def moved_to(self, folder: Path) -> Study:
-        """Return the same study with the table of the subjects in a folder that all jobs see."""
+        """Return the study with the table of the subjects copied to a folder that all jobs read."""
         cohort_file = folder / self.cohort_file.name
         shutil.copyfile(self.cohort_file, cohort_file)
         return replace(self, cohort_file=cohort_file)
@@ -103,21 +103,30 @@ class Study:
 
 
 def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
-    """Find the cohort that the settings name, simulating it where they say so.
+    """Find or simulate the cohort that the settings name.
 
     Parameters
     ----------
     config : PipelineConfig
         The settings.
     cohort_file : path
-        Where to write the table of the subjects.
+        TSV to write: the table of the subjects.
+
+    Returns
+    -------
+    Study
+        Settings and cohort.
 
     Raises
     ------
     CohortError
         Subjects and images cannot be paired.
     ConfigError
-        There are fewer subjects than components.
+        There are fewer subjects than components, or a column of the settings does not exist.
+    SelectionError
+        The cohort cannot be split by the columns of the settings.
+    OutputError
+        The folder of intermediate results cannot be written, for a simulated cohort.
     """
     inputs, planted = config.inputs, None
     if (simulation := inputs.simulation) is not None:
@@ -138,7 +147,16 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
 
 
 def drawn_on_template(background: str, space: str) -> bool:
-    """Tell whether ``report.background`` and the entities of the space mean the template."""
+    """Tell whether figures are drawn on the template.
+
+    Parameters
+    ----------
+    background : {'auto', 'template', 'mean'}
+        Setting ``report.background``.
+    space : str
+        BIDS entities of the maps, such as ``space-MNI152_``; 'auto' draws on the template if they
+        name an MNI space.
+    """
     return background == "template" or (background == "auto" and "space-MNI" in space)
 
 
@@ -148,19 +166,35 @@ def work_dir(config: PipelineConfig) -> Path:
 
 
 def output_dir(config: PipelineConfig) -> Path:
-    """Return the output folder, which a run needs."""
+    """Return the output folder.
+
+    Raises
+    ------
+    ConfigError
+        ``output.dir`` is not set.
+    """
     if config.output.dir is None:
         raise ConfigError(NO_OUTPUT_MSG)
     return config.output.dir
 
 
 def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
-    """Return the number of splits of a cohort; require that each part can be fitted.
+    """Return the number of splits of a cohort; require that each part has enough subjects.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        The settings.
+    cohort : DataFrame
+        ``participant_id`` and covariates, one row per subject.
 
     Raises
     ------
-    ConfigError, SelectionError
-        There are fewer subjects than components in a fit, or the cohort cannot be split so.
+    ConfigError
+        There are fewer subjects than components in a fit, or a column of the settings does not
+        exist.
+    SelectionError
+        The cohort cannot be split by the columns of the settings.
     """
     check_rank(config, len(cohort), "subjects")
     splits = split_cohort(cohort, config.selection)
@@ -174,12 +208,15 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
 
 
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:
-    """Return the settings that results depend on: not where they go, who computes or draws them."""
+    """Return the settings that the results depend on.
+
+    The sections ``execution`` and ``report`` and the output folder are left out.
+    """
     return _without(config.settings(), "execution", "report")
 
 
 def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that the report shows: those that can change what is on it.
+    """Return the settings that the report shows: those that can change its content.
 
     Parameters
     ----------

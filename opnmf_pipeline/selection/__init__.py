@@ -1,1 +1,1 @@
-"""How many components there are: measures and rules, on arrays and tables."""
+"""The choice of the number of components: splits, measures and rules, on arrays and tables."""

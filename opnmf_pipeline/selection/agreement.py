@@ -1,4 +1,7 @@
-"""All measures of the agreement of two factorizations, as columns of a table."""
+"""All measures of the agreement of two factorizations, as columns of a table.
+
+To add a measure, add its column to :data:`AGREEMENT_COLUMNS` and its value to :func:`agreement`.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,16 @@ AGREEMENT_COLUMNS = {
     "inner_product": "Mean cosine of matched components of the two parts",
     "inner_product_median": "Median cosine of matched components",
     "label_ari": "Adjusted Rand index of the winner-takes-all maps; 0 by chance",
-    "label_ami": "Adjusted mutual information of these maps; 0 by chance",
-    "label_nmi": "Normalised mutual information of these maps; not 0 by chance",
-    "variation_of_information": "Variation of information between these maps, in bits; 0 if equal",
-    "label_dice": "Mean Dice coefficient of their matched parts",
+    "label_ami": "Adjusted mutual information of the winner-takes-all maps; 0 by chance",
+    "label_nmi": "Normalised mutual information of the winner-takes-all maps; not 0 by chance",
+    "variation_of_information": "Variation of information between the winner-takes-all maps, in "
+    "bits; 0 if equal",
+    "label_dice": "Mean Dice coefficient of matched parts of the winner-takes-all maps",
     "stability": "Stability coefficient, mean over voxels",
     "stability_median": "Stability coefficient, median over voxels",
     "stability_voxel_sd": "Stability coefficient, standard deviation over voxels",
 }
-"""What `agreement` returns, with a description of each."""
+"""Measures that `agreement` returns, with a description of each."""
 
 
 def agreement(W_a: Weights, W_b: Weights) -> dict[str, float]:
@@ -37,12 +41,13 @@ def agreement(W_a: Weights, W_b: Weights) -> dict[str, float]:
 
     Parameters
     ----------
-    W_a, W_b : ndarray of shape (n_voxels, n_components)
+    W_a, W_b : ndarray of shape (n_voxels, n_components), non-negative
+        Both have the same number of components.
 
     Returns
     -------
     dict of str to float
-        With the keys of ``AGREEMENT_COLUMNS``, in this order.
+        One value for each key of ``AGREEMENT_COLUMNS``, in this order.
     """
     with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
         matched = matched_inner_products(W_a, W_b)

@@ -13,14 +13,14 @@ from opnmf_pipeline.selection.rules import RULES, Choice, Curves, listed
 __all__ = ["choose_rank"]
 
 ROUNDING = 1e-12
-"""Splits that differ by less, as those of two sites, each left out once, are the same."""
+"""A standard deviation over splits below this is zero: all splits have the same value."""
 
 RULE_MSG = "rule {rule!r} is unknown; use one of {rules}"
 MISSING_MSG = "rule {rule!r} needs column {column}, which {state}"
 ONE_SPLIT = (
-    "{column} is 0 for every k: the splits are one split seen twice, as with two sites that are "
-    "left out in turn. Split-to-split variability cannot be estimated, so nothing can stand out; "
-    "use random halves instead. k = {k} is the smallest candidate."
+    "{column} is 0 for every k, because all splits have the same two parts, for example if each of "
+    "two sites is left out once. Split-to-split variability cannot be estimated, so no k can be "
+    "clearly better than the others; use random halves instead. k = {k} is the smallest candidate."
 )
 RANGE_MSG = "none of the candidates k = {wanted} was fitted; the table has k = {known}"
 
@@ -33,18 +33,19 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
     table : DataFrame
         One row per number of components, columns as in ``desc-opnmf_metrics.tsv``.
     rule : {'reproducibility-peak', 'null-crossing', 'one-standard-error', 'weighted'}
-        ``reproducibility-peak``: the highest peak of ``inner_product`` that stands out of the
+        ``reproducibility-peak``: the highest peak of ``inner_product`` that is larger than the
         noise, at the elbow of the error or before it (Sotiras et al. 2017).
-        ``null-crossing``: the k beyond which components gain no more than on shuffled data, see
-        `null_lead` (Frigyesi & Höglund 2008).
+        ``null-crossing``: the k beyond which additional components reduce the error no more than
+        on shuffled data, see `null_lead` (Frigyesi & Höglund 2008).
         ``one-standard-error``: the smallest k whose explained variance out of sample is within one
         standard error (of the difference) of the highest, after Breiman et al. 1984
-        (Classification and Regression Trees) and after subtraction of what any component gains:
-        the slope over the last quarter of the table.
+        (Classification and Regression Trees). Before the comparison, the gain that every additional
+        component brings is subtracted: the slope over the last quarter of the table.
         ``weighted``: the k with the highest weighted mean of reproducibility and out-of-sample fit,
-        each scaled to 0..1 over the range, as both are weighed in Patel et al. 2020.
+        each scaled to 0..1 over the range, with the weights of Patel et al. 2020.
     candidates : iterable of int, optional
-        The numbers that may be chosen; those outside still show the course of the curves.
+        The numbers that may be chosen. The other rows of the table still define the curves.
+        Default: all.
 
     Returns
     -------
@@ -54,9 +55,9 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
     Raises
     ------
     SelectionError
-        For an unknown rule, and where no candidate has a row in the table.
+        The rule is unknown, or no candidate has a row in the table.
     MissingColumnError
-        Where a column that the rule needs is empty or not in the table.
+        A column that the rule needs is empty or not in the table.
     """
     if rule not in RULES:
         raise SelectionError(RULE_MSG.format(rule=rule, rules=", ".join(RULES)))
@@ -80,7 +81,7 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
     else:
         choice = RULES[rule].decide(Curves(known, ks, allowed))
     if missing := sorted(wanted & tried - set(ks.tolist())):
-        reason = f"{choice.reason} Left out, as a measure lacks: k = {listed(missing)}."
+        reason = f"{choice.reason} Left out because a measure is missing: k = {listed(missing)}."
         choice = choice._replace(reason=reason)
     return choice
 

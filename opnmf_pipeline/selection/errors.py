@@ -1,4 +1,4 @@
-"""Reconstruction error of each subject, without the images."""
+"""Reconstruction error of each subject, computed without the images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def relative_errors(
 ) -> NDArray[np.float64]:
     """Return ‖x − Wh‖ / ‖x‖ of each subject, from ‖x‖² − 2‖h‖² + hᵀWᵀWh with h = Wᵀx.
 
-    Loadings in float32 leave an uncertainty of about 1e-7 in the square of the result.
+    With loadings in float32, the square of the result has an error of about 1e-7.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def relative_errors(
     Returns
     -------
     ndarray of shape (n_subjects,), float64
-        Zero for a subject whose norm is zero.
+        Not negative; zero for a subject whose norm is zero.
     """
     squares = norms.astype(np.float64) ** 2
     H = loadings.astype(np.float64)

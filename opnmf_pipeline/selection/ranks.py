@@ -1,4 +1,4 @@
-"""Numbers of components: the error against that of shuffled data, and how parts split."""
+"""Measures over numbers of components: the error, compared with null data, and how parts split."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from opnmf_pipeline.selection.shape import Weights
 __all__ = ["elbow", "gains", "hierarchy", "null_lead", "permuted"]
 
 MARGIN = 0.2
-"""Components have to gain so much more than on shuffled data, as a share of what they gain there.
+"""Components must reduce the error by this share more than they reduce it on shuffled data.
 
-Of 31 matrices without structure (300 by 40 to 3000 by 60, k up to 10, one permutation), the search
-found some in 16 of 17 without a margin, in 4 of 31 with 0.1, and in none with 0.2.
+In a test on 31 random matrices (300 by 40 to 3000 by 60, k up to 10, one permutation), the search
+reported components for 16 of 17 matrices without a margin, for 4 of 31 with 0.1, and for none with
+0.2.
 """
 
 
 def permuted(X: NDArray[np.floating], random_state: int) -> NDArray[np.floating]:
-    """Return X with the voxels of each subject in an order of their own.
+    """Return X with the voxels of each subject in an independent random order.
 
-    Each column keeps its values, and ‖X‖ stays; what voxels have in common is gone.
+    Each column keeps its values, and ‖X‖ is unchanged. The covariance between voxels is lost.
 
     Parameters
     ----------
     X : ndarray of shape (n_voxels, n_subjects)
-        Left as it is; it may be a memory map.
+        The data; not modified, may be a memory map.
     random_state : int
         Seed.
 
@@ -41,7 +42,7 @@ def permuted(X: NDArray[np.floating], random_state: int) -> NDArray[np.floating]
 
 
 def gains(errors: ArrayLike, ks: Sequence[int]) -> NDArray[np.float64]:
-    """Return by how much the error fell with each added component.
+    """Return the decrease of the error per added component.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def gains(errors: ArrayLike, ks: Sequence[int]) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (..., n_ks), float64
-        (error of the k before − error of k) / (k − the k before); NaN for the first k.
+        (error of the previous k − error of k) / (k − previous k); NaN for the first k.
 
     Examples
     --------
@@ -68,25 +69,27 @@ def gains(errors: ArrayLike, ks: Sequence[int]) -> NDArray[np.float64]:
 
 
 def null_lead(errors: ArrayLike, null_errors: ArrayLike) -> NDArray[np.float64]:
-    """Return how much further the error fell than it did, with a margin, on shuffled data.
+    """Return how much more the error decreased, from the first k, than on shuffled data.
 
-    It rises from one k to the next where the components between gain at least a fifth more than on
-    shuffled data, and is largest at the k beyond which no number of further components does. So it
-    passes over a fit that ended in a poor local optimum, where Frigyesi & Höglund 2008 (Cancer
-    Informatics 6, 275-292, https://doi.org/10.4137/CIN.S606), whose idea this is, take the first k
-    with a gain below that of shuffled data.
+    The decrease on shuffled data is multiplied by 1.2. So the result rises from one k to the next
+    if the added components reduce the error by at least a fifth more than on shuffled data. It is
+    largest at the k beyond which no number of additional components does so.
+
+    The idea is that of Frigyesi & Höglund 2008 (Cancer Informatics 6, 275-292,
+    https://doi.org/10.4137/CIN.S606). They take the first k whose gain is below that of shuffled
+    data; the largest value is less sensitive to a single fit that ended in a poor local optimum.
 
     Parameters
     ----------
     errors : array-like of shape (n_ks,)
         Reconstruction errors, by increasing number of components.
     null_errors : array-like of shape (n_ks,)
-        The same of `permuted` data.
+        Reconstruction errors of `permuted` data.
 
     Returns
     -------
     ndarray of shape (n_ks,), float64
-        0 at the first k.
+        In the units of the errors; 0 at the first k.
 
     Examples
     --------
@@ -100,10 +103,10 @@ def null_lead(errors: ArrayLike, null_errors: ArrayLike) -> NDArray[np.float64]:
 
 
 def elbow(ks: Sequence[int], errors: ArrayLike) -> int:
-    """Return the k at which the error lies furthest below a straight line from first to last.
+    """Return the k at which the error is furthest below the line from the first to the last error.
 
-    The "kneedle" of Satopää et al. 2011 (ICDCS Workshops, 166-171,
-    https://doi.org/10.1109/ICDCSW.2011.20) without smoothing. It depends on the range of k.
+    This is the "kneedle" of Satopää et al. 2011 (ICDCS Workshops, 166-171,
+    https://doi.org/10.1109/ICDCSW.2011.20) without smoothing. The result depends on the range of k.
 
     Parameters
     ----------
@@ -111,6 +114,11 @@ def elbow(ks: Sequence[int], errors: ArrayLike) -> int:
         Numbers of components, increasing.
     errors : array-like of shape (n_ks,)
         Reconstruction errors.
+
+    Returns
+    -------
+    int
+        One of ``ks``.
 
     Examples
     --------
@@ -126,17 +134,18 @@ def elbow(ks: Sequence[int], errors: ArrayLike) -> int:
 def hierarchy(W_coarse: Weights, W_fine: Weights) -> NDArray[np.int64]:
     """Count the voxels that the parts of two factorizations share.
 
-    A voxel is of the part that weighs most in it; one without weight in either is left out.
+    A voxel belongs to the component with the largest weight. Voxels without weight in one of the
+    factorizations are left out.
 
     Parameters
     ----------
-    W_coarse, W_fine : ndarray of shape (n_voxels, n_components)
+    W_coarse, W_fine : ndarray of shape (n_voxels, n_components), non-negative
         The numbers of components may differ.
 
     Returns
     -------
     ndarray of shape (k_coarse, k_fine), int64
-        Row i says which parts of the second part i of the first falls into.
+        Number of voxels that part i of the first and part j of the second factorization share.
     """
     weighted = W_coarse.any(axis=1) & W_fine.any(axis=1)
     parts = W_coarse[weighted].argmax(axis=1), W_fine[weighted].argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Agreement of two factorizations of the same voxels, as of the two halves of a cohort."""
+"""Agreement of two factorizations of the same voxels, such as those of two halves of a cohort."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ __all__ = ["label_agreement", "matched_inner_products", "matching", "stability_c
 Labels = NDArray[np.integer]
 
 CONSTANT = 1e-10
-"""Similarities that vary by a smaller share of their mean square are equal but for rounding."""
+"""Similarities are equal up to rounding if their variance is below this share of their mean square.
+"""
 
 
 def matching(W_a: Weights, W_b: Weights) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -38,14 +39,14 @@ def matching(W_a: Weights, W_b: Weights) -> tuple[NDArray[np.int64], NDArray[np.
     Returns
     -------
     rows, columns : ndarray of shape (n_components,), int64
-        Component ``rows[i]`` of A goes with ``columns[i]`` of B; ``rows`` is in order.
+        Component ``rows[i]`` of A is paired with ``columns[i]`` of B; ``rows`` is sorted.
     """
     rows, columns = linear_sum_assignment(-unit_columns(W_a).T @ unit_columns(W_b))
     return rows, columns
 
 
 def matched_inner_products(W_a: Weights, W_b: Weights) -> NDArray[np.float64]:
-    """Return the cosine of each component of A with its partner in B, see `matching`.
+    """Return the cosine of each component of A and its partner in B, see `matching`.
 
     The mean is the split-half reproducibility of Sotiras et al. 2017 (PNAS 114, 3527-3532,
     https://doi.org/10.1073/pnas.1620928114).
@@ -66,26 +67,27 @@ def matched_inner_products(W_a: Weights, W_b: Weights) -> NDArray[np.float64]:
 
 
 def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> dict[str, float]:
-    """Compare two maps that give each voxel to one part.
+    """Compare two label maps.
 
-    Voxels without a part in both maps tell nothing and are left out. A voxel that has none in one
-    map only counts as one that lies in another part there.
+    Voxels that have no label in either map are left out. A voxel that has a label in only one map
+    counts as a voxel with different labels.
 
     Parameters
     ----------
     labels_a, labels_b : ndarray of shape (n_voxels,), integer
-        Parts from 1 to ``n_components``, 0 for none. Their order does not matter.
+        Labels from 1 to ``n_components``, 0 for none. The order of the labels does not matter.
     n_components : int
-        Number of parts, also of those that hold no voxel.
+        Number of parts, including parts without voxels.
 
     Returns
     -------
-    dict
-        ``ari``: adjusted Rand index, 0 by chance and 1 if equal [1]_. ``ami``, ``nmi``: mutual
-        information, adjusted for chance (0 by chance) or not, over the mean of the two entropies
-        [2]_. ``variation_of_information``: H(A) + H(B) − 2I(A, B) in bits, a metric that is 0
-        if equal [3]_. ``dice``: mean of ``2|a ∩ b| / (|a| + |b|)`` over the one-to-one pairs of
-        parts with the largest sum of it; a pair of empty parts counts as 0.
+    dict of str to float
+        ``ari``: adjusted Rand index, 0 by chance and 1 if equal [1]_. ``ami``: adjusted mutual
+        information, 0 by chance and 1 if equal; ``nmi``: mutual information without adjustment,
+        divided by the mean of the two entropies [2]_. ``variation_of_information``:
+        H(A) + H(B) − 2I(A, B) in bits, a metric, 0 if equal [3]_. ``dice``: mean of
+        ``2|a ∩ b| / (|a| + |b|)`` over pairs of parts; the one-to-one pairs are those with the
+        largest sum, and a pair of empty parts counts as 0.
 
     References
     ----------
@@ -120,23 +122,23 @@ def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> di
 
 
 def _mean_dice(counts: NDArray[np.int64]) -> float:
-    """Return the mean Dice coefficient of matched parts; row and column 0 are voxels of none."""
+    """Return the mean Dice coefficient of matched parts; label 0 (row and column 0) is no part."""
     sizes = counts.sum(axis=1)[1:, np.newaxis] + counts.sum(axis=0)[np.newaxis, 1:]
     dice = 2 * counts[1:, 1:] / np.maximum(sizes, 1)
     return float(dice[linear_sum_assignment(-dice)].mean())
 
 
 def stability_coefficient(W_a: Weights, W_b: Weights) -> NDArray[np.float64]:
-    """Return for each voxel how alike the two factorizations see its neighbours in weight.
+    """Return the stability coefficient of each voxel.
 
-    With the weights of a voxel as a vector, its cosines with all voxels are one row per
-    factorization; the coefficient is the Pearson correlation of the two rows, as in Patel et al.
-    2020 (NeuroImage 207, 116348, https://doi.org/10.1016/j.neuroimage.2019.116348). Components
-    need no matching.
+    In each factorization, a voxel has a vector of weights. Its cosines with the vectors of all
+    voxels are one row of a voxel-by-voxel matrix. The coefficient of the voxel is the Pearson
+    correlation of its two rows, as in Patel et al. 2020 (NeuroImage 207, 116348,
+    https://doi.org/10.1016/j.neuroimage.2019.116348). Components need not be matched.
 
-    Voxels by voxels are never formed. With rows aᵢ of A and bᵢ of B, of norm 1, the cosines of
-    voxel i have the scalar product aᵢᵀ(AᵀB)bᵢ, the squared norm aᵢᵀ(AᵀA)aᵢ and the sum aᵢᵀ(Aᵀ1):
-    O(n_voxels · n_components²) operations.
+    The voxel-by-voxel matrices are never formed. With rows aᵢ of A and bᵢ of B of norm 1, the two
+    rows of cosines of voxel i have the scalar product aᵢᵀ(AᵀB)bᵢ; the first has the squared norm
+    aᵢᵀ(AᵀA)aᵢ and the sum aᵢᵀ(Aᵀ1). This takes O(n_voxels · n_components²) operations.
 
     Parameters
     ----------
@@ -146,8 +148,8 @@ def stability_coefficient(W_a: Weights, W_b: Weights) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (n_voxels,), float64
-        From -1 to 1. NaN where it is undefined: for a voxel without weight, and for one that is
-        equally similar to all voxels, as with one component.
+        From -1 to 1. NaN if it is undefined: the voxel has no weight, or it is equally similar to
+        all voxels, for example with one component.
     """
     A, B = unit_columns(W_a.T).T, unit_columns(W_b.T).T
     n_voxels = len(A)

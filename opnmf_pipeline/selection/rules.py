@@ -1,10 +1,12 @@
-"""Rules that choose a number of components from curves of measures, with the reason in words.
+"""Rules that choose a number of components from curves of measures, and explain the choice.
 
-Splits of one cohort share subjects, so their mean does not become certain with their number. By
-the correction of Nadeau & Bengio 2003 (Machine Learning 52, 239-281,
-https://doi.org/10.1023/A:1024068626366) the variance of a mean over J splits that test on as many
-subjects as they learn from is (1/J + 1) times that over the splits. So the standard deviation over
-the splits is taken here as the standard error.
+To add a rule, write a function from :class:`Curves` to :class:`Choice` and add it to :data:`RULES`.
+
+Splits of one cohort share subjects, so the standard error of their mean does not shrink to zero
+with the number of splits. By the correction of Nadeau & Bengio 2003 (Machine Learning 52, 239-281,
+https://doi.org/10.1023/A:1024068626366), the variance of the mean over J splits with equally many
+training and test subjects is (1/J + 1) times the variance over the splits. So the rules use the
+standard deviation over the splits as the standard error.
 """
 
 from __future__ import annotations
@@ -25,25 +27,27 @@ __all__ = ["FIT", "RULES", "Choice", "Curves", "Rule", "listed"]
 FIT = "out_of_sample_explained_variance"
 NULL = "null_error"
 WEIGHTS = {"inner_product": 1 / 3, "label_ari": 1 / 3, "stability": 1 / 3, FIT: 1.0}
-"""Reproducibility, seen in three ways, weighs as much as fit: it falls with k, and fit rises."""
+"""The three measures of reproducibility, which decrease with k, together weigh as much as the fit,
+which increases with k."""
 
 SLIGHT = 0.05
-"""Measures of reproducibility that differ by less, on their scale up to 1, differ by nothing."""
+"""Differences of reproducibility below this are negligible; the largest value of a measure is 1."""
 
 
 class Choice(NamedTuple):
-    """A number of components, and how much it means.
+    """A number of components, with the reason for it.
 
     Attributes
     ----------
     k : int
         The number that the rule chooses.
     good : list of int
-        All that the rule finds good, in order; ``k`` is one of them unless none is good.
+        All numbers that the rule accepts, increasing. ``k`` is one of them, unless the list is
+        empty.
     reason : str
-        Why, with the numbers, in one or two sentences.
+        Reason of the choice in a few sentences, with the values of the measures.
     flat : bool
-        Whether nothing stands out in the range: ``k`` is then a convention and no finding.
+        Whether no k is clearly better than the others. ``k`` is then a convention, not a finding.
     """
 
     k: int
@@ -53,29 +57,39 @@ class Choice(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """The table as arrays over k, and which k may be chosen."""
+    """The table of measures, and which k may be chosen.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per number of components, increasing.
+    ks : ndarray of shape (n_ks,), int64
+        Numbers of components.
+    allowed : ndarray of shape (n_ks,), bool
+        Whether each number may be chosen.
+    """
 
     table: pd.DataFrame
     ks: NDArray[np.int64]
     allowed: NDArray[np.bool_]
 
     def of(self, column: str) -> NDArray[np.float64]:
-        """Return one column."""
+        """Return a column of the table, shape (n_ks,), float64."""
         return self.table[column].to_numpy(dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One way to choose.
+    """A rule of choice.
 
     Attributes
     ----------
     decide : callable
-        From curves with at least two allowed k to the choice.
+        Function from :class:`Curves` with at least two allowed k to :class:`Choice`.
     needs : tuple of str
-        Columns of the table that it reads.
+        Columns of the table that it needs.
     summary : str
-        Which k it chooses, in one sentence for the description of the setting.
+        The k that it chooses, in words, for the description of the setting.
     """
 
     decide: Callable[[Curves], Choice]
@@ -84,7 +98,7 @@ class Rule:
 
     @property
     def compares_splits(self) -> bool:
-        """Whether it needs at least two splits: the spread of a measure over them."""
+        """Whether it needs a standard deviation over splits, and so at least two splits."""
         return any(column.endswith("_sd") for column in self.needs)
 
     @property
@@ -99,7 +113,7 @@ def _reproducibility_peak(curves: Curves) -> Choice:
     peaks = [i for i in _clear_peaks(values, sd) if curves.allowed[i]]
     if not peaks:
         return _no_peak(curves, values, sd, bend)
-    # where the error bends is known to one step of k only
+    # the elbow can be wrong by one step of k
     limit = ks[min(int(np.searchsorted(ks, bend)) + 1, len(ks) - 1)]
     early = [i for i in peaks if ks[i] <= limit]
     best = max(early or peaks, key=lambda i: values[i])
@@ -109,16 +123,19 @@ def _reproducibility_peak(curves: Curves) -> Choice:
     reason = (
         f"Reproducibility (mean inner product of matched components) peaks at k = {ks[best]}: "
         f"{_pm(values[best], sd[best])}{_beside(ks, values, best)}. "
-        f"The error bends at k = {bend}"
+        f"The elbow of the error is at k = {bend}"
     )
-    reason += ". " if early else ", before any peak that stands out of the noise. "
+    reason += ". " if early else ", before any peak that is larger than the noise. "
     if k != ks[best]:
-        reason += f"k = {k} is as reproducible, and the largest that is. "
+        reason += f"k = {k} is the largest k that is equally reproducible. "
     return Choice(k, good, reason + _others(good, k), False)
 
 
 def _clear_peaks(values: NDArray[Any], sd: NDArray[Any]) -> list[int]:
-    """Return local maxima, first and last k not among them, that stand out of what is around."""
+    """Return the indices of local maxima whose prominence is larger than the noise.
+
+    The first and the last k are not local maxima.
+    """
     peaks, _ = find_peaks(values)
     prominences, left, right = peak_prominences(values, peaks)
     base = np.where(values[left] > values[right], left, right)
@@ -128,14 +145,17 @@ def _clear_peaks(values: NDArray[Any], sd: NDArray[Any]) -> list[int]:
 
 
 def _plateau(high: NDArray[np.bool_], i: int) -> NDArray[np.bool_]:
-    """Return where the values are high without a break from i on, in both directions."""
+    """Return the run of high values around index i, as a mask."""
     run = np.cumsum(~high)
     plateau: NDArray[np.bool_] = high & (run == run[i])
     return plateau
 
 
 def _no_peak(curves: Curves, values: NDArray[Any], sd: NDArray[Any], bend: int) -> Choice:
-    """Reproducibility does not decide: say how it runs, and take the elbow of the error."""
+    """Describe a curve of reproducibility without a clear peak, and choose another k.
+
+    It is the largest k if the curve is highest there, or else the k nearest to the elbow.
+    """
     ks = curves.ks[curves.allowed]
     values, sd = values[curves.allowed], sd[curves.allowed]
     best, worst = int(values.argmax()), int(values.argmin())
@@ -148,13 +168,15 @@ def _no_peak(curves: Curves, values: NDArray[Any], sd: NDArray[Any], bend: int) 
     elif best == len(ks) - 1:
         course, k = "is highest at the end of the range, which is too short", int(ks[-1])
     elif best == 0:
-        course = "is highest at the smallest k, without a peak that stands out of the noise"
+        course = "is highest at the smallest k and has no peak that is larger than the noise"
     else:
-        course = "has no peak that stands out of the noise"
+        course = "has no peak that is larger than the noise"
     how = (
-        "the largest candidate" if "too short" in course else f"near the bend of the error, {bend}"
+        "the largest candidate"
+        if "too short" in course
+        else f"the candidate nearest to the elbow of the error, {bend}"
     )
-    reason = f"Reproducibility {course} ({spread}), and does not single out a k. k = {k} is {how}. "
+    reason = f"Reproducibility {course} ({spread}). No k is clearly better. k = {k} is {how}. "
     reason += f"Within one standard error of the highest: {listed(ks[as_good].tolist())}."
     return Choice(k, sorted({k, *ks[as_good].tolist()}), reason, True)
 
@@ -168,34 +190,38 @@ def _null_crossing(curves: Curves) -> Choice:
         k = int(ks[allowed[0]])
         where = "the second k" if top == 0 else f"k = {ks[top]}"
         reason = (
-            f"From {where} on, components gain hardly more than on shuffled data: more find no "
-            f"structure. k = {k} is the smallest candidate, and not a good one."
+            f"From {where} on, additional components reduce the error little more than on shuffled "
+            f"data: they find no structure. k = {k} is the smallest candidate, but not a good one."
         )
         return Choice(k, [], reason, True)
     at = int(allowed[allowed <= top][-1])
     k, real, shuffled = int(ks[at]), gains(errors, ks.tolist()), gains(null, ks.tolist())
     reason = (
-        f"The last component up to k = {ks[top]} lowers the error by {real[top]:.4g}, on shuffled "
-        f"data by {shuffled[top]:.4g}; "
+        f"The last component up to k = {ks[top]} reduces the error by {real[top]:.4g}, and on "
+        f"shuffled data by {shuffled[top]:.4g}. "
     )
     if top == len(ks) - 1:
         reason += (
-            "that is the end of the range, which is too short for this rule, or the noise of "
-            "neighbouring voxels is alike, which shuffling undoes."
+            f"k = {ks[top]} is the end of the range. The range is too short for this rule, or the "
+            "noise of neighbouring voxels is correlated; shuffling removes this correlation."
         )
     else:
         reason += (
-            f"beyond it the next gains {real[top + 1]:.4g} against {shuffled[top + 1]:.4g}, and no "
-            "number of further ones gains clearly more than on shuffled data."
+            f"The next component reduces it by {real[top + 1]:.4g}, and on shuffled data by "
+            f"{shuffled[top + 1]:.4g}. No number of additional components reduces it clearly more "
+            "than on shuffled data."
         )
     if at < top:
-        reason += f" It is no candidate; k = {k} is the last one before it."
+        reason += f" k = {ks[top]} is not a candidate; k = {k} is the last candidate before it."
     if at < top or top == len(ks) - 1:
         return Choice(k, [k], reason, True)
     first = int(np.argmax(np.diff(lead) <= 0))
     if not 0 < first < at or not curves.allowed[first]:
         return Choice(k, [k], reason, False)
-    reason += f" The gain is first at that of shuffled data after k = {ks[first]}."
+    reason += (
+        f" The first component that does not reduce the error clearly more than on shuffled data "
+        f"is the one after k = {ks[first]}."
+    )
     return Choice(k, [int(ks[first]), k], reason, False)
 
 
@@ -206,17 +232,18 @@ def _one_standard_error(curves: Curves) -> Choice:
     ks = curves.ks[curves.allowed]
     net = (explained - free * curves.ks)[curves.allowed]
     best = int(net.argmax())
-    # fits that miss a part now and then make the right k vary more than the best does
+    # at the right k, some fits miss a part, so its values can vary more than those of the best k
     limits = np.hypot(sd[curves.allowed], sd[curves.allowed][best])
     within = net >= net[best] - limits
     k, limit = int(ks[within][0]), limits[within][0]
     reason = (
-        f"Any component adds {free:.2g} to the variance that is explained out of sample, as the "
-        f"last of the table do. Without that, most is explained at k = {ks[best]}, and k = {k} is "
-        f"the smallest within one standard error of the difference ({limit:.2g})."
+        f"Each of the last components of the table adds {free:.2g} to the out-of-sample explained "
+        f"variance. Without this gain per component, the explained variance is highest at k = "
+        f"{ks[best]}, and k = {k} is the smallest candidate within one standard error of the "
+        f"difference ({limit:.2g})."
     )
     if within.all():
-        reason += " So are all candidates: the curve is flat, and does not single out a k."
+        reason += " All candidates are within it: the curve is flat, and no k is clearly better."
         return Choice(k, ks.tolist(), reason, True)
     return _unless_at_the_end(Choice(k, [k], reason, False), ks)
 
@@ -228,10 +255,8 @@ def _weighted(curves: Curves) -> Choice:
     if agreement < SLIGHT or not weights.keys() - {FIT}:
         why = "is flat over the range"
         if agreement < SLIGHT:
-            why = f"is hardly above chance at any k (label maps: ARI of {agreement:.3f} at most)"
-        reason = (
-            f"Reproducibility {why}, and there is nothing to weigh against the fit. k = {ks[0]} "
-        )
+            why = f"is near chance at every k (label maps: ARI of {agreement:.3f} at most)"
+        reason = f"Reproducibility {why}, so it cannot be weighed against the fit. k = {ks[0]} "
         return Choice(int(ks[0]), ks.tolist(), reason + "is the smallest candidate.", True)
     score, noise = np.zeros(len(ks)), np.zeros(len(ks))
     for name, weight in weights.items():
@@ -242,30 +267,33 @@ def _weighted(curves: Curves) -> Choice:
     top = int(score.argmax())
     k, good = int(ks[top]), ks[score >= score[top] - noise[top]].tolist()
     reason = (
-        f"The weighted mean of reproducibility and out-of-sample fit, each from 0 to 1 over the "
+        f"The weighted mean of reproducibility and out-of-sample fit, each scaled to 0..1 over the "
         f"range, is highest at k = {k}: {_pm(score[top], noise[top])}"
         f"{_beside(ks, score, top)}. "
     )
     if flat := [name for name in WEIGHTS if name not in weights]:
-        reason += f"Left out, as flat over the range: {', '.join(flat)}. "
+        reason += f"Left out because they are flat over the range: {', '.join(flat)}. "
     if len(good) == len(ks):
-        reason += "All candidates are within its noise: it is flat, and does not single out a k. "
+        reason += "All candidates are within its noise: it is flat, and no k is clearly better. "
     choice = Choice(k, good, reason + _others(good, k), len(good) == len(ks))
     return _unless_at_the_end(choice, ks)
 
 
 def _is_flat(curves: Curves, name: str) -> bool:
-    """Say whether a measure differs over the range by no more than noise, or by next to nothing."""
+    """Tell whether the range of a measure over k is no larger than noise, or negligible."""
     values, sd = (curves.of(column)[curves.allowed] for column in (name, f"{name}_sd"))
     noise = np.hypot(sd[values.argmax()], sd[values.argmin()])
     return bool(np.ptp(values) <= max(noise, 0 if name == FIT else SLIGHT))
 
 
 def _unless_at_the_end(choice: Choice, ks: NDArray[np.int64]) -> Choice:
-    """Call a choice flat that the range made."""
+    """Mark a choice as flat if it is the first or the last k: the range decided it."""
     if choice.k not in ks[[0, -1]]:
         return choice
-    reason = f"{choice.reason} k = {choice.k} is an end of the range, so no k inside stands out."
+    reason = (
+        f"{choice.reason} k = {choice.k} is an end of the range, so no k inside the range is "
+        "clearly better."
+    )
     return choice._replace(reason=reason, flat=True)
 
 
@@ -274,7 +302,7 @@ def _pm(value: float, sd: float) -> str:
 
 
 def _beside(ks: NDArray[Any], values: NDArray[Any], i: int) -> str:
-    """Say what the values are at the k before and after."""
+    """Say what the values are at the previous and the next k."""
     beside = [f"{values[j]:.3f} at {ks[j]}" for j in (i - 1, i + 1) if 0 <= j < len(ks)]
     return ", against " + " and ".join(beside)
 
@@ -291,7 +319,7 @@ def listed(ks: Sequence[int]) -> str:
 
 
 def _with_sd(*columns: str) -> tuple[str, ...]:
-    """Return columns, and those of their standard deviations over the splits."""
+    """Return columns, followed by the columns of their standard deviations over the splits."""
     return (*columns, *(f"{column}_sd" for column in columns))
 
 
@@ -299,13 +327,13 @@ RULES = {
     "reproducibility-peak": Rule(
         _reproducibility_peak,
         ("reconstruction_error", *_with_sd("inner_product")),
-        "the highest peak of the mean inner product of matched components that stands out of the "
+        "the highest peak of the mean inner product of matched components that is larger than the "
         "noise, at the elbow of the error or before it",
     ),
     "null-crossing": Rule(
         _null_crossing,
         ("reconstruction_error", NULL),
-        "the k beyond which components lower the error no more than on shuffled data",
+        "the k beyond which additional components reduce the error no more than on shuffled data",
     ),
     "one-standard-error": Rule(
         _one_standard_error,
@@ -320,4 +348,4 @@ RULES = {
         "sample",
     ),
 }
-"""By the name that the setting ``selection.rule`` takes."""
+"""Rules by their names, which are the values of the setting ``selection.rule``."""

@@ -1,4 +1,4 @@
-"""Search for a number of components: errors of the data and of shuffled data, over a range of k."""
+"""Search for a number of components: errors of the data and of null data over a range of k."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Matrix = NDArray[np.floating]
 
 
 class RankSearch(NamedTuple):
-    """What a search over numbers of components found.
+    """Result of a search over numbers of components.
 
     Attributes
     ----------
     ranks_ : ndarray of shape (n_ranks,), int64
         The numbers that were tried, increasing.
-    errors_ : ndarray of shape (n_ranks,)
+    errors_ : ndarray of shape (n_ranks,), float64
         Reconstruction error ‖X − WH‖ of each.
-    random_errors_ : ndarray of shape (n_permutations, n_ranks)
-        The same of shuffled data.
+    random_errors_ : ndarray of shape (n_permutations, n_ranks), float64
+        Reconstruction errors of shuffled data.
     good_ranks_ : ndarray of shape (n_good,), int64
-        The good numbers, see `choice_`; none where the data show no structure.
+        The good numbers, see `choice_`; empty if the data show no structure.
     choice_ : Choice
-        The number that was chosen, and why.
+        The number that was chosen, with the reason.
     """
 
     ranks_: NDArray[np.int64]
@@ -63,14 +63,19 @@ def search_ranks(
     error : callable
         ``error(X, k)`` fits k components to such data and returns the reconstruction error.
     n_permutations : int
-        Number of times that the data are shuffled, see `permuted`.
+        Number of null data sets, see `permuted`.
     random_state : int
-        Seed of the first shuffling; the others count on from it.
+        Seed of the first null data set; each further one adds 1.
+
+    Returns
+    -------
+    RankSearch
+        Errors and choice.
 
     Raises
     ------
     ValueError
-        For less than one permutation.
+        ``n_permutations`` is below 1.
     """
     if n_permutations < 1:
         raise ValueError(PERMUTATIONS_MSG.format(value=n_permutations))

@@ -1,4 +1,4 @@
-"""Shape of one factorization: its parts, how sparse its components are, how much they overlap."""
+"""Measures of one factorization: its parts, and the sparsity and overlap of its components."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Weights = NDArray[np.floating]
 
 
 def unit_columns(W: Weights) -> NDArray[np.float64]:
-    """Return W with columns of norm 1, in float64; a column of zeros stays as it is."""
+    """Return W with columns of norm 1, as a float64 copy; columns of zeros are unchanged."""
     unit = W.astype(np.float64)
     norms = np.linalg.norm(unit, axis=0)
     unit /= np.where(norms > 0, norms, 1)
@@ -25,7 +25,7 @@ def unit_columns(W: Weights) -> NDArray[np.float64]:
 
 
 def hoyer_sparsity(W: Weights) -> NDArray[np.float64]:
-    """Return the sparsity of each column: 0 where all entries are equal, 1 where one is not zero.
+    """Return the sparsity of each column: 0 if all entries are equal, 1 if one is not zero.
 
     (√n − ‖w‖₁ / ‖w‖₂) / (√n − 1); Hoyer 2004, J. Mach. Learn. Res. 5, 1457-1469.
 
@@ -43,7 +43,7 @@ def hoyer_sparsity(W: Weights) -> NDArray[np.float64]:
 
 
 def largest_overlap(W: Weights) -> float:
-    """Return the largest cosine between two columns: 0 where WᵀW is diagonal.
+    """Return the largest cosine between two columns: 0 if WᵀW is diagonal.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def nearest_columns(
     Returns
     -------
     nearest : ndarray of shape (n_components,), int
-        Index of the other column; 0 where the cosine is 0.
+        Index of the other column; 0 if all its cosines are 0.
     cosines : ndarray of shape (n_components,), float64
     """
     norms = np.sqrt(np.diag(gram))
@@ -79,7 +79,7 @@ def nearest_columns(
 
 
 def winner_takes_all(W: Weights) -> NDArray[np.int16]:
-    """Give each voxel to the component that weighs most in it.
+    """Return for each voxel the component with the largest weight.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def winner_takes_all(W: Weights) -> NDArray[np.int16]:
     Returns
     -------
     ndarray of shape (n_voxels,), int16
-        Number of the component, from 1; 0 where no component has weight.
+        Number of the component, from 1; 0 if no component has weight.
     """
     weightless = ~W.any(axis=1)
     labels: NDArray[np.int16] = np.argmax(W, axis=1).astype(np.int16) + np.int16(1)

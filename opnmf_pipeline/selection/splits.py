@@ -1,4 +1,4 @@
-"""Ways to cut a cohort in two: balanced halves, and one group left out at a time."""
+"""Splits of a cohort into two parts: balanced random halves, or one group against all others."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ Split = tuple[Subjects, Subjects]
 
 LENGTH_MSG = "{name} has {got} values for {n_subjects} subjects; give one per subject"
 ONE_GROUP_MSG = (
-    "all {n_subjects} subjects are in one group, which cannot be cut in two; "
-    "use another column or none"
+    "all {n_subjects} subjects are in one group, which cannot be split; use another column or none"
 )
-MISSING_MSG = "{n} of {n_subjects} subjects have no value for the group to leave out; fill it in"
+MISSING_MSG = (
+    "{n} of {n_subjects} subjects have no value in the column of the group to leave out; add these "
+    "values"
+)
 
 
 def split_halves(
@@ -31,36 +33,37 @@ def split_halves(
     strata: ArrayLike | None = None,
     groups: ArrayLike | None = None,
 ) -> list[Split]:
-    """Return random halvings of the subjects.
+    """Return random splits of the subjects into two halves.
 
-    Subjects, or whole groups of them, are taken in random order, the largest groups first and
-    stratum by stratum, and each goes to the half that has fewer of its stratum; to the smaller half
-    if both have the same; by chance if these are equal too.
+    Groups are assigned one after the other; a subject without a group is a group of one. The
+    largest groups come first, then stratum by stratum, in random order within a stratum. A group is
+    assigned to the half with fewer subjects of its strata; if these are equal, to the smaller half;
+    if both halves are equal, at random.
 
     Parameters
     ----------
     n_subjects : int
-        An odd one out goes to the second half.
+        Number of subjects. If the halves differ in size, the second half is the larger one.
     n_splits : int
-        Number of halvings; a smaller number gives the first ones of a larger number.
+        Number of splits. A larger number starts with the splits of a smaller number.
     random_state : int
         Seed.
     strata : array-like of shape (n_subjects,), optional
-        Labels, see `strata_of`. The halves differ by at most one subject in each, as far as groups
-        allow.
+        Labels of strata to balance across halves, see `strata_of`. Without groups, the numbers of
+        subjects of a stratum in both halves differ by at most one.
     groups : array-like of shape (n_subjects,), optional
-        Labels of what must stay in one half: families, or the scans of one person. A missing value
-        is a group of its own.
+        Labels of groups to keep in the same half, such as families or the scans of one person. A
+        subject with a missing label is a group of one.
 
     Returns
     -------
     list of (ndarray, ndarray)
-        Sorted indices of the subjects in each half.
+        For each split, the sorted indices of the subjects in each half, int64.
 
     Raises
     ------
     SelectionError
-        For labels of another length, and if all subjects are in one group.
+        The number of labels is wrong, or all subjects are in one group.
 
     Examples
     --------
@@ -82,13 +85,13 @@ def split_halves(
 
 
 def _halve(counts: NDArray[np.int64], group: Subjects, rng: np.random.Generator) -> Split:
-    """Deal groups, with so many subjects in each stratum, to two halves."""
+    """Assign groups to two halves; ``counts`` is (n_groups, n_strata), numbers of subjects."""
     chance = rng.permutation(len(counts))
     coins = rng.choice((-1, 1), len(counts))
     side = np.zeros(len(counts), dtype=np.int64)
     surplus = np.zeros(counts.shape[1], dtype=np.int64)
     for unit in np.lexsort((chance, counts.argmax(axis=1), -counts.sum(axis=1))):
-        # Σ(surplus ± counts)² is the smaller on the side where the scalar product is negative
+        # Σ(surplus ± counts)² is smaller for the sign with a negative scalar product
         lean = surplus @ counts[unit] or surplus.sum() or coins[unit]
         side[unit] = -np.sign(lean)
         surplus += side[unit] * counts[unit]
@@ -98,7 +101,7 @@ def _halve(counts: NDArray[np.int64], group: Subjects, rng: np.random.Generator)
 
 
 def leave_group_out(groups: ArrayLike) -> list[Split]:
-    """Return one split per group: all others to learn from, and the group to test on.
+    """Return one split per group: all other subjects for training, the group for testing.
 
     Parameters
     ----------
@@ -108,12 +111,12 @@ def leave_group_out(groups: ArrayLike) -> list[Split]:
     Returns
     -------
     list of (ndarray, ndarray)
-        Sorted indices of the other subjects and of the group; groups in the order of their labels.
+        Sorted indices of the other subjects and of the group, int64; sorted by label.
 
     Raises
     ------
     SelectionError
-        For a missing label, and if there is only one.
+        A label is missing, or all labels are equal.
     """
     codes, labels = pd.factorize(pd.Series(groups), sort=True)
     if n_missing := int((codes < 0).sum()):
@@ -134,8 +137,9 @@ def strata_of(table: pd.DataFrame, columns: Sequence[str], n_bins: int) -> NDArr
     table : DataFrame
         One row per subject.
     columns : sequence of str
-        Covariates, none for one stratum. A numeric one with more than ``n_bins`` different values
-        is cut at its quantiles. A missing value is a level of its own.
+        Covariates; without any, all subjects are in one stratum. A numeric covariate with more than
+        ``n_bins`` different values is divided into bins at its quantiles. Missing values are one
+        level.
     n_bins : int
         Number of quantile bins.
 
@@ -155,7 +159,7 @@ def strata_of(table: pd.DataFrame, columns: Sequence[str], n_bins: int) -> NDArr
 
 
 def _codes(name: str, labels: ArrayLike | None, n_subjects: int) -> NDArray[np.int64]:
-    """Return labels as integers from 0, -1 for a missing one (and for all where there are none)."""
+    """Return labels as integers from 0; -1 for a missing label, and for all without ``labels``."""
     if labels is None:
         return np.full(n_subjects, -1)
     codes, _ = pd.factorize(pd.Series(labels), sort=True)

@@ -1,4 +1,4 @@
-"""Stage ``collect``: from a dataset, a table or a pattern to ``cohort.tsv``."""
+"""Stage ``collect``: from a BIDS dataset, a table or a glob pattern to ``cohort.tsv``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def collect_cohort(options: InputsConfig, out_file: Path) -> Path:
     """
     cohort, dropped = find_cohort(options)
     if dropped:
-        logger.warning("%d subject(s) without an image left out: %s", len(dropped), dropped)
+        logger.warning("left out %d subject(s) without an image: %s", len(dropped), dropped)
     logger.info("cohort of %d subjects", len(cohort))
     write_cohort(cohort, out_file)
     return out_file
@@ -64,7 +64,7 @@ def simulate(options: SimulationConfig, out_dir: Path) -> Path:
 
 
 def simulated_inputs(folder: Path) -> InputsConfig:
-    """Return the inputs that name a cohort of :func:`simulate`."""
+    """Return the settings ``inputs`` for a cohort that :func:`simulate` wrote to a folder."""
     return InputsConfig(bids=folder, filters={"label": "GM", "suffix": "probseg"})
 
 
@@ -88,5 +88,5 @@ COLLECT_COHORT = Stage(
     kinds={"bids": Kind.PLACE, "database_dir": Kind.PLACE, "glob": Kind.TEXT},
     exclusive=("bids", "table", "glob"),
     requires={"filters": "bids"},
-    cached=False,  # what a folder holds is no input that a cache could see
+    cached=False,  # a cache would not notice new files in the folder of the user
 )

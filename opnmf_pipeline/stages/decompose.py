@@ -30,20 +30,20 @@ __all__ = [
 ]
 
 FACTORIZATION_FILE = "factorization.json"
-"""Name of the file that stands for a fit."""
+"""Name of the file that describes a fit; stages take its path as the path of the fit."""
 
 
 class Factorization(NamedTuple):
-    """What a fit left on disk.
+    """A fit on disk.
 
     Attributes
     ----------
-    W : ndarray of shape (n_voxels, n_components)
+    W : memmap of shape (n_voxels, n_components), float32 or float64
         Components, one per column.
-    H : ndarray of shape (n_components, n_subjects)
-        WᵀX, the loadings.
+    H : memmap of shape (n_components, n_subjects), float32 or float64
+        Loadings, WᵀX.
     info : dict
-        Settings, versions, error and course of the fit (``factorization.json``).
+        Settings, versions, error and history of the fit (``factorization.json``).
     """
 
     W: NDArray[np.floating]
@@ -57,7 +57,7 @@ def estimator(
     callback: Callable[[Any], None] | None = None,
     checkpoint: Path | None = None,
 ) -> OPNMF:
-    """Return the estimator that the options describe."""
+    """Return the estimator with the given settings; it is not fitted."""
     return OPNMF(
         n_components,
         solver=options.solver,
@@ -93,18 +93,18 @@ def decompose(
     n_components : int
         Number of components, at most min(n_voxels, n_subjects).
     options : DecompositionConfig
-        Solver, start, tolerance, seed, precision.
+        Solver, initialization, tolerance, seed, precision.
     n_procs : int, optional
         Largest number of BLAS threads.
     callback : callable, optional
-        Takes each iteration of the fit.
+        Called after each iteration of the fit, with the record of that iteration.
     checkpoint : path, optional
-        File that a fit goes on from after it was killed; it is deleted at the end.
+        File from which the fit continues if it was interrupted; deleted when the fit ends.
 
     Returns
     -------
     path
-        ``factorization.json``, which stands for the fit in the stages after this one.
+        ``factorization.json``, which later stages take as the path of the fit.
     """
     X, sidecar = read_matrix(matrix_file)
     with threadpool_limits(n_procs):
@@ -147,7 +147,7 @@ def _norm(X: NDArray[np.float32], n_rows: int = 4096) -> float:
 
 
 def read_factorization(path: Path) -> Factorization:
-    """Read a ``factorization.json``, and W and H beside it, memory-mapped."""
+    """Read ``factorization.json``, and map ``W.npy`` and ``H.npy`` from the same folder."""
     return Factorization(
         np.load(path.with_name("W.npy"), mmap_mode="r"),
         np.load(path.with_name("H.npy"), mmap_mode="r"),

@@ -17,7 +17,7 @@ from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind
 __all__ = ["DRAW_FIGURES", "FIGURES_FILES", "ON_TEMPLATE", "draw_figures"]
 
 FIGURES_FILES = {"montage": "components.png", "parts": "dseg.png"}
-"""What the stage writes, by the name of the output of a run that each file becomes."""
+"""Files of the stage, by the names of the outputs of a run in ``dataset/names.py``."""
 
 
 def draw_figures(
@@ -36,9 +36,9 @@ def draw_figures(
     components_file, labels_file : path
         Images of :func:`opnmf_pipeline.stages.maps.write_maps`.
     matrix_file : path
-        ``matrix.json``, for the mean of the subjects.
+        ``matrix.json``; read if the background is the mean of the subjects.
     mask_file : path
-        Its mask.
+        The mask that the rows of the matrix came from.
     out_dir : path
         Existing folder that gets ``components.png`` and ``dseg.png``.
     on_template : bool
@@ -94,7 +94,7 @@ DRAW_FIGURES = Stage(
         "on_template": ON_TEMPLATE,
     },
     outputs={
-        "figures_dir": Field(Kind.FOLDER, "folder with all files of the task"),
+        "figures_dir": Field(Kind.FOLDER, "folder with all files of DrawFigures"),
         "components_figure": Field(Kind.PICTURE, "picture of every component at its peak (PNG)"),
         "labels_figure": Field(Kind.PICTURE, "picture of all parts (PNG)"),
     },

@@ -1,4 +1,4 @@
-"""Stage ``halves``: fits of both parts of a split, and how far they agree."""
+"""Stage ``halves``: fits of both parts of a split, and the agreement between them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, K
 __all__ = ["ERROR_COLUMNS", "FIT_HALVES", "HALVES_FILE", "SPLIT_COLUMNS", "fit_halves"]
 
 HALVES_FILE = "halves.json"
-"""Name of the file that stands for the comparison."""
+"""Name of the file with the result of the comparison."""
 
 ERROR_COLUMNS = {
-    "half_error": "Error of the fits of the parts, ‖X - WWᵀX‖ over all their subjects",
-    "half_explained_variance": "The same as explained variance",
+    "half_error": "Reconstruction error of the fits of both parts, ‖X - WWᵀX‖ over all subjects",
+    "half_explained_variance": "Explained variance of the fits of both parts over all subjects",
     "out_of_sample_error": "‖X - WWᵀX‖ with W from the subjects of the other part: for halves over "
-    "all subjects, for a left out group over its subjects",
+    "all subjects, for a group that is left out over the subjects of this group",
     "out_of_sample_explained_variance": "1 - (out-of-sample error / ‖X‖ of the same subjects)²",
 }
 """Errors in and out of sample."""
@@ -40,15 +40,15 @@ ERROR_COLUMNS = {
 SPLIT_COLUMNS = {
     "n_components": "Number of components, k",
     "split": "Number of the split",
-    "left_out": "Subjects of the second part, where it is not a random half",
-    "n_first": "Subjects of the first part",
-    "n_second": "Subjects of the second part",
+    "left_out": "Group that forms the second part, if the parts are not random halves",
+    "n_first": "Number of subjects in the first part",
+    "n_second": "Number of subjects in the second part",
     **ERROR_COLUMNS,
     **AGREEMENT_COLUMNS,
-    "n_iter": "Iterations of both fits",
-    "converged": "Whether both fits met their tolerance",
+    "n_iter": "Iterations of both fits, summed",
+    "converged": "Whether both fits converged",
 }
-"""What is known of one split and one number of components."""
+"""Columns of the table of splits: one row per split and number of components."""
 
 
 def fit_halves(
@@ -60,10 +60,10 @@ def fit_halves(
     *,
     n_procs: int | None = None,
 ) -> Path:
-    """Factorize both parts of a split and compare what was found.
+    """Factorize both parts of a split and compare the components.
 
-    Both fits start as that of the whole cohort does, and from nothing that the other has seen.
-    Their components are not kept.
+    Both fits use the settings of the fit of the whole cohort. The initialization of each fit uses
+    only the subjects of its own part. The components are not saved.
 
     Parameters
     ----------
@@ -72,11 +72,11 @@ def fit_halves(
     out_dir : path
         Existing folder that gets ``halves.json``.
     n_components : int
-        Number of components, at most the subjects of the smaller part.
+        Number of components, at most the number of subjects in the smaller part.
     split_file : path
         One file of :func:`opnmf_pipeline.stages.splits.make_splits`.
     options : DecompositionConfig
-        How each part is factorized.
+        Settings of both fits.
     n_procs : int, optional
         Largest number of BLAS threads.
 
@@ -92,7 +92,7 @@ def fit_halves(
         np.ascontiguousarray(X[:, [column[name] for name in half]]) for half in split["Halves"]
     ]
     with threadpool_limits(n_procs), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # it is a column of the table
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the table has a column for it
         a, b = (estimator(n_components, options).fit(part) for part in parts)
     measures = {
         "n_components": n_components,
@@ -113,7 +113,7 @@ def fit_halves(
 def _errors(
     a: OPNMF, b: OPNMF, parts: list[NDArray[np.float32]], *, one_way: bool
 ) -> dict[str, float]:
-    """Return errors in and out of sample; one way: only from the first part to the second."""
+    """Return errors in and out of sample; ``one_way``: only the second part is out of sample."""
     norms = [float(np.linalg.norm(np.linalg.norm(part, axis=1))) for part in parts]
     inside = math.hypot(a.reconstruction_err_, b.reconstruction_err_)
     outside = projection_error(parts[1], a.coef_)
@@ -143,7 +143,7 @@ def _run(call: Call) -> dict[str, Path]:
 
 FIT_HALVES = Stage(
     name="FitHalves",
-    summary="Factorize both parts of one split of the cohort, and compare what was found.",
+    summary="Factorize both parts of one split of the cohort, and compare the components.",
     run=_run,
     folder="halves",
     inputs={"matrix_dir": MATRIX_DIR, "n_components": N_COMPONENTS, "split_file": SPLIT_FILE},

@@ -35,14 +35,14 @@ MAPS_FILES = {
     "loadings": "loadings.tsv",
     "loadings_json": "loadings.json",
 }
-"""What the stage writes, by the name of the output of a run that each file becomes."""
+"""Files of the stage, by the names of the outputs of a run in ``dataset/names.py``."""
 SIDECARS = ("components_json", "dseg_json", "loadings_json")
 
 LOADING = "Loading on {name} (row of H = WᵀX)"
 
 
 def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path:
-    """Write component maps, winner-takes-all labels and loadings, with side-cars.
+    """Write component maps, winner-takes-all labels and loadings, with JSON sidecars.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
         * ``loadings.tsv``: one row per subject, one column per component (row of H);
         * a ``.json`` for each of them.
 
-        The names of images end as those of the space do, ``.nii.gz`` for volumes.
+        Images have the suffix of the space, ``.nii.gz`` for volumes.
 
     Returns
     -------
@@ -76,13 +76,13 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
     _write_json(
         out_dir / files["components_json"],
         Description="Components of OPNMF (columns of W), one volume each, by decreasing share of "
-        "the data",
+        "the explained data",
         Units="arbitrary",
         **_summary(fit),
     )
     _write_json(
         out_dir / files["dseg_json"],
-        Description=f"Component that weighs most in each {mask.grid.element}",
+        Description=f"Component with the largest weight in each {mask.grid.element}",
         **mask.label_columns,
     )
     _write_json(out_dir / files["loadings_json"], **describe_loadings(loadings))
@@ -90,7 +90,7 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
 
 
 def describe_loadings(table: pd.DataFrame) -> dict[str, Any]:
-    """Return the side-car of a table of loadings: what it is, and what its columns are."""
+    """Return the sidecar of a table of loadings: its description, and one for each column."""
     known = {"participant_id": "Subject", "session_id": "Session of the subject"}
     columns = {
         str(name): {"Description": known.get(str(name)) or LOADING.format(name=name)}
@@ -136,12 +136,12 @@ WRITE_MAPS = Stage(
     folder="maps",
     inputs={"factorization_dir": FACTORIZATION_DIR, "mask_file": MASK_FILE},
     outputs={
-        "maps_dir": Field(Kind.FOLDER, "folder with all files of the task"),
+        "maps_dir": Field(Kind.FOLDER, "folder with all files of WriteMaps"),
         "components_file": COMPONENTS_FILE,
         "labels_file": LABELS_FILE,
         "labels_table": Field(Kind.TABLE, "size (mm^3) and peak (mm) of each part (TSV)"),
         "loadings_file": Field(Kind.TABLE, "loadings of each subject on each component (TSV)"),
-        "sidecars": Field(Kind.JSON, "JSON of components, labels and loadings", many=True),
+        "sidecars": Field(Kind.JSON, "sidecars of components, labels and loadings", many=True),
     },
     memory=maps_memory,
 )

@@ -39,7 +39,7 @@ def make_mask(
     options : MaskConfig
         Which voxels are analysed.
     matrix : MatrixConfig
-        Preprocessing of the images and the grid that they are brought to.
+        Preprocessing of the images and the grid that they are resampled to.
     values_dir : path, optional
         Existing folder that gets the prepared values of every image (``values.json``), from which
         :func:`opnmf_pipeline.stages.matrix.build_matrix` makes the matrix without the images.
@@ -56,7 +56,7 @@ def make_mask(
     Raises
     ------
     ImageError
-        An image is damaged or on another grid, or the mask is empty.
+        An image is damaged or on a different grid, or the mask is empty.
     """
     space = space_of(images[0]).images
     if matrix.resample is None:

@@ -24,7 +24,7 @@ from opnmf_pipeline.stages.stage import (
 __all__ = ["BUILD_MATRIX", "MATRIX_FILE", "build_matrix"]
 
 MATRIX_FILE = "matrix.json"
-"""Name of the file that stands for the matrix."""
+"""Name of the file that describes the matrix; stages take its path as the path of the matrix."""
 
 
 def build_matrix(
@@ -54,8 +54,9 @@ def build_matrix(
     options : MatrixConfig
         Preprocessing of the images.
     values_dir : path, optional
-        Prepared values that :func:`opnmf_pipeline.stages.mask.make_mask` kept of the same images.
-        The images themselves are then not read; they are only named in messages.
+        Prepared values of the same images, written by
+        :func:`opnmf_pipeline.stages.mask.make_mask`. If given, the images are not read; their
+        paths appear only in messages.
     n_procs : int
         Largest number of processes.
     track : callable
@@ -64,13 +65,13 @@ def build_matrix(
     Returns
     -------
     path
-        ``matrix.json``, which stands for the matrix in the stages after this one.
+        ``matrix.json``, which later stages take as the path of the matrix.
 
     Raises
     ------
     ImageError
-        An image is damaged, zero everywhere in the mask, or has NaN or negative values there; or
-        the kept values are of other images or prepared otherwise.
+        An image is damaged, is zero everywhere in the mask, or has NaN or negative values in it;
+        or the values in ``values_dir`` come from other images or from another preprocessing.
     """
     mask = open_mask(mask_file)
     if values_dir is None:

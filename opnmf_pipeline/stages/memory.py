@@ -1,4 +1,4 @@
-"""Memory that a stage takes, from the size of what it reads: what a scheduler is asked for."""
+"""Memory that a stage needs, from the size of its inputs; engines request it from a scheduler."""
 
 from __future__ import annotations
 
@@ -15,26 +15,34 @@ from opnmf_pipeline.stages.spaces import open_mask
 __all__ = ["BASE_BYTES", "GB", "base_memory", "fit_bytes", "fit_memory", "maps_memory"]
 
 GB = 2**30
-"""Bytes in what the settings call GB, as Nipype and Slurm count."""
+"""Bytes in one GB of the settings; Nipype and Slurm use the same unit."""
 BASE_BYTES = 300 * 2**20
-"""What Python and the libraries take before any data."""
+"""Memory of Python and the libraries before any data are read."""
 COPIES_OF_W = 4
 COPIES_OF_MAPS = 2
 
 
 def fit_bytes(n_voxels: int, n_subjects: int, n_components: int, dtype: str) -> int:
-    """Return the most memory that a fit takes, the pages of its matrix included."""
+    """Return the most memory that a fit needs, in bytes, with all pages of its matrix.
+
+    Parameters
+    ----------
+    n_voxels, n_subjects, n_components : int
+        Shapes of X, (n_voxels, n_subjects), and W, (n_voxels, n_components).
+    dtype : {'float32', 'float64'}
+        Precision of W; the matrix is float32.
+    """
     W_bytes = np.dtype(dtype).itemsize * n_voxels * n_components
     return BASE_BYTES + 4 * n_voxels * n_subjects + COPIES_OF_W * W_bytes
 
 
 def base_memory(inputs: Mapping[str, Any]) -> int:
-    """Return what a stage takes that holds few data."""
+    """Return the memory of a stage that holds few data, in bytes."""
     return BASE_BYTES
 
 
 def fit_memory(inputs: Mapping[str, Any]) -> int:
-    """Return the most memory in bytes that a stage takes that reads the matrix.
+    """Return the most memory that a stage needs to read the matrix, in bytes.
 
     Parameters
     ----------
@@ -47,7 +55,7 @@ def fit_memory(inputs: Mapping[str, Any]) -> int:
 
 
 def maps_memory(inputs: Mapping[str, Any]) -> int:
-    """Return the most memory in bytes that the maps of a factorization take.
+    """Return the most memory that the maps of a factorization need, in bytes.
 
     Parameters
     ----------

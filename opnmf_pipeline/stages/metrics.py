@@ -31,17 +31,18 @@ __all__ = [
 ]
 
 OVER_SPLITS = [*ERROR_COLUMNS, *AGREEMENT_COLUMNS]
-"""Columns of the long table that the table of metrics has the mean of."""
+"""Columns of the table of splits whose mean over the splits is in the table of metrics."""
 
 METRICS_COLUMNS = {
     "n_components": "Number of components, k",
     "reconstruction_error": "Frobenius norm of X - WH",
-    "explained_variance": "1 - (norm of X - WH / norm of X) squared, about zero and not the mean",
-    "lower_bound": "Error of the truncated SVD with k terms, which no factorization can beat",
-    "error_gradient": "Fall of the error since the k before, per added component",
+    "explained_variance": "1 - (norm of X - WH / norm of X) squared; X is not centred",
+    "lower_bound": "Error of the truncated SVD with k terms, the smallest possible error",
+    "error_gradient": "Decrease of the error from the previous k, per added component",
     "null_error": "Error with the voxels shuffled within each subject, mean over permutations",
-    "null_error_sd": "The same: standard deviation over permutations",
-    "null_gradient": "Fall of the null error since the k before, per added component",
+    "null_error_sd": "Error with the voxels shuffled within each subject, standard deviation over "
+    "permutations",
+    "null_gradient": "Decrease of the null error from the previous k, per added component",
     **{
         name + suffix: f"{SPLIT_COLUMNS[name]}: {what} over the splits"
         for name in OVER_SPLITS
@@ -50,21 +51,22 @@ METRICS_COLUMNS = {
     "n_splits": "Number of splits",
     "sparsity": "Mean Hoyer sparsity of the components, from 0 (flat) to 1 (one voxel)",
     "largest_overlap": "Largest cosine between two components; 0 where WᵀW is diagonal",
-    "symmetry": "Mean correlation of each component's mirror image with itself or, where that is "
-    "larger, with another component; 1 if left and right are alike",
+    "symmetry": "Mean over components of the largest correlation between the mirror image of a "
+    "component and any component; 1 if left and right are equal",
     "smallest_part": "Voxels of the smallest part in the winner-takes-all map",
-    "n_pieces": "Mean number of connected pieces of a part (faces, edges or corners touch)",
+    "n_pieces": "Mean number of connected pieces of a part; voxels that share a face, an edge or a "
+    "corner are connected",
     "n_iter": "Iterations of the fit",
-    "converged": "Whether the fit met its tolerance",
-    "planted_ari": "Adjusted Rand index against the planted labels, on voxels that have one",
+    "converged": "Whether the fit converged",
+    "planted_ari": "Adjusted Rand index with the planted labels, over the voxels that have a label",
 }
 
 HIERARCHY_COLUMNS = {
     "n_components": "Number of components, k",
     "part": "Part of the winner-takes-all map of k",
     "next_n_components": "The next larger number of components",
-    "next_part": "Part of the map of that number",
-    "n_voxels": "Voxels that both parts have in common",
+    "next_part": "Part of the winner-takes-all map of the next larger number",
+    "n_voxels": "Number of voxels that both parts share",
 }
 
 
@@ -88,12 +90,12 @@ def metrics_table(
     mask_file : path
         The mask that the rows of the matrix came from.
     planted : path, optional
-        Label map of the truth, where it is known.
+        Label map of the true components, if known.
 
     Returns
     -------
     DataFrame
-        The columns of ``METRICS_COLUMNS`` for which there are data.
+        Those columns of ``METRICS_COLUMNS`` that have data.
     """
     mask = open_mask(mask_file)
     table = pd.DataFrame([_indices(fit, mask) for fit in fits])
@@ -114,7 +116,7 @@ def metrics_table(
 
 
 def split_table(halves: Iterable[Path]) -> pd.DataFrame:
-    """Return one row per number of components and split, in this order.
+    """Return one row per number of components and split, sorted by both.
 
     Parameters
     ----------
@@ -128,7 +130,7 @@ def split_table(halves: Iterable[Path]) -> pd.DataFrame:
 
 
 def hierarchy_table(fits: Sequence[Factorization]) -> pd.DataFrame:
-    """Return how many voxels the parts of each number of components share with those of the next.
+    """Return how many voxels the parts at each k share with the parts at the next larger k.
 
     Parameters
     ----------

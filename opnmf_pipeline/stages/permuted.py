@@ -1,4 +1,4 @@
-"""Stage ``permuted``: fits of data whose structure has been shuffled away."""
+"""Stage ``permuted``: fits of null data, with the voxels shuffled within each subject."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, K
 __all__ = ["FIT_PERMUTED", "PERMUTED_FILE", "fit_permuted"]
 
 PERMUTED_FILE = "permuted.json"
-"""Name of the file that stands for the fit."""
+"""Name of the file with the result of the fit."""
 
 
 def fit_permuted(
@@ -34,8 +34,8 @@ def fit_permuted(
 ) -> Path:
     """Factorize the matrix with the voxels shuffled within each subject.
 
-    What is left is the distribution of each subject's values, and nothing that voxels share. The
-    shuffled matrix is in memory only.
+    Shuffling keeps the distribution of each subject's values and removes the covariance between
+    voxels. The shuffled matrix is held in memory and not saved.
 
     Parameters
     ----------
@@ -46,10 +46,10 @@ def fit_permuted(
     n_components : int
         Number of components, at most min(n_voxels, n_subjects).
     seed : int
-        Seed of the shuffling; the same for every number of components, so that their errors can be
-        compared.
+        Seed of the shuffling; use the same for every number of components, so that their errors
+        can be compared.
     options : DecompositionConfig
-        How the matrix is factorized.
+        Settings of the fit.
     n_procs : int, optional
         Largest number of BLAS threads.
 
@@ -60,7 +60,8 @@ def fit_permuted(
     """
     X = permuted(read_matrix(matrix_file)[0], seed)
     with threadpool_limits(n_procs), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a bound is enough
+        # The error of a fit that has not converged is an upper bound, which is enough here
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model = estimator(n_components, options).fit(X)
     found = {
         "n_components": n_components,

@@ -1,4 +1,4 @@
-"""Stage ``project``: loadings of new subjects on components that were learned before."""
+"""Stage ``project``: loadings of new subjects on the components of an earlier fit."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ Loadings = NDArray[np.float32]
 
 
 class Model(NamedTuple):
-    """Components, and how images are prepared for them.
+    """Components, and the preprocessing of images that belongs to them.
 
     Attributes
     ----------
     W : ndarray of shape (n_rows, n_components)
         Components, one per column.
     preprocessing : MatrixConfig
-        Preparation of the images that they were learned from.
+        Preprocessing of the images that the components were fitted to.
     shift : float
-        What was subtracted from every value of these.
+        Value that was subtracted from every value of these images.
     """
 
     W: NDArray[np.floating]
@@ -57,13 +57,13 @@ class Model(NamedTuple):
 
     @classmethod
     def of_fit(cls, factorization_file: Path) -> Model:
-        """Read a ``factorization.json`` and what stands beside it."""
+        """Read ``factorization.json``, and ``W.npy`` from the same folder."""
         fit = read_factorization(factorization_file)
         return cls(fit.W, MatrixConfig(**fit.info["Preprocessing"]), fit.info["Shift"])
 
     @classmethod
     def of_maps(cls, components_file: Path, factorization_file: Path, mask_file: Path) -> Model:
-        """Read the components from their maps, and the rest from ``factorization.json``."""
+        """Read the components from their maps, and the other fields from ``factorization.json``."""
         info = json.loads(factorization_file.read_text(encoding="utf-8"))
         W = open_mask(mask_file).masked(components_file).astype(np.float32, copy=False)
         return cls(W, MatrixConfig(**info["Preprocessing"]), info["Shift"])
@@ -79,7 +79,7 @@ def project_subjects(
     n_procs: int = 1,
     track: Track = silent,
 ) -> Path:
-    """Write WᵀX of new subjects, prepared as the subjects were that the components come from.
+    """Write the loadings WᵀX of new subjects, with the preprocessing of the original fit.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def project_subjects(
     participants : sequence of str
         Identifier of each subject, in the order of the images.
     factorization_file : path
-        ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`; it says how
-        images were prepared.
+        ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`; it holds the
+        preprocessing.
     mask_file : path
         The mask that the rows of W belong to.
     out_file : path
@@ -107,7 +107,8 @@ def project_subjects(
     Raises
     ------
     ImageError
-        An image is damaged, on another grid, or has values that the matrix could not have.
+        An image is damaged, is on a different grid, or has NaN or negative values that the
+        preprocessing does not allow.
     """
     models = [Model.of_fit(factorization_file)]
     found = project_images(images, participants, models, mask_file, n_procs=n_procs, track=track)
@@ -130,9 +131,9 @@ def project_images(
     Parameters
     ----------
     images, names : sequence
-        One image per row, and what messages call it.
+        Path of each image, and its name in messages.
     models : sequence of Model
-        Of one run: they share mask and preparation.
+        Models of one run: they share the mask and the preprocessing.
     mask_file : path
         The mask that the rows of W belong to.
     n_procs : int
@@ -140,20 +141,21 @@ def project_images(
     track : callable
         Shows progress.
     stop_at_first : bool
-        Whether an image that cannot be used stops the others.
+        Whether to stop at the first image that cannot be used.
 
     Yields
     ------
     number : int
-        Which image.
+        Index of the image, from 0.
     loadings : list of ndarray of shape (n_components,), float32
         One per model.
 
     Raises
     ------
     ImageError
-        Images are on another grid (before the first is yielded); or some are damaged or have values
-        that the matrix could not have (after the others were yielded).
+        Images are on a different grid: raised before any result is yielded. Or images are damaged
+        or have NaN or negative values that the preprocessing does not allow: raised after the
+        results of the other images were yielded.
     """
     options, shift = models[0].preprocessing, np.float32(models[0].shift)
     mask = open_mask(mask_file)
@@ -177,7 +179,7 @@ def project_images(
 
 
 def loadings_table(rows: Sequence[str], loadings: Sequence[Loadings]) -> pd.DataFrame:
-    """Return one row per image: its identifiers, and one column per component."""
+    """Return a table with one row per image: its identifiers, and its loading on each component."""
     H = np.array(loadings)
     table = pd.DataFrame(H, columns=component_names(H.shape[1]))
     return pd.concat([identifiers(rows), table], axis=1)
@@ -186,7 +188,7 @@ def loadings_table(rows: Sequence[str], loadings: Sequence[Loadings]) -> pd.Data
 def _column(
     path: str | Path, inside: NDArray[np.bool_], grid: Grid, options: MatrixConfig
 ) -> NDArray[np.float32] | str:
-    """Return the values of an image in the mask, or why there are none."""
+    """Return the values of an image in the mask, or the message why it cannot be read."""
     try:
         return grid.read(path, options)[inside]
     except ImageError as error:
@@ -208,7 +210,7 @@ def _run(call: Call) -> dict[str, Path]:
 
 PROJECT_SUBJECTS = Stage(
     name="ProjectSubjects",
-    summary="Find the loadings of new subjects on components that were learned before.",
+    summary="Compute the loadings of new subjects on the components of an earlier fit.",
     run=_run,
     folder="loadings",
     inputs={

@@ -1,4 +1,4 @@
-"""Stage ``quality``: what the images of the cohort are like, before any component is looked for."""
+"""Stage ``quality``: quality of the images of the cohort, without any components."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ QUALITY_FILES = {
     "subjects": "subjects.tsv",
     "subjects_json": "subjects.json",
 }
-"""What the stage writes, by the name of the output of a run that each file becomes."""
+"""Files of the stage, by the names of the outputs of a run in ``dataset/names.py``."""
 
 BLOCK_BYTES = 64 * 2**20
-"""Size of the float64 blocks of rows that the matrix is read in."""
+"""The matrix is read in blocks of rows that take this much memory in float64."""
 SAMPLE_BYTES = 512 * 2**20
-"""Size of the rows, evenly spaced, that subjects are compared on; most matrices fit whole."""
+"""Subjects are compared on all rows, or on evenly spaced rows if the matrix is larger than this."""
 BLOCK_SUBJECTS = 1024
 
 SUBJECT_COLUMNS = {
@@ -40,14 +40,14 @@ SUBJECT_COLUMNS = {
     "session_id": "Session of the subject",
     "norm": "Euclidean norm of the subject's column of the matrix",
     "mean": "Mean of the subject's values in the mask, in the units of the images",
-    "coverage": "Share of the voxels in the mask in which the subject's image is not zero",
-    "nearest": "The other subject whose image correlates most with this one",
-    "correlation": "Pearson correlation with that image, over the voxels in the mask",
+    "coverage": "Share of the voxels in the mask where the subject's image is not zero",
+    "nearest": "The other subject whose image has the highest correlation with this image",
+    "correlation": "Pearson correlation of these two images over the voxels in the mask",
 }
 
 
 def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
-    """Describe every voxel over the subjects, and every subject over the voxels.
+    """Measure the quality of the images: per voxel over subjects, and per subject over voxels.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
 
         * ``mean`` and ``sd``, maps of the mean and standard deviation over the subjects, in the
           units of the images, float32;
-        * ``coverage``, a map of the share of the subjects whose image is not zero there, float32;
+        * ``coverage``, a map of the share of the subjects whose image is not zero, float32;
         * ``subjects.tsv`` and ``.json``: one row per subject with ``norm``, ``mean``,
           ``coverage``, and the ``nearest`` other subject with its ``correlation``.
 
@@ -93,7 +93,7 @@ def _moments(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Return mean, sd and coverage of each row, and norm, mean and coverage of each column.
 
-    ``zero`` is what an empty voxel holds. The matrix is read once.
+    ``zero`` is the value of a voxel without data. The matrix is read once.
     """
     n_voxels, n_subjects = X.shape
     mean, sd, coverage = (np.empty(n_voxels) for _ in range(3))
@@ -117,9 +117,10 @@ def _moments(
 
 
 def _nearest(X: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return, for each column, the other column that correlates most with it, and how much.
+    """Return, for each column, the other column with the highest correlation, and its value.
 
-    No table of all pairs is held, and no more of the matrix than ``SAMPLE_BYTES``.
+    The correlations of all pairs are never in memory at once, and neither are more than
+    ``SAMPLE_BYTES`` of the matrix.
     """
     n_voxels, n_subjects = X.shape
     Z = np.array(X[:: -(-4 * n_voxels * n_subjects // SAMPLE_BYTES)])
@@ -145,7 +146,7 @@ def _run(call: Call) -> dict[str, Path]:
 
 ASSESS_COHORT = Stage(
     name="AssessCohort",
-    summary="Describe the quality of the images: mean, spread, coverage, near duplicates.",
+    summary="Measure the quality of the images: mean, standard deviation, coverage, duplicates.",
     run=_run,
     folder="quality",
     inputs={"matrix_dir": MATRIX_DIR, "mask_file": MASK_FILE},

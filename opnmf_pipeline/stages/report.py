@@ -72,7 +72,7 @@ class CohortFiles:
 
     @classmethod
     def in_folder(cls, folder: Path, mask_file: Path) -> CohortFiles:
-        """Return the files where the stage left them."""
+        """Return the files in the folder that the stage wrote."""
         files = named_files(QUALITY_FILES, mask_file)
         return cls(*(folder / files[name] for name in ("mean", "sd", "coverage", "subjects")))
 
@@ -84,7 +84,7 @@ class SelectionFiles:
     Attributes
     ----------
     metrics : path
-        ``metrics.tsv``, with its ``.json`` beside it.
+        ``metrics.tsv``; ``metrics.json`` is in the same folder.
     choice : path or None
         ``selection.json``.
     errors, reproducibility, hierarchy : path or None
@@ -99,7 +99,7 @@ class SelectionFiles:
 
     @classmethod
     def in_folder(cls, folder: Path) -> SelectionFiles:
-        """Return the files where the stage left them."""
+        """Return the files in the folder that the stage wrote."""
         names = ("selection", "errors_figure", "reproducibility_figure", "hierarchy_figure")
         files = [folder / SELECTION_FILES[name] for name in names]
         there = (file if file.exists() else None for file in files)
@@ -133,11 +133,12 @@ def make_report(
     out_file : path
         HTML to write.
     cohort_file : path, optional
-        Table of the subjects with their covariates, and perhaps ``image`` and ``sha256``.
+        Table of the subjects with their covariates. It may have the columns ``image`` and
+        ``sha256``.
     digests_file : path, optional
-        SHA-256 of the images, in the order of ``cohort_file``; not used without it.
+        SHA-256 of the images, in the order of ``cohort_file``; used only with ``cohort_file``.
     quality : CohortFiles, optional
-        What is known of the quality of the images.
+        Quality of the images.
     runs : sequence of dict, optional
         Records of the runs that computed the results.
     settings : str
@@ -145,7 +146,8 @@ def make_report(
     on_template : bool
         Show components on the MNI152 template, not on the mean of the subjects.
     figures : bool
-        Draw pictures of loadings, courses and the cohort, which takes seconds for each k.
+        Draw pictures of the loadings, the course of the fits and the cohort. This takes several
+        seconds for each k.
 
     Returns
     -------
@@ -240,7 +242,7 @@ def _read_quality(files: CohortFiles, mask_file: Path) -> QualityFacts:
 
 
 def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template: bool) -> list[Any]:
-    """Return the brain behind the components of the viewer, if there is one."""
+    """Return the image behind the components in the viewer, or an empty list."""
     if on_template:
         return [pictures.template_image()]
     return [quality.mean] if quality else []
@@ -310,7 +312,9 @@ MAKE_REPORT = Stage(
         "settings": Field(Kind.TEXT, "YAML of the settings, shown at the end", default=""),
         "on_template": ON_TEMPLATE,
         "figures": Field(
-            Kind.FLAG, "draw pictures of loadings, courses and the cohort", default=True
+            Kind.FLAG,
+            "draw pictures of the loadings, the course of the fits and the cohort",
+            default=True,
         ),
     },
     outputs={"report_file": Field(Kind.FILE, "HTML page that needs no other file")},

@@ -1,4 +1,4 @@
-"""Stage ``select``: all numbers of components in tables and pictures, and the one to choose."""
+"""Stage ``select``: tables and pictures that compare the numbers of components, and a choice."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ SELECTION_FILES = {
     "reproducibility_figure": "reproducibility.png",
     "hierarchy_figure": "hierarchy.png",
 }
-"""What the stage writes, by the name of the output of a run that each file becomes.
+"""Files of the stage, by the names of the outputs of a run in ``dataset/names.py``.
 
-Those of these files are written for which there are data.
+A file is written only if there are data for it.
 """
 
 ERROR_SETTINGS = {
     "reconstruction_error": "selection.candidates to the numbers to fit",
     "null_error": "selection.n_permutations to 1 or more",
 }
-"""What to set for the columns that do not come from splits."""
+"""Settings that fill the columns that do not come from splits."""
 
 
 def select_rank(
@@ -73,10 +73,10 @@ def select_rank(
         Existing folder that gets
 
         * ``metrics.tsv``: one row per number of components;
-        * ``splits.tsv``: one row per split and number of components, where there are splits;
-        * ``hierarchy.tsv``: how parts split, from two numbers of components on;
-        * a ``.json`` for each of these that describes the columns;
-        * ``selection.json``: the choice and its reason, where there is one to make;
+        * ``splits.tsv``: one row per split and number of components, if there are splits;
+        * ``hierarchy.tsv``: how parts split, if there are two or more numbers of components;
+        * a ``.json`` for each of these tables that describes the columns;
+        * ``selection.json``: the choice and its reason, if a number was to be chosen;
         * ``errors.png``, ``reproducibility.png``, ``hierarchy.png``.
     mask_file : path
         The mask that the rows of the matrix came from.
@@ -85,9 +85,9 @@ def select_rank(
     permuted : iterable of path
         Files of :func:`opnmf_pipeline.stages.permuted.fit_permuted`, in any order.
     planted : path, optional
-        Label map of the truth, where it is known.
+        Label map of the true components, if known.
     rule : str, optional
-        How to choose, see :func:`opnmf_pipeline.selection.choice.choose_rank`. Default: no
+        Rule of the choice, see :func:`opnmf_pipeline.selection.choice.choose_rank`. Default: no
         choice.
     rank_range : (int, int), optional
         Smallest and largest number of components that may be chosen. Default: all.
@@ -98,6 +98,11 @@ def select_rank(
     -------
     path
         ``out_dir``.
+
+    Raises
+    ------
+    SelectionError
+        The rule needs a column that has no values; names the setting that fills it.
     """
     found = sorted(map(read_factorization, fits), key=lambda fit: fit.W.shape[1])
     permuted = list(permuted)
@@ -143,14 +148,14 @@ def _choice(
 
 
 def _setting_of(column: str) -> str:
-    """Return the setting that fills a column of the metrics, and its value."""
+    """Return the setting that fills a column of the table of metrics, and its value."""
     if column in ERROR_SETTINGS:
         return ERROR_SETTINGS[column]
     return f"selection.n_splits to {2 if column.endswith('_sd') else 1} or more"
 
 
 def _write(table: pd.DataFrame, path: Path, columns: Mapping[str, str]) -> None:
-    """Write a table, and what its columns are."""
+    """Write a table, and a JSON file that describes its columns."""
     table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.8g")
     described = {str(name): {"Description": columns[str(name)]} for name in table}
     _write_json(path.with_suffix(".json"), described)
@@ -200,7 +205,7 @@ def _run(call: Call) -> dict[str, Path]:
 FACTORIZATION_DIRS = Field(
     Kind.FOLDER, "folders of Decompose, one per number of components", many=True
 )
-SELECTION_DIR = Field(Kind.FOLDER, "folder with all files of the task: tables, choice, pictures")
+SELECTION_DIR = Field(Kind.FOLDER, "folder with all files of SelectRank: tables, choice, pictures")
 
 SELECT_RANK = Stage(
     name="SelectRank",
@@ -214,7 +219,7 @@ SELECT_RANK = Stage(
         "permuted_files": Field(
             Kind.JSON, "files of FitPermuted, in any order", many=True, default=()
         ),
-        "planted": Field(Kind.IMAGE, "label map of the truth, if known", default=None),
+        "planted": Field(Kind.IMAGE, "label map of the true components, if known", default=None),
         "rank_range": Field(
             Kind.RANGE,
             "smallest and largest number of components that may be chosen",
@@ -224,8 +229,8 @@ SELECT_RANK = Stage(
     },
     outputs={
         "selection_dir": SELECTION_DIR,
-        "metrics_file": Field(Kind.TABLE, "one row of indices per number of components (TSV)"),
-        "metrics_json": Field(Kind.JSON, "description of these indices"),
+        "metrics_file": Field(Kind.TABLE, "measures, one row per number of components (TSV)"),
+        "metrics_json": Field(Kind.JSON, "description of the columns of metrics_file"),
     },
     settings={SelectionConfig: tuple(set(SelectionConfig.model_fields) - CHOICE_SETTINGS)},
 )

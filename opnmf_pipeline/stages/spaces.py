@@ -1,8 +1,10 @@
 """The spaces: every kind of image that can be analysed, one line each.
 
-A further space is a module under ``images`` that has what :class:`~opnmf_pipeline.images.space.
-Images` lists, a module under ``reporting`` that has what :class:`Pictures` lists, and a line in
-:data:`SPACES`.
+A new space needs three things:
+
+* a module under ``images`` that defines what :class:`opnmf_pipeline.images.space.Images` lists;
+* a module under ``reporting`` that defines what :class:`Pictures` lists;
+* a line in :data:`SPACES`.
 """
 
 from __future__ import annotations
@@ -20,26 +22,32 @@ from opnmf_pipeline.reporting.viewer import Embedded
 
 __all__ = ["SPACES", "Pictures", "Space", "named_files", "open_mask", "space_of"]
 
-UNKNOWN_MSG = "{path}: is no image that can be analysed; expected the name of a file such as {such}"
+UNKNOWN_MSG = "{path}: is not an image that can be analysed; expected a file name such as {such}"
 
 
 class Pictures(Protocol):
-    """The half of a space that draws; a background is what :meth:`Mask.unmasked` returns."""
+    """What the module of a space under ``reporting`` defines.
+
+    A background is an image of the kind that :meth:`Mask.unmasked` returns.
+    """
 
     def template_image(self) -> Any:
         """Return the background that is the same in every study."""
 
     def draw_components(self, components_file: Path, background: Any, out_file: Path) -> Path:
-        """Draw every component where it weighs most."""
+        """Draw every component at its largest weight, write a PNG, and return its path."""
 
     def draw_parts(self, labels_file: Path, background: Any, out_file: Path) -> Path:
-        """Draw the winner-takes-all label map."""
+        """Draw the winner-takes-all label map, write a PNG, and return its path."""
 
     def draw_cohort_maps(self, maps: Mapping[str, Path], mask_file: Path) -> Figure:
-        """Draw maps of the cohort, given by their titles, in the mask."""
+        """Draw maps of the cohort inside the mask; the keys of ``maps`` are their titles."""
 
     def embed(self, images: Sequence[Any]) -> Embedded:
-        """Return maps, from paths or :meth:`Mask.unmasked`, as text for the viewer of a page."""
+        """Return images as text for the viewer of the report.
+
+        Each image is a path or an image that :meth:`Mask.unmasked` returned.
+        """
 
 
 class Space(NamedTuple):
@@ -60,7 +68,7 @@ class Space(NamedTuple):
 SPACES: dict[str, Space] = {
     "volumes": Space(volumes, volume_pictures),
 }
-"""A file belongs to the first space that takes its name."""
+"""A file belongs to the first space whose ``is_image`` accepts its name."""
 
 
 def space_of(path: str | Path) -> Space:
@@ -69,7 +77,7 @@ def space_of(path: str | Path) -> Space:
     Raises
     ------
     ImageError
-        No space has images with such a name.
+        No space accepts the name of the file.
     """
     for space in SPACES.values():
         if space.images.is_image(path):
@@ -79,14 +87,19 @@ def space_of(path: str | Path) -> Space:
 
 
 def named_files(files: Mapping[str, str], mask_file: Path) -> dict[str, str]:
-    """Return names of files with ``{image}`` replaced by the ending of the images of a space.
+    """Return file names with ``{image}`` replaced by the suffix of the images of a space.
 
     Parameters
     ----------
-    files : mapping
+    files : mapping of str to str
         Names of the files that a stage writes.
     mask_file : path
-        Mask of the space.
+        A mask, which tells the space.
+
+    Raises
+    ------
+    ImageError
+        No space accepts the name of the mask.
     """
     suffix = space_of(mask_file).images.SUFFIX
     return {name: file.format(image=suffix) for name, file in files.items()}
@@ -98,6 +111,6 @@ def open_mask(path: Path) -> Mask:
     Raises
     ------
     ImageError
-        The file is missing or is no mask.
+        The file is missing or is not a mask.
     """
     return space_of(path).images.open_mask(path)

@@ -1,4 +1,4 @@
-"""Stage ``splits``: which subjects are in which half, for each split of the cohort."""
+"""Stage ``splits``: the subjects of both parts of each split of the cohort."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Split(NamedTuple):
     Attributes
     ----------
     left_out : str or None
-        What the subjects of the second part have in common, such as a site; None for halves.
+        Group that forms the second part, such as a site; None for random halves.
     halves : (list of str, list of str)
         Identifiers of the subjects in each part.
     """
@@ -38,7 +38,7 @@ class Split(NamedTuple):
 
 
 def split_cohort(cohort: pd.DataFrame, options: SelectionConfig) -> list[Split]:
-    """Split a cohort as often as the settings say.
+    """Return the splits of a cohort.
 
     Parameters
     ----------
@@ -50,12 +50,14 @@ def split_cohort(cohort: pd.DataFrame, options: SelectionConfig) -> list[Split]:
     Returns
     -------
     list of Split
-        More random halves only add to fewer.
+        With random halves, a larger number of splits starts with the same splits.
 
     Raises
     ------
-    ConfigError, SelectionError
-        The settings name a column that the table has not, or that cannot split it.
+    ConfigError
+        The settings name a column that the table does not have.
+    SelectionError
+        The cohort cannot be split by the column.
     """
     people = row_names(cohort)
     if options.leave_out is not None:
@@ -93,14 +95,14 @@ def make_splits(
     options: SelectionConfig,
     covariates: Path | None = None,
 ) -> list[Path]:
-    """Write one file for each split, so that a further split leaves the others as they are.
+    """Write one file for each split, so that an additional split does not change the others.
 
     Parameters
     ----------
     participants : sequence of str
         Identifier of each subject of the matrix.
     out_dir : path
-        Existing folder that gets ``split-001.json``, ...: the subjects of each half.
+        Existing folder that gets ``split-001.json``, ...: the subjects of both parts.
     options : SelectionConfig
         Number and kind of the splits.
     covariates : path, optional
@@ -138,14 +140,14 @@ SPLIT_FILE = Field(Kind.JSON, "subjects of both parts of one split (JSON), from 
 
 MAKE_SPLITS = Stage(
     name="MakeSplits",
-    summary="Decide which subjects are in which half, for each split.",
+    summary="Assign the subjects to the two parts of each split.",
     run=_run,
     folder="splits",
     inputs={
         "participants": PARTICIPANTS,
         "covariates": Field(
             Kind.TABLE,
-            "table of the subjects with the columns that are named (TSV)",
+            "table of the subjects with the columns that the settings name (TSV)",
             default=None,
         ),
     },

@@ -1,7 +1,8 @@
-"""What a stage declares about itself: its inputs, its outputs, and how it is called.
+"""The declaration of a stage: its inputs, its outputs, and the function that runs it.
 
-A node of Nipype, a task of Pydra and a step of the local engine are made from this and from nothing
-else. A new stage is one module in this folder.
+The Nipype interface and the Pydra task of a stage are made from this declaration, and the local
+engine calls it directly. A new stage is one module in this folder, one step in
+:mod:`opnmf_pipeline.engines.steps`, and one name in each module of :mod:`opnmf_pipeline.nodes`.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ class Kind(Enum):
     PICTURE = auto()
     """A PNG file."""
     FOLDER = auto()
-    """A folder that a stage has written, identified by its content."""
+    """A folder that a stage wrote; engines identify it by its content."""
     PLACE = auto()
-    """A folder of the user, identified by its name."""
+    """A folder of the user; engines identify it by its path and do not read it."""
     TEXT = auto()
     NUMBER = auto()
     """An integer."""
@@ -59,25 +60,25 @@ class Kind(Enum):
 
 
 REQUIRED: Any = object()
-"""Default of an input that has none."""
+"""Marks an input that must be given, because it has no default."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """An input or an output that is no setting.
+    """An input or an output that is not a setting.
 
     Attributes
     ----------
     kind : Kind
         What it is.
     description : str
-        What it means, for people.
+        What it means, in words for users.
     many : bool
         Whether it is a list.
     default : object
-        Value of an input that is not given; None where it may be absent.
+        Value that is used if the input is not given; None for an optional input.
     low : int
-        Smallest value of a number.
+        Smallest allowed value of a number.
     """
 
     kind: Kind
@@ -112,7 +113,7 @@ class Call:
     Attributes
     ----------
     inputs : mapping
-        Values of inputs and settings by name; what is absent has its default.
+        Values of inputs and settings by name. A setting that is absent has its default.
     folder : path
         Existing, empty folder that the stage writes into.
     n_procs : int
@@ -120,9 +121,9 @@ class Call:
     track : callable
         Shows progress over items.
     callback : callable or None
-        Takes each iteration of a fit.
+        Called after each iteration of a fit, with the record of that iteration.
     checkpoint : path or None
-        File from which a fit continues after it was killed.
+        File from which a fit continues if it was interrupted.
     """
 
     inputs: Mapping[str, Any]
@@ -133,7 +134,7 @@ class Call:
     checkpoint: Path | None = None
 
     def __getitem__(self, name: str) -> Any:
-        """Return an input; None where it was not given."""
+        """Return an input, or None if it was not given."""
         return self.inputs.get(name)
 
     def path(self, name: str) -> Path:
@@ -141,23 +142,28 @@ class Call:
         return Path(self.inputs[name])
 
     def optional_path(self, name: str) -> Path | None:
-        """Return an input that is a file or a folder, or None where it was not given."""
+        """Return an input that is a file or a folder, or None if it was not given."""
         value = self.inputs.get(name)
         return None if value is None else Path(value)
 
     def paths(self, name: str) -> list[Path]:
-        """Return an input that is a list of files or folders; empty where it was not given."""
+        """Return an input that is a list of files or folders; empty if it was not given."""
         return [Path(value) for value in self.inputs.get(name) or ()]
 
     def section(self, section: type[AnySection], **values: Any) -> AnySection:
-        """Return the settings of a section that are among the inputs.
+        """Return a section of the settings, with the values among the inputs.
 
         Parameters
         ----------
         section : type of Section
-            Which settings.
+            Section to return. Settings that are not among the inputs have their defaults.
         **values
-            Settings that the inputs do not hold.
+            Values of settings that are not among the inputs.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            A value is not allowed.
         """
         given = {name: self.inputs.get(name) for name in section.model_fields}
         known = {name: value for name, value in given.items() if value is not None}
@@ -166,37 +172,38 @@ class Call:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage, for every engine.
+    """All that an engine needs to know about a stage.
 
     Attributes
     ----------
     name : str
-        Name of its node.
+        Name of its Nipype interface and of its Pydra task.
     summary : str
         What it does, in one sentence.
     run : callable
         Takes a :class:`Call`, writes into its folder, and returns the outputs by name.
     inputs, outputs : mapping of str to Field
-        Those that are no settings.
+        Inputs and outputs that are not settings.
     settings : mapping of type to tuple of str
-        Sections whose settings are inputs too, and the settings that are left out of each.
+        Sections whose settings are inputs too. The tuple names the settings that are left out.
     kinds : mapping of str to Kind
-        Settings that are something else than their type says.
+        Kinds of the settings whose type alone does not tell it, such as a path of a folder.
     exclusive : tuple of str
-        Inputs of which one at most may be given.
+        Inputs that exclude each other: at most one of them may be given.
     requires : mapping of str to str
-        Inputs that another input needs.
+        For an input, the other input that must be given with it.
     folder : str
-        Name of the folder that it writes into, below that of the node.
+        Name of the folder that the stage writes into, inside the folder of the node.
     large : tuple of str
-        Names of its large files. Small files beside them hold their checksums.
+        Names of large files, which engines do not read to identify the folder by its content.
+        A small file next to each holds its checksum.
     cached : bool
-        Whether the same inputs give the same outputs.
+        Whether equal inputs give equal outputs, so that an engine may reuse a result.
     memory : callable
-        Takes the inputs by name and returns the most memory that the stage takes, in bytes.
+        Takes the inputs by name and returns the most memory that the stage needs, in bytes.
     free : tuple of str
-        Settings that a fit may change when it continues from a checkpoint; empty where the stage
-        keeps none.
+        Settings that may differ when a fit continues from a checkpoint. Empty if the stage does
+        not write checkpoints.
     """
 
     name: str

@@ -92,6 +92,22 @@ def test_flags_win_over_set_and_set_over_the_file(write_config, tmp_path):
     assert config.mask.coverage == 0.5
 
 
+def test_every_flag_of_a_run_is_a_setting(write_config, tmp_path):
+    path = write_config({"inputs": {"bids": "data"}, "execution": {"n_procs": 1}})
+    (tmp_path / "plugin.yaml").write_text("n_procs: 2")
+    arguments = ["run", str(path), "--engine", "nipype", "--plugin", "Linear", "--nprocs", "3"]
+    arguments += ["--plugin-args", str(tmp_path / "plugin.yaml"), "--mem", "1.5"]
+    arguments += ["--work-dir", str(tmp_path / "w"), "--output", str(tmp_path / "out")]
+    config = load_config(path, overrides(build_parser().parse_args(arguments)))
+    execution = config.execution
+    assert (execution.engine, execution.plugin) == ("nipype", "Linear")
+    assert (execution.n_procs, execution.memory_gb) == (3, 1.5)
+    assert execution.plugin_args == {"n_procs": 2}
+    assert execution.work_dir == tmp_path / "w"
+    assert config.output.dir == tmp_path / "out"
+    assert not config.output.overwrite
+
+
 def test_run_prints_what_it_found(write_config, settings, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     out = tmp_path / "out"

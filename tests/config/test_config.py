@@ -7,7 +7,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from opnmf_pipeline.config import DecompositionConfig, PipelineConfig, load_config
+from opnmf_pipeline.config import (
+    DecompositionConfig,
+    PipelineConfig,
+    SelectionConfig,
+    load_config,
+)
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.base import DTYPES
 from opnmf_pipeline.decomposition.initialization import INITS
@@ -281,3 +286,38 @@ def test_defaults_are_those_of_the_estimator():
 def test_runs_use_the_fast_solver_and_the_estimator_the_published_one():
     assert DecompositionConfig().solver == "accelerated"
     assert OPNMF().solver == "multiplicative"
+
+
+@pytest.mark.parametrize(
+    ("selection", "rule"),
+    [
+        ({}, None),
+        ({"n_splits": 1}, None),  # one split has no spread
+        ({"n_splits": 1, "n_permutations": 1}, "null-crossing"),
+        ({"n_splits": 2, "n_permutations": 1}, "reproducibility-peak"),
+        ({"leave_out": "site", "n_permutations": 1}, "reproducibility-peak"),
+        ({"n_splits": 2, "rule": "weighted"}, "weighted"),
+    ],
+)
+def test_the_rule_follows_what_there_is_to_compare(selection, rule):
+    assert SelectionConfig.model_validate(selection).rule_used == rule
+
+
+def test_each_number_of_components_is_fitted_once():
+    sections = {"decomposition": {"n_components": [3, 2]}, "selection": {"candidates": [2, 4, 3]}}
+    config = PipelineConfig.model_validate(BASE | sections)
+    assert config.ranks == (3, 2, 4)
+    assert config.n_fits(n_splits=5) == 3 * (1 + 2 * 5)
+    assert config.without_maps().ranks == (2, 3, 4)
+
+
+def test_seeds_of_permutations_count_on_from_that_of_the_settings():
+    selection = SelectionConfig(random_state=7, n_permutations=3)
+    assert selection.permutation_seeds == [7, 8, 9]
+    assert SelectionConfig(random_state=7).permutation_seeds == []
+
+
+def test_all_that_splits_depend_on():
+    splits = {"n_splits": 3, "stratify": ["age"], "n_bins": 2, "groups": "family"}
+    selection = SelectionConfig(**splits, random_state=5, n_permutations=1, candidates=[2])
+    assert selection.of_splits() == {**splits, "random_state": 5, "leave_out": None}

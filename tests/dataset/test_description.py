@@ -2,11 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.dataset.description import (
+    bids_uri,
     dataset_description,
     describe_columns,
     is_ours,
@@ -109,3 +111,16 @@ def test_readme_explains_every_field_of_the_file_names():
     fields = {field for output in OUTPUTS.values() for field in re.findall(r"{\w+}", output.path)}
     assert "{image}" in fields
     assert [field for field in sorted(fields) if f"`{field}` is " not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "dataset", "expected"),
+    [
+        ("/data/sub-1/a.nii", "", "bids::sub-1/a.nii"),
+        ("/data/sub-1/a.nii", "input", "bids:input:sub-1/a.nii"),
+        ("/data/my map.nii", "input", "bids:input:my%20map.nii"),
+        ("/data2/a b.nii", "input", "file:///data2/a%20b.nii"),  # not in the dataset
+    ],
+)
+def test_uris(path, dataset, expected):
+    assert bids_uri(path, Path("/data"), dataset) == expected

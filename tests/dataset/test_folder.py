@@ -3,7 +3,7 @@ import json
 import pytest
 
 from opnmf_pipeline.dataset.description import dataset_description
-from opnmf_pipeline.dataset.folder import OutputFolder
+from opnmf_pipeline.dataset.folder import FinishedRun, OutputFolder
 from opnmf_pipeline.dataset.names import OUTPUTS
 from opnmf_pipeline.exceptions import OutputError
 
@@ -182,3 +182,72 @@ def test_dataset_description():
     assert description["GeneratedBy"][0]["Name"] == "opnmf-pipeline"
     assert description["SourceDatasets"] == [{"URL": "file:///data/my%20study"}]
     assert "SourceDatasets" not in json.loads(dataset_description({"inputs": {}}))
+
+
+def test_whoever_reads_a_file_sees_the_old_one_or_the_new_one(finished, source):
+    source.write_text("newer")
+    with finished.path("dseg", 2).open() as reader:
+        finished.publish("dseg", source, 2)
+        assert reader.read() == "new"
+    assert finished.path("dseg", 2).read_text() == "newer"
+
+
+def test_jobs_that_write_the_same_file_do_not_share_a_partial_one(finished, source, monkeypatch):
+    def meanwhile(this, target):
+        """Let another job write the same file before the first has finished."""
+        monkeypatch.undo()
+        target.write_text("ha")
+        finished.publish("dseg", this, 2)
+        assert target.read_text() == "ha"
+        target.write_text("half and half")
+
+    monkeypatch.setattr("shutil.copyfile", meanwhile)
+    finished.publish("dseg", source, 2)
+    assert finished.path("dseg", 2).read_text() == "half and half"
+    assert [path for path in finished.root.rglob("*") if "partial" in path.name] == []
+
+
+@pytest.fixture
+def several(tmp_path, source):
+    """The folder of a finished run with k = 10, 9 and 2, in this order."""
+    folder = OutputFolder(tmp_path / "out", SETTINGS)
+    folder.space, folder.image = "space-MNI_", ".nii"
+    for k in (10, 9, 2):
+        folder.publish("fit", source, k)
+        folder.publish("dseg", source, k)
+    folder.register("finished")
+    return folder
+
+
+@pytest.mark.parametrize("opened", [FinishedRun, OutputFolder.of_run])
+def test_a_finished_run_is_found_as_it_was_left(several, opened):
+    found = opened(several.root)
+    assert found.ks == [2, 9, 10]
+    assert found.path("dseg", 10) == several.path("dseg", 10)
+    assert found.path("dseg", 10).exists()
+
+
+def test_what_was_removed_from_a_finished_run_is_not_there(several):
+    several.path("fit", 9).unlink()
+    assert FinishedRun(several.root).ks == [2, 10]
+    for k in (2, 10):
+        several.path("fit", k).unlink()
+    with pytest.raises(OutputError, match="contains no results of opnmf-pipeline"):
+        FinishedRun(several.root)
+
+
+def test_loadings_of_images_go_with_the_components_that_they_are_of(several, source):
+    places = {"folder": "sub-01/ses-a/anat", "row": "sub-01_ses-a"}
+    several.write_text("image_loadings", "1", 2, **places)
+    several.write_text("image_loadings_json", "{}", 2, **places)
+    loadings = [
+        several.path(name, 2, **places) for name in ("image_loadings", "image_loadings_json")
+    ]
+    same = OutputFolder(several.root, SETTINGS)
+    same.publish("dseg", source, 2)
+    same.register("finished")
+    assert all(path.exists() for path in loadings)
+    other = OutputFolder(several.root, changed(tol=0.1), overwrite=True)
+    other.publish("dseg", source, 2)
+    other.register("finished")
+    assert not any(path.exists() for path in loadings)

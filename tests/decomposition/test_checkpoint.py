@@ -3,6 +3,7 @@ import pytest
 from sklearn.base import clone
 
 from opnmf_pipeline.decomposition import OPNMF, PNMF
+from opnmf_pipeline.decomposition.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
@@ -74,3 +75,31 @@ def test_a_checkpoint_of_other_data_is_refused(X, tmp_path):
     model = OPNMF(3, max_iter=3, checkpoint=tmp_path / "fit.npz").fit(X)
     with pytest.raises(ValueError, match="is of another fit: its squared_norm is"):
         clone(model).fit(X + 0.1)
+
+
+def test_an_interrupted_write_leaves_the_one_before(tmp_path, monkeypatch):
+    checkpoint = Checkpoint(tmp_path / "fit.npz", 0, {"k": 3})
+    checkpoint.write({"W": np.ones(4)})
+
+    def interrupted(file, **arrays):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write({"W": np.zeros(4)})
+    np.testing.assert_array_equal(checkpoint.read()["W"], np.ones(4))
+
+
+def test_it_is_due_after_so_many_minutes(tmp_path, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    checkpoint = Checkpoint(tmp_path / "fit.npz", 2, {})
+    now += 119
+    assert not checkpoint.due
+    now += 1
+    assert checkpoint.due
+    checkpoint.write({"W": np.ones(1)})
+    assert not checkpoint.due
+    now += 120
+    assert checkpoint.due

@@ -222,3 +222,14 @@ def test_course_is_logged(X, estimator_class, caplog, verbose, level):
     assert messages[0].startswith("iteration 0: objective ")
     assert messages[-1].startswith(f"converged at iteration {model.n_iter_ - 1}: objective ")
     assert len(messages) == 1 + -(-model.n_iter_ // 100)
+
+
+@pytest.mark.parametrize("solver", ["multiplicative", "accelerated"])
+def test_loadings_are_sorted_with_their_components(solver):
+    """From a start with the smallest part first."""
+    W = np.kron(np.eye(3), np.ones((20, 1)))
+    X = W @ (np.array([[1], [2], [4]]) + np.random.default_rng(0).random((3, 9)))
+    model = OPNMF(3, solver=solver, init="custom", dtype="float64").fit(X, W_init=W + 0.01)
+    assert (np.argmax(model.coef_, axis=0) // 20).tolist() == [2, 1, 0]
+    np.testing.assert_allclose(model.components_, model.coef_.T @ X)
+    np.testing.assert_allclose(model.coef_ @ model.components_, X, rtol=0.05)

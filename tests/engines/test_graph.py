@@ -45,7 +45,7 @@ def test_each_stage_waits_for_what_it_needs(sections, more):
 
 
 def test_leaving_out_needs_the_number_of_groups():
-    with pytest.raises(ConfigError, match="n_splits: is required with selection.leave_out: site"):
+    with pytest.raises(ConfigError, match=r"n_splits: is required with selection\.leave_out: site"):
         steps_of(config(selection={"leave_out": "site"}))
 
 

@@ -190,7 +190,7 @@ def test_loadings_of_another_image_are_not_replaced(learned, cohort, capsys):
     cohort.damage(0, cohort.values[0] * 1.5)
     assert app(*arguments) == 2
     message = capsys.readouterr().err
-    assert "2 file(s) of loadings on other components or of other images" in message
+    assert "2 file(s) with loadings on other components or of other images" in message
     assert "--overwrite" in message
     assert content(learned) == before
     assert app(*arguments, "--overwrite") == 0

@@ -323,6 +323,17 @@ def test_side_files_survive_the_removal_of_outputs_that_nobody_asked_for(small, 
     assert run(remove_unnecessary_outputs=True) == ["maps"]
 
 
+def test_what_an_interrupted_node_left_is_no_result(battery, tmp_path):
+    left = tmp_path / "maps" / "left.txt"
+    left.parent.mkdir()
+    left.touch()
+    maps_dir = (
+        nodes.WriteMaps(**battery["WriteMaps"].inputs).run(cwd=str(tmp_path)).outputs.maps_dir
+    )
+    assert content(maps_dir) == content(battery["WriteMaps"].outputs["maps_dir"])
+    assert not list(tmp_path.rglob("left.txt"))
+
+
 def test_nodes_feed_functions_of_others(battery, tmp_path):
     workflow = Workflow("foreign", base_dir=str(tmp_path))
     fit = node(battery, "Decompose", tmp_path)

@@ -95,10 +95,10 @@ def test_how_the_cohort_was_split_and_a_number_chosen():
     choice = {"k": 4, "rule": "null-crossing", "reason": "Because."}
     text = " ".join(describe(settings={"selection": selection}, choice=choice).paragraphs)
     for expected in (
-        "compared: 2, 4 and 8.",
+        "Fits with 2, 4 and 8 components were compared.",
         "on 10 random divisions of the cohort into halves (seed 7; balanced for age and sex; "
-        "nobody of one family in both halves)",
-        "the voxels of each subject shuffled 2 times",
+        "subjects with the same family in the same half)",
+        "Fits of 2 null data sets, with the voxels shuffled within each subject,",
         "4 components were chosen (rule null-crossing). Because.",
     ):
         assert expected in text

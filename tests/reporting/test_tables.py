@@ -1,7 +1,16 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
+import pytest
 
-from opnmf_pipeline.reporting.tables import measures
+from opnmf_pipeline.reporting.tables import (
+    cell,
+    images_table,
+    measures,
+    parts_table,
+    subjects_table,
+)
 
 
 def test_the_table_is_turned_round_and_means_have_their_spread():
@@ -25,3 +34,48 @@ def test_the_table_is_turned_round_and_means_have_their_spread():
         ["12\u202f345", "7"],
         ["yes", "no"],
     ]
+
+
+def test_parts_have_their_volume_in_cm3_and_their_nearest_by_number():
+    parts = {"index": [1, 2, 3], "n_voxels": [100, 50, 7], "volume": [2700.0, 1350.0, 189.0]}
+    peaks = {"peak_x": [-3.0, 0, 3], "peak_y": [1.0, 2, 3], "peak_z": [9.0, 8, 7]}
+    fit = SimpleNamespace(
+        parts=pd.DataFrame(parts | peaks),
+        overlaps=np.array([0.25, 0.25, 0.0001]),
+        nearest=np.array([1, 0, 0]),
+    )
+    table = parts_table(fit)
+    assert table["volume (cm³)"].tolist() == ["2.7", "1.4", "0.2"]
+    assert table["peak x (mm)"].tolist() == [-3, 0, 3]
+    assert table["peak z (mm)"].tolist() == [9, 8, 7]
+    assert table["largest overlap (cosine)"].tolist() == ["0.250", "0.250", "0.000"]
+    assert table["with component"].tolist() == ["2", "1", "none"]
+
+
+def test_the_worst_reconstructed_subject_comes_first():
+    names = ["sub-01", "sub-02", "sub-03"]
+    subjects = pd.DataFrame(
+        {"coverage": [1, 0.5, 0.75], "nearest": names[::-1], "correlation": [0.9, 0.8, 0.7]},
+        index=names,
+    )
+    errors = pd.DataFrame({5: [0.1, 0.3, 0.2], 10: [0.05, 0.06, 0.07]}, index=names)
+    table = subjects_table(subjects, errors)
+    assert table["subject"].tolist() == ["sub-03", "sub-02", "sub-01"]  # by the largest k
+    assert table["error, k = 5"].tolist() == ["0.2000", "0.3000", "0.1000"]
+    assert table["coverage"].tolist() == ["75.0%", "50.0%", "100.0%"]
+    assert table["nearest"].tolist() == ["sub-01", "sub-02", "sub-03"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(np.nan, "n/a"), (0.000123456, "0.0001235"), (9999, "9999"), (True, "yes"), ("a", "a")],
+)
+def test_cells(value, text):
+    assert cell(value) == text
+
+
+def test_images_are_listed_where_their_checksums_are_known():
+    images = pd.DataFrame({"participant_id": ["sub-01"], "age": [3], "image": ["a.nii"]})
+    assert images_table(images) is None
+    listed = images_table(images.assign(sha256="ab"))
+    assert list(listed) == ["participant_id", "image", "sha256"]

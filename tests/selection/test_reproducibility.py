@@ -38,6 +38,16 @@ def test_matching_is_the_best_of_all_and_not_greedy():
     np.testing.assert_allclose(matched_inner_products(A, B), (A.T @ unit)[rows, columns])
 
 
+@pytest.mark.parametrize("size", [1, 100])
+def test_the_largest_cosine_gives_way_to_a_larger_sum(size):
+    cosines = np.array([[0.7, 0.6], [0.6, 0.0]])
+    A = np.eye(4)[:, :2]
+    B = np.vstack([cosines, np.diag(np.sqrt(1 - (cosines**2).sum(axis=0)))])
+    _, columns = matching(A, B * [size, 1])
+    np.testing.assert_array_equal(columns, [1, 0])
+    np.testing.assert_allclose(matched_inner_products(A, B * [size, 1]), [0.6, 0.6])
+
+
 def test_components_of_zeros_match_with_nothing(rng):
     W = rng.random((20, 3))
     W[:, 1] = 0

@@ -40,7 +40,7 @@ def test_rank_permute_finds_what_was_planted(planted, recwarn):
     found = rank_permute(planted, 2, 9, estimator=ORTHONORMAL)
     assert found.choice_.k == 5
     assert found.good_ranks_.tolist() == [5]
-    assert "The last component up to k = 5 lowers the error by" in found.choice_.reason
+    assert "The last component up to k = 5 reduces the error by" in found.choice_.reason
     assert not recwarn.list
 
 
@@ -88,14 +88,14 @@ def test_no_structure_is_said_and_the_smallest_taken():
     rng = np.random.default_rng(0)
     X = np.outer(np.ones(300), rng.random(40)) + 0.1 * rng.random((300, 40))
     model = clone(ORTHONORMAL).set_params(n_components=range(1, 6))
-    with pytest.warns(SelectionWarning, match="k = 1 is the smallest candidate, and not a good"):
+    with pytest.warns(SelectionWarning, match="k = 1 is the smallest candidate, but not a good"):
         model.fit(X)
     assert model.good_ranks_.size == 0
     assert model.n_components_ == 1
 
 
 def test_a_range_that_is_too_short_is_said(planted):
-    with pytest.warns(SelectionWarning, match="end of the range, which is too short"):
+    with pytest.warns(SelectionWarning, match="end of the range. The range is too short"):
         found = rank_permute(planted, 2, 4, estimator=ORTHONORMAL)
     assert found.choice_.k == 4
 

@@ -1,4 +1,5 @@
 import json
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ def test_the_fit_is_that_of_the_estimator(matrix, cohort, tmp_path):
     assert fit.info["Iterations"] == model.n_iter_
     assert fit.info["Participants"] == cohort.subjects
     assert fit.info["NumberOfVoxels"] == 59
+    assert fit.info["SHA256"] == sha256(fit.W.tobytes()).hexdigest()
     assert fit.info["Settings"]["tol"] == 1e-4
     assert "numpy" in fit.info["Versions"]
     assert len(fit.info["History"]["objective"]) == len(model.history_)

@@ -226,3 +226,13 @@ def test_a_rule_without_splits_names_the_setting(study):
     message = "needs column inner_product, .* set selection.n_splits to 1 or more"
     with pytest.raises(SelectionError, match=message):
         study.select("splitless", halves=(), rule="reproducibility-peak")
+
+
+def test_parts_of_each_fit(study, selected):
+    metrics = table(selected, "metrics").set_index("n_components")
+    for fit in map(read_factorization, study.fits):
+        sizes = np.bincount(winner_takes_all(fit.W))[1:]
+        assert metrics.loc[len(sizes), "smallest_part"] == sizes.min() > 0
+        norm = np.linalg.norm(study.X)
+        explained = 1 - (error(study.X, fit.W) / norm) ** 2
+        assert metrics.loc[len(sizes), "explained_variance"] == pytest.approx(explained)

@@ -11,7 +11,8 @@ def test_volumes(name):
 
 @pytest.mark.parametrize("name", ["lh.thickness", "a.func.gii", "a.tsv", "a", "nii.gz"])
 def test_a_file_of_no_space_is_refused_by_its_name(name):
-    with pytest.raises(ImageError, match=rf"{name}: is no image that can be analysed.*a file such"):
+    message = rf"{name}: is not an image that can be analysed.*a file name such"
+    with pytest.raises(ImageError, match=message):
         space_of(name)
 
 

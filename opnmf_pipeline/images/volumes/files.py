@@ -1,4 +1,4 @@
-"""Files of volumes: which they are, what is in them, and why one cannot be read."""
+"""Files of volumes: their names, their values, and the errors when one cannot be read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOT_3D_MSG = "{path}: has shape {shape}, expected one 3D volume; split it or sel
 
 
 def is_image(path: str | Path) -> bool:
-    """Tell whether a file has the suffix of a format of volumes that nibabel reads.
+    """Tell whether a file name has the suffix of a volume format that nibabel reads.
 
     Examples
     --------
@@ -57,13 +57,13 @@ def load(path: str | Path) -> Any:
     Raises
     ------
     ImageError
-        The file is missing or is no image.
+        The file is missing or is not an image.
     """
     try:
         return nb.load(path)
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
-    except Exception as error:  # damaged headers fail in many ways, and each means: unreadable
+    except Exception as error:  # a damaged header can raise many kinds of errors
         raise ImageError(UNREADABLE_MSG.format(path=path, reason=_first_line(error))) from None
 
 
@@ -78,12 +78,12 @@ def open_image(path: str | Path) -> Any:
     Returns
     -------
     nibabel image
-        Its shape is 3D, perhaps with ones after it.
+        Its shape is 3D, or 3D followed by ones.
 
     Raises
     ------
     ImageError
-        The file is missing, is no image, or has more than one volume.
+        The file is missing, is not an image, or has more than one volume.
     """
     image = load(path)
     shape = tuple(getattr(image, "shape", ()))  # a surface has none
@@ -93,15 +93,15 @@ def open_image(path: str | Path) -> Any:
 
 
 def image_files(path: str | Path) -> list[str]:
-    """Return the files that an image is made of: one, or two where header and values are apart.
+    """Return the files of an image: one, or two for formats with separate header and values.
 
     Raises
     ------
     ImageError
-        The file is missing or is no image.
+        The file is missing or is not a 3D image.
     """
     files = {holder.filename for holder in open_image(path).file_map.values()}
-    # Formats name side files that need not be there, such as the .mat of SPM
+    # Formats name additional files that may be absent, such as the .mat of SPM
     return sorted(str(file) for file in files if file is not None and Path(file).exists())
 
 
@@ -129,7 +129,7 @@ def _first_line(error: Exception) -> str:
 
 
 def set_space(image: Any, code: int) -> None:
-    """Set both affine codes, so that every viewer uses the affine, and mm as the unit."""
+    """Set both affine codes, so that every viewer uses the affine; set the unit to mm."""
     image.set_sform(image.affine, code)
     image.set_qform(image.affine, code)
     image.header.set_xyzt_units(xyz="mm")

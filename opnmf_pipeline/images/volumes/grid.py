@@ -1,4 +1,4 @@
-"""Voxel grids, and what is read on them: images, a template, a given mask."""
+"""Voxel grids, and the images, templates and masks that are read on them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Grid", "analysis_grid", "check_grids"]
 
 N_NAMED = 3
 ALIGNED_CODE = 2
-"""Space code of a mask where the images have none: aligned to another image."""
+"""NIfTI space code of a mask if the images have none: aligned to another image."""
 GRID_MSG = (
     "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n"
     "set matrix.resample: to-first (or to-mask), or drop these subjects"
@@ -50,11 +50,11 @@ class Grid:
         return cls(image.shape[:3], np.asarray(image.affine, dtype=np.float64))
 
     def same_as(self, other: Grid) -> bool:
-        """Tell whether both grids have one shape and affines that agree within 0.001 mm."""
+        """Tell whether both grids have the same shape, and affines that agree within 0.001 mm."""
         return self.shape == other.shape and np.allclose(self.affine, other.affine, atol=1e-3)
 
     def coarser(self, voxel_size: float) -> Grid:
-        """Return the grid over the same field of view with isotropic voxels of another edge.
+        """Return the grid with isotropic voxels that covers the same field of view.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Grid:
             Edge of the new voxels, in mm.
         """
         scale = voxel_size / voxel_sizes(self.affine)
-        # Headers hold float32: 30.000001 voxels are 30
+        # Affines in headers are float32, so 30.000001 voxels mean 30
         shape = np.ceil(np.array(self.shape) / scale - 1e-3).astype(int)
         # The corners of the first voxels coincide, so their centres differ by half the difference.
         affine = self.affine @ from_matvec(np.diag(scale), (scale - 1) / 2)
@@ -79,7 +79,7 @@ class Grid:
         return f"shape {self.shape}, voxels {sizes} mm, origin ({origin}) mm"
 
     def describe(self) -> dict[str, Any]:
-        """Return what the side-car of a matrix says about the grid."""
+        """Return the description of the grid for the sidecar of a matrix."""
         return {"GridShape": list(self.shape), "Affine": self.affine.tolist()}
 
     def read(self, path: str | Path, options: MatrixConfig) -> NDArray[np.float32]:
@@ -88,7 +88,7 @@ class Grid:
         Parameters
         ----------
         path : path
-            3D image; one on another grid is resampled (linear interpolation).
+            3D image. If it is on a different grid, it is resampled (linear interpolation).
         options : MatrixConfig
             ``nan`` is applied first, then ``smoothing_fwhm`` (mm), then resampling, then
             ``negative: clip``.
@@ -111,7 +111,7 @@ class Grid:
             raise ImageError(NOT_FINITE_MSG.format(path=path, n=n_bad))
         if spatial:
             values = self._moved(values, image.affine, options)
-        # NaN stays NaN: it is refused where its subject and count can be told
+        # NaN stays NaN here: write_matrix refuses it and names the subject
         return np.maximum(values, 0) if options.negative == "clip" else values
 
     def _moved(
@@ -127,13 +127,13 @@ class Grid:
         return np.asarray(image.dataobj, dtype=np.float32)
 
     def read_template(self) -> NDArray[np.float64]:
-        """Return the density of grey matter in the template of nilearn, on this grid."""
+        """Return the grey-matter density of the MNI152 template, resampled to this grid."""
         from nilearn.datasets import load_mni152_gm_template
 
         return _resampled(load_mni152_gm_template(resolution=1), self, "linear")
 
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
-        """Return where an image is not zero, taken to this grid by nearest neighbour."""
+        """Return where an image is not zero, resampled to this grid by nearest neighbour."""
         image = open_image(path)
         # some tools write NaN outside the brain
         inside = np.nan_to_num(read_values(image, path)) != 0
@@ -148,14 +148,14 @@ class Grid:
         ----------
         inside : ndarray of shape ``shape``, bool
         reference : path
-            Image of one subject: its sform or qform code says which space the affine leads to.
+            Image of one subject; its sform or qform code names the space of the affine.
         out_file : path
             File to write.
         """
         header = open_image(reference).header
         codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
         image = nb.Nifti1Image(inside.astype(np.uint8), self.affine)
-        # The affine of an image is its sform where that has a code, or else its qform
+        # The affine of an image is its sform if the sform has a code, or else its qform
         set_space(image, next(filter(None, codes), ALIGNED_CODE))
         image.to_filename(out_file)
 
@@ -166,7 +166,7 @@ def check_grids(paths: Iterable[str | Path], reference: str | Path) -> None:
     Raises
     ------
     ImageError
-        Names the first images that differ, and how many there are.
+        Images are on a different grid; names the first ones and their number.
     """
     paths = list(paths)
     want = Grid.of(open_image(reference))
@@ -182,21 +182,22 @@ def check_grids(paths: Iterable[str | Path], reference: str | Path) -> None:
 
 
 def analysis_grid(first: str | Path, mask_image: Path | None, options: MatrixConfig) -> Grid:
-    """Return the grid that every image is brought to.
+    """Return the grid that every image is resampled to.
 
     Parameters
     ----------
     first : path
         Image of the first subject.
     mask_image : path or None
-        The given mask, whose grid ``resample: to-mask`` names.
+        Mask of the user; its grid is used with ``resample: to-mask``.
     options : MatrixConfig
         ``resample`` and ``voxel_size`` (mm) decide.
 
     Returns
     -------
     Grid
-        Its affine is one that a NIfTI header holds: that of the mask file is the same.
+        Its affine is rounded to float32, as in a NIfTI header, so that it equals the affine of the
+        mask file.
     """
     to_mask = options.resample == "to-mask" and mask_image is not None
     grid = Grid.of(open_image(mask_image if to_mask else first))  # type: ignore[arg-type]
@@ -224,7 +225,7 @@ def _resampled(image: Any, grid: Grid, interpolation: str) -> NDArray[Any]:
 
 
 def _antialiased(image: Any, grid: Grid) -> Any:
-    """Smooth by what the coarser voxels of ``grid`` lack in resolution, per axis."""
+    """Smooth an image to the resolution of ``grid`` along each axis with coarser voxels."""
     from nilearn.image import smooth_img
 
     sizes = voxel_sizes(image.affine)

@@ -1,4 +1,4 @@
-"""The voxels of a mask as rows of a matrix, and rows back in the brain."""
+"""The mask of volumes: voxels as rows of a matrix, and rows as images."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ class Mask:
     image: Any
 
     label_columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "index": {"Description": "Value in the label map; 0 is no component"},
+        "index": {"Description": "Value in the label map; 0 means no component"},
         "name": {"Description": "Name of the component"},
-        "n_voxels": {"Description": "Voxels in which the component weighs most"},
+        "n_voxels": {
+            "Description": "Number of voxels in which the component has the largest weight"
+        },
         "volume": {"Description": "Volume of these voxels", "Units": "mm^3"},
         "peak_x": {"Description": "First coordinate of the largest weight", "Units": "mm"},
         "peak_y": {"Description": "Second coordinate of the largest weight", "Units": "mm"},
@@ -56,17 +58,28 @@ class Mask:
         return inside.reshape(self.grid.shape)
 
     def masked(self, path: Path) -> NDArray[Any]:
-        """Return the values of an image on the grid of the mask.
+        """Return the values of an image inside the mask.
+
+        Parameters
+        ----------
+        path : path
+            3D or 4D image on the grid of the mask.
 
         Returns
         -------
         ndarray of shape (n_voxels,) or, for a 4D image, (n_voxels, n_volumes)
+            In the dtype of the image.
+
+        Raises
+        ------
+        ImageError
+            The file is missing or is not an image.
         """
         values: NDArray[Any] = np.asarray(load(path).dataobj)[self.inside]
         return values
 
     def unmasked(self, values: NDArray[Any]) -> Any:
-        """Put rows of the matrix back into the brain.
+        """Return rows of the matrix as an image.
 
         Parameters
         ----------
@@ -84,7 +97,7 @@ class Mask:
         return image
 
     def write(self, values: NDArray[Any], path: Path) -> None:
-        """Write what :meth:`unmasked` returns."""
+        """Write the image that :meth:`unmasked` returns."""
         self.unmasked(values).to_filename(path)
 
     def label_table(self, W: NDArray[np.floating], labels: NDArray[np.int16]) -> pd.DataFrame:
@@ -120,8 +133,8 @@ class Mask:
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror voxel is in the mask, and those mirror rows.
 
-        The mirror is the plane x = 0 of the world, which lies between the hemispheres; the mirror
-        voxel is the nearest one.
+        The mirror is the plane x = 0 mm between the hemispheres. The mirror voxel is the voxel
+        nearest to the mirrored position.
         """
         row_of = np.full(self.inside.shape, -1)
         row_of[self.inside] = np.arange(np.count_nonzero(self.inside))
@@ -135,12 +148,12 @@ class Mask:
     def n_pieces(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
         """Return the number of connected pieces of each part.
 
-        Voxels are connected that share a face, an edge or a corner.
+        Voxels are connected if they share a face, an edge or a corner.
 
         Parameters
         ----------
         labels : ndarray of shape (n_voxels,), integer
-            Number of the part of each voxel, from 1; 0 where it has none.
+            Number of the part of each voxel, from 1; 0 for no part.
 
         Returns
         -------
@@ -163,6 +176,6 @@ def open_mask(path: Path) -> Mask:
     Raises
     ------
     ImageError
-        The file is missing or is no 3D image.
+        The file is missing or is not a 3D image.
     """
     return Mask(open_image(path))

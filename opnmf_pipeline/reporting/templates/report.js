@@ -12,7 +12,7 @@ for (const button of document.querySelectorAll("button[data-copies]")) {
       await navigator.clipboard.writeText(source.innerText);
       copied = true;
     } catch {
-      copied = document.execCommand("copy"); // pages from a disk may have no clipboard
+      copied = document.execCommand("copy"); // the clipboard may be unavailable to local files
     }
     button.textContent = copied ? "Copied" : "Selected: please copy it";
   });

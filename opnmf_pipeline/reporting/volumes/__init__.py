@@ -1,4 +1,4 @@
-"""Pictures of volumes: cuts through the brain, and what the viewer shows of them."""
+"""Pictures of volumes: cuts through the brain, and images for the viewer of the report."""
 
 from opnmf_pipeline.reporting.volumes.cohort import draw_cohort_maps
 from opnmf_pipeline.reporting.volumes.montage import draw_components, draw_parts, template_image

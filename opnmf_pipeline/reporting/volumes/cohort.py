@@ -20,18 +20,18 @@ N_CUTS = 9
 
 
 def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path) -> Figure:
-    """Draw maps in axial cuts, one below the other; what is outside the mask stays white.
+    """Draw maps in axial cuts, one map per row; voxels outside the mask are white.
 
     Parameters
     ----------
     maps : mapping of str to path
         3D images by title.
     mask_file : path
-        The voxels that they have values in.
+        Mask on the grid of the maps.
     """
     inside = _upright(mask_file)[0] != 0
     layers = np.flatnonzero(inside.any(axis=(0, 1)))
-    # The first and last layers hold little
+    # The first and last layers contain few voxels
     cuts = layers[np.rint(np.linspace(0.06, 0.94, N_CUTS) * (len(layers) - 1)).astype(int)]
     columns, rows = (np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2)))
     frame = (slice(columns[0], columns[-1] + 1), slice(rows[0], rows[-1] + 1))
@@ -60,12 +60,12 @@ def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path) -> Figure:
 
 
 def _upright(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return an image with axes that run to the right, to the front and up, and its affine."""
+    """Return an image in RAS orientation, and its affine."""
     image: Any = nb.as_closest_canonical(nb.load(path))
     return np.asarray(image.dataobj).reshape(image.shape[:3]), image.affine
 
 
 def _range(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the range of most values; one that has a width."""
+    """Return the 0.5th and 99.5th percentiles, widened if they are equal."""
     low, high = np.percentile(values, (0.5, 99.5))
     return (float(low), float(high)) if high > low else (float(low) - 0.05, float(high) + 0.05)

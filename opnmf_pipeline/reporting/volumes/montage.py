@@ -1,4 +1,4 @@
-"""Pictures of the components and of their parts in the brain."""
+"""Figures of the components and of their parts in the brain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["draw_components", "draw_parts", "template_image"]
 
 TEMPLATE_MM = 2
 MAX_COLUMNS = 3
-"""So wide that cuts can be told apart on a printed page."""
+"""More columns would make the cuts too small on a printed page."""
 PANEL_INCHES = (5.0, 2.2)
 TEXT_POINTS = 7
 PARTS_POINTS = 10
@@ -68,7 +68,7 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
         weights = np.asarray(volume.dataobj)
         peak = np.unravel_index(np.argmax(weights), weights.shape)
         with warnings.catch_warnings():
-            # what nilearn says of a component without weight, of which there is nothing to draw
+            # nilearn warns about a component without weight
             warnings.filterwarnings("ignore", "empty mask", UserWarning)
             display = plotting.plot_stat_map(
                 volume,
@@ -134,7 +134,7 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
 
 
 def _part_colours(k: int) -> ListedColormap:
-    """Return one colour per part, none of them a grey that would be lost on the brain."""
+    """Return one colour per part, without greys, which are hard to see on the brain."""
     distinct = [colour for colour in matplotlib.color_sequences["tab20"] if len(set(colour)) > 1]
     if k <= len(distinct):
         return ListedColormap(distinct[:k])

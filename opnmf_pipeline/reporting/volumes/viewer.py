@@ -1,6 +1,6 @@
-"""Volumes for the interactive viewer of a page, small enough to embed.
+"""Volumes for the interactive viewer of the report, small enough to embed.
 
-Each component is scaled to its own largest weight and held in eight bits: steps of 0.4 % of it.
+Each component is scaled to its largest weight and stored in eight bits: steps of 0.4 %.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from opnmf_pipeline.reporting.viewer import Embedded
 __all__ = ["embed"]
 
 MAX_BYTES = 10 * 2**20
-"""Most that the volumes of a page may take; beyond it they are embedded on a coarser grid."""
+"""Largest size of all volumes of a page; larger volumes are embedded on a coarser grid."""
 LEVELS = 255
 
 
 def embed(images: Sequence[Any], max_bytes: int = MAX_BYTES) -> Embedded:
-    """Return images as text of a limited length.
+    """Return images as text of limited size.
 
     Parameters
     ----------
     images : sequence of path or nibabel image
         3D or 4D, non-negative.
     max_bytes : int
-        Most that all of them may take together; they are averaged over blocks of voxels until
+        Largest total size. The images are averaged over larger and larger blocks of voxels until
         they fit.
     """
     opened = [nb.load(image) if isinstance(image, Path) else image for image in images]
@@ -44,7 +44,7 @@ def embed(images: Sequence[Any], max_bytes: int = MAX_BYTES) -> Embedded:
 
 
 def _fitting(images: Sequence[Any], coarsening: int, max_bytes: int) -> tuple[str, ...] | None:
-    """Return the images as text, or None as soon as they are known to be too large."""
+    """Return the images as text, or None if they are too large."""
     embedded: list[str] = []
     for image in images:
         embedded.append(_embedded(image, coarsening))
@@ -59,14 +59,14 @@ def _embedded(image: Any, coarsening: int) -> str:
     largest = values.max(axis=(0, 1, 2))
     scaled = values * (LEVELS / np.where(largest > 0, largest, 1))
     small = nb.Nifti1Image(np.rint(scaled).astype(np.uint8), affine)
-    # Without a time in it, equal images are equal bytes
+    # Without a time in the header, equal images give equal bytes
     return base64.b64encode(gzip.compress(small.to_bytes(), 6, mtime=0)).decode()
 
 
 def _cropped(
     values: NDArray[np.float32], affine: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Leave out the empty margins."""
+    """Remove empty margins."""
     filled = values > 0 if values.ndim == 3 else (values > 0).any(axis=-1)
     if not filled.any():
         return values, affine
@@ -79,7 +79,7 @@ def _cropped(
 def _coarser(
     values: NDArray[np.float32], affine: NDArray[np.float64], factor: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Average blocks of voxels, those over the edge with zeros."""
+    """Average blocks of voxels; blocks at the end of an axis are filled up with zeros."""
     if factor == 1:
         return values, affine
     margins = [(0, -size % factor) for size in values.shape[:3]] + [(0, 0)] * (values.ndim - 3)

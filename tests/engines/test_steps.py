@@ -1,0 +1,105 @@
+"""The graph of a run: which jobs there are, in which order, and what each takes from which."""
+
+import pytest
+
+from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.engines.steps import Graph, steps_of
+
+STUDY = {"n_splits": 2, "n_permutations": 2, "random_state": 7, "candidates": [5, 3, 4]}
+
+
+def graph_of(*, n_splits=None, **selection):
+    config = PipelineConfig.model_validate(
+        {
+            "inputs": {"bids": "data"},
+            "decomposition": {"n_components": [3, 2]},
+            "selection": selection,
+        }
+    )
+    return Graph.of_steps(steps_of(config, n_splits))
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return graph_of(**STUDY)
+
+
+def job(graph, name):
+    (found,) = [one for one in graph.jobs if one.name == name]
+    return found
+
+
+def names(jobs):
+    return [one.name for one in jobs]
+
+
+def taken(graph, name, field):
+    """Return the names of the jobs whose outputs an input of a job stands for."""
+    one = job(graph, name)
+    return [made.name for made, _ in graph.sources(one, one.step.inputs[field])]
+
+
+def test_every_job_comes_after_those_that_it_needs(graph):
+    before = set()
+    for one in graph.jobs:
+        assert before.issuperset(names(graph.needs(one))), one.name
+        before.add(one.name)
+    assert len(before) == len(graph.jobs)
+
+
+def test_all_of_one_number_of_components_comes_before_the_next():
+    of_maps = [name for name in names(graph_of().jobs) if "_k" in name]
+    assert of_maps == [
+        *("decompose_k3", "maps_k3", "figures_k3"),
+        *("decompose_k2", "maps_k2", "figures_k2"),
+    ]
+
+
+def test_a_number_with_maps_is_fitted_once(graph):
+    fits = [name for name in names(graph.jobs) if name.startswith(("decompose", "candidate"))]
+    assert fits == ["decompose_k3", "decompose_k2", "candidate_k5", "candidate_k4"]
+
+
+def test_a_job_takes_what_has_its_own_numbers(graph):
+    assert taken(graph, "maps_k2", "factorization_dir") == ["decompose_k2"]
+    assert taken(graph, "figures_k3", "components_file") == ["maps_k3"]
+    assert taken(graph, "halves_k5_split2", "split_file") == ["splits"]
+    assert names(graph.needs(job(graph, "halves_k5_split2"))) == ["matrix", "splits"]
+
+
+def test_what_is_compared_comes_by_increasing_numbers(graph):
+    fits = taken(graph, "select", "factorization_dirs")
+    assert fits == ["decompose_k2", "decompose_k3", "candidate_k4", "candidate_k5"]
+    halves = taken(graph, "select", "halves_files")
+    assert halves == [f"halves_k{k}_split{split}" for k in (2, 3, 4, 5) for split in (1, 2)]
+    permuted = taken(graph, "select", "permuted_files")
+    assert permuted == [f"permuted_k{k}_seed{seed}" for k in (2, 3, 4, 5) for seed in (7, 8)]
+
+
+def test_the_report_follows_the_settings(graph):
+    for field, step in (("factorization_dirs", "decompose"), ("loadings_files", "maps")):
+        assert taken(graph, "report", field) == [f"{step}_k3", f"{step}_k2"]
+
+
+def test_all_that_a_job_waits_for(graph):
+    needed = graph.needs_of_all(job(graph, "figures_k2"))
+    assert set(needed) == {"maps_k2", "decompose_k2", "matrix", "mask"}
+    assert {name: one.name for name, one in needed.items()} == {name: name for name in needed}
+
+
+def test_splits_and_seeds(graph):
+    numbers = [one.numbers for one in graph.jobs if one.k == 4]
+    assert [found["split"] for found in numbers if "split" in found] == [1, 2]
+    assert [found["seed"] for found in numbers if "seed" in found] == [7, 8]
+
+
+def test_a_cohort_can_have_another_number_of_splits_than_the_settings():
+    halves = [
+        name for name in names(graph_of(leave_out="site", n_splits=3).jobs) if "split" in name
+    ]
+    assert halves == ["splits", *(f"halves_k{k}_split{n}" for k in (3, 2) for n in (1, 2, 3))]
+
+
+def test_one_node_can_run_all_splits(graph):
+    assert job(graph, "halves_k5_split2").node_name == "halves_k5"
+    assert job(graph, "permuted_k5_seed8").node_name == "permuted_k5_seed8"

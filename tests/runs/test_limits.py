@@ -1,0 +1,61 @@
+"""What a run refuses, or warns of, before it computes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.runs.limits import check_matrix, check_rank
+
+
+def config(ks=(2, 5), candidates=(), **execution):
+    return PipelineConfig.model_validate(
+        {
+            "inputs": {"bids": "data"},
+            "decomposition": {"n_components": list(ks)},
+            "selection": {"candidates": list(candidates)},
+            "execution": execution,
+        }
+    )
+
+
+@pytest.fixture
+def matrix_dir(tmp_path):
+    """A matrix of 5000 voxels and 20 subjects."""
+    np.save(tmp_path / "matrix.npy", np.ones((5000, 20), dtype=np.float32))
+    (tmp_path / "matrix.json").write_text(json.dumps({"Matrix": "matrix.npy"}))
+    return tmp_path
+
+
+def test_as_many_components_as_subjects_are_the_most():
+    check_rank(config(), 5, "subjects")
+    with pytest.raises(
+        ConfigError, match=r"decomposition\.n_components: 5 is more than the 4 subj"
+    ):
+        check_rank(config(), 4, "subjects")
+    with pytest.raises(ConfigError, match=r"selection\.candidates: 6 is more than the 5 subj"):
+        check_rank(config(candidates=[6, 3]), 5, "subjects")
+
+
+def test_components_are_no_more_than_voxels(matrix_dir):
+    check_matrix(config(ks=[5000]), matrix_dir)
+    with pytest.raises(ConfigError, match="5001 is more than the 5000 voxels"):
+        check_matrix(config(ks=[5001]), matrix_dir)
+
+
+@pytest.mark.parametrize(
+    ("memory_gb", "ks", "warns"),
+    [
+        (0.25, [5], True),  # the libraries take 0.29 GiB
+        (0.35, [5], False),
+        (0.35, [5, 1000], True),  # four copies of W: 0.07 GiB
+        (None, [5, 1000], False),
+    ],
+)
+def test_a_fit_that_needs_more_memory_than_is_allowed(matrix_dir, caplog, memory_gb, ks, warns):
+    check_matrix(config(ks, memory_gb=memory_gb), matrix_dir)
+    assert bool(caplog.records) is warns
+    if warns:
+        assert f"a fit with {max(ks)} components may need" in caplog.text

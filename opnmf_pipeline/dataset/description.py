@@ -53,8 +53,10 @@ opnmf-pipeline {version} wrote this dataset from {source}{learned}.
 Components are patterns of voxels whose values vary together across subjects. Each subject has one
 loading on each component. Read `report.html` first, if the dataset has one.
 
-In the file names, `{{k}}` is the number of components, and `{{space}}` is the space and the
-resolution of the maps. The settings in `logs/config.yaml` determine which of these files exist.
+In the file names, `{{k}}` is the number of components, `{{space}}` is the space and the resolution
+of the maps, and `{{image}}` is their file ending (`.nii.gz` for volumes). For the files of one
+image, `{{folder}}` is its folder (such as `sub-01/ses-1/anat`), and `{{row}}` is its subject and
+session. The settings in `logs/config.yaml` determine which of these files exist.
 
 | file | content |
 | --- | --- |

@@ -34,7 +34,7 @@ from opnmf_pipeline.engines.steps import (
     Over,
     steps_of,
 )
-from opnmf_pipeline.exceptions import EngineError
+from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import GB
@@ -49,6 +49,10 @@ POLL_S = {"Linear": 0.2, "MultiProc": 0.2}
 FAILED_MSG = (
     "nodes failed:\n{reasons}\n"
     "details are in {crashes}; fix the cause and run the same command again"
+)
+PATTERN_MSG = (
+    "execution.work_dir: {folder}: Nipype cannot work in a folder whose path contains *, ? or [; "
+    "choose another with --work-dir"
 )
 ERROR_LINE = re.compile(r"\s*[\w.]+(?:Error|Exception|Exit): ")
 EXECUTION = {
@@ -214,9 +218,13 @@ def compute(
 
     Raises
     ------
+    ConfigError
+        The path of ``work_dir`` looks like a pattern: Nipype searches for its files with glob.
     EngineError
         Nodes failed. The message lists them with their errors and the folder of the crash files.
     """
+    if set("*?[") & set(str(work_dir)):
+        raise ConfigError(PATTERN_MSG.format(folder=work_dir))
     execution = config.execution
     plugin = execution.plugin or DEFAULT_PLUGIN
     workflow = _workflow(graph, "opnmf_wf")

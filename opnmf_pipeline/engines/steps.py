@@ -20,6 +20,7 @@ from typing import Any
 import networkx as nx
 
 from opnmf_pipeline.config import PipelineConfig, Section
+from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
 from opnmf_pipeline.stages.halves import FIT_HALVES
@@ -58,6 +59,11 @@ GIVEN = {
     "settings": "YAML of the settings, shown in the report",
 }
 """Inputs of the graph, by name."""
+
+NO_COUNT_MSG = (
+    "n_splits: is required with selection.leave_out: {column}; give the number of values of this "
+    "column in the cohort"
+)
 
 
 @dataclass(frozen=True)
@@ -230,7 +236,15 @@ def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
     -------
     list of Step
         Steps that the settings do not ask for are absent.
+
+    Raises
+    ------
+    ConfigError
+        ``selection.leave_out`` is set, and ``n_splits`` is not given.
     """
+    leave_out = config.selection.leave_out
+    if n_splits is None and leave_out is not None:
+        raise ConfigError(NO_COUNT_MSG.format(column=leave_out))
     mapped = config.decomposition.n_components
     candidates = [k for k in config.ranks if k not in mapped]
     n_splits = config.selection.n_splits if n_splits is None else n_splits

@@ -1,6 +1,7 @@
 """What the output says about itself."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,13 @@ def test_readme_lists_every_kind_of_file(tmp_path):
     assert "from `/data`, with the components in `" in text
     assert all(f"| `{output.path}` | {output.description} |" in text for output in OUTPUTS.values())
     assert "a simulated cohort." in readme({"inputs": {"simulation": {}}})
+
+
+def test_readme_explains_every_field_of_the_file_names():
+    text = readme({"inputs": {"bids": "/data"}}).replace("\n", " ")
+    fields = {field for output in OUTPUTS.values() for field in re.findall(r"{\w+}", output.path)}
+    assert "{image}" in fields
+    assert [field for field in sorted(fields) if f"`{field}` is " not in text] == []
 
 
 @pytest.mark.parametrize(

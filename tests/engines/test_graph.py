@@ -3,6 +3,8 @@ import pytest
 from opnmf_pipeline.cli import main
 from opnmf_pipeline.cli.graph import graph_of
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.engines.steps import steps_of
+from opnmf_pipeline.exceptions import ConfigError
 
 PLAIN = {
     ("images", "mask"),
@@ -40,6 +42,11 @@ def config(**sections):
 )
 def test_each_stage_waits_for_what_it_needs(sections, more):
     assert set(graph_of(config(**sections)).edges()) == PLAIN | more
+
+
+def test_leaving_out_needs_the_number_of_groups():
+    with pytest.raises(ConfigError, match=r"n_splits: is required with selection\.leave_out: site"):
+        steps_of(config(selection={"leave_out": "site"}))
 
 
 def test_the_picture(write_config, settings, tmp_path):

@@ -12,6 +12,7 @@ from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.steps import Graph, steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.runs.study import collect_study
 from opnmf_pipeline.stages.memory import GB, fit_bytes
 from tests.engines.conftest import Lines
@@ -69,6 +70,18 @@ def test_the_linear_plugin(study):
         f"{stage}: computed"
         for stage in ("mask", "matrix", *OF_ONE_K, "select", "quality", "report")
     )
+
+
+def test_what_the_linear_plugin_skips_has_not_finished(study, each_fit):
+    def fail(k):
+        raise MemoryError("no memory")
+
+    each_fit(fail)
+    display = Lines()
+    with pytest.raises(EngineError, match="decompose, k = 2: MemoryError"):
+        run(study.config("nipype", "execution.plugin=Linear", ONE), display)
+    assert "decompose, k = 2: failed" in display.lines
+    assert [line for line in display.lines if line.startswith(("maps", "select", "report"))] == []
 
 
 def test_the_message_names_node_error_and_crash_files(study, each_fit):

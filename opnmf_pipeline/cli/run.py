@@ -122,7 +122,7 @@ def _print(summary: Summary, console: Console) -> None:
     if not summary.computed:
         console.print("nothing was computed: all results come from an earlier run")
     places = {
-        "maps": output.path("mask").parent,
+        "maps" if output.ks else "tables": output.path("mask").parent,
         "pictures": output.path("montage").parent,
         "report": output.path("report"),
     }

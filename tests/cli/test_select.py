@@ -33,6 +33,8 @@ def test_select_compares_and_writes_no_maps(command, tmp_path, capsys):
     table = pd.read_csv(tmp_path / "out/group/desc-opnmf_metrics.tsv", sep="\t")
     assert table["n_components"].tolist() == [1, 2, 3]
     assert not [name for name in group(tmp_path) if "opnmfK" in name]
+    assert "tables    " in printed
+    assert "maps      " not in printed
 
 
 def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp_path, capsys):

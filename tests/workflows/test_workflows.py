@@ -102,5 +102,5 @@ def test_nodes_in_a_workflow_of_somebody_else(cohort, tmp_path):
     start("foreign_nipype.py", "out", *cohort.images, "--k", 2, 3, cwd=tmp_path)
     folder = tmp_path / "out" / "foreign"
     assert len(list(folder.rglob("smooth*.nii.gz"))) == 8
-    components = list(folder.glob("opnmf_wf/_n_components_*/maps/components.nii.gz"))
+    components = list(folder.glob("opnmf_wf/_n_components_*/maps_k*/maps-*/components.nii.gz"))
     assert sorted(nb.load(path).shape[3] for path in components) == [2, 3]

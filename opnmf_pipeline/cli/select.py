@@ -38,8 +38,9 @@ def execute(args: argparse.Namespace) -> None:
 def _next_command(config: PipelineConfig, summary: Summary, args: argparse.Namespace) -> str:
     assert summary.choice is not None
     replaced = {"decomposition.n_components": summary.choice["k"]}
-    if set(config.selection.candidates) != set(config.ranks):
-        replaced["selection.candidates"] = list(config.ranks)
+    compared = config.without_maps().selection.candidates  # as the output folder has them
+    if config.selection.candidates != compared:
+        replaced["selection.candidates"] = list(compared)
     given = [item for item in overrides(args) if _key(item) not in {*replaced, *OUTPUT_KEYS}]
     items = [*given, *as_items(replaced)]
     settings = [word for item in items for word in ("--set", item)]

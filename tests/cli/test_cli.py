@@ -6,6 +6,7 @@ import pytest
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.cli import main
+from opnmf_pipeline.cli.check import _size
 from opnmf_pipeline.cli.parser import build_parser, overrides
 from opnmf_pipeline.config import PipelineConfig, load_config
 
@@ -143,6 +144,14 @@ def test_check_prints_the_plan_and_writes_nothing(write_config, settings, tmp_pa
     assert "shape (5, 4, 3), voxels 3 x 3 x 3 mm" in printed
     assert "components    2, 3" in printed
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"),
+    [(300 * 2**20, "300 MiB"), (2**30 - 2**20, "1023 MiB"), (3 * 2**29, "1.5 GiB")],
+)
+def test_sizes_are_in_binary_units(n_bytes, text):
+    assert _size(n_bytes) == text
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,19 @@ def test_candidates_are_by_default_the_numbers_with_maps(command, tmp_path):
     assert table["n_components"].tolist() == [2, 3]
 
 
+@pytest.mark.parametrize(("candidates", "with_maps"), [([], [3, 2]), ([3, 2], [2])])
+def test_the_run_that_it_names_compares_the_same_numbers(
+    command, candidates, with_maps, tmp_path, capsys
+):
+    given = {"selection.candidates": candidates, "decomposition.n_components": with_maps}
+    overrides = [word for key, ks in given.items() for word in ("--set", f"{key}={ks}")]
+    assert main([*command, *overrides]) == 0
+    last = capsys.readouterr().out.partition("To write its maps: opnmf-pipeline ")[2]
+    assert main([*shlex.split(last), "--quiet"]) == 0
+    table = pd.read_csv(tmp_path / "out/group/desc-opnmf_metrics.tsv", sep="\t")
+    assert table["n_components"].tolist() == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -36,6 +36,13 @@ def test_more_shares_than_fits(study):
     assert run_share(config, 5, 9) == []
 
 
+def test_the_last_share_on_the_command_line(study, capsys):
+    study.config("local")
+    command = ["run", str(study.root / "config.yaml"), "-o", str(study.out("local"))]
+    assert main([*command, "--share", "9/9"]) == 0
+    assert "share 9 of 9" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -186,8 +186,10 @@ def test_an_index_is_kept(write_dataset, tmp_path, monkeypatch):
 def test_an_index_of_another_dataset_or_damaged(write_dataset, tmp_path):
     index_dir = tmp_path / "index"
     find_images(write_dataset("one", ASLPREP[:1]), {}, index_dir)
-    other = write_dataset("two", ASLPREP[:1])
-    assert find_images(other, {}, index_dir)["image"].str.startswith(str(other)).all()
+    other = write_dataset("two", ASLPREP[:2])
+    images = find_images(other, {}, index_dir)["image"]
+    assert images.str.startswith(str(other)).all()
+    assert len(images) == 4  # two of each subject, where the dataset before has one
     (index_dir / "opnmf-index.parquet").write_text("damaged")
     with pytest.raises(CohortError, match=r"opnmf-index.parquet: cannot be used .*; delete it"):
         find_images(other, {}, index_dir)

@@ -145,6 +145,12 @@ def test_the_error_of_a_stage_comes_through(battery, name, change, message, cach
         task(battery, name, **change)(cache_root=cache)
 
 
+def test_a_dataset_is_hashed_by_its_name():
+    # as a Directory, all of its files would be read to hash it
+    for name in ("bids", "database_dir"):
+        assert fields("CollectCohort")[name].type == str | None
+
+
 def test_one_source_of_a_cohort(battery):
     with pytest.raises(ValueError, match="glob"):
         task(battery, "CollectCohort", glob="*.nii.gz")._check_rules()

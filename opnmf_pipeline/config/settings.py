@@ -51,6 +51,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def settings(self) -> dict[str, Any]:
+        """Return all settings that have a value as plain values, as in a YAML file."""
+        return self.model_dump(mode="json", exclude_none=True)
+
 
 class SimulationConfig(Section):
     """A cohort with planted components on the MNI152 grey-matter template that nilearn ships."""
@@ -482,7 +486,3 @@ class PipelineConfig(Section):
     def n_fits(self, n_splits: int) -> int:
         """Return the number of fits of a run: of the cohort, of its halves, and of null data."""
         return len(self.ranks) * (1 + 2 * n_splits + self.selection.n_permutations)
-
-    def settings(self) -> dict[str, Any]:
-        """Return all settings as plain values, as in a YAML file."""
-        return self.model_dump(mode="json", exclude_none=True)

@@ -96,15 +96,18 @@ class Cache:
         _make(self.root)
         self._memo_file = self.root / "digests.json"
         self._memo: dict[str, list[Any]] = {}
+        self._n_read = 0
         with contextlib.suppress(OSError, ValueError):  # absent or damaged: read the files again
             self._memo = json.loads(self._memo_file.read_text())
 
     def digests(self, paths: Iterable[str | Path]) -> list[str]:
         """Return the SHA-256 of each file; read it again only if its size or time changed."""
+        n_read = self._n_read
         digests = [self._digest(Path(path)) for path in paths]
-        partial = self._memo_file.with_suffix(".partial")
-        partial.write_text(json.dumps(self._memo))
-        partial.replace(self._memo_file)
+        if self._n_read > n_read:
+            partial = self._memo_file.with_suffix(".partial")
+            partial.write_text(json.dumps(self._memo))
+            partial.replace(self._memo_file)
         return digests
 
     def _digest(self, path: Path) -> str:
@@ -113,6 +116,7 @@ class Cache:
         if seen is not None and seen[:2] == [stat.st_size, stat.st_mtime_ns]:
             return str(seen[2])
         digest = file_digest(path)
+        self._n_read += 1
         self._memo[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
         return digest
 

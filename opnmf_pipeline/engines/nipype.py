@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import itertools
 import logging
-import math
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from nipype.utils.ram_estimator import RamEstimator
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines.outcome import Outcome
-from opnmf_pipeline.engines.resources import n_procs_of, threads_of
+from opnmf_pipeline.engines.resources import n_procs_of, sbatch_options, threads_of
 from opnmf_pipeline.engines.steps import (
     GIVEN,
     Each,
@@ -326,10 +325,5 @@ class _Watcher:
 
     def _sized(self, node: Any) -> str:
         """Return the memory and CPUs to request from Slurm, unless the user has set them."""
-        wanted = {
-            "--mem": f"{math.ceil(1024 * node.mem_gb_runtime)}M",
-            "--cpus-per-task": str(node.n_procs),
-        }
-        return " ".join(
-            f"{name}={value}" for name, value in wanted.items() if name not in self._sbatch_args
-        )
+        n_bytes = GB * node.mem_gb_runtime
+        return " ".join(sbatch_options(n_bytes, node.n_procs, self._sbatch_args))

@@ -6,7 +6,6 @@ One node runs the halves of all splits.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 import shutil
@@ -28,10 +27,10 @@ from pydra.workers import slurm
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline import __version__
-from opnmf_pipeline.config import ExecutionConfig, PipelineConfig, Section
+from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines.events import EVENTS, Follower, job_hooks, unreported
 from opnmf_pipeline.engines.outcome import Outcome
-from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of
+from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of, sbatch_options
 from opnmf_pipeline.engines.steps import SPLIT, Each, Every, Given, Graph, Job, Of, Over, steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.nodes import pydra as nodes
@@ -318,16 +317,12 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
     config : PipelineConfig
         Settings; ``inputs``, ``output`` and ``execution`` are not used.
     """
-
-    def given(section: Section) -> dict[str, Any]:
-        return section.model_dump(mode="json", exclude_none=True)
-
     return {
         "n_components": list(config.decomposition.n_components),
-        "mask": given(config.mask),
-        "matrix": given(config.matrix),
+        "mask": config.mask.settings(),
+        "matrix": config.matrix.settings(),
         "decomposition": config.decomposition.of_each_fit(),
-        "selection": given(config.selection),
+        "selection": config.selection.settings(),
         "figures": config.report.figures,
         "on_template": config.report.background != "mean",
     }
@@ -406,13 +401,7 @@ class SlurmWorker(slurm.Worker):  # type: ignore[misc]
         """Submit one job and wait for its end; run a job that only gathers outputs here."""
         if job.name.startswith(GATHER):
             return job.run(rerun)
-        wanted = {
-            "--mem": f"{math.ceil(_memory(job.task) / 2**20)}M",
-            "--cpus-per-task": str(self.threads),
-        }
-        added = [
-            f"{name}={value}" for name, value in wanted.items() if name not in self.sbatch_args
-        ]
+        added = sbatch_options(_memory(job.task), self.threads, self.sbatch_args)
         sized = attrs.evolve(  # type: ignore[call-arg]
             self, sbatch_args=" ".join([*added, self.sbatch_args]).strip()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import psutil
 from opnmf_pipeline.config import ExecutionConfig
 from opnmf_pipeline.engines.steps import Step
 
-__all__ = ["available_memory", "n_procs_of", "n_threads_of", "threads_of"]
+__all__ = ["available_memory", "n_procs_of", "n_threads_of", "sbatch_options", "threads_of"]
 
 MIB = 2**20
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -44,6 +45,22 @@ def threads_of(step: Step, execution: ExecutionConfig) -> int:
     n_procs = n_procs_of(execution)
     most = n_threads_of(execution) if step.is_fit else n_procs
     return min(most, max(1, n_procs // step.n_runs))
+
+
+def sbatch_options(n_bytes: float, n_procs: int, given: str) -> list[str]:
+    """Return the options of sbatch that request memory and CPUs for one job.
+
+    Parameters
+    ----------
+    n_bytes : float
+        Most memory that the job needs, in bytes.
+    n_procs : int
+        CPUs of the job.
+    given : str
+        Options of the user; what they set is left out.
+    """
+    wanted = {"--mem": f"{math.ceil(n_bytes / MIB)}M", "--cpus-per-task": str(n_procs)}
+    return [f"{name}={value}" for name, value in wanted.items() if name not in given]
 
 
 def available_memory() -> int:

@@ -11,6 +11,7 @@ what each engine executes. To add a step, add it to a function below that :func:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,7 @@ from typing import Any
 
 import networkx as nx
 
-from opnmf_pipeline.config import PipelineConfig, Section
+from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
@@ -153,7 +154,7 @@ class Step:
     @property
     def n_runs(self) -> int:
         """Number of jobs."""
-        return len(list(product(*self.over.values())))
+        return math.prod(map(len, self.over.values()))
 
     def sources(self) -> Iterator[Of | Each]:
         """Yield the outputs of other steps that are inputs of this one."""
@@ -265,13 +266,9 @@ MASK = Of("mask", "mask_file")
 MATRIX = Of("matrix", "matrix_dir")
 
 
-def _settings(section: Section) -> dict[str, Any]:
-    return section.model_dump(mode="json", exclude_none=True)
-
-
 def _matrix_steps(config: PipelineConfig) -> Iterator[Step]:
-    preparation = _settings(config.matrix)
-    of_mask = {"images": Given("images"), **_settings(config.mask)}
+    preparation = config.matrix.settings()
+    of_mask = {"images": Given("images"), **config.mask.settings()}
     yield Step("mask", MAKE_MASK, {**of_mask, **preparation})
     of_matrix = {
         "participants": Given("participants"),

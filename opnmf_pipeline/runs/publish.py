@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +30,7 @@ from opnmf_pipeline.stages.figures import FIGURES_FILES
 from opnmf_pipeline.stages.maps import MAPS_FILES
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
+from opnmf_pipeline.stages.spaces import named_files
 
 __all__ = ["publish"]
 
@@ -66,7 +67,7 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         output.write_text("report", with_runs(page.read_text(encoding="utf-8"), output.runs))
     for step, made, files in FOLDERS:
         for folder in outcome.paths(step, made):
-            for name, file in _named(files, output).items():
+            for name, file in named_files(files, study.images[0]).items():
                 if (folder / file).exists():
                     output.publish(name, folder / file)
     fits = outcome.by_rank("decompose", "factorization_dir")
@@ -76,13 +77,9 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     figures = outcome.by_rank("figures", "figures_dir")
     for folders, files in ((maps, MAPS_FILES), (figures, FIGURES_FILES)):
         for k, folder in folders.items():
-            for name, file in _named(files, output).items():
+            for name, file in named_files(files, study.images[0]).items():
                 output.publish(name, folder / file, k)
     _note_sources(study, list(maps), output, inputs)
-
-
-def _named(files: Mapping[str, str], output: OutputFolder) -> dict[str, str]:
-    return {name: file.format(image=output.image) for name, file in files.items()}
 
 
 def _publish_cohort(

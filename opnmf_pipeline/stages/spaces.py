@@ -86,22 +86,22 @@ def space_of(path: str | Path) -> Space:
     raise ImageError(UNKNOWN_MSG.format(path=path, such=such))
 
 
-def named_files(files: Mapping[str, str], mask_file: Path) -> dict[str, str]:
+def named_files(files: Mapping[str, str], path: str | Path) -> dict[str, str]:
     """Return file names with ``{image}`` replaced by the suffix of the images of a space.
 
     Parameters
     ----------
     files : mapping of str to str
         Names of the files that a stage writes.
-    mask_file : path
-        A mask, which tells the space.
+    path : path
+        An image or a mask, which tells the space.
 
     Raises
     ------
     ImageError
-        No space accepts the name of the mask.
+        No space accepts this name.
     """
-    suffix = space_of(mask_file).images.SUFFIX
+    suffix = space_of(path).images.SUFFIX
     return {name: file.format(image=suffix) for name, file in files.items()}
 
 

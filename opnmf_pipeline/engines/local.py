@@ -141,7 +141,7 @@ class _Engine:
         threads = n_threads_of if job.step.is_fit else n_procs_of
         try:
             with self._watched(job, work) as watched:
-                result = _made(work, self._cache, n_procs=threads(self._execution), **watched)
+                result = _result(work, self._cache, n_procs=threads(self._execution), **watched)
         except Exception as error:  # jobs that do not depend on this one still run
             self._fail(job, error)
         else:
@@ -196,34 +196,35 @@ class _Engine:
         contents: list[str] = []
         settings: dict[str, Any] = {}
         for name, source in job.step.inputs.items():
-            value = self._value(job, source)
-            if value is None:
-                continue
-            inputs[name] = value
             if isinstance(source, Of | Each | Every):
-                contents += [f"{name}: {self._content(*one)}" for one in self._made(job, source)]
-            elif name in IMAGES:
-                images = [value] if name == "image" else value
-                files = (space_of(image).images.image_files(image) for image in images)
-                contents += self._cache.digests(itertools.chain.from_iterable(files))
-            elif isinstance(value, Path):
-                contents += self._cache.digests([value])
-            else:
-                settings[name] = value
+                made = self._made(job, source)
+                values = [value for _, value in made]
+                inputs[name] = values if isinstance(source, Every) else values[0]
+                contents += [f"{name}: {self._content(*one)}" for one in made]
+            elif (value := self._value(job, source)) is not None:
+                inputs[name] = value
+                if name in IMAGES or isinstance(value, Path):
+                    contents += self._file_digests(name, value)
+                else:
+                    settings[name] = value
         return _Work(job, inputs, contents, settings)
 
     def _value(self, job: Job, source: Any) -> Any:
+        """Return the value of an input that comes from no other job."""
         match source:
             case Given(name):
                 return self._given.get(name)
             case Over(name):
                 return job.numbers[name]
-            case Of() | Each():
-                ((_, value),) = self._made(job, source)
-                return value
-            case Every():
-                return [value for _, value in self._made(job, source)]
         return source
+
+    def _file_digests(self, name: str, value: Any) -> list[str]:
+        """Return the digests of the files of an input: of one file, or of one or more images."""
+        if name not in IMAGES:
+            return self._cache.digests([value])
+        images = [value] if name == "image" else value
+        files = (space_of(image).images.image_files(image) for image in images)
+        return self._cache.digests(itertools.chain.from_iterable(files))
 
     def _made(self, job: Job, source: Of | Each | Every) -> list[tuple[Job, Any]]:
         """Return the jobs that an input comes from, each with the value of its output."""
@@ -293,7 +294,7 @@ class _Work:
         return self.contents, self.settings
 
 
-def _made(work: _Work, cache: Cache, **call: Any) -> Result:
+def _result(work: _Work, cache: Cache, **call: Any) -> Result:
     """Return the result of a job; compute it only if it is not in the cache."""
 
     def make(folder: Path) -> None:
@@ -307,7 +308,7 @@ def _made(work: _Work, cache: Cache, **call: Any) -> Result:
 def _attempt(work: _Work, cache: Cache, threads: int) -> Result | Exception:
     """Return the result of a job, or its error."""
     try:
-        return _made(work, cache, n_procs=threads)
+        return _result(work, cache, n_procs=threads)
     except Exception as error:
         return error
 

@@ -16,13 +16,13 @@ from opnmf_pipeline.config import DecompositionConfig
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
-from opnmf_pipeline.stages.matrix import MATRIX_FILE
-from opnmf_pipeline.stages.memory import fit_memory
+from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MATRIX_DIR, N_COMPONENTS, Call, Stage
 
 __all__ = [
     "DECOMPOSE",
     "FACTORIZATION_FILE",
+    "W_FILE",
     "Factorization",
     "decompose",
     "estimator",
@@ -31,6 +31,8 @@ __all__ = [
 
 FACTORIZATION_FILE = "factorization.json"
 """Name of the file that describes a fit; stages take its path as the path of the fit."""
+W_FILE, H_FILE = "W.npy", "H.npy"
+"""Names of the files of W and H beside it."""
 
 
 class Factorization(NamedTuple):
@@ -109,8 +111,8 @@ def decompose(
     X, sidecar = read_matrix(matrix_file)
     with threadpool_limits(n_procs):
         model = estimator(n_components, options, callback, checkpoint).fit(X)
-    np.save(out_dir / "W.npy", model.coef_)
-    np.save(out_dir / "H.npy", model.components_)
+    np.save(out_dir / W_FILE, model.coef_)
+    np.save(out_dir / H_FILE, model.components_)
     info = {
         "NumberOfComponents": n_components,
         "NumberOfVoxels": X.shape[0],
@@ -149,8 +151,8 @@ def _norm(X: NDArray[np.float32], n_rows: int = 4096) -> float:
 def read_factorization(path: Path) -> Factorization:
     """Read ``factorization.json``, and map ``W.npy`` and ``H.npy`` from the same folder."""
     return Factorization(
-        np.load(path.with_name("W.npy"), mmap_mode="r"),
-        np.load(path.with_name("H.npy"), mmap_mode="r"),
+        np.load(path.with_name(W_FILE), mmap_mode="r"),
+        np.load(path.with_name(H_FILE), mmap_mode="r"),
         json.loads(path.read_text()),
     )
 
@@ -176,7 +178,7 @@ DECOMPOSE = Stage(
     inputs={"matrix_dir": MATRIX_DIR, "n_components": N_COMPONENTS},
     outputs={"factorization_dir": FACTORIZATION_DIR},
     settings={DecompositionConfig: ("n_components",)},
-    large=("W.npy", "H.npy"),
+    large=(W_FILE, H_FILE),
     memory=fit_memory,
     free=("max_iter",),
 )

@@ -9,8 +9,7 @@ import numpy as np
 
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.stages.maps import COMPONENTS_FILE, LABELS_FILE
-from opnmf_pipeline.stages.matrix import MATRIX_FILE
-from opnmf_pipeline.stages.memory import fit_memory
+from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
 

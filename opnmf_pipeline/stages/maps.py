@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,13 @@ from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.selection.shape import winner_takes_all
-from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, Factorization, read_factorization
-from opnmf_pipeline.stages.memory import maps_memory
+from opnmf_pipeline.stages.decompose import (
+    FACTORIZATION_FILE,
+    W_FILE,
+    Factorization,
+    read_factorization,
+)
+from opnmf_pipeline.stages.memory import BASE_BYTES
 from opnmf_pipeline.stages.spaces import named_files, open_mask
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MASK_FILE, Call, Field, Kind, Stage
 
@@ -38,6 +45,7 @@ MAPS_FILES = {
 """Files of the stage, by the names of the outputs of a run in ``dataset/names.py``."""
 SIDECARS = ("components_json", "dseg_json", "loadings_json")
 
+COPIES_OF_MAPS = 2
 LOADING = "Loading on {name} (row of H = WᵀX)"
 
 
@@ -110,6 +118,19 @@ def _summary(fit: Factorization) -> dict[str, Any]:
 
 def _write_json(path: Path, **content: Any) -> None:
     path.write_text(json_text(content), encoding="utf-8")
+
+
+def maps_memory(inputs: Mapping[str, Any]) -> int:
+    """Return the most memory that the maps of a factorization need, in bytes.
+
+    Parameters
+    ----------
+    inputs : mapping
+        Inputs of the stage by name; ``factorization_dir`` and ``mask_file`` exist.
+    """
+    W = np.load(Path(inputs["factorization_dir"]) / W_FILE, mmap_mode="r")
+    n_grid = math.prod(open_mask(Path(inputs["mask_file"])).grid.shape)
+    return BASE_BYTES + COPIES_OF_MAPS * int(W.itemsize * n_grid * W.shape[1])
 
 
 def _run(call: Call) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from opnmf_pipeline.config import MatrixConfig
-from opnmf_pipeline.images.matrix import subject_columns, write_matrix, write_sidecar
+from opnmf_pipeline.images.matrix import read_matrix, subject_columns, write_matrix, write_sidecar
 from opnmf_pipeline.images.values import image_paths, kept_columns
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.mask import VALUES_DIR
+from opnmf_pipeline.stages.memory import fit_bytes
 from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.stages.stage import (
     IMAGES,
@@ -21,7 +23,7 @@ from opnmf_pipeline.stages.stage import (
     Stage,
 )
 
-__all__ = ["BUILD_MATRIX", "MATRIX_FILE", "build_matrix"]
+__all__ = ["BUILD_MATRIX", "MATRIX_FILE", "build_matrix", "fit_memory"]
 
 MATRIX_FILE = "matrix.json"
 """Name of the file that describes the matrix; stages take its path as the path of the matrix."""
@@ -84,6 +86,19 @@ def build_matrix(
     shift = write_matrix(matrix_file, columns, names, mask, options)
     write_sidecar(sidecar, matrix_file, mask, participants, shift, options)
     return sidecar
+
+
+def fit_memory(inputs: Mapping[str, Any]) -> int:
+    """Return the most memory that a stage needs to read the matrix, in bytes.
+
+    Parameters
+    ----------
+    inputs : mapping
+        Inputs of the stage by name; ``matrix_dir`` exists.
+    """
+    X, _ = read_matrix(Path(inputs["matrix_dir"]) / MATRIX_FILE)
+    k, dtype = inputs.get("n_components", 1), inputs.get("dtype", "float32")
+    return fit_bytes(len(X), X.shape[1], k, dtype)
 
 
 def _run(call: Call) -> dict[str, Path]:

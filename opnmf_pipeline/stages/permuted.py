@@ -13,8 +13,7 @@ from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.stages.decompose import estimator
-from opnmf_pipeline.stages.matrix import MATRIX_FILE
-from opnmf_pipeline.stages.memory import fit_memory
+from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
 
 __all__ = ["FIT_PERMUTED", "PERMUTED_FILE", "fit_permuted"]

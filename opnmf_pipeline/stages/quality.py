@@ -13,8 +13,7 @@ from threadpoolctl import threadpool_limits
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers, write_cohort
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.stages.matrix import MATRIX_FILE
-from opnmf_pipeline.stages.memory import fit_memory
+from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.spaces import named_files, open_mask
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
 

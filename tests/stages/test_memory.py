@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from opnmf_pipeline.stages.memory import BASE_BYTES, fit_bytes, fit_memory, maps_memory
+from opnmf_pipeline.stages.maps import maps_memory
+from opnmf_pipeline.stages.matrix import fit_memory
+from opnmf_pipeline.stages.memory import BASE_BYTES, fit_bytes
 from tests.builders import SHAPE, write_image
 
 

@@ -285,7 +285,7 @@ MAKE_REPORT = Stage(
         "selection_dir": SELECTION_DIR,
         "factorization_dirs": FACTORIZATION_DIRS,
         "components_files": Field(
-            Kind.IMAGE, "maps of WriteMaps, one per number of components", many=True
+            Kind.FILE, "maps of WriteMaps, one per number of components", many=True
         ),
         "labels_tables": Field(
             Kind.TABLE, "tables of WriteMaps, one per number of components", many=True

@@ -73,6 +73,6 @@ def test_a_job_that_fails(study, engine, plugin):
         f"mask.threshold={sum(means[-7:-5]) / 2}",  # six voxels
         "decomposition.n_components=[2, 8]",
     ]
-    with pytest.raises(EngineError, match="decompose, k = 8: ValueError: n_components=8"):
+    with pytest.raises(EngineError, match="decompose, k = 8: ConfigError: k = 8: the mask"):
         study.run(engine, *asked)
     assert list(study.out(engine).glob("group/*K2_components.nii.gz"))

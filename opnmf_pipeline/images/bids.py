@@ -204,8 +204,8 @@ def _index(
     asked = {f"sub-{subject}" for subject in wanted.get("sub", ()) if subject != ANY}
     named = asked & folders
     if asked and not named and ANY not in wanted["sub"]:
-        there = _some(folders)
-        raise CohortError(NO_SUBJECT_MSG.format(root=root, asked=_some(asked), there=there))
+        names = {"asked": _some(asked), "there": _some(folders)}
+        raise CohortError(NO_SUBJECT_MSG.format(root=root, **names))
     if prefixes is not None:
         files = _prefixed_files(root, sorted(named or folders), prefixes)
         return pd.DataFrame(files, columns=["path", "sub", "ses", *wanted], dtype=object)

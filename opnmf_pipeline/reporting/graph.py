@@ -58,8 +58,7 @@ def draw_graph(edges: Iterable[tuple[str, str]], labels: Mapping[str, str], out_
             fontsize=9,
             bbox={"boxstyle": "round,pad=0.5", "facecolor": "#eaf1f8", "edgecolor": BLUE},
         ).get_bbox_patch()
-        for way in ways
-        for end in (way[0], way[-1])
+        for end in dict.fromkeys(end for way in ways for end in (way[0], way[-1]))
     }
     for way in ways:
         points = [(point[1], heights[point]) for point in way]

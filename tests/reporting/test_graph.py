@@ -1,9 +1,10 @@
 from itertools import combinations, pairwise
 
+import matplotlib.pyplot as plt
 import networkx as nx
 import pytest
 
-from opnmf_pipeline.reporting.graph import _heights, _n_crossings, _ways
+from opnmf_pipeline.reporting.graph import _heights, _n_crossings, _ways, draw_graph
 
 STUDY = [
     ("images", "mask"),
@@ -39,6 +40,13 @@ def test_an_arrow_bends_around_the_boxes_of_other_columns():
     assert bends == {("a", "b"): 0, ("b", "c"): 0, ("a", "c"): 1}
     _, heights = placed([("a", "b"), ("b", "c"), ("a", "c")])
     assert len({(point[1], height) for point, height in heights.items()}) == len(heights)
+
+
+def test_each_box_is_drawn_once(tmp_path):
+    with plt.rc_context({"svg.fonttype": "none"}):
+        picture = draw_graph(STUDY, {"halves": "halves\n6 times"}, tmp_path / "graph.svg")
+    text = picture.read_text()
+    assert [text.count(f">{name}<") for name in ("mask", "select", "6 times")] == [1, 1, 1]
 
 
 def test_crossings_are_counted():

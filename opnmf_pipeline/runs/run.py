@@ -25,7 +25,7 @@ from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.compare import compare_finished
-from opnmf_pipeline.runs.limits import check_matrix
+from opnmf_pipeline.runs.limits import check_matrix, check_units
 from opnmf_pipeline.runs.monitor import resources_watched
 from opnmf_pipeline.runs.publish import publish
 from opnmf_pipeline.runs.record import run_record
@@ -182,6 +182,8 @@ def _check_of(config: PipelineConfig) -> Callable[[Job, Mapping[str, Any]], None
     def check(job: Job, outputs: Mapping[str, Any]) -> None:
         if job.step.name == "matrix":
             check_matrix(config, Path(outputs["matrix_dir"]))
+        if job.step.name == "quality":
+            check_units(Path(outputs["quality_dir"]))
 
     return check
 

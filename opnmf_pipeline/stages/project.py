@@ -159,8 +159,9 @@ def project_images(
     """
     options, shift = models[0].preprocessing, np.float32(models[0].shift)
     mask = open_mask(mask_file)
-    if options.resample is None and options.voxel_size is None:
-        space_of(mask_file).images.check_grids(images, mask_file)
+    resampled = options.resample is not None or options.voxel_size is not None
+    reference = images[0] if resampled else mask_file
+    space_of(mask_file).images.check_grids(images, reference, resampled=resampled)
     read = partial(_column, inside=mask.inside, grid=mask.grid, options=options)
     unread, bad = [], []
     columns = track(map_images(read, images, n_procs), "project", len(images))

@@ -276,7 +276,8 @@ def _without_content(cohort: pd.DataFrame, options: InputsConfig) -> pd.DataFram
                 named=_some(sorted(links["participant_id"])),
             )
         )
-    return cohort.assign(image=cohort["image"].mask(dangling, None))
+    cohort.loc[dangling, "image"] = None
+    return cohort
 
 
 def _columns(table: pd.DataFrame) -> str:

@@ -195,9 +195,10 @@ def check_grids(
     ImageError
         Images are damaged or on a different grid; names the first ones and their number.
     """
-    want, message = Grid.of(open_image(reference)), TOO_LARGE_MSG if resampled else GRID_MSG
-    odd, spaces, total = [], {}, 0
-    for total, path in enumerate(paths, start=1):
+    paths, want = list(paths), Grid.of(open_image(reference))
+    odd: list[str] = []
+    spaces: dict[int, str | Path] = {}
+    for path in paths:
         image = open_image(path)
         grid = Grid.of(image)
         spaces.setdefault(_space_code(image), path)
@@ -206,10 +207,11 @@ def check_grids(
             odd.append(f"  {path}: {grid}")
     if odd:
         named = "\n".join(odd[:N_NAMED] + ["  ..."] * (len(odd) > N_NAMED))
+        message = TOO_LARGE_MSG if resampled else GRID_MSG
         raise ImageError(
             message.format(
                 n=len(odd),
-                total=total,
+                total=len(paths),
                 reference=reference,
                 want=want,
                 named=named,
@@ -275,6 +277,8 @@ def _antialiased(image: Any, grid: Grid) -> Any:
 
 def _space_code(image: Any) -> int:
     """Return the NIfTI space code of the affine in use, or 0 if the image has none."""
-    codes = [int(image.header[name]) for name in ("sform_code", "qform_code") if name in image.header]
+    codes = [
+        int(image.header[name]) for name in ("sform_code", "qform_code") if name in image.header
+    ]
     # The affine of an image is its sform if the sform has a code, or else its qform
     return next(filter(None, codes), 0)

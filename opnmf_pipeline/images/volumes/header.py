@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 __all__ = ["affine_problem", "header_problem", "sform_is_void", "size_problem"]
 
-XFORM_CODES = range(6)
-"""Codes of ``sform_code`` and ``qform_code`` in the NIfTI standard."""
+LAST_CODE = 5
+"""Largest code of ``sform_code`` and ``qform_code`` in the NIfTI standard."""
 MAX_CONDITION = 1e6
 """An affine with a larger condition number is singular in the precision of a header, float32."""
 VOXEL_EDGES = (1e-6, 1e6)
@@ -91,8 +91,10 @@ def affine_problem(affine: NDArray[np.float64] | None) -> str:
     if affine is None or not np.isfinite(affine).all():
         return "its affine has NaN or infinite values"
     edges, (least, largest) = voxel_sizes(affine), VOXEL_EDGES
-    if edges.min() < least or edges.max() > largest or np.linalg.cond(affine[:3, :3] / edges) > (
-        MAX_CONDITION
+    if (
+        edges.min() < least
+        or edges.max() > largest
+        or np.linalg.cond(affine[:3, :3] / edges) > (MAX_CONDITION)
     ):
         shown = ", ".join(f"{edge:g}" for edge in edges)
         return f"its affine is singular (edges of a voxel: {shown} mm)"
@@ -139,8 +141,8 @@ def _scale_problems(header: AnalyzeHeader) -> Iterator[str]:
 def _space_problems(header: AnalyzeHeader) -> Iterator[str]:
     codes = _codes(header)
     for name, code in codes.items():
-        if code not in XFORM_CODES:
-            yield f"its header has the {name} {code}; expected {XFORM_CODES[0]} to {max(XFORM_CODES)}"
+        if not 0 <= code <= LAST_CODE:
+            yield f"its header has the {name} {code}; expected 0 to {LAST_CODE}"
     if codes.get("sform_code", 0) > 0 and not sform_is_void(header):
         return
     edges = np.asarray(header["pixdim"], dtype=np.float64)[1:4]

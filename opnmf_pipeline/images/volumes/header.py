@@ -24,8 +24,8 @@ LAST_CODE = 5
 """Largest code of ``sform_code`` and ``qform_code`` in the NIfTI standard."""
 MAX_CONDITION = 1e6
 """An affine with a larger condition number is singular in the precision of a header, float32."""
-VOXEL_EDGES = (1e-6, 1e6)
-"""Smallest and largest edge of a voxel, in mm; other affines are damaged."""
+SMALLEST_EDGE, LARGEST_POSITION = 1e-6, 1e6
+"""Limits of the edges of voxels and of positions, in mm; an affine outside is damaged."""
 GZIP_RATIO = 1032
 """Largest ratio of deflate: no gzip file holds more bytes than this times its size."""
 
@@ -90,14 +90,12 @@ def affine_problem(affine: NDArray[np.float64] | None) -> str:
     """Describe why an affine gives no position to voxels; return an empty text if it does."""
     if affine is None or not np.isfinite(affine).all():
         return "its affine has NaN or infinite values"
-    edges, (least, largest) = voxel_sizes(affine), VOXEL_EDGES
-    if (
-        edges.min() < least
-        or edges.max() > largest
-        or np.linalg.cond(affine[:3, :3] / edges) > (MAX_CONDITION)
-    ):
-        shown = ", ".join(f"{edge:g}" for edge in edges)
-        return f"its affine is singular (edges of a voxel: {shown} mm)"
+    edges, origin = voxel_sizes(affine), affine[:3, 3]
+    if edges.min() < SMALLEST_EDGE or np.abs(affine).max() > LARGEST_POSITION:
+        sizes, place = (", ".join(f"{value:g}" for value in part) for part in (edges, origin))
+        return f"its affine gives voxels of {sizes} mm at {place} mm"
+    if np.linalg.cond(affine[:3, :3] / edges) > MAX_CONDITION:
+        return "its affine is singular: two axes of the image have the same direction"
     return ""
 
 

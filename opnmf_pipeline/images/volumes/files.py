@@ -19,6 +19,7 @@ from opnmf_pipeline.files import why_missing
 from opnmf_pipeline.images.volumes.header import (
     affine_problem,
     header_problem,
+    is_nifti,
     sform_is_void,
     size_problem,
 )
@@ -90,23 +91,29 @@ def _opened(path: str) -> Any:
         if is_kind:
             break
     else:
-        raise ValueError("it is empty, or not in a format that nibabel reads")
+        raise ValueError("it is empty or damaged, or not in a format that nibabel reads")
     if not issubclass(kind, AnalyzeImage):
         return kind.from_filename(path)
     assert sniff is not None
     block = sniff[0][: kind.header_class.template_dtype.itemsize]
     header = kind.header_class(block, check=False)
-    if problem := header_problem(header):
+    problem = header_problem(header)
+    if not problem:
+        image = _nifti(kind, header, path) if is_nifti(header) else kind.from_filename(path)
+        problem = size_problem(image.dataobj)
+    if problem:
         raise ValueError(problem)
-    image = kind.from_filename(path)
-    if problem := size_problem(image.dataobj):
-        raise ValueError(problem)
-    if sform_is_void(header):
-        header = image.header.copy()
-        header["sform_code"] = 0
-        affine = header.get_best_affine()
-        image = kind(image.dataobj, affine, header, file_map=image.file_map)
     return image
+
+
+def _nifti(kind: Any, header: Any, path: str) -> Any:
+    """Return the image of a header without its extensions, which nibabel reads at any size."""
+    header.check_fix()
+    if sform_is_void(header):
+        header["sform_code"] = 0
+    files = kind.filespec_to_file_map(path)
+    stored = ArrayProxy(files["image"].filename, header)
+    return kind(stored, header.get_best_affine(), header, file_map=files)
 
 
 def open_image(path: str | Path) -> Any:

@@ -18,7 +18,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-__all__ = ["affine_problem", "header_problem", "sform_is_void", "size_problem"]
+__all__ = ["affine_problem", "header_problem", "is_nifti", "sform_is_void", "size_problem"]
 
 LAST_CODE = 5
 """Largest code of ``sform_code`` and ``qform_code`` in the NIfTI standard."""
@@ -75,12 +75,16 @@ def size_problem(stored: ArrayProxy) -> str:
     return "" if fits else f"its header describes {claimed} bytes, but {file} has {actual} bytes"
 
 
+def is_nifti(header: AnalyzeHeader) -> bool:
+    """Tell NIfTI-1 and NIfTI-2 from the older Analyze formats."""
+    return isinstance(header, Nifti1Header)
+
+
 def sform_is_void(header: AnalyzeHeader) -> bool:
     """Tell whether the sform has a code, but only zeros, so that the qform must be used."""
-    if not isinstance(header, Nifti1Header):
-        return False
     return bool(
-        header["sform_code"] > 0
+        is_nifti(header)
+        and header["sform_code"] > 0
         and header["qform_code"] > 0
         and not any(header[row].any() for row in ("srow_x", "srow_y", "srow_z"))
     )
@@ -152,6 +156,6 @@ def _space_problems(header: AnalyzeHeader) -> Iterator[str]:
 
 
 def _codes(header: Any) -> dict[str, int]:
-    if not isinstance(header, Nifti1Header):
+    if not is_nifti(header):
         return {}
     return {name: int(header[name]) for name in ("sform_code", "qform_code")}

@@ -74,13 +74,9 @@ def load(path: str | Path) -> Any:
     if not Path(path).exists():
         raise ImageError(f"{path}: {why_missing(path)}")
     try:
-        image = _opened(str(path))
-        problem = affine_problem(image.affine) if isinstance(image, SpatialImage) else ""
+        return _opened(str(path))
     except Exception as error:  # a damaged header can raise many kinds of errors
-        problem = _first_line(error)
-    if problem:
-        raise ImageError(UNREADABLE_MSG.format(path=path, reason=problem))
-    return image
+        raise ImageError(UNREADABLE_MSG.format(path=path, reason=_first_line(error))) from None
 
 
 def _opened(path: str) -> Any:
@@ -93,16 +89,18 @@ def _opened(path: str) -> Any:
     else:
         raise ValueError("it is empty or damaged, or not in a format that nibabel reads")
     if not issubclass(kind, AnalyzeImage):
-        return kind.from_filename(path)
+        image = kind.from_filename(path)
+        if isinstance(image, SpatialImage):
+            _require(affine_problem(image.affine))
+        return image
     assert sniff is not None
     block = sniff[0][: kind.header_class.template_dtype.itemsize]
     header = kind.header_class(block, check=False)
-    problem = header_problem(header)
-    if not problem:
-        image = _nifti(kind, header, path) if is_nifti(header) else kind.from_filename(path)
-        problem = size_problem(image.dataobj)
-    if problem:
-        raise ValueError(problem)
+    _require(header_problem(header))
+    if is_nifti(header):
+        return _nifti(kind, header, path)
+    image = kind.from_filename(path)
+    _require(affine_problem(image.affine), size_problem(image.dataobj))
     return image
 
 
@@ -111,9 +109,16 @@ def _nifti(kind: Any, header: Any, path: str) -> Any:
     header.check_fix()
     if sform_is_void(header):
         header["sform_code"] = 0
-    files = kind.filespec_to_file_map(path)
+    affine, files = header.get_best_affine(), kind.filespec_to_file_map(path)
     stored = ArrayProxy(files["image"].filename, header)
-    return kind(stored, header.get_best_affine(), header, file_map=files)
+    _require(affine_problem(affine), size_problem(stored))
+    return kind(stored, affine, header, file_map=files)
+
+
+def _require(*problems: str) -> None:
+    for problem in problems:
+        if problem:
+            raise ValueError(problem)
 
 
 def open_image(path: str | Path) -> Any:

@@ -99,7 +99,7 @@ def affine_problem(affine: NDArray[np.float64] | None) -> str:
         sizes, place = (", ".join(f"{value:g}" for value in part) for part in (edges, origin))
         return f"its affine gives voxels of {sizes} mm at {place} mm"
     if np.linalg.cond(affine[:3, :3] / edges) > MAX_CONDITION:
-        return "its affine is singular: two axes of the image have the same direction"
+        return "its affine is singular: its axes span a plane or a line"
     return ""
 
 

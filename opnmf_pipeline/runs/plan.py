@@ -19,6 +19,7 @@ from opnmf_pipeline.runs.limits import check_rank
 from opnmf_pipeline.runs.study import (
     count_splits,
     determining_settings,
+    naming_subjects,
 )
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.memory import fit_bytes
@@ -87,10 +88,11 @@ def make_plan(config: PipelineConfig) -> Plan:
         images, names, cohort = _cohort(config, Path(folder))
         n_splits = count_splits(config, cohort)
         space = space_of(images[0]).images
-        space.check_grids(images, images[0], resampled=config.matrix.resample is not None)
-        grid = space.analysis_grid(images[0], config.mask.image, config.matrix)
         n_procs = n_procs_of(config.execution)
-        inside = check_images(images, names, grid, config.mask, config.matrix, n_procs=n_procs)
+        with naming_subjects(images, names):
+            space.check_grids(images, images[0], resampled=config.matrix.resample is not None)
+            grid = space.analysis_grid(images[0], config.mask.image, config.matrix)
+            inside = check_images(images, names, grid, config.mask, config.matrix, n_procs=n_procs)
         n_voxels = int(inside.sum())
     check_rank(config, n_voxels, grid.elements)
     n_subjects = len(cohort)

@@ -33,6 +33,7 @@ from opnmf_pipeline.runs.study import (
     Study,
     collect_study,
     determining_settings,
+    naming_subjects,
     output_dir,
     work_dir,
 )
@@ -158,7 +159,8 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     status = "failed"
     with log_file(output.path("log")):
         try:
-            with resources_watched(output, study.config.execution.resource_monitor):
+            watched = resources_watched(output, study.config.execution.resource_monitor)
+            with watched, naming_subjects(study.images, study.participants):
                 _compute(study, outcome, output, display)
             status = "finished"
         except BaseException as error:
@@ -182,8 +184,6 @@ def _check_of(config: PipelineConfig) -> Callable[[Job, Mapping[str, Any]], None
     def check(job: Job, outputs: Mapping[str, Any]) -> None:
         if job.step.name == "matrix":
             check_matrix(config, Path(outputs["matrix_dir"]))
-        if job.step.name == "quality":
-            check_units(Path(outputs["quality_dir"]))
 
     return check
 
@@ -205,6 +205,8 @@ def _compute(study: Study, outcome: Outcome, output: OutputFolder, display: Disp
         compare_finished(study, outcome)
         raise
     finally:
+        if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
+            check_units(quality_dir)
         if outcome.computed:
             seconds = time.monotonic() - started
             n_procs = n_procs_of(config.execution)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.images.bids import mixed_entities
 from opnmf_pipeline.reporting.facts import Facts
 from opnmf_pipeline.reporting.outliers import RULE, find_outliers
 
@@ -46,10 +45,10 @@ def attention(facts: Facts) -> list[str]:
     if facts.quality:
         quality = facts.quality
         sentences += sentences_about_cohort(quality.subjects, facts.errors, quality.covered)
-    if "image" in facts.images and (mixed := mixed_entities(facts.images["image"])):
+    if facts.mixed_entities:
         sentences.append(
-            f"The file names of the images have different entities ({mixed}). Check that these "
-            "images can be compared."
+            f"The file names of the images have different entities ({facts.mixed_entities}). "
+            "Check that these images can be compared."
         )
     choice = facts.selection.choice
     if choice.get("flat"):

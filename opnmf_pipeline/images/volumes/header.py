@@ -133,7 +133,7 @@ def _offset_problems(header: AnalyzeHeader) -> Iterator[str]:
 def _scale_problems(header: AnalyzeHeader) -> Iterator[str]:
     if not header.has_data_slope:
         return
-    # A slope of 0 means values without a scale, whatever the intercept is
+    # A slope of 0 means values without a scale; the intercept is then not used
     slope = float(header["scl_slope"])
     inter = float(header["scl_inter"]) if header.has_data_intercept else 0.0
     if slope != 0 and not np.isfinite([slope, inter]).all():

@@ -232,6 +232,15 @@ def test_unusual_headers_work(tmp_path, changes):
     np.testing.assert_allclose(affine, AFFINE, atol=1e-5)
 
 
+@pytest.mark.parametrize("change", [lambda raw: raw[:-4], lambda raw: raw + bytes(4)])
+def test_the_size_of_a_file_is_known_before_it_is_read(folder, tmp_path, change):
+    path = tmp_path / "a.nii"
+    content = (folder / "good.nii").read_bytes()
+    path.write_bytes(change(content))
+    with pytest.raises(ImageError, match=f"describes {len(content)} bytes, but .* has"):
+        open_image(path)
+
+
 def test_an_image_that_would_fill_the_memory_is_not_resampled(folder, tmp_path):
     path = tmp_path / "bomb.nii.gz"
     dims = [3, 160, 160, 160, 1, 1, 1, 1]

@@ -146,7 +146,7 @@ def run_share(
         display.note(f"collect: {len(study.images)} {study.what}")
         graph = local.share_of(study.graph, number, n_shares)
         outcome = Outcome(display, _check_of(config))
-        with only_run(work_dir(config)):
+        with only_run(work_dir(config)), naming_subjects(study.images, study.participants):
             study = study.moved_to(work_dir(config))
             local.compute(graph, study.given, config, work_dir(config), outcome, display)
     return outcome.computed

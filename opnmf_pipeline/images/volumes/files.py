@@ -87,7 +87,9 @@ def _opened(path: str) -> Any:
         if is_kind:
             break
     else:
-        raise ValueError("it is empty or damaged, or not in a format that nibabel reads")
+        with ImageOpener(path) as stream:  # raises what the loop does not: permission, compression
+            stream.read(CHUNK_BYTES)
+        raise ValueError("it is empty, or not in a format that nibabel reads")
     if not issubclass(kind, AnalyzeImage):
         image = kind.from_filename(path)
         if isinstance(image, SpatialImage):
@@ -208,7 +210,7 @@ def read_all(image: Any, path: str | Path, dtype: Any = None) -> NDArray[Any]:
 
 def _stored_values(image: Any, dtype: Any) -> NDArray[Any]:
     stored = image.dataobj
-    if not isinstance(stored, ArrayProxy):
+    if type(stored) is not ArrayProxy:  # in memory, or in a format with its own way of scaling
         return np.asarray(stored, dtype=dtype)
     with ImageOpener(stored.file_like) as stream:
         spec = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)

@@ -11,6 +11,7 @@ __all__ = [
     "OutputError",
     "SelectionError",
     "SelectionWarning",
+    "TableError",
 ]
 
 
@@ -26,6 +27,10 @@ class ConfigError(OPNMFError):
 
 class CohortError(OPNMFError):
     """The subjects and their images cannot be matched one to one."""
+
+
+class TableError(CohortError):
+    """A table cannot be read: a file without text or columns, or lines of unequal length."""
 
 
 class ImageError(OPNMFError):

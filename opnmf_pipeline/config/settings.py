@@ -116,7 +116,7 @@ class InputsConfig(Section):
     path_column: str = Field("path", description="Column of `table` that holds the image paths.")
     glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
     pattern: str = Field(
-        r"(?P<participant_id>sub-[A-Za-z0-9]+)",
+        r"(?P<participant_id>sub-[A-Za-z0-9+]+)",
         description="Regular expression with the group `participant_id`; it is applied to each "
         "path that `glob` finds.",
     )

@@ -36,6 +36,7 @@ from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.maps import describe_loadings
 from opnmf_pipeline.stages.project import Loadings, Model, loadings_table, project_images
 from opnmf_pipeline.stages.spaces import space_of
+from opnmf_pipeline.tables import table_text
 
 __all__ = ["Projected", "project"]
 
@@ -205,7 +206,7 @@ class _Projection:
 
     def _write_one(self, image: _Image, k: int, loadings: Loadings) -> None:
         table: pd.DataFrame = loadings_table([image.row], [loadings])
-        text = table.to_csv(sep="\t", index=False, na_rep="n/a")
+        text = table_text(table)
         inside = self.model.root.samefile(self.output.root)
         root = self.config.inputs.bids or self.output.root
         sources = [

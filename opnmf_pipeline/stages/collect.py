@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import InputsConfig, SimulationConfig
-from opnmf_pipeline.images.cohort import find_cohort, read_cohort, row_names, write_cohort
+from opnmf_pipeline.images.cohort import find_cohort, read_cohort, row_names
 from opnmf_pipeline.images.simulation import simulate_cohort
 from opnmf_pipeline.stages.stage import IMAGES, PARTICIPANTS, Call, Field, Kind, Stage
+from opnmf_pipeline.tables import cut_off, write_table
 
 __all__ = ["COHORT_FILE", "COLLECT_COHORT", "collect_cohort", "simulate", "simulated_inputs"]
 
@@ -39,8 +40,11 @@ def collect_cohort(options: InputsConfig, out_file: Path) -> Path:
     cohort, dropped = find_cohort(options)
     if dropped:
         logger.warning("left out %d subject(s) without an image: %s", len(dropped), dropped)
+    for name in cohort:
+        if cut := cut_off(cohort[name]):
+            logger.warning("%s: %d value(s) such as %s are read as %d", name, *cut)
     logger.info("cohort of %d subjects", len(cohort))
-    write_cohort(cohort, out_file)
+    write_table(cohort, out_file)
     return out_file
 
 

@@ -1,12 +1,18 @@
 """Errors that a user can fix: each message says what is wrong, where, and what to do."""
 
+from __future__ import annotations
+
+from enum import IntEnum
+
 __all__ = [
     "CohortError",
     "ConfigError",
     "ConvergenceWarning",
     "EngineError",
+    "ExitCode",
     "ImageError",
     "MissingColumnError",
+    "NotConvergedError",
     "OPNMFError",
     "OutputError",
     "SelectionError",
@@ -15,10 +21,20 @@ __all__ = [
 ]
 
 
+class ExitCode(IntEnum):
+    """How a command ended; docs/reference/command-line.rst explains the codes to users."""
+
+    SUCCESS = 0
+    BUG = 1
+    INPUT = 2
+    NOT_CONVERGED = 3
+    INTERRUPTED = 4
+
+
 class OPNMFError(ValueError):
     """Base of the errors that the command line shows without a traceback."""
 
-    exit_code = 2
+    exit_code = ExitCode.INPUT
 
 
 class ConfigError(OPNMFError):
@@ -65,7 +81,13 @@ class MissingColumnError(SelectionError):
 class EngineError(OPNMFError):
     """Part of a workflow failed. The results of the completed parts are kept."""
 
-    exit_code = 1
+    exit_code = ExitCode.BUG
+
+
+class NotConvergedError(OPNMFError):
+    """With ``--strict``: the results are written, but a fit has not converged."""
+
+    exit_code = ExitCode.NOT_CONVERGED
 
 
 class ConvergenceWarning(UserWarning):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
+from opnmf_pipeline.config import read_yaml, resolved
 from opnmf_pipeline.dataset.description import settings_yaml
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.runs.study import drawn_on_template, shown_settings
@@ -33,7 +32,7 @@ def write_report(output: OutputFolder) -> Path:
         path = output.path(name, k)
         return path if path.exists() else None
 
-    settings = yaml.safe_load(output.path("config").read_text(encoding="utf-8"))
+    settings = resolved(read_yaml(output.path("config")))
     options = settings["report"]
     fits = [
         FitFiles(

@@ -69,7 +69,7 @@ def simulate(options: SimulationConfig, out_dir: Path) -> Path:
 
 def simulated_inputs(folder: Path) -> InputsConfig:
     """Return the settings ``inputs`` for a cohort that :func:`simulate` wrote to a folder."""
-    return InputsConfig(bids=folder, filters={"label": "GM", "suffix": "probseg"})
+    return InputsConfig(bids=folder, filters={"label": ["GM"], "suffix": ["probseg"]})
 
 
 def _run(call: Call) -> dict[str, Any]:

@@ -10,6 +10,7 @@ __all__ = [
     "ConvergenceWarning",
     "EngineError",
     "ExitCode",
+    "FileError",
     "ImageError",
     "MissingColumnError",
     "NotConvergedError",
@@ -43,6 +44,10 @@ class ConfigError(OPNMFError):
 
 class CohortError(OPNMFError):
     """The subjects and their images cannot be matched one to one."""
+
+
+class FileError(OPNMFError):
+    """A file of a dataset cannot be read, or has other content than its name says."""
 
 
 class TableError(CohortError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from opnmf_pipeline.cli.parser import given
 from opnmf_pipeline.cli.run import require_convergence, run_and_print, shown
 from opnmf_pipeline.config import Override, PipelineConfig, load_config, read_yaml, resolved
 from opnmf_pipeline.dataset.folder import FinishedRun
-from opnmf_pipeline.exceptions import ConfigError, OutputError
+from opnmf_pipeline.exceptions import ConfigError, FileError, OutputError
+from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.bids import check_dataset
 from opnmf_pipeline.runs.boilerplate import boilerplate
 from opnmf_pipeline.runs.project import project
@@ -147,12 +147,9 @@ def _filters(args: argparse.Namespace) -> dict[str, Any]:
 def _read_filters(path: Path) -> dict[str, Any]:
     """Read entity filters from JSON: the named queries of fMRIPrep, or one set of filters."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = f"cannot be read as JSON ({getattr(error, 'strerror', None) or error})"
-        raise ConfigError(FILTER_FILE_MSG.format(path=path, reason=reason)) from None
-    if not isinstance(content, dict):
-        raise ConfigError(FILTER_FILE_MSG.format(path=path, reason="expected an object"))
+        content = read_object(path)
+    except FileError as error:
+        raise ConfigError(f"--bids-filter-file: {error}") from None
     queries = {name: value for name, value in content.items() if isinstance(value, dict)}
     if not queries:
         return content

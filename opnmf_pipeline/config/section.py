@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+from opnmf_pipeline.files import is_utf8
+
 __all__ = ["TEXT", "Section", "allow_text"]
 
 TEXT = ["string", "number", "boolean"]
@@ -38,7 +40,7 @@ class Section(BaseModel):
     def _usable_path(cls, value: Any) -> Any:
         if isinstance(value, Path) and "\0" in str(value):
             raise ValueError("a path cannot contain the character NUL")
-        if isinstance(value, Path) and not _is_utf8(str(value)):
+        if isinstance(value, Path) and not is_utf8(value):
             raise ValueError("the name of this file or of its folder is not UTF-8; rename it")
         return value
 
@@ -56,14 +58,6 @@ def _leaves(annotation: Any) -> set[Any]:
 def _whole(value: Any, leaves: set[Any]) -> Any:
     whole = type(value) is float and value.is_integer() and int in leaves and float not in leaves
     return int(value) if whole else value
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # Python keeps the other bytes of a file name as surrogates
-        return False
-    return True
 
 
 def allow_text(schema: Any) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.exceptions import CohortError
+from opnmf_pipeline.files import is_utf8
 from opnmf_pipeline.images.bids import find_images, wanted_subjects
 from opnmf_pipeline.tables import as_typed, read_table
 
@@ -216,6 +217,9 @@ def _from_table(table: Path, path_column: str) -> pd.DataFrame:
 def _from_glob(options: InputsConfig) -> pd.DataFrame:
     # Path.glob does not accept an absolute pattern
     paths = sorted(glob.glob(str(options.glob), recursive=True))  # noqa: PTH207
+    for path in paths:
+        if not is_utf8(path):
+            raise CohortError(f"inputs.glob: {path!r}: the name is not UTF-8; rename it")
     if not paths:
         raise CohortError(NO_FILE_MSG.format(pattern=options.glob))
     try:

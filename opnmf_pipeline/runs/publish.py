@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -15,6 +14,7 @@ from opnmf_pipeline.dataset.description import (
     bids_uri,
     dataset_description,
     describe_columns,
+    participants_json,
     read_json,
     readme,
     settings_yaml,
@@ -91,8 +91,8 @@ def _publish_cohort(
     people = _participants(cohort)
     if (digests := outcome.path("mask", "digests_file")) is not None:
         cohort["sha256"] = json.loads(digests.read_text(encoding="utf-8"))
-    table = inputs.participants or (inputs.bids or Path()) / "participants.tsv"
-    known = read_json(table.with_suffix(".json"))
+    descriptions = participants_json(inputs)
+    known = read_json(descriptions) if descriptions else {}
     for name, rows in (("cohort", cohort), ("participants", people)):
         output.write_text(name, table_text(rows))
         output.write_text(f"{name}_json", describe_columns(map(str, rows), known))

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import InputsConfig, SimulationConfig
+from opnmf_pipeline.dataset.description import participants_json, read_json
+from opnmf_pipeline.dataset.names import OUTPUTS
 from opnmf_pipeline.images.cohort import find_cohort, read_cohort, row_names
 from opnmf_pipeline.images.simulation import simulate_cohort
 from opnmf_pipeline.stages.stage import IMAGES, PARTICIPANTS, Call, Field, Kind, Stage
@@ -40,6 +42,12 @@ def collect_cohort(options: InputsConfig, out_file: Path) -> Path:
     cohort, dropped = find_cohort(options)
     if dropped:
         logger.warning("left out %d subject(s) without an image: %s", len(dropped), dropped)
+    for file in (
+        participants_json(options),
+        options.bids and options.bids / OUTPUTS["dataset"].path,
+    ):
+        if file is not None:  # the output dataset quotes both files at the end of the run
+            read_json(file)
     for name in cohort:
         if cut := cut_off(cohort[name]):
             logger.warning("%s: %d value(s) such as %s are read as %d", name, *cut)

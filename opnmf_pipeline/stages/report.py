@@ -14,6 +14,7 @@ import pandas as pd
 
 from opnmf_pipeline.decomposition.progress import CHANGE
 from opnmf_pipeline.decomposition.solvers import SOLVERS
+from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.covariates import find_covariates
@@ -162,7 +163,7 @@ def make_report(
     shown = pictures.embed([*background, *(files.components for files in fits)])
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
-        images["sha256"] = _read_json(digests_file)
+        images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
     rows = found[0].loadings.index
     named = identifiers(rows.tolist())
     facts = Facts(
@@ -183,10 +184,6 @@ def make_report(
     return out_file
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitFacts:
     W = mask.masked(files.components).astype(np.float64)
     gram = W.T @ W
@@ -198,7 +195,7 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitF
         errors = pd.Series(
             relative_errors(norms.to_numpy(), loadings.to_numpy(), gram), index=norms.index
         )
-    info = _read_json(files.factorization)
+    info = read_object(files.factorization)
     return FitFacts(
         info=info,
         solver=_solver_facts(info["Settings"]),
@@ -219,11 +216,11 @@ def _solver_facts(settings: Mapping[str, Any]) -> SolverFacts:
 
 
 def _read_selection(files: SelectionFiles) -> SelectionFacts:
-    columns = _read_json(files.metrics.with_suffix(".json"))
+    columns = read_object(files.metrics.with_suffix(".json"))
     return SelectionFacts(
         metrics=as_typed(read_table(files.metrics)),
         descriptions={name: column["Description"] for name, column in columns.items()},
-        choice=_read_json(files.choice) if files.choice else {},
+        choice=read_object(files.choice) if files.choice else {},
         errors=files.errors,
         reproducibility=files.reproducibility,
         hierarchy=files.hierarchy,

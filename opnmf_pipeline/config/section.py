@@ -1,4 +1,4 @@
-"""What all sections of the settings share: types of values, and their JSON Schema."""
+"""What all sections of the settings share: types and limits of values, and their JSON Schema."""
 
 from __future__ import annotations
 
@@ -6,14 +6,32 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, WithJsonSchema, field_validator
 
 from opnmf_pipeline.files import is_utf8
 
-__all__ = ["TEXT", "Section", "allow_text"]
+__all__ = [
+    "COARSEST",
+    "LARGEST_SEED",
+    "MOST_COMPONENTS",
+    "MOST_FITS",
+    "MOST_PROCESSES",
+    "TEXT",
+    "Section",
+    "allow_text",
+    "one_or_several",
+]
 
 TEXT = ["string", "number", "boolean"]
 """JSON types of text without quotes: in YAML, the names 01 and true look like other types."""
+
+
+MOST_COMPONENTS = 100_000
+MOST_FITS = 100_000
+LARGEST_SEED = 2**31 - 1
+MOST_PROCESSES = 10_000
+COARSEST = 100.0
+"""Largest voxel size and smoothing, in mm: no head is larger."""
 
 
 class Section(BaseModel):
@@ -60,6 +78,11 @@ def _whole(value: Any, leaves: set[Any]) -> Any:
     return int(value) if whole else value
 
 
+def one_or_several(schema: dict[str, Any], **limits: Any) -> WithJsonSchema:
+    """Return the JSON Schema of one value or a list of values."""
+    return WithJsonSchema({"anyOf": [schema, {"type": "array", "items": schema, **limits}]})
+
+
 def allow_text(schema: Any) -> None:
     """Allow text without quotes, such as a folder called 2024, in a JSON Schema."""
     if isinstance(schema, list):
@@ -68,6 +91,5 @@ def allow_text(schema: Any) -> None:
     elif isinstance(schema, dict):
         if schema.get("type") == "string" and not {"enum", "pattern"} & set(schema):
             schema["type"] = TEXT
-            schema.pop("format", None)
         for one in schema.values():
             allow_text(one)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from opnmf_pipeline.config.section import TEXT, Section, allow_text
+from opnmf_pipeline.config.section import (
+    COARSEST,
+    LARGEST_SEED,
+    MOST_COMPONENTS,
+    MOST_FITS,
+    MOST_PROCESSES,
+    TEXT,
+    Section,
+    allow_text,
+    one_or_several,
+)
 from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
 from opnmf_pipeline.selection.rules import RULES
 
@@ -45,13 +49,6 @@ else:
 SOURCES = ("bids", "table", "glob", "simulation")
 
 
-MOST_COMPONENTS = 100_000
-MOST_FITS = 100_000
-LARGEST_SEED = 2**31 - 1
-MOST_PROCESSES = 10_000
-COARSEST = 100.0
-"""Largest voxel size and smoothing, in mm: no head is larger."""
-
 ComponentCount = Annotated[int, Field(ge=1, le=MOST_COMPONENTS)]
 
 
@@ -82,14 +79,7 @@ def _as_texts(value: Any) -> Any:
 FilterValues = Annotated[
     list[str | None],
     BeforeValidator(_as_texts),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": [*TEXT, "null"]},
-                {"type": "array", "items": {"type": [*TEXT, "null"]}},
-            ]
-        }
-    ),
+    one_or_several({"type": [*TEXT, "null"]}),
 ]
 
 
@@ -205,11 +195,10 @@ class MatrixConfig(Section):
     )
 
 
-COUNT = {"type": "integer", "minimum": 1, "maximum": MOST_COMPONENTS}
 ComponentCounts = Annotated[
     tuple[ComponentCount, ...],
     BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [COUNT, {"type": "array", "items": COUNT, "uniqueItems": True}]}),
+    one_or_several({"type": "integer", "minimum": 1, "maximum": MOST_COMPONENTS}, uniqueItems=True),
 ]
 
 
@@ -248,7 +237,7 @@ class DecompositionConfig(Section):
 Names = Annotated[
     tuple[str, ...],
     BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [{"type": TEXT}, {"type": "array", "items": {"type": TEXT}}]}),
+    one_or_several({"type": TEXT}),
 ]
 
 

@@ -42,7 +42,7 @@ OTHER_RUN_MSG = (
 )
 OUTSIDE_MSG = "output.dir: {path} would be outside of {root}; rename the subject or session"
 DAMAGED_MSG = (
-    "{path}: {problem} since the run wrote it; run the same command again, which writes it again"
+    "{path}: {problem}; run the command of the run again: it writes the file from its results"
 )
 NO_RUN_MSG = "{root}: contains no results of opnmf-pipeline; give the output folder of a run"
 
@@ -133,12 +133,13 @@ class Dataset:
             The file is missing, cannot be read, or has other content.
         """
         path = self.path(name, k)
-        expected = self._digests.get(str(path.relative_to(self.root)))
         try:
-            problem = "has changed" if file_digest(path) != (expected or file_digest(path)) else ""
+            digest = file_digest(path)
         except OSError as error:
-            problem = f"cannot be read any more ({error.strerror})"
-        if problem:
+            problem = f"cannot be read ({error.strerror})"
+            raise OutputError(DAMAGED_MSG.format(path=path, problem=problem)) from None
+        if digest != self._digests.get(str(path.relative_to(self.root)), digest):
+            problem = "has changed since the run wrote it"
             raise OutputError(DAMAGED_MSG.format(path=path, problem=problem))
         return path
 

@@ -38,22 +38,27 @@ def collect_cohort(options: InputsConfig, out_file: Path) -> Path:
     ------
     CohortError
         See :func:`opnmf_pipeline.images.cohort.find_cohort`.
+    FileError
+        ``dataset_description.json`` or ``participants.json`` contains no JSON object.
     """
     cohort, dropped = find_cohort(options)
     if dropped:
         logger.warning("left out %d subject(s) without an image: %s", len(dropped), dropped)
-    for file in (
-        participants_json(options),
-        options.bids and options.bids / OUTPUTS["dataset"].path,
-    ):
-        if file is not None:  # the output dataset quotes both files at the end of the run
-            read_json(file)
+    _check_metadata(options)
     for name in cohort:
         if cut := cut_off(cohort[name]):
             logger.warning("%s: %d value(s) such as %s are read as %d", name, *cut)
     logger.info("cohort of %d subjects", len(cohort))
     write_table(cohort, out_file)
     return out_file
+
+
+def _check_metadata(options: InputsConfig) -> None:
+    """Read the files that the output dataset quotes: an error at the end of a run is too late."""
+    if (descriptions := participants_json(options)) is not None:
+        read_json(descriptions)
+    if options.bids is not None:
+        read_json(options.bids / OUTPUTS["dataset"].path)
 
 
 def simulate(options: SimulationConfig, out_dir: Path) -> Path:

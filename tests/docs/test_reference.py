@@ -44,7 +44,11 @@ def test_every_setting_is_described(tables):
     [
         ("mask.coverage", "number > 0, ≤ 1", "`0.9`"),
         ("mask.method", "`mean`, `coverage`, `template`, `image`", "`mean`"),
-        ("decomposition.n_components", "integer ≥ 1 or list, each integer ≥ 1", "`10`"),
+        (
+            "decomposition.n_components",
+            "integer ≥ 1, ≤ 100000 or list, each integer ≥ 1, ≤ 100000",
+            "`10`",
+        ),
         ("inputs.bids", "path", "not set"),
         ("inputs.filters", "mapping", "empty"),
         ("report.figures", "true or false", "`true`"),

@@ -89,7 +89,10 @@ def allow_text(schema: Any) -> None:
         for one in schema:
             allow_text(one)
     elif isinstance(schema, dict):
-        if schema.get("type") == "string" and not {"enum", "pattern"} & set(schema):
-            schema["type"] = TEXT
         for one in schema.values():
             allow_text(one)
+        if schema.get("type") == "string" and "pattern" in schema:
+            label = {"type": schema.pop("type"), "pattern": schema.pop("pattern")}
+            schema["anyOf"] = [label, {"type": "integer", "minimum": 0}, {"type": "boolean"}]
+        elif schema.get("type") == "string" and "enum" not in schema:
+            schema["type"] = TEXT

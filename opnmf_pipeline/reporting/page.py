@@ -153,7 +153,7 @@ def _niivue() -> Markup:
         (folder / name).read_text(encoding="utf-8")
         for name in ("LICENSE", "BUNDLED_LICENSES.txt", "niivue.umd.js")
     ]
-    return Markup("/*!\n{}\n{}*/\n{}".format(*parts))
+    return Markup("/*!\n{}\n{}*/\n{}".format(*parts))  # noqa: S704 (files of this package)
 
 
 def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, str]:

@@ -30,6 +30,9 @@ def keys_of(model, prefix):
             yield prefix + name
 
 
+COUNT = "integer ≥ 1, ≤ 100000"
+
+
 def test_every_setting_is_described(tables):
     described = tables.settings_text()
     missing = [
@@ -46,7 +49,7 @@ def test_every_setting_is_described(tables):
         ("mask.method", "`mean`, `coverage`, `template`, `image`", "`mean`"),
         (
             "decomposition.n_components",
-            "integer ≥ 1, ≤ 100000 or list, each integer ≥ 1, ≤ 100000",
+            f"{COUNT} or list, each {COUNT}",
             "`10`",
         ),
         ("inputs.bids", "path", "not set"),

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.exceptions import TableError
@@ -22,9 +23,9 @@ __all__ = ["as_typed", "cut_off", "read_table", "table_text", "typed", "write_ta
 MISSING = "n/a"
 LARGEST_FIELD = 1_000_000
 
-NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+|nan|[+-]?inf")
+NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 """A number. A leading zero (`01`) marks a code, and `1_0` and `10:12` are text."""
-AT_LEAST = re.compile(r"\d+\+")
+AT_LEAST = re.compile(r"[1-9]\d*\+", re.ASCII)
 """A value that was cut off to protect the oldest subjects, such as `89+`."""
 WORDS = {"True": True, "False": False}
 
@@ -159,7 +160,8 @@ def typed(values: pd.Series[Any]) -> pd.Series[Any]:
     at_least = numbers.map(lambda cell: AT_LEAST.fullmatch(cell) is not None)
     if not exact.any() or not (exact | at_least).all():
         return text
-    return pd.to_numeric(numbers.str.rstrip("+")).reindex(values.index)
+    found = pd.to_numeric(numbers.str.rstrip("+"))
+    return found.reindex(values.index) if np.isfinite(found).all() else text
 
 
 def cut_off(values: pd.Series[Any]) -> tuple[int, str, int] | None:

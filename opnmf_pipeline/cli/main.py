@@ -6,6 +6,7 @@ import argparse
 import importlib
 import io
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -80,12 +81,12 @@ def _dispatch(program: str, module: str, args: argparse.Namespace) -> int:
 
 def _reader_is_gone() -> bool:
     """Return whether the reader of the output, such as `head`, has ended; then print no more."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+    output = select.poll()
+    output.register(sys.stdout, 0)  # errors are always reported
+    gone = bool(output.poll(0))
+    if gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    return gone
 
 
 def _system_error(program: str, error: OSError) -> int:

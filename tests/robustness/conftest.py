@@ -1,4 +1,4 @@
-"""How many cases a test has: few in `make test`, many with ``--slow-cases``."""
+"""How many cases a generated test has: few in `make test`, many in `make test-robustness`."""
 
 import os
 
@@ -8,7 +8,7 @@ FACTOR = int(os.environ.get("OPNMF_CASES", "1"))
 
 
 def cases(quick):
-    """Return the settings of a test with ``quick`` cases; OPNMF_CASES multiplies the number."""
+    """Return the settings of a test with ``quick`` cases, times OPNMF_CASES."""
     return settings(
         max_examples=quick * FACTOR,
         deadline=None,

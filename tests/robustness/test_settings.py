@@ -84,7 +84,7 @@ def refused_by_loader(path, place):
 def test_the_schema_accepts_what_the_loader_accepts(place, tmp_path):
     path = tmp_path / "config.yaml"
 
-    @cases(quick=12)
+    @cases(quick=5)
     @given(value=VALUES)
     def agree(value):
         if place == ("output", "space"):  # a JSON Schema cannot tell 2.0 from 2
@@ -142,7 +142,7 @@ PIECES = st.sampled_from(
 )
 
 
-@cases(quick=400)
+@cases(quick=100)
 @given(pieces=st.lists(PIECES, max_size=14))
 def test_any_text_is_settings_or_an_error_with_the_file(pieces, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "any.yaml"
@@ -150,7 +150,7 @@ def test_any_text_is_settings_or_an_error_with_the_file(pieces, tmp_path_factory
     assert problem(path).startswith(f"{path}: ")
 
 
-@cases(quick=200)
+@cases(quick=60)
 @given(content=st.binary(max_size=40))
 def test_any_bytes_are_settings_or_an_error_with_the_file(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"
@@ -159,7 +159,7 @@ def test_any_bytes_are_settings_or_an_error_with_the_file(content, tmp_path_fact
         load_config(path)
 
 
-@cases(quick=200)
+@cases(quick=60)
 @given(place=st.sampled_from(KEYS), pieces=st.lists(PIECES, max_size=8))
 def test_any_override_is_a_setting_or_an_error_with_the_key(place, pieces):
     item = f"{'.'.join(place)}={''.join(pieces)}"
@@ -171,7 +171,7 @@ NAMES = st.text(
 ).filter(lambda name: name.strip() == name and name not in {"~", "null", ".", ".."})
 
 
-@cases(quick=200)
+@cases(quick=60)
 @given(name=NAMES.filter(lambda name: not (name[0] == name[-1] and name[0] in "'\"")))
 def test_a_path_needs_no_quotes(name):
     folder = Path("/data") / name

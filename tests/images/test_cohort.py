@@ -235,3 +235,67 @@ def test_glob_with_a_pattern_that_finds_nothing(cohort):
 
 def test_glob_of_nothing(cohort):
     assert "inputs.glob: no file matches" in problem(glob=cohort.root / "*.mgz")
+
+
+def write_rows(cohort, *rows):
+    (cohort.root / "participants.tsv").write_text("\n".join(["participant_id\tage", *rows]) + "\n")
+
+
+def test_both_halves_of_a_mismatch_are_named(cohort, caplog):
+    write_rows(cohort, *(f"{number}\t2{number}" for number in range(1, 7)))
+    message = problem(bids=cohort.root)
+    assert message.startswith("6 of 6 subjects have no image: sub-1, sub-2")
+    assert "6 subject(s) have an image but no row in the table of participants: sub-01" in message
+    assert "(row sub-1 may be sub-01: spreadsheets remove leading zeros)" in message
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        frame = found(bids=cohort.root, on_missing="drop")
+    assert frame["participant_id"].tolist() == cohort.subjects
+    assert "6 subject(s) have an image but no row" in caplog.text
+
+
+def test_an_image_without_a_row_is_told(cohort, caplog):
+    write_rows(cohort, *(f"{subject}\t20" for subject in cohort.subjects[1:]))
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        frame = found(bids=cohort.root)
+    assert frame["age"].isna().tolist() == [True, *[False] * 5]
+    assert (
+        "1 subject(s) have an image but no row in the table of participants: sub-01" in caplog.text
+    )
+
+
+def test_a_row_for_each_image_is_not_worth_a_message(cohort, caplog):
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        found(bids=cohort.root)
+    assert caplog.text == ""
+
+
+def test_a_session_in_the_identifier_is_a_session(cohort, table):
+    ids = ["sub-01_ses-1", "sub-01_ses-2", *(f"sub-0{n}_ses-1" for n in range(2, 6))]
+    frame = found(table=table(participant_id=ids))
+    assert frame["participant_id"].tolist()[:3] == ["sub-01", "sub-01", "sub-02"]
+    assert frame["session_id"].tolist()[:3] == ["ses-1", "ses-2", "ses-1"]
+    message = problem(table=table(participant_id=[*ids[:5], "sub-06"]))
+    assert "participant_id 'sub-04_ses-1' contains a session" in message
+    assert "must contain only the subject (sub-04)" in message
+
+
+def test_a_subject_with_many_sessions_is_told(cohort, table, caplog):
+    sessions = [f"ses-{number}" for number in range(1, 5)] + ["ses-1", "ses-1"]
+    ids = ["sub-01"] * 4 + ["sub-02", "sub-03"]
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        found(table=table(participant_id=ids, session_id=sessions))
+    assert "1 subject(s) have many more sessions than the others, such as sub-01 (4" in caplog.text
+
+
+def test_ages_that_are_cut_off_are_told(cohort, tmp_path, caplog):
+    write_rows(
+        cohort, *(f"{s}\t{80 + n}" for n, s in enumerate(cohort.subjects[1:])), "sub-01\t89+"
+    )
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        collect_cohort(InputsConfig(bids=cohort.root), tmp_path / "cohort.tsv")
+    assert "age: 1 value(s) such as 89+ are read as 89" in caplog.text
+    assert read_cohort(tmp_path / "cohort.tsv")["age"].tolist()[0] == "89+"
+
+
+def test_a_bracket_in_a_pattern_is_explained(cohort):
+    assert "write [[] for the character [" in problem(glob=cohort.root / "a[b]" / "*.nii")

@@ -32,7 +32,7 @@ INDEX_FILE = "opnmf-index.parquet"
 ROOT_KEY = b"opnmf_pipeline_root"
 N_NAMED = 5
 
-NOT_UTF8_MSG = "inputs.bids: {root}: the name of the folder {name!r} is not UTF-8; rename it"
+NOT_UTF8_MSG = "inputs.bids: {root}: the file name {name!r} is not UTF-8; rename it"
 NO_DATASET_MSG = "inputs.bids: {root}: {reason}; give the root of a BIDS dataset"
 DERIVATIVES_HINT = " (the images may be in one of its derivatives: {folders})"
 FILTER_KEY_MSG = "inputs.filters: unknown entity {key!r}{hint}; use one of {allowed}"
@@ -260,7 +260,11 @@ def _new_index(root: Path, subjects: Sequence[str]) -> Any:
             for number, subject in enumerate(subjects[first : first + SUBJECTS_AT_A_TIME]):
                 names[f"sub-{number}"] = subject
                 (links / f"sub-{number}").symlink_to(root.resolve() / subject)
-            table = bids2table.index_dataset(links)
+            try:
+                table = bids2table.index_dataset(links)
+            except UnicodeEncodeError:
+                bad = next(path for path in root.rglob("*") if not is_utf8(path.name))
+                raise CohortError(NOT_UTF8_MSG.format(root=root, name=bad.name)) from None
             paths = [_under_its_name(path, names) for path in table["path"].to_pylist()]
             table = table.select(["path", *_entity_names().values(), EXTRA])
             tables.append(table.set_column(0, "path", pyarrow.array(paths, pyarrow.string())))
@@ -281,8 +285,9 @@ def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
         if file.exists():
             table = pyarrow.parquet.read_table(file)
             # A subject without files has no row, so the metadata list the indexed subjects
-            known = json.loads((table.schema.metadata or {}).get(b"opnmf_pipeline_subjects", "[]"))
-            if table.schema.metadata.get(ROOT_KEY) == key and set(known) == folders:
+            found = table.schema.metadata or {}
+            known = json.loads(found.get(b"opnmf_pipeline_subjects", "[]"))
+            if found.get(ROOT_KEY) == key and set(known) == folders:
                 return table
         table = _new_index(root, sorted(folders))
         metadata = {ROOT_KEY: key, b"opnmf_pipeline_subjects": json.dumps(sorted(folders)).encode()}
@@ -291,7 +296,7 @@ def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
             partial = Path(folder) / INDEX_FILE
             pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), partial)
             partial.replace(file)
-    except (OSError, pyarrow.ArrowInvalid) as error:
+    except (OSError, ValueError) as error:  # ValueError: pyarrow's and json's
         reason = getattr(error, "strerror", None) or error
         raise CohortError(NO_PARQUET_MSG.format(file=file, reason=reason)) from None
     return table

@@ -11,7 +11,7 @@ from opnmf_pipeline.cli import bids_main, main
 from opnmf_pipeline.exceptions import FileError
 from opnmf_pipeline.files import read_object
 from tests.builders import three_parts, write_cohort
-from tests.robustness.conftest import cases
+from tests.robustness.generated import cases
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 

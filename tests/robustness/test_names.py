@@ -1,13 +1,15 @@
 """Names of folders, subjects and columns are names: no markup, no pattern, no command."""
 
+import os
 import re
 
 import pytest
 
 from opnmf_pipeline.cli import main
-from opnmf_pipeline.config import load_config
+from opnmf_pipeline.config import InputsConfig, load_config
 from opnmf_pipeline.dataset.folder import Dataset
-from opnmf_pipeline.exceptions import ConfigError, OutputError
+from opnmf_pipeline.exceptions import CohortError, ConfigError, OutputError
+from opnmf_pipeline.images.cohort import find_cohort
 from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.tables import read_table
 from tests.builders import three_parts, write_cohort
@@ -121,6 +123,15 @@ def test_a_path_that_is_not_utf8_is_refused(key):
     for item in ((key, "M\udcfcller"), f"{key}=M\udcfcller"):
         with pytest.raises(ConfigError, match=rf"{key}: .* is not UTF-8; rename it"):
             load_config(None, [*other.items(), item])
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_file_of_the_dataset_that_is_not_utf8_is_refused(cohort, folder):
+    place = cohort.root if folder else cohort.images[0].parent
+    name = os.fsencode(f"{place}/sub-01_desc-M") + b"\xfc_probseg.nii.gz"
+    os.makedirs(name) if folder else open(name, "wb").close()  # noqa: PTH103, PTH123
+    with pytest.raises(CohortError, match=r"'sub-01_desc-M\\udcfc.*' is not UTF-8; rename it"):
+        find_cohort(InputsConfig(bids=cohort.root))
 
 
 @pytest.mark.parametrize("engine", ["nipype", "pydra"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opnmf_pipeline.config import PipelineConfig, Section, load_config
 from opnmf_pipeline.exceptions import ConfigError
-from tests.robustness.conftest import cases
+from tests.robustness.generated import cases
 
 SCHEMA = jsonschema.Draft202012Validator(PipelineConfig.model_json_schema())
 NUMBERS = (

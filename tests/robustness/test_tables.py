@@ -12,7 +12,7 @@ from opnmf_pipeline.exceptions import CohortError, TableError
 from opnmf_pipeline.images.cohort import find_cohort
 from opnmf_pipeline.selection.splits import strata_of
 from opnmf_pipeline.tables import read_table, table_text, typed, write_table
-from tests.robustness.conftest import cases
+from tests.robustness.generated import cases
 
 HARD = st.sampled_from(
     (

@@ -95,11 +95,11 @@ def _parse_override(item: str | tuple[str, Any]) -> dict[str, Any]:
 
 def _value_of(text: str, hint: Any, source: str) -> Any:
     """Parse the value of an override; text without quotes or brackets is taken as it is."""
-    brackets = "[{" if hint is None or not _takes_one_text(hint) else ""
     quoted = text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1
-    if hint is not None and _takes_text(hint) and not quoted and text[:1] not in tuple(brackets):
-        return None if text.strip() in ("", "~", "null") else Plain(text)
-    return parse_yaml(text, source)
+    several = text[:1] in ("[", "{") and not _takes_one_text(hint)
+    if quoted or several or not _takes_text(hint):
+        return parse_yaml(text, source)
+    return None if text.strip() in ("", "~", "null") else Plain(text)
 
 
 def _hint_of(name: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import networkx as nx
 
-from opnmf_pipeline.reporting.figure import BLUE, GREY
+from opnmf_pipeline.reporting.figure import BLUE, GREY, plain
 
 __all__ = ["draw_graph"]
 
@@ -54,7 +54,7 @@ def draw_graph(edges: Iterable[tuple[str, str]], labels: Mapping[str, str], out_
         axis.text(
             position[0],
             position[1],
-            labels.get(name, name),
+            plain(labels.get(name, name)),
             ha="center",
             va="center",
             fontsize=9,

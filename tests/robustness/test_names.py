@@ -3,6 +3,8 @@
 import os
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from opnmf_pipeline.cli import main
@@ -10,6 +12,8 @@ from opnmf_pipeline.config import InputsConfig, load_config
 from opnmf_pipeline.dataset.folder import Dataset
 from opnmf_pipeline.exceptions import CohortError, ConfigError, OutputError
 from opnmf_pipeline.images.cohort import find_cohort
+from opnmf_pipeline.reporting.effects import draw_effects, measure_effects
+from opnmf_pipeline.reporting.loadings import draw_loadings
 from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.tables import read_table
 from tests.builders import three_parts, write_cohort
@@ -141,3 +145,10 @@ def test_a_folder_that_a_batch_script_cannot_hold_is_refused(cohort, tmp_path, e
     execution = config.execution.model_copy(update={"plugin": plugin})
     with pytest.raises(ConfigError, match=r"execution.work_dir: .*/my out/work: the plugin"):
         run(config.model_copy(update={"execution": execution}))
+
+
+def test_levels_of_a_covariate_are_no_formula():
+    sites = pd.Series([r"$\frac$ 1", r"$x^$ [b] <i>"] * 10, name="site")
+    loadings = pd.DataFrame(np.random.default_rng(0).random((20, 2)), columns=["c1", "c2"])
+    assert draw_effects([measure_effects(loadings, sites)]).image
+    assert draw_loadings(loadings, sites.to_frame()).image

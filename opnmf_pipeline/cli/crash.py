@@ -20,7 +20,7 @@ __all__ = ["write_crash_file"]
 
 TEXT = """\
 opnmf-pipeline stopped because of a fault in the program.
-Please send this file to the developers: SECURITY.md and CONTRIBUTING.md of the project say where.
+Please send this file to the developers: SECURITY.md of the project says how.
 It contains no image data and no values of participants. The text of the error is left out, because
 it can contain such values; it was printed in the terminal. Paths are in it: remove them if they
 are private.

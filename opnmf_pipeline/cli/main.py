@@ -20,8 +20,9 @@ __all__ = ["bids_main", "main"]
 INTERRUPTED_MSG = "{program}: interrupted; run the same command to continue"
 BUG_MSG = (
     "{program}: {kind}: {error}\n"
-    "This is a fault in the program. Please report it, and send the file {path}, which contains "
-    "the versions, the settings and the traceback, but no image data and no values of participants"
+    "This is a fault in the program. Please report it (SECURITY.md of the project says how), and "
+    "send the file {path}, which contains the versions, the settings and the traceback, but no "
+    "image data and no values of participants"
 )
 
 

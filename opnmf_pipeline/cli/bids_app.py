@@ -119,9 +119,8 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
             **{f"execution.{key}": value for key, value in _plugin(args.use_plugin).items()},
         }
     )
-    # BIDS_DIR replaces any other source of images in the settings file
-    others = [(f"inputs.{source}", None) for source in ("table", "glob", "simulation")]
-    named: list[Override] = [*others, *args.overrides, ("inputs.bids", args.bids_dir)]
+    # BIDS_DIR comes last: it replaces any other source of images
+    named: list[Override] = [*args.overrides, ("inputs.bids", args.bids_dir)]
     if filters and not load_config(args.config_file, named).inputs.filters:
         named.append(("inputs.filters", filters))
     return load_config(args.config_file, [*named, *items])

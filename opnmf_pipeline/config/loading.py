@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from opnmf_pipeline.config.parsing import Plain, parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
-from opnmf_pipeline.config.settings import PipelineConfig
+from opnmf_pipeline.config.settings import SOURCES, PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
 
 __all__ = ["Override", "load_config"]
@@ -38,7 +38,7 @@ def load_config(
     overrides : iterable of str or (str, object)
         ``section.key=value`` items, or pairs of key and value, that replace settings of the file.
         A value in an item is YAML; names and paths need no quotes. Relative paths are relative to
-        the current folder.
+        the current folder. A source of images replaces all earlier sources.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def load_config(
     overrides = list(overrides)
     for item in overrides:
         override = _typed(_parse_override(item), PipelineConfig, Path.cwd())
-        data = _merged(data, override)
+        data = _merged(_without_replaced(data, override), override)
     try:
         return PipelineConfig.model_validate(data)
     except ValidationError as error:
@@ -113,6 +113,15 @@ def _hint_of(name: str) -> Any:
         else:
             return None
     return hint
+
+
+def _without_replaced(data: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings without the source of images that an override replaces."""
+    new = {key for key, value in override.get("inputs", {}).items() if value is not None}
+    inputs = data.get("inputs")
+    if not isinstance(inputs, dict) or new.isdisjoint(SOURCES):
+        return data
+    return {**data, "inputs": {key: inputs[key] for key in inputs if key not in {*SOURCES} - new}}
 
 
 def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:

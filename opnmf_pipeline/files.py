@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Container
+import os
+import secrets
+import shutil
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["file_digest", "folder_digest"]
+from opnmf_pipeline.exceptions import OutputError
+
+__all__ = [
+    "PARTIAL",
+    "allocate",
+    "file_digest",
+    "folder_digest",
+    "full_disk_named",
+    "sweep",
+    "synced",
+    "written_whole",
+]
+
+PARTIAL = ".partial"
+"""Ending of the names of files and folders that are not complete."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES)
+"""Errors of file systems that cannot write a folder, or a file that is read-only, to the disk."""
+
+FULL_MSG = (
+    "{folder}: the disk or the quota is full: {needed} are needed, {free} are free; free some "
+    "space, or choose other folders with --output and --work-dir, and run the same command again"
+)
 
 
 def file_digest(path: str | Path) -> str:
@@ -31,3 +58,97 @@ def folder_digest(folder: Path, without: Container[str] = ()) -> str:
             # A name ends where its digest begins: `a` with `bc` is not `ab` with `c`
             digest.update(f"{path.relative_to(folder)}\0{file_digest(path)}\n".encode())
     return digest.hexdigest()
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside a file; the file changes only when the new one is complete.
+
+    The new content is on the disk before it gets the name of the file. So a reader, and a run after
+    a power failure, find the old file or the new one. After an error, the old file is unchanged.
+
+    Parameters
+    ----------
+    path : path
+        The file. Its folder must exist.
+    """
+    # A unique name, because jobs on several machines may write the same file
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        yield partial
+        synced(partial)
+        partial.replace(path)
+    finally:  # also if the process is being terminated
+        with suppress(OSError):
+            partial.unlink()
+
+
+def synced(path: Path) -> None:
+    """Wait until a file, or the list of files of a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the incomplete files and folders that killed runs left directly in a folder."""
+    for path in folder.glob(f"*{PARTIAL}"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def allocate(path: Path) -> None:
+    """Reserve space on the disk for all bytes of a sparse file.
+
+    Without it, a write to a memory map ends the process with SIGBUS when the disk is full.
+
+    Raises
+    ------
+    OutputError
+        The disk is full.
+    """
+    n_bytes = path.stat().st_size
+    with path.open("rb+") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, n_bytes)
+        except AttributeError:  # macOS lacks the function
+            return
+        except OSError as error:
+            if error.errno in FULL:
+                raise OutputError(_full(path.parent, _size(n_bytes))) from None
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Name the folder and the free space if the disk becomes full inside the with block.
+
+    Raises
+    ------
+    OutputError
+        The disk or the quota is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OutputError(_full(folder, "more bytes")) from None
+
+
+def _full(folder: Path, needed: str) -> str:
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    free = _size(shutil.disk_usage(there).free)
+    return FULL_MSG.format(folder=folder, needed=needed, free=free)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes:,} bytes"

@@ -221,10 +221,10 @@ class _Engine:
     def _file_digests(self, name: str, value: Any) -> list[str]:
         """Return the digests of the files of an input: of one file, or of one or more images."""
         if name not in IMAGES:
-            return self._cache.digests([value])
+            return self._cache.digests.of([value])
         images = [value] if name == "image" else value
         files = (space_of(image).images.image_files(image) for image in images)
-        return self._cache.digests(itertools.chain.from_iterable(files))
+        return self._cache.digests.of(itertools.chain.from_iterable(files))
 
     def _made(self, job: Job, source: Of | Each | Every) -> list[tuple[Job, Any]]:
         """Return the jobs that an input comes from, each with the value of its output."""
@@ -241,7 +241,7 @@ class _Engine:
     def _content(self, job: Job, value: Path) -> str:
         """Return a digest of the content of an output: jobs with equal inputs are the same job."""
         if not value.is_dir():
-            return self._cache.digests([value])[0]
+            return self._cache.digests.of([value])[0]
         if value not in self._digests:
             self._digests[value] = folder_digest(value, job.step.stage.large)
         return self._digests[value]
@@ -298,7 +298,7 @@ def _result(work: _Work, cache: Cache, **call: Any) -> Result:
     """Return the result of a job; compute it only if it is not in the cache."""
 
     def make(folder: Path) -> None:
-        outputs = work.job.step.stage.run(Call(work.inputs, folder, **call))
+        outputs = work.job.step.stage(Call(work.inputs, folder, **call))
         named = {name: _named(value, folder) for name, value in outputs.items()}
         (folder / OUTPUTS).write_text(json.dumps(named), encoding="utf-8")
 

@@ -81,7 +81,7 @@ class _Interface(SimpleInterface):  # type: ignore[misc]
         folder.mkdir()
         # Threads, because a Nipype worker that has started processes of its own never ends
         with threadpool_limits(threads), joblib.parallel_config(backend="threading"):
-            outputs = self.stage.run(Call(inputs, folder, n_procs=threads))
+            outputs = self.stage(Call(inputs, folder, n_procs=threads))
         final = _named_by_content(folder, self.stage.large)
         self._results.update(
             {name: _moved(value, folder, final) for name, value in outputs.items()}

@@ -1,5 +1,7 @@
 """Errors that a user can fix: each message says what is wrong, where, and what to do."""
 
+from collections.abc import Sequence
+
 __all__ = [
     "CohortError",
     "ConfigError",
@@ -58,9 +60,24 @@ class MissingColumnError(SelectionError):
 
 
 class EngineError(OPNMFError):
-    """Part of a workflow failed. The results of the completed parts are kept."""
+    """Part of a workflow failed. The results of the completed parts are kept.
+
+    Parameters
+    ----------
+    message : str
+        What failed, and why.
+    causes : sequence of str
+        Name of the class of each error. If all are errors that a user can fix, so is this one.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, causes: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        known = (globals().get(name) for name in causes)
+        codes = {getattr(error, "exit_code", self.exit_code) for error in known}
+        if len(codes) == 1:
+            self.exit_code = codes.pop()
 
 
 class ConvergenceWarning(UserWarning):

@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from opnmf_pipeline import __version__
-from opnmf_pipeline.engines.seals import Digests, seal
+from opnmf_pipeline.engines.seals import DAMAGED_MSG, Digests, seal
 from opnmf_pipeline.files import PARTIAL, sweep, synced
 
 __all__ = ["Cache", "Result"]
 
 logger = logging.getLogger(__name__)
-
-DAMAGED_MSG = (
-    "%s: files are missing or have changed since a run wrote them; the result is computed again"
-)
 
 
 class Result(NamedTuple):

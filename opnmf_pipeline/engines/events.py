@@ -16,6 +16,7 @@ from pydra.engine.hooks import TaskHooks
 from pydra.engine.result import load_result
 
 from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.seals import seal
 from opnmf_pipeline.engines.steps import Graph, Job
 
 __all__ = ["EVENTS", "Follower", "job_hooks", "unreported"]
@@ -41,6 +42,7 @@ def _report_reused(job: Any) -> None:
 
 
 def _report_computed(job: Any, result: Any) -> None:
+    seal(job.cache_dir)
     _report(job, "computed", _paths(result.outputs))
 
 
@@ -118,10 +120,13 @@ class Follower:
     ----------
     failed : list of str
         One line for each failed job, with its error.
+    causes : list of str
+        Name of the class of each error.
     """
 
     def __init__(self, folder: Path, graph: Graph, outcome: Outcome) -> None:
         self.failed: list[str] = []
+        self.causes: list[str] = []
         self._folder = folder
         self._jobs = _by_node(graph)
         self._outcome = outcome
@@ -152,6 +157,7 @@ class Follower:
             return
         if record["status"] == "failed":
             self._outcome.fail(job, record["error"])
+            self.causes.append(record["error"].partition(":")[0])
             self.failed.append(f"  {job.title}: {record['error']} ({record['folder']})")
         else:
             self._outcome.finish(job, record["outputs"], computed=record["status"] == "computed")

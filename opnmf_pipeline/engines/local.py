@@ -23,6 +23,7 @@ from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
 from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of
 from opnmf_pipeline.engines.steps import Each, Every, Given, Graph, Job, Of, Over
+from opnmf_pipeline.exceptions import EngineError, OPNMFError
 from opnmf_pipeline.files import folder_digest
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import BASE_BYTES
@@ -166,12 +167,17 @@ class _Engine:
         threads = min(n_threads_of(self._execution), share)
         calls = [partial(_attempt, work, self._cache, threads) for _, work in waiting]
         done = as_they_finish(calls, workers)
-        for number, result in self._display.track(done, "study of ranks", len(calls)):
-            job, _ = waiting[number]
-            if isinstance(result, Exception):
-                self._fail(job, result)
-            else:
-                self._finish(job, result)
+        left = dict(enumerate(waiting))
+        try:
+            for number, result in self._display.track(done, "study of ranks", len(calls)):
+                job, _ = left.pop(number)
+                if isinstance(result, Exception):
+                    self._fail(job, result)
+                else:
+                    self._finish(job, result)
+        except EngineError as error:  # a worker was killed, and ended all others
+            for job, _ in left.values():
+                self._fail(job, error)
 
     def _is_ready(self, job: Job) -> bool:
         return all(self._outcome.outputs(one) is not None for one in self._graph.needs(job))
@@ -179,7 +185,8 @@ class _Engine:
     def _fail(self, job: Job, error: Exception) -> None:
         if self._execution.stop_on_first_crash:
             raise error
-        logger.error("%s failed", job.title, exc_info=error)
+        unexpected = None if isinstance(error, OPNMFError) else error
+        logger.error("%s failed: %s", job.title, error, exc_info=unexpected)
         self._outcome.fail(job, error)
         self.errors.append(error)
 

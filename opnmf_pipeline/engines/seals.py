@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.files import file_digest, synced, written_whole
 
-__all__ = ["Digests", "seal"]
+__all__ = ["DAMAGED_MSG", "Digests", "seal"]
 
+logger = logging.getLogger(__name__)
+
+DAMAGED_MSG = (
+    "%s: files are missing or have changed since a run wrote them; the result is computed again"
+)
 MANIFEST = "manifest.json"
 """File in a sealed folder with the SHA-256 of each of its other files, by relative path."""
 
@@ -74,3 +81,11 @@ class Digests:
         except (OSError, ValueError, TypeError, RecursionError):  # a file is missing or damaged
             return False
         return isinstance(sealed, dict) and list(sealed.values()) == found
+
+    def drop_others(self, folders: Iterable[Path]) -> None:
+        """Remove the folders that are not sealed, and with a warning those with other files."""
+        for folder in folders:
+            if not self.confirm(folder):
+                if (folder / MANIFEST).exists():
+                    logger.warning(DAMAGED_MSG, folder)
+                shutil.rmtree(folder)

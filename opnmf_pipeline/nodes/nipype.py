@@ -10,6 +10,7 @@ read a large matrix to find out.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,24 @@ __all__ = [
 THREADS = "largest number of threads and processes"
 FILES = (Kind.FILE, Kind.IMAGE, Kind.TABLE, Kind.JSON, Kind.PICTURE)
 FOLDERS = (Kind.FOLDER, Kind.PLACE)
+NAMED_BY_CONTENT = re.compile(r"/[a-z]+-[0-9a-f]{16}(/|$).*")
+"""End of the paths of folders that :func:`_named_by_content` returns, and of folders in them."""
+
+
+class _Inputs(BaseInterfaceInputSpec):  # type: ignore[misc]
+    """Inputs that identify the folder of another node by its name, so that it can be moved."""
+
+    def _get_sorteddict(
+        self,
+        objekt: Any,
+        dictwithhash: bool = False,
+        hash_method: str | None = None,
+        hash_files: bool = True,
+    ) -> Any:
+        named = NAMED_BY_CONTENT.search(objekt) if isinstance(objekt, str) else None
+        if named and Path(objekt).is_dir():
+            return named[0]
+        return super()._get_sorteddict(objekt, dictwithhash, hash_method, hash_files)
 
 
 class _Interface(SimpleInterface):  # type: ignore[misc]
@@ -117,7 +136,7 @@ def _interface(stage: Stage) -> type[_Interface]:
             "__doc__": stage.summary,
             "__module__": __name__,
             "stage": stage,
-            "input_spec": _spec(f"_{stage.name}Inputs", BaseInterfaceInputSpec, _inputs(stage)),
+            "input_spec": _spec(f"_{stage.name}Inputs", _Inputs, _inputs(stage)),
             "output_spec": _spec(f"_{stage.name}Outputs", TraitedSpec, _outputs(stage)),
             "_always_run": not stage.cached,
         },

@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
 from opnmf_pipeline.cli.bids_parser import build_bids_parser
+from opnmf_pipeline.cli.interruption import INTERRUPTED, INTERRUPTED_MSG, interruptible
 from opnmf_pipeline.cli.parser import build_parser
 from opnmf_pipeline.exceptions import OPNMFError
 
 __all__ = ["bids_main", "main"]
 
 SYSTEM_ERROR = 1
-INTERRUPTED = 130
-TERMINATED = 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0: success; 2: an error that the user can fix; 1: a system error; 130: the run
+        Exit code: 0: success; 2: an error that the user can fix; 1: a system error; 4: the run
         was interrupted.
     """
     args = build_parser().parse_args(argv)
@@ -44,12 +42,11 @@ def bids_main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(program: str, module: str, args: argparse.Namespace) -> int:
-    # A batch system ends a job with SIGTERM. An exception lets the run clean up.
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        command = importlib.import_module(f"opnmf_pipeline.cli.{module}")
-        command.execute(args)
-        sys.stdout.flush()
+        with interruptible(program):
+            command = importlib.import_module(f"opnmf_pipeline.cli.{module}")
+            command.execute(args)
+            sys.stdout.flush()
     except OPNMFError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -60,8 +57,6 @@ def _dispatch(program: str, module: str, args: argparse.Namespace) -> int:
         print(f"{program}: system error: {error}", file=sys.stderr)
         return SYSTEM_ERROR
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; run the same command to continue", file=sys.stderr)
+        print(INTERRUPTED_MSG.format(program=program), file=sys.stderr)
         return INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0

@@ -158,8 +158,11 @@ def outside_loop(function: Callable[[], Any]) -> Any:
     """
     if asyncio._get_running_loop() is None:  # the public function raises an error without a loop
         return function()
-    with ThreadPoolExecutor(1) as pool:
+    pool = ThreadPoolExecutor(1)
+    try:
         return pool.submit(function).result()
+    finally:
+        pool.shutdown(wait=False)  # an interruption does not wait for the function
 
 
 def _call_outside_loop(task: Any, /, *args: Any, **options: Any) -> Any:
@@ -296,12 +299,13 @@ def compute(
     Workflow.clear_cache()
     follower = Follower(cache_root / EVENTS, graph, outcome)
     threads = _threads_per_job(graph, config.execution)
+    worker = _worker(config.execution, threads)
     with (
         _quiet(),
         _environment(dict.fromkeys(THREAD_LIMITS, str(threads)) | _hash_cache(cache_root)),
         threadpool_limits(threads),
         follower,
-        _worker(config.execution, threads) as worker,
+        _killed_at_once(worker),
     ):
         result = outside_loop(partial(_submitted, worker, cache_root, _task(graph, given, config)))
     if result.errored:
@@ -311,7 +315,11 @@ def compute(
 
 def _submitted(worker: Any, cache_root: Path, task: Any) -> Any:
     # Without propagate_rerun, each job is looked up in the cache and reports how it ended
-    with Submitter(cache_root, propagate_rerun=False, worker=worker) as submitter:
+    with (
+        Submitter(cache_root, propagate_rerun=False, worker=worker) as submitter,
+        _cancelled(submitter.loop),
+        _killed_at_once(worker),
+    ):
         return submitter(task, raise_errors=False, rerun=True)
 
 
@@ -335,23 +343,39 @@ def _tidy(cache_root: Path) -> None:
 
 
 @contextmanager
-def _worker(execution: ExecutionConfig, threads: int) -> Iterator[Any]:
-    """Yield the Pydra worker; an interruption does not wait for the jobs that run."""
-    given = execution.plugin_args
-    match execution.plugin or DEFAULT_WORKER:
-        case "cf":
-            n_procs = n_procs_of(execution) // threads
-            worker = ProcessWorker(**{"n_procs": n_procs} | given)
-        case "slurm":
-            worker = SlurmWorker(**{"threads": threads} | given)
-        case name:
-            worker = Worker.plugin(name)(**given)
+def _killed_at_once(worker: Any) -> Iterator[None]:
+    """Do not wait for the jobs that run if the with block is interrupted."""
     try:
-        yield worker
+        yield
     except BaseException:
         if isinstance(worker, ProcessWorker):
             worker.kill()
         raise
+
+
+@contextmanager
+def _cancelled(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """End what an event loop still runs if the with block is interrupted, before it is closed."""
+    try:
+        yield
+    except BaseException:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        raise
+
+
+def _worker(execution: ExecutionConfig, threads: int) -> Any:
+    given = execution.plugin_args
+    match execution.plugin or DEFAULT_WORKER:
+        case "cf":
+            n_procs = n_procs_of(execution) // threads
+            return ProcessWorker(**{"n_procs": n_procs} | given)
+        case "slurm":
+            return SlurmWorker(**{"threads": threads} | given)
+        case name:
+            return Worker.plugin(name)(**given)
 
 
 def workflow_settings(config: PipelineConfig) -> dict[str, Any]:

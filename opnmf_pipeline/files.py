@@ -78,9 +78,10 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield partial
         synced(partial)
         partial.replace(path)
-    finally:  # also if the process is being terminated
+    except BaseException:  # also if the process is being terminated
         with suppress(OSError):
             partial.unlink()
+        raise
 
 
 def synced(path: Path) -> None:
@@ -141,6 +142,8 @@ def full_disk_named(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
+        if isinstance(error.filename, str | Path):  # a failed write has none
+            folder = Path(error.filename).parent
         raise OutputError(_full(folder, "more bytes")) from None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.files import full_disk_named
 
 __all__ = ["LOCKS", "only_run"]
 
@@ -54,8 +55,9 @@ def only_run(folder: Path, setting: str, flag: str) -> Iterator[None]:
     """
     named = {"setting": setting, "folder": folder, "flag": flag}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _locked(folder)
+        with full_disk_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _locked(folder)
     except Timeout as error:
         message = IN_USE_MSG.format(**named)
         if Path(error.lock_file).name == LOCKS[1]:

@@ -91,7 +91,8 @@ def unreported(result: Any, graph: Graph) -> list[str]:
         errors = [line for line in report.splitlines() if ERROR_LINE.match(line)]
         job = jobs.get((name, None if number is None else int(number)))
         if job is not None and errors:
-            reasons.append(f"  {job.title}: {errors[-1]}")
+            error = re.sub(r"^[\w.]+\.(?=\w+: )", "", errors[-1])
+            reasons.append(f"  {job.title}: {error}")
     return reasons or [f"  {text.splitlines()[-1]}"]
 
 

@@ -102,7 +102,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     """
     display = display or SilentDisplay()
     _output(config)
-    with TemporaryDirectory() as folder, full_disk_named(output_dir(config)):
+    with full_disk_named(output_dir(config)), TemporaryDirectory() as folder:
         # The cohort comes first, so that nothing is written if it cannot be found
         study = collect_study(config, Path(folder) / "cohort.tsv")
         display.note(f"collect: {len(study.images)} {study.what}")
@@ -147,12 +147,12 @@ def run_share(
         A setting or an image is wrong. The message says what to do.
     """
     display = display or SilentDisplay()
-    with TemporaryDirectory() as folder:
+    with full_disk_named(work_dir(config)), TemporaryDirectory() as folder:
         study = collect_study(config, Path(folder) / "cohort.tsv")
         display.note(f"collect: {len(study.images)} {study.what}")
         graph = local.share_of(study.graph, number, n_shares)
         outcome = Outcome(display, _check_of(config))
-        with work_locked(config), full_disk_named(work_dir(config)):
+        with work_locked(config):
             study = study.moved_to(work_dir(config))
             local.compute(graph, study.given, config, work_dir(config), outcome, display)
     return outcome.computed

@@ -1,15 +1,21 @@
-"""Faults on purpose: damaged files, and runs that are killed or fail at a change of the files.
+"""Faults on purpose: damaged files, and runs that end or fail at one change of the file system.
 
-To add a case, write a function that runs something, and pass it to :func:`outcome_with_fault`: it
-runs in a child process, in which one change of the file system is its last, or fails. The kinds of
-changes are the events of :data:`CHANGES` (:func:`sys.addaudithook`).
+To try another kind of damage, add a function to :data:`DAMAGES`. To try another fault, add a
+function to :data:`FAULTS` and call :func:`run_with_faults` with its name.
 """
 
 import errno
+import json
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
+
+from tests.conftest import ROOT
 
 
 def _truncate(path):
@@ -38,3 +44,162 @@ DAMAGES = {
     "missing": Path.unlink,
 }
 """Functions that damage a file, by name."""
+
+
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+"""Events of :func:`sys.addaudithook` that change the file system; so does an ``open`` to write."""
+
+
+def _kill():
+    os.killpg(0, signal.SIGKILL)
+
+
+def _full():
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+FAULTS = {"kill": _kill, "full": _full}
+"""What happens at a change, by name."""
+
+
+@dataclass
+class Case:
+    """A run with a fault at one change of the file system, and the same run again without it.
+
+    Attributes
+    ----------
+    change : int
+        Number of the change, from 1.
+    event : str
+        The change.
+    code, again : int
+        Exit codes of both runs; negative: number of the signal that ended it.
+    text, text_again : str
+        What they printed.
+    out : path
+        The output folder after the second run.
+    """
+
+    change: int
+    event: str
+    code: int
+    text: str
+    again: int
+    text_again: str
+    out: Path
+
+
+class _Hook:
+    """Counts the changes in a folder by this process and its children; a fault is at one of them."""
+
+    def __init__(self, folder, change=None, fault=None, *, once=True):
+        self.count = multiprocessing.Value("i", 0)
+        self.folder, self.change, self.fault, self.once = os.fspath(folder), change, fault, once
+
+    def __call__(self, event, args):
+        if not self._counts(event, args):
+            return
+        with self.count.get_lock():
+            self.count.value += 1
+            number = self.count.value
+        if number == self.change or (not self.once and number > (self.change or number)):
+            os.write(2, f"\nFAULT {event} {args[0]!r}\n".encode())
+            FAULTS[self.fault]()
+
+    def _counts(self, event, args):
+        if event == "open":
+            flags = args[2]
+            if not isinstance(flags, int) or not flags & WRITES:
+                return False
+        elif event not in CHANGES:
+            return False
+        path = args[0]
+        if not isinstance(path, str | os.PathLike):
+            return False
+        if event in ("os.remove", "os.rmdir", "os.mkdir") and args[-1] not in (-1, None):
+            path = os.path.join(os.readlink(f"/proc/self/fd/{args[-1]}"), path)
+        return os.path.abspath(path).startswith(self.folder)
+
+
+def _run(arguments, log, hook=None):
+    """Run a command in a fork of this process; return its exit code and what it printed."""
+    process = os.fork()
+    if process == 0:
+        os.setsid()
+        descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        code = 1
+        try:
+            from opnmf_pipeline.cli.main import main
+
+            if hook is not None:
+                sys.addaudithook(hook)
+            code = main(arguments)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    _, status = os.waitpid(process, 0)
+    return os.waitstatus_to_exitcode(status), Path(log).read_text(errors="replace")
+
+
+def _runner(folder, arguments, fault, changes, once):
+    """Print one line of JSON for each change; every change has a folder of its own."""
+    # What all runs need is read once, here; each run is a fork
+    import opnmf_pipeline.cli.run
+    import opnmf_pipeline.engines.local
+    import opnmf_pipeline.stages.report  # noqa: F401
+
+    for change in changes:
+        out = folder / f"change-{change}"
+        command = [*arguments, "--output", str(out), "--quiet"]
+        hook = _Hook(out, change, fault, once=once)
+        code, text = _run(command, folder / "log.txt", hook)
+        n_changes = hook.count.value
+        again, text_again = _run(command, folder / "log.txt") if change else (code, text)
+        event = text.partition("FAULT ")[2].partition("\n")[0]
+        case = [change, event, code, text, again, text_again]
+        print(json.dumps({"n_changes": n_changes, "case": case}), flush=True)
+
+
+def run_with_faults(folder, arguments, fault, changes, *, once=True):
+    """Yield a :class:`Case` for each of some changes of the file system.
+
+    Parameters
+    ----------
+    folder : path
+        Folder for the output folders of the runs.
+    arguments : list of str
+        Command line after ``opnmf-pipeline``, without ``--output``.
+    fault : str
+        Key of :data:`FAULTS`.
+    changes : callable
+        Takes the number of changes of a run without fault, and returns the numbers to try.
+    once : bool
+        Whether the fault happens at this change only, or at all later changes too.
+    """
+    (whole,) = _lines(folder, arguments, fault, [0], once)
+    yield Case(*whole["case"], folder / "change-0")
+    for line in _lines(folder, arguments, fault, changes(whole["n_changes"]), once):
+        yield Case(*line["case"], folder / f"change-{line['case'][0]}")
+
+
+def _lines(folder, arguments, fault, changes, once):
+    given = json.dumps([str(folder), arguments, fault, list(changes), once])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.robustness.faults", given]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    ) as runner:
+        for line in runner.stdout:
+            yield json.loads(line)
+    assert runner.returncode == 0
+
+
+if __name__ == "__main__":
+    folder, *rest = json.loads(sys.argv[1])
+    _runner(Path(folder), *rest)

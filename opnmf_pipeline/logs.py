@@ -126,7 +126,7 @@ def _new_handler(fname: str | Path | None, overwrite: bool | None) -> logging.Ha
 
 
 class _LogFile(logging.FileHandler):
-    """Log that loses messages if the disk is full, where the run itself fails with its own error."""
+    """Log that loses messages if the disk is full; the run fails with an error of its own."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Print no traceback."""

@@ -276,8 +276,7 @@ def compute(
 class _MultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
     """MultiProc whose workers end with the run.
 
-    If a worker is killed, the nodes that run in the workers fail. Nipype would wait for them without
-    end.
+    If a worker is killed, the nodes that run fail. Nipype itself would wait for them without end.
     """
 
     def __init__(self, plugin_args: Mapping[str, Any]) -> None:

@@ -448,7 +448,9 @@ class ProcessWorker(cf.Worker):  # type: ignore[misc]
 
     def __attrs_post_init__(self) -> None:
         """Replace the processes of Pydra; none has started yet."""
-        self.pool = ProcessPoolExecutor(self.n_procs, initializer=settle)
+        self.pool = ProcessPoolExecutor(  # type: ignore[misc]
+            self.n_procs, initializer=settle
+        )
 
     async def run(self, job: Any, rerun: bool = False) -> Any:
         """Run one job in a process; say if the process was killed."""

@@ -1,4 +1,4 @@
-import os
+from pathlib import Path
 
 import pytest
 
@@ -115,7 +115,9 @@ def test_a_damaged_result_is_computed_again_with_a_warning(cache, caplog, name, 
 
 def test_no_result_is_final_before_all_of_it_is_on_the_disk(cache, monkeypatch):
     done = []
-    monkeypatch.setattr("os.fsync", lambda file: done.append(os.readlink(f"/proc/self/fd/{file}")))
+    monkeypatch.setattr(
+        "os.fsync", lambda file: done.append(f"{Path(f'/proc/self/fd/{file}').readlink()}")
+    )
     rename = type(cache.root).rename
 
     def renamed(path, target):

@@ -8,6 +8,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,11 +92,11 @@ class Case:
 
 
 class _Hook:
-    """Counts the changes in a folder by this process and its children; a fault is at one of them."""
+    """Counts the changes in a folder by this process and its children; one has a fault."""
 
     def __init__(self, folder, change=None, fault=None, *, once=True):
         self.count = multiprocessing.Value("i", 0)
-        self.folder, self.change, self.fault, self.once = os.fspath(folder), change, fault, once
+        self.folder, self.change, self.fault, self.once = folder, change, fault, once
 
     def __call__(self, event, args):
         if not self._counts(event, args):
@@ -117,13 +118,16 @@ class _Hook:
         path = args[0]
         if not isinstance(path, str | os.PathLike):
             return False
+        folder = Path.cwd()
         if event in ("os.remove", "os.rmdir", "os.mkdir") and args[-1] not in (-1, None):
-            path = os.path.join(os.readlink(f"/proc/self/fd/{args[-1]}"), path)
-        return os.path.abspath(path).startswith(self.folder)
+            folder = Path(f"/proc/self/fd/{args[-1]}").readlink()
+        return (folder / path).is_relative_to(self.folder)
 
 
 def _run(arguments, log, hook=None):
     """Run a command in a fork of this process; return its exit code and what it printed."""
+    from opnmf_pipeline.cli.main import main
+
     process = os.fork()
     if process == 0:
         os.setsid()
@@ -132,8 +136,6 @@ def _run(arguments, log, hook=None):
         os.dup2(descriptor, 2)
         code = 1
         try:
-            from opnmf_pipeline.cli.main import main
-
             if hook is not None:
                 sys.addaudithook(hook)
             code = main(arguments)
@@ -147,56 +149,58 @@ def _run(arguments, log, hook=None):
     return os.waitstatus_to_exitcode(status), Path(log).read_text(errors="replace")
 
 
-def _runner(folder, arguments, fault, changes, once):
+def _spread(n_changes, n_cases):
+    """Return numbers of changes: all, or some from the first to the last."""
+    if n_cases is None:
+        return range(1, n_changes + 1)
+    return sorted({1 + round(i * (n_changes - 1) / (n_cases - 1)) for i in range(n_cases)})
+
+
+def _runner(folder, arguments, fault, n_cases, once):
     """Print one line of JSON for each change; every change has a folder of its own."""
-    # What all runs need is read once, here; each run is a fork
-    import opnmf_pipeline.cli.run
-    import opnmf_pipeline.engines.local
-    import opnmf_pipeline.stages.report  # noqa: F401
+    from opnmf_pipeline.cli.main import main
 
-    for change in changes:
-        out = folder / f"change-{change}"
-        command = [*arguments, "--output", str(out), "--quiet"]
-        hook = _Hook(out, change, fault, once=once)
-        code, text = _run(command, folder / "log.txt", hook)
-        n_changes = hook.count.value
-        again, text_again = _run(command, folder / "log.txt") if change else (code, text)
+    def command(change):
+        return [*arguments, "--output", str(folder / f"change-{change}"), "--quiet"]
+
+    # This process imports what all runs need; each run is a fork of it
+    assert main(command(0)) == 0
+    counted = _Hook(folder / "change-1")
+    assert _run(command(1), folder / "log.txt", counted)[0] == 0
+    shutil.rmtree(folder / "change-1")
+    for change in _spread(counted.count.value, n_cases):
+        hook = _Hook(folder / f"change-{change}", change, fault, once=once)
+        code, text = _run(command(change), folder / "log.txt", hook)
+        again, text_again = _run(command(change), folder / "log.txt")
         event = text.partition("FAULT ")[2].partition("\n")[0]
-        case = [change, event, code, text, again, text_again]
-        print(json.dumps({"n_changes": n_changes, "case": case}), flush=True)
+        print(json.dumps([change, event, code, text, again, text_again]), flush=True)
 
 
-def run_with_faults(folder, arguments, fault, changes, *, once=True):
-    """Yield a :class:`Case` for each of some changes of the file system.
+def run_with_faults(folder, arguments, fault, n_cases=None, *, once=True):
+    """Yield a :class:`Case` for each change of the file system in a run, or for some.
 
     Parameters
     ----------
     folder : path
-        Folder for the output folders of the runs.
+        Folder for the output folders of the runs; ``change-0`` is of a run without fault.
     arguments : list of str
         Command line after ``opnmf-pipeline``, without ``--output``.
     fault : str
         Key of :data:`FAULTS`.
-    changes : callable
-        Takes the number of changes of a run without fault, and returns the numbers to try.
+    n_cases : int, optional
+        Number of changes to try, spread over the run. Default: all.
     once : bool
         Whether the fault happens at this change only, or at all later changes too.
     """
-    (whole,) = _lines(folder, arguments, fault, [0], once)
-    yield Case(*whole["case"], folder / "change-0")
-    for line in _lines(folder, arguments, fault, changes(whole["n_changes"]), once):
-        yield Case(*line["case"], folder / f"change-{line['case'][0]}")
-
-
-def _lines(folder, arguments, fault, changes, once):
-    given = json.dumps([str(folder), arguments, fault, list(changes), once])
+    given = json.dumps([str(folder), arguments, fault, n_cases, once])
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.robustness.faults", given]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     ) as runner:
         for line in runner.stdout:
-            yield json.loads(line)
+            case = json.loads(line)
+            yield Case(*case, folder / f"change-{case[0]}")
     assert runner.returncode == 0
 
 

@@ -42,7 +42,6 @@ def _report_reused(job: Any) -> None:
 
 
 def _report_computed(job: Any, result: Any) -> None:
-    seal(job.cache_dir)
     _report(job, "computed", _paths(result.outputs))
 
 
@@ -68,6 +67,8 @@ def _report(job: Any, status: str, outputs: dict[str, Any], error: str | None = 
     folder = job.cache_root / EVENTS
     if not folder.is_dir():  # the workflow is a task in the workflow of a user
         return
+    if status == "computed":
+        seal(job.cache_dir)
     record = {
         "name": job.name,
         "number": job.state_index,

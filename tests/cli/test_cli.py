@@ -179,7 +179,7 @@ def test_interruption(write_config, settings, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("opnmf_pipeline.stages.decompose.decompose", interrupt)
     command = ["run", str(write_config(settings)), "--output", str(tmp_path / "out")]
-    assert main(command) == 130
+    assert main(command) == 4
     assert "interrupted; run the same command to continue" in capsys.readouterr().err
 
 

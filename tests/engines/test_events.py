@@ -42,6 +42,7 @@ def outcome():
 def halves(tmp_path):
     """The job of the second split, as Pydra has it, and its result."""
     (tmp_path / EVENTS).mkdir()
+    (tmp_path / "job").mkdir()
     (tmp_path / "halves.json").write_text("{}")
     job = SimpleNamespace(
         name="halves_k2", state_index=1, uid="u", cache_root=tmp_path, cache_dir=tmp_path / "job"

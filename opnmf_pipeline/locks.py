@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from opnmf_pipeline.exceptions import OutputError
-from opnmf_pipeline.files import full_disk_named
+from opnmf_pipeline.files import full_disk_named, sweep
 
 __all__ = ["LOCKS", "only_run"]
 
@@ -41,6 +41,8 @@ NO_LOCKS_MSG = (
 def only_run(folder: Path, setting: str, flag: str) -> Iterator[None]:
     """Lock a folder against other runs inside the with block.
 
+    Incomplete files that killed runs left in the folder are removed.
+
     Parameters
     ----------
     folder : path
@@ -58,6 +60,7 @@ def only_run(folder: Path, setting: str, flag: str) -> Iterator[None]:
         with full_disk_named(folder):
             folder.mkdir(parents=True, exist_ok=True)
             lock = _locked(folder)
+            sweep(folder)
     except Timeout as error:
         message = IN_USE_MSG.format(**named)
         if Path(error.lock_file).name == LOCKS[1]:

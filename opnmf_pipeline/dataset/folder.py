@@ -214,9 +214,9 @@ class OutputFolder(Dataset):
 
         Folders of images are left out: other processes may be writing loadings into them.
         """
-        for folder in {self.root / Path(path).parent for path, _, _ in OUTPUTS.values()}:
-            if "{" not in str(folder.relative_to(self.root)):
-                sweep(folder)
+        for folder in {str(Path(path).parent) for path, _, _ in OUTPUTS.values()}:
+            if "{" not in folder:
+                sweep(self.root / folder)
 
     def _previous(self, overwrite: bool) -> dict[str, Any]:
         """Return the registry of the run in the folder; an empty dict if there is no run."""

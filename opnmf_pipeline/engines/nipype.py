@@ -41,6 +41,7 @@ from opnmf_pipeline.engines.steps import (
     steps_of,
 )
 from opnmf_pipeline.exceptions import ConfigError, EngineError
+from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import GB
@@ -238,6 +239,7 @@ def compute(
     workflow = _workflow(graph, "opnmf_wf")
     base = work_dir / f"nipype-{__version__}"
     base.mkdir(parents=True, exist_ok=True)
+    sweep(base)
     Digests(base / "digests.json").drop_others({one.parent for one in base.rglob("_0x*.json")})
     workflow.base_dir, crashes = str(base), base / "crashes"
     workflow.config["execution"] = EXECUTION | {

@@ -40,6 +40,7 @@ from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of, sbatch_op
 from opnmf_pipeline.engines.seals import Digests
 from opnmf_pipeline.engines.steps import SPLIT, Each, Every, Given, Graph, Job, Of, Over, steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
+from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import pydra as nodes
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.workers import kill, killed_workers_named, settle
@@ -330,6 +331,7 @@ def _tidy(cache_root: Path) -> None:
     this error. If it finds the result of an interrupted job, which has no outputs, it takes them.
     If it finds the lock file of an interrupted run, it waits without end.
     """
+    sweep(cache_root)
     jobs = [path for path in cache_root.glob("python-*") if path.is_dir()]
     Digests(cache_root / "digests.json").drop_others(jobs)
     follow_move(cache_root)

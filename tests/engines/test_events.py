@@ -115,7 +115,8 @@ def test_a_job_that_only_gathers_has_no_note_of_its_own(halves, graph, outcome, 
 def test_outside_of_a_run_there_is_nobody_to_tell(halves, tmp_path):
     (tmp_path / EVENTS).rmdir()
     job_hooks().post_run(*halves)
-    assert {path.name for path in tmp_path.iterdir()} == {"halves.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"halves.json", "job"}
+    assert list((tmp_path / "job").iterdir()) == []
 
 
 def test_half_a_note_is_not_read(halves, graph, outcome, tmp_path, monkeypatch):

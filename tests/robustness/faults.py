@@ -52,11 +52,13 @@ CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.syml
 """Events of :func:`sys.addaudithook` that change the file system; so does an ``open`` to write."""
 
 
-def _kill():
+def _kill(event):
     os.killpg(0, signal.SIGKILL)
 
 
-def _full():
+def _full(event):
+    if event in ("os.remove", "os.rmdir"):  # a full disk does not refuse them
+        return
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -106,7 +108,7 @@ class _Hook:
             number = self.count.value
         if number == self.change or (not self.once and number > (self.change or number)):
             os.write(2, f"\nFAULT {event} {args[0]!r}\n".encode())
-            FAULTS[self.fault]()
+            FAULTS[self.fault](event)
 
     def _counts(self, event, args):
         if event == "open":

@@ -1,34 +1,43 @@
 import errno
 import logging
-import multiprocessing
+import subprocess
+import sys
 
 import pytest
 
 from opnmf_pipeline.exceptions import OutputError
 from opnmf_pipeline.locks import only_run
+from tests.conftest import ROOT
 
 
 def locked(folder):
     return only_run(folder, "output.dir", "--output")
 
 
-def hold(folder, held, release):
-    with locked(folder):
-        held.set()
-        release.wait(60)
+HOLD = """
+import sys
+from pathlib import Path
+from opnmf_pipeline.locks import only_run
+from tests.conftest import ROOT
+with only_run(Path(sys.argv[1]), "output.dir", "--output"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
 def other(tmp_path):
-    """Another process that holds the lock of the folder."""
-    context = multiprocessing.get_context("spawn")
-    held, release = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(tmp_path, held, release))
-    process.start()
-    assert held.wait(60)
+    """Another process that holds the lock of the folder until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stdout.readline() == "held\n"
     yield process
-    release.set()
-    process.join()
+    process.communicate()
 
 
 def test_a_second_run_is_refused(tmp_path, other):
@@ -38,7 +47,7 @@ def test_a_second_run_is_refused(tmp_path, other):
 
 def test_the_lock_of_a_killed_run_holds_up_nobody(tmp_path, other):
     other.kill()
-    other.join()
+    other.wait()
     with locked(tmp_path):
         pass
 

@@ -1,4 +1,4 @@
-"""Workers that are killed, runs that are interrupted, and folders that are moved, in each engine."""
+"""Killed workers, interrupted runs, and folders that are moved, in each engine."""
 
 import json
 import os
@@ -161,7 +161,7 @@ def test_an_error_of_the_user_has_the_same_code_in_each_engine(tmp_path, command
 
 
 def test_two_runs_cannot_write_into_one_output_folder(tmp_path, endless, command, capsys):
-    process, _ = endless("local")
+    endless("local")
     work = ["--work-dir", str(tmp_path / "other")]
     assert main([*command, *work, "--output", str(tmp_path / "out"), "--overwrite"]) == 2
     assert "another run is using it" in " ".join(capsys.readouterr().err.split())

@@ -33,7 +33,8 @@ class Solver:
         What it finds, for the description of the setting ``solver``.
     methods : str
         Sentences for the methods section of a paper. A setting of the decomposition is written
-        ``{tol:g}``, the words for the start ``{init}``, and a citation ``[key]``, with a key of
+        ``{tol:g}``, the words for the start ``{init}``, the name of a row of X ``{element}`` or
+        ``{elements}``, and a citation ``[key]``, with a key of
         `opnmf_pipeline.reporting.references.REFERENCES`.
     criterion : Criterion
         The measure that has to become small.
@@ -71,9 +72,9 @@ SOLVERS = {
         summary="a stationary point of the published update, in some dozens of passes over the "
         "data",
         methods="A stationary point of the published update was found by solving, in turn, for "
-        "the weights of every voxel by non-negative least squares [kim2011] and for the loadings "
-        "that follow from them, from a start by {init}; the fit ended when the residual of the "
-        "optimality conditions fell below ten times the tolerance {tol:g}, or after at most "
+        "the weights of every {element} by non-negative least squares [kim2011] and for the "
+        "loadings that follow from them, from a start by {init}; the fit ended when the residual "
+        "of the optimality conditions fell below ten times the tolerance {tol:g}, or after at most "
         "{max_iter:,} passes over the data.",
         criterion=KKT,
     ),
@@ -81,12 +82,12 @@ SOLVERS = {
         run=orthonormal,
         label="exactly orthonormal",
         summary="exactly orthonormal components, each voxel in one of them",
-        methods="The columns of W were kept exactly orthonormal, so that each voxel belongs to "
-        "one component [pompili2014]: voxels were assigned to the component that explains most of "
-        "them, and each component was set to the leading left singular vector of its voxels, in "
-        "turn, until the relative change of W fell below {tol:g}, or for at most {max_iter:,} "
-        "sweeps. The best of {n_init} starts was used (one by {init}, the others from random "
-        "voxels, seed {random_state}).",
+        methods="The columns of W were kept exactly orthonormal, so that each {element} belongs "
+        "to one component [pompili2014]: {elements} were assigned to the component that explains "
+        "most of them, and each component was set to the leading left singular vector of its "
+        "{elements}, in turn, until the relative change of W fell below {tol:g}, or for at most "
+        "{max_iter:,} sweeps. The best of {n_init} starts was used (one by {init}, the others from "
+        "random {elements}, seed {random_state}).",
         criterion=CHANGE,
         settings={
             "n_init": "number of starts, the first W and random voxels; the best is kept",

@@ -160,6 +160,7 @@ class Follower:
         if record["status"] == "failed":
             self._outcome.fail(job, record["error"])
             self.causes.append(record["error"].partition(":")[0])
-            self.failed.append(f"  {job.title}: {record['error']} ({record['folder']})")
+            reason = f"{job.title}: {record['error']} ({record['folder']})"
+            self.failed.append("  " + reason.replace("\n", "\n    "))
         else:
             self._outcome.finish(job, record["outputs"], computed=record["status"] == "computed")

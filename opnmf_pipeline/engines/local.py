@@ -185,8 +185,8 @@ class _Engine:
     def _fail(self, job: Job, error: Exception) -> None:
         if self._execution.stop_on_first_crash:
             raise error
-        unexpected = None if isinstance(error, OPNMFError) else error
-        logger.error("%s failed: %s", job.title, error, exc_info=unexpected)
+        if not isinstance(error, OPNMFError):  # its message alone says what to do
+            logger.error("%s failed", job.title, exc_info=error)
         self._outcome.fail(job, error)
         self.errors.append(error)
 

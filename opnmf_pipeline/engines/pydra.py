@@ -5,14 +5,12 @@ One node runs the halves of all splits.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
 import shutil
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,7 +24,7 @@ from pydra.compose import python, workflow
 from pydra.compose.base import Task
 from pydra.engine.submitter import Submitter
 from pydra.engine.workflow import Workflow
-from pydra.workers import cf, slurm
+from pydra.workers import slurm
 from pydra.workers.base import Worker
 from threadpoolctl import threadpool_limits
 
@@ -35,6 +33,12 @@ from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines.events import EVENTS, Follower, job_hooks, unreported
 from opnmf_pipeline.engines.moved import follow_move
 from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.processes import (
+    ProcessWorker,
+    cancelled,
+    killed_at_once,
+    outside_loop,
+)
 from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of, sbatch_options
 from opnmf_pipeline.engines.seals import Digests
 from opnmf_pipeline.engines.steps import SPLIT, Each, Every, Given, Graph, Job, Of, Over, steps_of
@@ -42,7 +46,6 @@ from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import pydra as nodes
 from opnmf_pipeline.progress import Display
-from opnmf_pipeline.workers import kill, killed_workers_named, settle
 
 __all__ = ["OpnmfWorkflow", "SlurmWorker", "compute", "workflow_settings"]
 
@@ -149,20 +152,6 @@ def OpnmfWorkflow(
     }
     translator = _Translator(Graph.of_steps(steps_of(config, n_splits)), given)
     return translator.outputs()
-
-
-def outside_loop(function: Callable[[], Any]) -> Any:
-    """Call a function in another thread if an event loop runs in this one, as in a notebook.
-
-    Pydra starts an event loop of its own, and a thread can run only one.
-    """
-    if asyncio._get_running_loop() is None:  # the public function raises an error without a loop
-        return function()
-    pool = ThreadPoolExecutor(1)
-    try:
-        return pool.submit(function).result()
-    finally:
-        pool.shutdown(wait=False)  # an interruption does not wait for the function
 
 
 def _call_outside_loop(task: Any, /, *args: Any, **options: Any) -> Any:
@@ -305,7 +294,7 @@ def compute(
         _environment(dict.fromkeys(THREAD_LIMITS, str(threads)) | _hash_cache(cache_root)),
         threadpool_limits(threads),
         follower,
-        _killed_at_once(worker),
+        killed_at_once(worker),
     ):
         result = outside_loop(partial(_submitted, worker, cache_root, _task(graph, given, config)))
     if result.errored:
@@ -317,8 +306,8 @@ def _submitted(worker: Any, cache_root: Path, task: Any) -> Any:
     # Without propagate_rerun, each job is looked up in the cache and reports how it ended
     with (
         Submitter(cache_root, propagate_rerun=False, worker=worker) as submitter,
-        _cancelled(submitter.loop),
-        _killed_at_once(worker),
+        cancelled(submitter.loop),
+        killed_at_once(worker),
     ):
         return submitter(task, raise_errors=False, rerun=True)
 
@@ -341,30 +330,6 @@ def _tidy(cache_root: Path) -> None:
             path.unlink()
     shutil.rmtree(cache_root / EVENTS, ignore_errors=True)
     (cache_root / EVENTS).mkdir()
-
-
-@contextmanager
-def _killed_at_once(worker: Any) -> Iterator[None]:
-    """Do not wait for the jobs that run if the with block is interrupted."""
-    try:
-        yield
-    except BaseException:
-        if isinstance(worker, ProcessWorker):
-            worker.kill()
-        raise
-
-
-@contextmanager
-def _cancelled(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """End what an event loop still runs if the with block is interrupted, before it is closed."""
-    try:
-        yield
-    except BaseException:
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        raise
 
 
 def _worker(execution: ExecutionConfig, threads: int) -> Any:
@@ -442,28 +407,6 @@ def _quiet() -> Iterator[None]:
 
 
 @attrs.define(getstate_setstate=False)  # keep Pydra's own methods: the worker must be picklable
-class ProcessWorker(cf.Worker):  # type: ignore[misc]
-    """Worker of Pydra with processes that end with the run, or when the run is interrupted."""
-
-    _plugin_name = "cf"
-
-    def __attrs_post_init__(self) -> None:
-        """Replace the processes of Pydra; none has started yet."""
-        self.pool = ProcessPoolExecutor(  # type: ignore[misc]
-            self.n_procs, initializer=settle
-        )
-
-    async def run(self, job: Any, rerun: bool = False) -> Any:
-        """Run one job in a process; say if the process was killed."""
-        with killed_workers_named():
-            return await super().run(job, rerun)
-
-    def kill(self) -> None:
-        """End all processes at once."""
-        kill((self.pool._processes or {}).values())  # it has no public list of them
-
-
-@attrs.define(getstate_setstate=False)
 class SlurmWorker(slurm.Worker):  # type: ignore[misc]
     """Slurm worker that requests memory for each job, estimated from the size of its inputs.
 

@@ -1,6 +1,5 @@
 """Killed workers, interrupted runs, and folders that are moved, in each engine."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import yaml
 
 from opnmf_pipeline.cli import main
 from opnmf_pipeline.cli.interruption import INTERRUPTED
+from opnmf_pipeline.locks import only_run
 from tests.conftest import ROOT
 from tests.engines.test_engines import results
 
@@ -160,9 +160,9 @@ def test_an_error_of_the_user_has_the_same_code_in_each_engine(tmp_path, command
     assert main([*command, "--engine", engine, "--output", str(tmp_path / "out")]) == 2
 
 
-def test_two_runs_cannot_write_into_one_output_folder(tmp_path, endless, command, capsys):
-    endless("local")
-    work = ["--work-dir", str(tmp_path / "other")]
-    assert main([*command, *work, "--output", str(tmp_path / "out"), "--overwrite"]) == 2
-    assert "another run is using it" in " ".join(capsys.readouterr().err.split())
-    assert json.loads((tmp_path / "out/logs/run.json").read_text())["Status"] == "running"
+def test_two_runs_cannot_write_into_one_output_folder(tmp_path, command, capsys):
+    work = ["--work-dir", str(tmp_path / "other"), "--overwrite"]
+    with only_run(tmp_path / "out", "output.dir", "--output"):
+        assert main([*command, *work, "--output", str(tmp_path / "out")]) == 2
+    assert "another run is using it" in capsys.readouterr().err
+    assert main([*command, *work, "--output", str(tmp_path / "out")]) == 0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
 from pydra.workers import cf
 
-from opnmf_pipeline.workers import kill, killed_workers_named, settle
+from opnmf_pipeline.exceptions import EngineError
+from opnmf_pipeline.workers import KILLED_MSG, kill, settle
 
 __all__ = ["ProcessWorker", "cancelled", "killed_at_once", "outside_loop"]
 
@@ -29,9 +31,14 @@ class ProcessWorker(cf.Worker):  # type: ignore[misc]
         )
 
     async def run(self, job: Any, rerun: bool = False) -> Any:
-        """Run one job in a process; say if the process was killed."""
-        with killed_workers_named():
+        """Run one job in a process; if a process was killed, cancel the whole run.
+
+        After an error, Pydra would wait for jobs of the killed process, some of which never end.
+        """
+        try:
             return await super().run(job, rerun)
+        except BrokenProcessPool:
+            raise asyncio.CancelledError from None
 
     def kill(self) -> None:
         """End all processes at once."""
@@ -51,14 +58,22 @@ def killed_at_once(worker: Any) -> Iterator[None]:
 
 @contextmanager
 def cancelled(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """End what an event loop still runs if the with block is interrupted, before it is closed."""
+    """End what an event loop still runs if the with block is interrupted, before it is closed.
+
+    Raises
+    ------
+    EngineError
+        The run was cancelled because a worker process was killed.
+    """
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        if isinstance(error, asyncio.CancelledError):
+            raise EngineError(KILLED_MSG) from None
         raise
 
 

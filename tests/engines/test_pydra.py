@@ -102,9 +102,7 @@ def test_a_second_run_in_a_process_reads_nothing_of_the_first(study):
 
 def test_a_killed_worker_is_told_from_a_failure(study, each_fit):
     each_fit(lambda k: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(
-        EngineError, match="decompose, k = 2: EngineError: a worker process was killed"
-    ):
+    with pytest.raises(EngineError, match="a worker process was killed"):
         study.run("pydra", "decomposition.n_components=2")
     each_fit(lambda k: None)
     summary, lines = study.run("pydra", "decomposition.n_components=2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,12 @@ def follow_move(root: Path) -> None:
             result = cloudpickle.loads(file.read_bytes())
             result.cache_dir = file.parent
             values = attrs.asdict(result.outputs, recurse=False)
-            for name, value in values.items():
-                setattr(result.outputs, name, _moved(value, old, root))
+            try:
+                for name, value in values.items():
+                    setattr(result.outputs, name, _moved(value, old, root))
+            except FileNotFoundError:  # a list with an output of a job that was removed
+                shutil.rmtree(file.parent)
+                continue
             file.write_bytes(cloudpickle.dumps(result))
             seal(file.parent)
     with written_whole(place) as partial:  # last: a killed run begins again

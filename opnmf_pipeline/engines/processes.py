@@ -33,7 +33,7 @@ class ProcessWorker(cf.Worker):  # type: ignore[misc]
     async def run(self, job: Any, rerun: bool = False) -> Any:
         """Run one job in a process; if a process was killed, cancel the whole run.
 
-        After an error, Pydra would wait for jobs of the killed process, some of which never end.
+        After an error of one job, Pydra could wait without end for the other jobs.
         """
         try:
             return await super().run(job, rerun)

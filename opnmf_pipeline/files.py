@@ -21,6 +21,7 @@ __all__ = [
     "full_disk_named",
     "sweep",
     "synced",
+    "why_missing",
     "written_whole",
 ]
 
@@ -34,6 +35,18 @@ FULL_MSG = (
     "{folder}: the disk or the quota is full: {needed} are needed, {free} are free; free some "
     "space, or choose other folders with --output and --work-dir, and run the same command again"
 )
+
+DANGLING_MSG = (
+    "is a link to a file that is not there; get its content first, for example with `datalad get`"
+)
+
+
+def why_missing(path: str | Path) -> str:
+    """Say why a path that does not exist cannot be read, and what to do.
+
+    The files of a dataset of git-annex (DataLad) are links, whose targets may not be there.
+    """
+    return DANGLING_MSG if Path(path).is_symlink() else "no such file; check the path"
 
 
 def file_digest(path: str | Path) -> str:

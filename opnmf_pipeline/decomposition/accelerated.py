@@ -58,6 +58,9 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
         W, at the scale that makes the error least.
     """
     norm_X2 = squared_norm(X)
+    if norm_X2 == 0:  # the residual would be 0 / 0 in every pass
+        progress.record(0.0, 0.0, converged=True)
+        return W
     target = KKT.factor * progress.tol
     # W holds the weights z against unit vectors until the end
     if saved := progress.resumed:

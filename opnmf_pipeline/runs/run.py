@@ -26,7 +26,7 @@ from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.compare import compare_finished
-from opnmf_pipeline.runs.limits import check_memory
+from opnmf_pipeline.runs.limits import check_memory, check_units
 from opnmf_pipeline.runs.monitor import resources_watched
 from opnmf_pipeline.runs.publish import publish
 from opnmf_pipeline.runs.record import run_record
@@ -34,6 +34,7 @@ from opnmf_pipeline.runs.study import (
     Study,
     collect_study,
     determining_settings,
+    naming_subjects,
     output_dir,
     work_dir,
     work_locked,
@@ -155,7 +156,7 @@ def run_share(
         display.note(f"collect: {len(study.images)} {study.what}")
         graph = local.share_of(study.graph, number, n_shares)
         outcome = Outcome(display, _check_of(config))
-        with work_locked(config):
+        with work_locked(config), naming_subjects(study.images, study.participants):
             study = study.moved_to(work_dir(config))
             local.compute(graph, study.given, config, work_dir(config), outcome, display)
     return outcome.computed
@@ -168,7 +169,8 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     status = "failed"
     with log_file(output.path("log")):
         try:
-            with resources_watched(output, study.config.execution.resource_monitor):
+            watched = resources_watched(output, study.config.execution.resource_monitor)
+            with watched, naming_subjects(study.images, study.participants):
                 _compute(study, outcome, output, display)
             status = "finished"
         except BaseException as error:
@@ -220,6 +222,8 @@ def _compute(study: Study, outcome: Outcome, output: OutputFolder, display: Disp
         compare_finished(study, outcome)
         raise
     finally:
+        if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
+            check_units(quality_dir)
         if outcome.computed:
             seconds = time.monotonic() - started
             n_procs = n_procs_of(config.execution)

@@ -101,7 +101,8 @@ def test_where_the_folder_cannot_be_written_the_crash_file_is_temporary(
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(28, "No space left on device"), "system error: [Errno 28] No space left on"),
+        (OSError(5, "Input/output error"), "system error: [Errno 5] Input/output error"),
+        (OSError(28, "No space left on device"), "the disk or the quota is full: more bytes are"),
         (
             MemoryError("unable to allocate 9 TiB"),
             "not enough memory (unable to allocate 9 TiB); use",

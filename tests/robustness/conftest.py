@@ -2,6 +2,23 @@ import pytest
 import yaml
 
 from tests.builders import three_parts, write_cohort
+from tests.robustness.generated import TRIED, count_test
+
+
+@pytest.fixture(autouse=True)
+def counted(request):
+    """Count the cases of a test."""
+    yield
+    count_test(request.module.__name__.rpartition("test_")[2])
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the number of cases of each area."""
+    if TRIED:
+        terminalreporter.section("cases of tests/robustness")
+        for area, number in sorted(TRIED.items()):
+            terminalreporter.write_line(f"{area:20}{number:8,}")
+        terminalreporter.write_line(f"{'in all':20}{TRIED.total():8,}")
 
 
 @pytest.fixture

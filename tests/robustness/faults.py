@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.robustness.generated import tried
 
 
 def _truncate(path):
@@ -221,6 +222,7 @@ def run_with_faults(folder, arguments, fault, n_cases=None, *, once=True):
     ) as runner:
         for line in runner.stdout:
             case = json.loads(line)
+            tried()
             yield Case(*case, folder / f"change-{case[0]}")
     assert runner.returncode == 0
 

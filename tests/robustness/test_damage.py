@@ -7,6 +7,7 @@ import pytest
 from opnmf_pipeline.cli import main
 from tests.engines.test_engines import results
 from tests.robustness.faults import DAMAGES
+from tests.robustness.generated import tried
 
 
 def damaged_runs(folder, arguments, n_cases):
@@ -20,6 +21,7 @@ def damaged_runs(folder, arguments, n_cases):
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(whole, out, symlinks=True)
         DAMAGES[damage](out / name)
+        tried()
         yield name, damage, main([*arguments, "--output", str(out), "--quiet"]), out
 
 

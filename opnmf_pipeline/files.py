@@ -23,6 +23,7 @@ __all__ = [
     "full_disk_named",
     "is_utf8",
     "read_object",
+    "require_space",
     "sweep",
     "synced",
     "why_missing",
@@ -197,6 +198,25 @@ def full_disk_named(folder: Path) -> Iterator[None]:
         if isinstance(error.filename, str | Path):  # a failed write has none
             folder = Path(error.filename).parent
         raise OutputError(_full(folder, "more bytes")) from None
+
+
+def require_space(report: str, folder: Path) -> None:
+    """Raise the error of a full disk if the report of an error in another process says so.
+
+    Parameters
+    ----------
+    report : str
+        Text of the error; it may contain a traceback.
+    folder : path
+        Folder that the process wrote to.
+
+    Raises
+    ------
+    OutputError
+        The disk or the quota is full.
+    """
+    if any(f"[Errno {code}]" in report for code in FULL):
+        raise OutputError(_full(folder, "more bytes"))
 
 
 def _full(folder: Path, needed: str) -> str:

@@ -14,15 +14,13 @@ from typing import Protocol
 
 from opnmf_pipeline.exceptions import EngineError
 
-__all__ = ["KILLED_BY", "KILLED_MSG", "kill", "killed_workers_named", "settle"]
+__all__ = ["KILLED_MSG", "kill", "killed_workers_named", "settle"]
 
 POLL_S = 0.5
 KILLED_MSG = (
     "a worker process was killed, probably because the memory was full; use fewer processes "
     "(--nprocs), or limit their memory (--mem), and run the same command again"
 )
-KILLED_BY = ("MemoryError",)
-"""Causes of the error, as :class:`EngineError` takes them."""
 
 _settled_pid = 0
 
@@ -73,4 +71,4 @@ def killed_workers_named() -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool:
-        raise EngineError(KILLED_MSG, KILLED_BY) from None
+        raise EngineError(KILLED_MSG, ["MemoryError"]) from None

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 from nipype import config as nipype_config
@@ -46,7 +47,7 @@ from opnmf_pipeline.engines.steps import (
     steps_of,
 )
 from opnmf_pipeline.exceptions import EngineError
-from opnmf_pipeline.files import sweep
+from opnmf_pipeline.files import require_space, sweep
 from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import GB
@@ -232,6 +233,8 @@ def compute(
         A batch system runs the nodes, and its scripts cannot hold the path of ``work_dir``.
     EngineError
         Nodes failed. The message lists them with their errors and the folder of the crash files.
+    OutputError
+        The disk is full.
     """
     execution = config.execution
     plugin = execution.plugin or DEFAULT_PLUGIN
@@ -267,10 +270,12 @@ def compute(
     except Exception as error:
         if not watcher.failed:
             raise
+        for crash in crashes.glob("*.txt"):
+            require_space(crash.read_text(), base)
         reasons = [_reason(crashes, node) for _, node in watcher.failed]
         listed = "\n".join(
-            f"  {job.title}: {reason}"
-            for (job, _), reason in zip(watcher.failed, reasons, strict=True)
+            f"  {title}: {reason}"
+            for (title, _), reason in zip(watcher.failed, reasons, strict=True)
         )
         causes = [reason.partition(":")[0] for reason in reasons]
         raise EngineError(FAILED_MSG.format(reasons=listed, crashes=crashes), causes) from error
@@ -314,8 +319,8 @@ class _MultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         future = self._task_obj[taskid]
         if future.done() and (error := future.exception()) is not None:
             killed = isinstance(error, BrokenProcessPool)
-            text = f"MemoryError: {KILLED_MSG}" if killed else f"{type(error).__name__}: {error}"
-            return {"result": None, "traceback": [text], "taskid": taskid}
+            text = [f"MemoryError: {KILLED_MSG}"] if killed else format_exception(error)
+            return {"result": None, "traceback": text, "taskid": taskid}
         return super()._get_result(taskid)
 
 
@@ -373,12 +378,12 @@ class _Watcher:
 
     Attributes
     ----------
-    failed : list of (Job, str)
-        Failed jobs, each with the name of its node in crash files.
+    failed : list of (str, str)
+        Titles of the failed jobs, each with the name of its node in crash files.
     """
 
     def __init__(self, graph: Graph, outcome: Outcome, sbatch_args: str) -> None:
-        self.failed: list[tuple[Job, str]] = []
+        self.failed: list[tuple[str, str]] = []
         self._jobs = {job.name: job for job in graph.jobs}
         self._outcome = outcome
         self._sbatch_args = sbatch_args
@@ -387,6 +392,8 @@ class _Watcher:
     def __call__(self, node: Any, status: str) -> None:
         job = self._jobs.get(node.name)
         if job is None:  # a node that only passes values on
+            if status == "exception":
+                self.failed.append((node.name, node._id))
             return
         match status:
             case "start":
@@ -395,7 +402,7 @@ class _Watcher:
                 node.plugin_args = {"sbatch_args": self._sized(node)}
             case "exception":
                 self._outcome.fail(job, "its node failed")
-                self.failed.append((job, node._id))
+                self.failed.append((job.title, node._id))
             case "end":
                 computed = node.name in self._computed
                 if not computed and not all(node.is_cached()):

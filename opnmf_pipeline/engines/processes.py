@@ -12,10 +12,12 @@ from typing import Any
 import attrs
 from pydra.workers import cf
 
-from opnmf_pipeline.exceptions import EngineError
-from opnmf_pipeline.workers import KILLED_BY, KILLED_MSG, kill, settle
+from opnmf_pipeline.workers import kill, killed_workers_named, settle
 
 __all__ = ["ProcessWorker", "cancelled", "killed_at_once", "outside_loop"]
+
+RESULT = "_result.pklz"
+"""File of Pydra with the result of a job, or with the fact that it failed."""
 
 
 @attrs.define(getstate_setstate=False)  # keep Pydra's own methods: the worker must be picklable
@@ -24,6 +26,8 @@ class ProcessWorker(cf.Worker):  # type: ignore[misc]
 
     _plugin_name = "cf"
 
+    error: Exception | None = attrs.field(default=None, init=False, eq=False, repr=False)
+
     def __attrs_post_init__(self) -> None:
         """Replace the processes of Pydra; none has started yet."""
         self.pool = ProcessPoolExecutor(  # type: ignore[misc]
@@ -31,14 +35,17 @@ class ProcessWorker(cf.Worker):  # type: ignore[misc]
         )
 
     async def run(self, job: Any, rerun: bool = False) -> Any:
-        """Run one job in a process; if a process was killed, cancel the whole run.
+        """Run one job in a process; cancel the whole run if the job cannot store how it ended.
 
-        After an error of one job, Pydra could wait without end for the other jobs.
+        Its process was killed, for example, or the disk is full. Pydra would wait without end.
         """
         try:
             return await super().run(job, rerun)
-        except BrokenProcessPool:
-            raise asyncio.CancelledError from None
+        except Exception as error:
+            if isinstance(error, BrokenProcessPool) or not (job.cache_dir / RESULT).exists():
+                self.error = error
+                raise asyncio.CancelledError from None
+            raise
 
     def kill(self) -> None:
         """End all processes at once."""
@@ -57,13 +64,15 @@ def killed_at_once(worker: Any) -> Iterator[None]:
 
 
 @contextmanager
-def cancelled(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+def cancelled(loop: asyncio.AbstractEventLoop, worker: Any) -> Iterator[None]:
     """End what an event loop still runs if the with block is interrupted, before it is closed.
 
     Raises
     ------
     EngineError
-        The run was cancelled because a worker process was killed.
+        The run was cancelled because a process of the worker was killed.
+    Exception
+        The error for which the worker cancelled the run.
     """
     try:
         yield
@@ -72,8 +81,9 @@ def cancelled(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        if isinstance(error, asyncio.CancelledError):
-            raise EngineError(KILLED_MSG, KILLED_BY) from None
+        if isinstance(error, asyncio.CancelledError) and worker.error is not None:
+            with killed_workers_named():
+                raise worker.error from None
         raise
 
 

@@ -48,7 +48,7 @@ from opnmf_pipeline.engines.resources import (
 from opnmf_pipeline.engines.seals import Digests
 from opnmf_pipeline.engines.steps import SPLIT, Each, Every, Given, Graph, Job, Of, Over, steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
-from opnmf_pipeline.files import sweep
+from opnmf_pipeline.files import require_space, sweep
 from opnmf_pipeline.nodes import pydra as nodes
 from opnmf_pipeline.progress import Display
 
@@ -285,6 +285,8 @@ def compute(
     ------
     EngineError
         Jobs failed. The message lists them with their errors and folders.
+    OutputError
+        The disk is full.
     ConfigError
         A batch system runs the jobs, and its scripts cannot hold the path of ``work_dir``.
     """
@@ -308,15 +310,16 @@ def compute(
     ):
         result = outside_loop(partial(_submitted, worker, cache_root, _task(graph, given, config)))
     if result.errored:
-        reasons = follower.failed or unreported(result, graph)
-        raise EngineError(FAILED_MSG.format(reasons="\n".join(reasons)), follower.causes)
+        reasons = "\n".join(follower.failed or unreported(result, graph))
+        require_space(reasons, cache_root)
+        raise EngineError(FAILED_MSG.format(reasons=reasons), follower.causes)
 
 
 def _submitted(worker: Any, cache_root: Path, task: Any) -> Any:
     # Without propagate_rerun, each job is looked up in the cache and reports how it ended
     with (
         Submitter(cache_root, propagate_rerun=False, worker=worker) as submitter,
-        cancelled(submitter.loop),
+        cancelled(submitter.loop, worker),
         killed_at_once(worker),
     ):
         return submitter(task, raise_errors=False, rerun=True)

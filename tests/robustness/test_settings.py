@@ -93,6 +93,8 @@ def test_the_schema_accepts_what_the_loader_accepts(place, tmp_path):
             assume(value != [])
         data = with_value(place, value)
         path.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")
+        if place == ("selection", "range"):  # nor compare it with decomposition.n_components
+            assume("contains none of the numbers of components" not in problem(path))
         assert refused_by_schema(data, place) == refused_by_loader(path, place)
 
     agree()

@@ -39,6 +39,9 @@ __all__ = [
     "work_locked",
 ]
 
+SAME_FOLDER_MSG = (
+    "execution.work_dir: {folder} is the output folder; choose another folder with --work-dir"
+)
 NO_OUTPUT_MSG = "output.dir: is not set; name the output folder with --output"
 
 
@@ -183,8 +186,17 @@ def drawn_on_template(background: str, space: str) -> bool:
 
 
 def work_dir(config: PipelineConfig) -> Path:
-    """Return the folder of intermediate results."""
-    return config.execution.work_dir or output_dir(config) / WORK
+    """Return the folder of intermediate results.
+
+    Raises
+    ------
+    ConfigError
+        ``output.dir`` is not set, or it is this folder, too.
+    """
+    folder = config.execution.work_dir or output_dir(config) / WORK
+    if config.output.dir is not None and folder.resolve() == config.output.dir.resolve():
+        raise ConfigError(SAME_FOLDER_MSG.format(folder=folder))
+    return folder
 
 
 def work_locked(config: PipelineConfig) -> AbstractContextManager[None]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.runs.study import (
     Study,
     determining_settings,
@@ -101,3 +102,8 @@ def test_where_maps_are_drawn(background, space, expected):
 def test_intermediate_results_are_in_the_output_unless_they_have_a_folder():
     assert work_dir(config()) == Path("/out/work")
     assert work_dir(config(execution={"work_dir": "/w"})) == Path("/w")
+
+
+def test_the_output_folder_cannot_be_the_work_folder():
+    with pytest.raises(ConfigError, match=r"execution.work_dir: /out/\.\./out is the output"):
+        work_dir(config(execution={"work_dir": "/out/../out"}))

@@ -48,8 +48,12 @@ class ProcessWorker(cf.Worker):  # type: ignore[misc]
             raise
 
     def kill(self) -> None:
-        """End all processes at once."""
+        """End all processes at once, and wait until the pool has noticed it.
+
+        If their jobs were cancelled before that, the pool could wait without end for them.
+        """
         kill((self.pool._processes or {}).values())  # it has no public list of them
+        self.pool.shutdown()
 
 
 @contextmanager

@@ -227,7 +227,7 @@ class DecompositionConfig(Section):
     n_components: ComponentCounts = Field(
         (10,), description="Numbers of components (k) with component maps: an integer or a list."
     )
-    solver: SolverName = Field("accelerated", description=f"{summaries()}.")
+    solver: SolverName = Field("adaptive", description=f"{summaries()}.")
     init: Literal["nndsvd", "nndsvda", "nndsvdar", "random"] = Field(
         "nndsvd", description="Initialization of W."
     )

@@ -19,6 +19,7 @@ from opnmf_pipeline.decomposition.optimality import objective
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm, sweep
 from opnmf_pipeline.decomposition.progress import Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
+from opnmf_pipeline.decomposition.seeding import far_rows
 from opnmf_pipeline.selection.shape import unit_columns
 
 SAMPLE_ROWS = 2**14
@@ -26,6 +27,9 @@ SAMPLE_ROWS = 2**14
 
 ROWS_PER_COMPONENT = 400
 """or on so many per component, if that is more."""
+
+FAR_ROWS_PER_COMPONENT = 50
+"""Of fewer rows, those that are far apart are always the same few: starts are any rows."""
 
 SEARCH_TOL = 0.03
 """A start is good enough to compare once about one row in two thousand changes component,"""
@@ -56,7 +60,7 @@ def orthonormal(
     progress : Progress
         Receives objective and change of every sweep over X.
     n_init : int
-        Number of starts: the given one, and random rows of X.
+        Number of starts: the given one, and random rows of X that are far apart.
     random_state : int, RandomState or None
         Source of the random starts.
 
@@ -65,11 +69,17 @@ def orthonormal(
     ndarray of shape (n_rows, k)
         Each row has one positive entry at most.
     """
-    if saved := progress.resumed:
-        W[...], V = saved["W"], saved["V"]
-    else:
+    V = np.empty((X.shape[1], W.shape[1]))
+    if not progress.resumed:
         rng = check_random_state(random_state)
         V = search(X, unit_columns(moments(X, W).M), n_init, rng)
+    return finish(X, W, V, progress)
+
+
+def finish(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
+    """Return the orthonormal W that directions V lead to, or continue from a checkpoint."""
+    if saved := progress.resumed:
+        W[...], V = saved["W"], saved["V"]
     alternate(X, W, V, progress)
     # squared in float64: float32 sums would leave WᵀW − I above 1e-6
     norms = np.sqrt(np.einsum("ij,ij->j", W, W, dtype=np.float64))
@@ -132,8 +142,7 @@ def search(X: RowBlocks, V: Array, n_init: int, rng: np.random.RandomState) -> A
     for _ in range(n_init - 1):
         sample = _sample(X, k, rng)
         with RowBlocks(sample, str(X.dtype), X.n_threads) as small:
-            start = sample[rng.choice(len(sample), k, replace=False)].T
-            new, _ = _settle(small, unit_columns(start), SEARCH_SWEEPS)
+            new, _ = _settle(small, _random_start(sample, k, rng), SEARCH_SWEEPS)
             child, _ = _settle(small, _cross(sample, np.hstack([best, new]), k), SEARCH_SWEEPS)
         child, child_error = _settle(X, child, TRIAL_SWEEPS)
         if child_error < error:
@@ -149,7 +158,14 @@ def sample_size(n_rows: int, k: int) -> int:
 def _sample(X: RowBlocks, k: int, rng: np.random.RandomState) -> Array:
     """Return random rows of X, in order and in memory."""
     rows = np.sort(rng.choice(X.shape[0], sample_size(X.shape[0], k), replace=False))
-    return np.asarray(X.X[rows], dtype=X.dtype)
+    return X[rows]
+
+
+def _random_start(X: Array, k: int, rng: np.random.RandomState) -> Array:
+    """Return the directions of k random rows, which are far apart if there are rows enough."""
+    if len(X) >= FAR_ROWS_PER_COMPONENT * k:
+        return far_rows(X, k, rng)
+    return unit_columns(X[rng.choice(len(X), k, replace=False)].T)
 
 
 def _settle(X: RowBlocks, V: Array, n_sweeps: int) -> tuple[Array, float]:

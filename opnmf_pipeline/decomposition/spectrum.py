@@ -69,7 +69,7 @@ def spectrum(X: RowBlocks, k: int) -> Spectrum:
     """
     n_rows, n_columns = X.shape
     if min(X.shape) > GRAM_SIDE:
-        _, values, Vt = randomized_svd(X.X, k, random_state=0)
+        _, values, Vt = randomized_svd(X[:], k, random_state=0)
         return Spectrum(values.astype(np.float64), Vt.T, squared_norm(X), wide=False)
     wide = n_columns > n_rows
     gram = _gram_of_rows(X) if wide else _gram_of_columns(X)
@@ -99,7 +99,7 @@ def _gram_of_rows(X: RowBlocks) -> Array:
     step = max(1, COLUMN_BYTES // (8 * n_rows))
     total = np.zeros((n_rows, n_rows))
     for i in range(0, n_columns, step):
-        part = X.X[:, i : i + step].astype(np.float64)
+        part = X[:, i : i + step].astype(np.float64)
         total += part @ part.T
     return total
 

@@ -283,8 +283,8 @@ def test_defaults_are_those_of_the_estimator():
     assert options.n_components == (parameters["n_components"].default,)
 
 
-def test_runs_use_the_fast_solver_and_the_estimator_the_published_one():
-    assert DecompositionConfig().solver == "accelerated"
+def test_runs_use_the_best_solver_and_the_estimator_the_published_one():
+    assert DecompositionConfig().solver == "adaptive"
     assert OPNMF().solver == "multiplicative"
 
 

@@ -1,4 +1,4 @@
-"""Loops over rows that numba compiles: the least squares problems of `accelerated`.
+"""Loops over rows that numba compiles: least squares for `accelerated`, choices for `orthonormal`.
 
 The module needs numba; `compilation` imports it when a fit first asks for it. Nothing here starts
 a thread or keeps a lock, so that the compiled code works in the threads of `passes` and after a
@@ -204,4 +204,55 @@ def solve_rows(
             products = M[support[i]]
             for j in range(n_columns):
                 products[j] += weight * X[row, j]
+    return step2
+
+
+@_compiled
+def assign_rows(X: Array, XV: Array, W: Array, tie: float, M: Array, G: Array) -> float:
+    """Leave each row of a block its largest product with a direction only, if that is positive.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_columns)
+        The block.
+    XV : ndarray of shape (n_rows, k)
+        Its products with the directions.
+    W : ndarray of shape (n_rows, k)
+        The last weights, overwritten.
+    tie : float
+        The component that a row had counts so many times more.
+    M : ndarray of shape (k, n_columns)
+        WᵀX of the new W is added to it.
+    G : ndarray of shape (k, k), float64
+        WᵀW of the new W is added to it.
+
+    Returns
+    -------
+    float
+        ‖W − W_old‖².
+    """
+    k, n_columns = XV.shape[1], X.shape[1]
+    step2 = 0.0
+    for row in range(len(W)):
+        best, most, had = 0, -np.inf, -1
+        for j in range(k):
+            value = np.float64(XV[row, j])
+            if W[row, j] > 0:
+                value *= tie
+                had = j
+            if value > most:
+                best, most = j, value
+        weight = max(XV[row, best], XV[row, best] * 0)
+        old = np.float64(W[row, had]) if had >= 0 else 0.0
+        if had == best:
+            step2 += (weight - old) ** 2
+        else:
+            step2 += np.float64(weight) ** 2 + old**2
+            if had >= 0:
+                W[row, had] = 0
+        W[row, best] = weight
+        G[best, best] += np.float64(weight) ** 2
+        products = M[best]
+        for j in range(n_columns):
+            products[j] += weight * X[row, j]
     return step2

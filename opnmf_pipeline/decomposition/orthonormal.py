@@ -15,8 +15,17 @@ References
 import numpy as np
 from sklearn.utils import check_random_state
 
+from opnmf_pipeline.decomposition.compilation import row_assigner
 from opnmf_pipeline.decomposition.optimality import objective
-from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm, sweep
+from opnmf_pipeline.decomposition.passes import (
+    Array,
+    Moments,
+    RowBlocks,
+    moments,
+    squared_norm,
+    sweep,
+    total,
+)
 from opnmf_pipeline.decomposition.progress import Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
 from opnmf_pipeline.decomposition.seeding import far_rows
@@ -31,14 +40,17 @@ ROWS_PER_COMPONENT = 400
 FAR_ROWS_PER_COMPONENT = 50
 """Of fewer rows, those that are far apart are always the same few: starts are any rows."""
 
+START_STEP = 3
+"""A random start is improved on so many times fewer rows before it is crossed."""
+
 SEARCH_TOL = 0.03
 """A start is good enough to compare once about one row in two thousand changes component,"""
 
 SEARCH_SWEEPS = 40
 """or after so many sweeps."""
 
-TRIAL_SWEEPS = 5
-"""What came out of a sample is compared after so many sweeps over all rows."""
+TIE = 8
+"""A row keeps its component until another is better by more than so many rounding errors."""
 
 
 def orthonormal(
@@ -73,6 +85,7 @@ def orthonormal(
     if not progress.resumed:
         rng = check_random_state(random_state)
         V = search(X, unit_columns(moments(X, W).M), n_init, rng)
+        W[...] = 0
     return finish(X, W, V, progress)
 
 
@@ -98,7 +111,7 @@ def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
     X : RowBlocks of shape (n_rows, n_columns)
         The data, non-negative.
     W : ndarray of shape (n_rows, k)
-        Overwritten.
+        Overwritten; each row has one positive entry at most.
     V : ndarray of shape (n_columns, k), float64
         First directions, of norm 1.
     progress : Progress
@@ -112,7 +125,7 @@ def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
     norm_X2 = squared_norm(X)
     size2 = float(progress.resumed.get("size2", np.vdot(W, W)))
     while not progress.done:
-        state = sweep(X, W, V, _assign)
+        state = _assign(X, W, V)
         norms = np.sqrt(np.diag(state.G))
         empty = np.flatnonzero(norms == 0)
         norms[empty] = 1
@@ -132,21 +145,21 @@ def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
 def search(X: RowBlocks, V: Array, n_init: int, rng: np.random.RandomState) -> Array:
     """Return the best directions found from a start and from random rows.
 
-    Every random start is improved on a random sample of the rows, and crossed with the best
-    directions so far: of the components of both, those are dropped one by one that are missed
+    Random starts are improved on a part of one random sample of the rows. Each is crossed with the
+    best directions so far: of the components of both, those are dropped one by one that are missed
     least. So a component that one start found and another missed is kept. A child that is better
-    on all rows takes the place of the best.
+    on the whole sample takes the place of the best.
     """
     k = V.shape[1]
-    best, error = _settle(X, V, SEARCH_SWEEPS)
-    for _ in range(n_init - 1):
-        sample = _sample(X, k, rng)
-        with RowBlocks(sample, str(X.dtype), X.n_threads) as small:
-            new, _ = _settle(small, _random_start(sample, k, rng), SEARCH_SWEEPS)
-            child, _ = _settle(small, _cross(sample, np.hstack([best, new]), k), SEARCH_SWEEPS)
-        child, child_error = _settle(X, child, TRIAL_SWEEPS)
-        if child_error < error:
-            best, error = child, child_error
+    sample = _sample(X, k, rng)
+    step = START_STEP if len(sample) < X.shape[0] else 1
+    with RowBlocks(sample, str(X.dtype), X.n_threads) as small, small.thinned(step) as part:
+        best, error = _settle(small, V)
+        for _ in range(n_init - 1):
+            new, _ = _settle(part, _random_start(part[:], k, rng))
+            child, child_error = _settle(small, _cross(sample, np.hstack([best, new]), k))
+            if child_error < error:
+                best, error = child, child_error
     return best
 
 
@@ -168,9 +181,9 @@ def _random_start(X: Array, k: int, rng: np.random.RandomState) -> Array:
     return unit_columns(X[rng.choice(len(X), k, replace=False)].T)
 
 
-def _settle(X: RowBlocks, V: Array, n_sweeps: int) -> tuple[Array, float]:
+def _settle(X: RowBlocks, V: Array) -> tuple[Array, float]:
     """Improve directions until few rows change component; return them and the error."""
-    progress = Progress(SEARCH_TOL, n_sweeps)
+    progress = Progress(SEARCH_TOL, SEARCH_SWEEPS)
     W = np.zeros((X.shape[0], V.shape[1]), dtype=X.dtype)
     V = alternate(X, W, V, progress)
     return V, progress.history[-1].objective
@@ -198,9 +211,25 @@ def _two_best(scores: Array) -> tuple[Array, Array]:
     return last[:, -1], last[:, -2]
 
 
-def _assign(rows: slice, W_b: Array, XV: Array) -> Array:
+def _assign(X: RowBlocks, W: Array, V: Array) -> Moments:
+    """Leave each row its largest product only, in one pass; return the moments of the new W."""
+    kernel = row_assigner(X.dtype)
+    if kernel is None:
+        return sweep(X, W, V, _numpy_rule)
+    tie, V, k = 1 + TIE * float(np.finfo(X.dtype).eps), V.astype(X.dtype), V.shape[1]
+
+    def update(rows: slice, X_b: Array) -> Moments:
+        X_b = np.require(X_b, requirements=["C", "W"])  # one kind of array is compiled for
+        M, G = np.zeros((k, X_b.shape[1]), W.dtype), np.zeros((k, k))
+        step2 = kernel(X_b, X_b @ V, W[rows], tie, M, G)
+        return Moments(M.T, G, step2)
+
+    return total(X, W, update)
+
+
+def _numpy_rule(rows: slice, W_b: Array, XV: Array) -> Array:
     """Leave each row its largest entry only; the component that the row had wins a tie."""
-    XV *= 1 + 8 * np.finfo(XV.dtype).eps * (W_b > 0)
+    XV *= 1 + TIE * np.finfo(XV.dtype).eps * (W_b > 0)
     index = np.arange(len(XV)), XV.argmax(axis=1)
     new = np.zeros_like(XV)
     new[index] = np.maximum(XV[index], 0)

@@ -1,13 +1,15 @@
-"""Disjoint or overlapping parts, whichever the data have, from the best of several starts.
+"""Disjoint or overlapping parts, whichever the data have.
 
 Data with disjoint parts are explained better by exactly orthonormal components than by any
 stationary point of the published update, and data with overlapping parts the other way round. But
 with many components the lowest error can also come from disjoint parts that follow the noise. So
 disjoint parts are taken only where they have the lower error *and* agree better between the
-halves of the subjects, each fitted from random starts of its own. docs/solvers.md has the
-comparisons.
+halves of the subjects, each fitted from random starts of its own.
 
-Starts are compared on every eighth row of large data; what was chosen is then fitted to all rows.
+With much noise, many overlapping solutions have nearly the same error, and what those of the halves
+have in common is nearer to the truth than the best of them. docs/solvers.md has the comparisons.
+
+The search uses a share of the rows of large data; what was chosen is then fitted to all.
 """
 
 import logging
@@ -18,8 +20,15 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from opnmf_pipeline.decomposition import accelerated, orthonormal
-from opnmf_pipeline.decomposition.accelerated import Steps, coarse_step, descend
-from opnmf_pipeline.decomposition.passes import Array, Moments, RowBlocks, moments
+from opnmf_pipeline.decomposition.accelerated import (
+    COARSE_PER_COMPONENT,
+    COARSE_ROWS,
+    Steps,
+    coarse_step,
+    descend,
+)
+from opnmf_pipeline.decomposition.optimality import best_scale, objective
+from opnmf_pipeline.decomposition.passes import Array, Moments, RowBlocks, moments, squared_norm
 from opnmf_pipeline.decomposition.progress import Criterion, Progress
 from opnmf_pipeline.decomposition.seeding import far_rows
 from opnmf_pipeline.selection.reproducibility import (
@@ -37,24 +46,28 @@ SEARCH_TOL = 2e-5
 SEARCH_PASSES = 100
 """or after so many passes."""
 
-GOOD = 0.003
-"""A solution is good if its error is above the lowest by at most this share: with much noise
-nearly all are, and what they have in common is nearer to the truth than the best of them."""
+N_SPLITS = 3
+"""So often the subjects are split into halves."""
+
+CROSSED = 3
+"""So many starts are crossed for the disjoint parts of a half."""
+
+CLEAR = 0.05
+"""Further halves are not asked once the mean difference of the agreements is above this."""
+
+CLOSE = 0.0015
+"""What solutions have in common is kept if its error is above the lowest by at most this share,
+and not above that of the given start. Else errors differ by more than noise explains, and the best
+two solutions are crossed."""
+
+FEWEST_SUBJECTS = 8
+"""Fewer subjects are not halved."""
 
 MEAN_ROUNDS = 5
 """So often are solutions matched to their mean."""
 
-FEW_STARTS = 4
-"""So many starts show whether disjoint parts have a chance; if they are chosen, all are made."""
-
-HALF_STARTS = 3
-"""Starts for each half of the subjects."""
-
-FEWEST_SUBJECTS = 8
-"""Fewer subjects are not halved: the error decides."""
-
 CHOSEN_MSG = "%s parts: error %.6g if disjoint, %.6g if overlapping%s"
-HALVES_MSG = "; halves agree by %.3f if disjoint, %.3f if overlapping"
+HALVES_MSG = "; halves agree by %.3f more if disjoint"
 
 KKT_OR_CHANGE = Criterion(
     "KKT residual",
@@ -82,8 +95,11 @@ class Candidate(NamedTuple):
     error: float
 
 
-Fit = Callable[[RowBlocks, list[Array], np.random.RandomState], Candidate]
-"""From rows, starts and a source of random numbers to the best solution of one kind."""
+Pair = tuple[Array, Array]
+"""What belongs to each of two halves of the subjects."""
+
+Fit = Callable[[RowBlocks, int, np.random.RandomState], Array]
+"""From rows, the number of components and a source of random numbers to W."""
 
 
 def adaptive(
@@ -105,7 +121,7 @@ def adaptive(
     progress : Progress
         Receives objective and change of every pass over all rows.
     n_init : int
-        Number of starts of either kind: the given one, and random rows that are far apart.
+        Number of starts for disjoint parts, where these are chosen.
     random_state : int, RandomState or None
         Source of the random starts and of the halves of the subjects.
 
@@ -117,89 +133,136 @@ def adaptive(
         disjoint, V = "size2" in saved, saved["V"]
     else:
         rng = check_random_state(random_state)
-        step = coarse_step(*W.shape)
-        with X.thinned(step) as rows:
-            start = unit_columns(moments(rows, np.ascontiguousarray(W[::step])).M)
-            disjoint, V = _choose(rows, start, n_init, rng, progress.level)
+        disjoint, V = _search(X, W, n_init, rng, progress.level)
         W[...] = 0
     finish = orthonormal.finish if disjoint else accelerated.finish
     return finish(X, W, V, progress)
 
 
-def _choose(
-    X: RowBlocks, start: Array, n_init: int, rng: np.random.RandomState, level: int
+def _search(
+    X: RowBlocks, W: Array, n_init: int, rng: np.random.RandomState, level: int
 ) -> tuple[bool, Array]:
     """Return whether the parts are disjoint, and the directions of the best solution."""
-    starts = [start, *_random_starts(X, start.shape[1], n_init - 1, rng)]
-    overlapping, disjoint = _overlapping(X, starts, rng), _disjoint(X, starts[:FEW_STARTS], rng)
-    chosen, halves = disjoint.error < overlapping.error, ""
-    if chosen and not X.compressed and X.shape[1] >= FEWEST_SUBJECTS:
-        order = rng.permutation(X.shape[1])
-        split = order[: X.shape[1] // 2], order[X.shape[1] // 2 :]
-        ours, others = (
-            _recurrence(X, split, start.shape[1], fit, rng) for fit in (_disjoint, _overlapping)
-        )
-        chosen, halves = ours > others, HALVES_MSG % (ours, others)
+    n_rows, k = W.shape
+    step = max(1, n_rows // max(COARSE_ROWS, COARSE_PER_COMPONENT * k))
+    with X.thinned(step) as rows:
+        first = unit_columns(moments(rows, np.ascontiguousarray(W[::step])).M)
+        splits = [_halves(rows, rng) for _ in range(N_SPLITS)]
+        pairs = [_fitted(rows, split, k, _overlapping, rng) for split in splits]
+        given = _settled(rows, first)
+        found = [given, *(_of_all(rows, W) for pair in pairs for W in pair)]
+        found.sort(key=lambda each: each.error)
+        parts = _disjoint_parts(rows, splits, pairs, found[0].error, rng, level)
+        overlapping = [given.V, found[0].V, _shared(rows, found), _crossed(rows, found)]
+    with X.thinned(coarse_step(n_rows, k)) as rows:
+        if parts is not None:
+            return True, orthonormal.search(rows, parts, n_init, rng)
+        given, best, shared, crossed = (_settled(rows, V) for V in overlapping)
+        limit = min(given.error, (1 + CLOSE) * best.error)
+        return False, (shared if shared.error <= limit else crossed).V
+
+
+def _halves(X: RowBlocks, rng: np.random.RandomState) -> Pair:
+    """Return the columns of two halves of the subjects, or all columns twice where few."""
+    n = X.shape[1]
+    if X.compressed or n < FEWEST_SUBJECTS:
+        return np.arange(n), np.arange(n)
+    order = rng.permutation(n)
+    return np.sort(order[: n // 2]), np.sort(order[n // 2 :])
+
+
+def _fitted(X: RowBlocks, split: Pair, k: int, fit: Fit, rng: np.random.RandomState) -> Pair:
+    """Return W of both halves of the subjects."""
+    weights = []
+    for half in split:
+        columns = np.ascontiguousarray(X[:, half])
+        with RowBlocks(columns, str(X.dtype), X.n_threads) as rows:
+            weights.append(fit(rows, k, rng))
+    return weights[0], weights[1]
+
+
+def _overlapping(X: RowBlocks, k: int, rng: np.random.RandomState) -> Array:
+    """Return the weights of the stationary point that a random start leads to."""
+    return _settled(X, _random_start(X, k, rng)).W
+
+
+def _disjoint(X: RowBlocks, k: int, rng: np.random.RandomState) -> Array:
+    """Return the weights of the best exactly orthonormal solution of a few random starts."""
+    return _aligned(X, orthonormal.search(X, _random_start(X, k, rng), CROSSED, rng)).W
+
+
+def _aligned(X: RowBlocks, V: Array) -> Candidate:
+    """Return the exactly orthonormal solution that directions lead to."""
+    W = np.zeros((X.shape[0], V.shape[1]), X.dtype)
+    progress = Progress(SEARCH_TOL, SEARCH_PASSES)
+    V = orthonormal.alternate(X, W, V, progress)
+    return Candidate(W, V, progress.history[-1].objective)
+
+
+def _disjoint_parts(
+    X: RowBlocks,
+    splits: list[Pair],
+    overlapping: list[Pair],
+    error: float,
+    rng: np.random.RandomState,
+    level: int,
+) -> Array | None:
+    """Return directions of disjoint parts, if these are better than overlapping ones."""
+    k = overlapping[0][0].shape[1]
+    pair = _fitted(X, splits[0], k, _disjoint, rng)
+    V = np.hstack([unit_columns(moments(X, W).M) for W in pair])
+    disjoint = _aligned(X, orthonormal.cross(X[:], V, k))
+    chosen, agreement = disjoint.error < error, ""
+    if chosen:
+        margins = [_agreement(pair) - _agreement(overlapping[0])]
+        for split, other in zip(splits[1:], overlapping[1:], strict=True):
+            if abs(np.mean(margins)) > CLEAR:
+                break
+            pair = _fitted(X, split, k, _disjoint, rng)
+            margins.append(_agreement(pair) - _agreement(other))
+        chosen, agreement = bool(np.mean(margins) > 0), HALVES_MSG % np.mean(margins)
     kind = "disjoint" if chosen else "overlapping"
-    logger.log(level, CHOSEN_MSG, kind, disjoint.error, overlapping.error, halves)
-    if not chosen:
-        return False, overlapping.V
-    return True, min(disjoint, _disjoint(X, starts, rng), key=lambda each: each.error).V
+    logger.log(level, CHOSEN_MSG, kind, disjoint.error, error, agreement)
+    return disjoint.V if chosen else None
 
 
-def _random_starts(X: RowBlocks, k: int, n: int, rng: np.random.RandomState) -> list[Array]:
-    """Return n starts: draws of rows that are far apart, each with the rows that are like it.
-
-    A single row is noisy. The mean of all rows, weighted by their products with it, is less so.
-    """
-    drawn = [far_rows(X[:], k, rng).astype(X.dtype) for _ in range(n)]
-    return [unit_columns(moments(X, np.maximum(X[:] @ V, 0)).M) for V in drawn]
-
-
-def _recurrence(
-    X: RowBlocks, halves: tuple[Array, Array], k: int, fit: Fit, rng: np.random.RandomState
-) -> float:
-    """Return the agreement of fits to the halves of the subjects.
+def _agreement(pair: Pair) -> float:
+    """Return the agreement of two solutions.
 
     The mean of the cosine of matched components, which counts twice, and of the Rand index, which
     differs less between right and wrong: compact parts have equal labels by chance.
     """
-    weights = []
-    for half in halves:
-        columns = np.ascontiguousarray(X[:, np.sort(half)])
-        with RowBlocks(columns, str(X.dtype), X.n_threads) as rows:
-            starts = _random_starts(rows, k, HALF_STARTS, rng)
-            weights.append(fit(rows, starts, rng).W)
-    first, second = weights
+    first, second = pair
     cosine = float(matched_inner_products(first, second).mean())
-    ari = label_agreement(winner_takes_all(first), winner_takes_all(second), k)["ari"]
-    return (2 * cosine + ari) / 3
+    labels = winner_takes_all(first), winner_takes_all(second)
+    return (2 * cosine + label_agreement(*labels, first.shape[1])["ari"]) / 3
 
 
-def _disjoint(X: RowBlocks, starts: list[Array], rng: np.random.RandomState) -> Candidate:
-    """Return the best exactly orthonormal solution."""
-    V = orthonormal.search(X, starts[0], len(starts), rng)
-    W = np.zeros((X.shape[0], V.shape[1]), X.dtype)
-    progress = Progress(SEARCH_TOL, SEARCH_PASSES)
-    V = orthonormal.alternate(X, W, V, progress)
-    return Candidate(unit_columns(W).astype(X.dtype), V, progress.history[-1].objective)
+def _random_start(X: RowBlocks, k: int, rng: np.random.RandomState) -> Array:
+    """Return directions of random rows that are far apart, each with the rows that are like it.
 
-
-def _overlapping(X: RowBlocks, starts: list[Array], _: np.random.RandomState) -> Candidate:
-    """Return what the stationary points reached from the starts have in common.
-
-    The mean of the good solutions, each matched to the one that is most like the others, is a
-    start once more. Where that ends with a higher error than the first start, or is not good, the
-    solution with the lowest error is returned.
+    A single row is noisy. The mean of all rows, weighted by their products with it, is less so.
     """
-    found = [_settled(X, V) for V in starts]
-    if len(found) == 1:
-        return found[0]
-    best = min(found, key=lambda each: each.error)
-    good = [each.W for each in found if each.error <= (1 + GOOD) * best.error]
-    shared = _settled(X, unit_columns(moments(X, _mean(good)).M))
-    limit = min(found[0].error, (1 + GOOD) * best.error)
-    return shared if shared.error <= limit else best
+    V = far_rows(X[:], k, rng).astype(X.dtype)
+    return unit_columns(moments(X, np.maximum(X[:] @ V, 0)).M)
+
+
+def _of_all(X: RowBlocks, W: Array) -> Candidate:
+    """Return weights of some subjects as a solution for all subjects."""
+    M, G, *_ = moments(X, W)
+    c = best_scale(M, G)
+    return Candidate(W, unit_columns(M), objective(squared_norm(X), c * M, c**2 * G))
+
+
+def _shared(X: RowBlocks, found: list[Candidate]) -> Array:
+    """Return the directions of the mean of all solutions."""
+    return unit_columns(moments(X, _mean([each.W for each in found])).M)
+
+
+def _crossed(X: RowBlocks, found: list[Candidate]) -> Array:
+    """Return the directions that are left of those of the best two solutions."""
+    V = np.hstack([each.V for each in found[:2]])
+    return orthonormal.cross(X[:], V, found[0].V.shape[1])
 
 
 def _settled(X: RowBlocks, V: Array) -> Candidate:

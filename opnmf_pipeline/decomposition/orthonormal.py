@@ -157,7 +157,7 @@ def search(X: RowBlocks, V: Array, n_init: int, rng: np.random.RandomState) -> A
         best, error = _settle(small, V)
         for _ in range(n_init - 1):
             new, _ = _settle(part, _random_start(part[:], k, rng))
-            child, child_error = _settle(small, _cross(sample, np.hstack([best, new]), k))
+            child, child_error = _settle(small, cross(sample, np.hstack([best, new]), k))
             if child_error < error:
                 best, error = child, child_error
     return best
@@ -189,7 +189,7 @@ def _settle(X: RowBlocks, V: Array) -> tuple[Array, float]:
     return V, progress.history[-1].objective
 
 
-def _cross(X: Array, V: Array, k: int) -> Array:
+def cross(X: Array, V: Array, k: int) -> Array:
     """Drop columns of V, each time the one whose rows lose least by their second best."""
     scores = np.square(np.maximum(X @ V.astype(X.dtype), 0))
     kept = np.ones(V.shape[1], dtype=bool)

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.base import clone
 
 from opnmf_pipeline.decomposition import OPNMF, orthonormal
-from opnmf_pipeline.decomposition.orthonormal import _cross
+from opnmf_pipeline.decomposition.orthonormal import cross
 from tests.arrays import overlapping_parts
 
 
@@ -119,7 +119,7 @@ def test_rows_that_fit_two_components_alike_stay_where_they_are(seed):
 def test_crossing_keeps_what_both_found():
     directions = np.eye(4)
     X = np.repeat(directions, 10, axis=0)
-    kept = _cross(X, np.hstack([directions[:, [0, 1, 1]], directions[:, [2, 3, 0]]]), 4)
+    kept = cross(X, np.hstack([directions[:, [0, 1, 1]], directions[:, [2, 3, 0]]]), 4)
     assert kept.any(axis=1).all()
 
 

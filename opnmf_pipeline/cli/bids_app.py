@@ -119,9 +119,8 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
             **{f"execution.{key}": value for key, value in _plugin(args.use_plugin).items()},
         }
     )
-    # BIDS_DIR replaces any other source of images in the settings file
-    named = [f"inputs.{source}=null" for source in ("table", "glob", "simulation")]
-    named += [*args.overrides, *as_items({"inputs.bids": args.bids_dir})]
+    # BIDS_DIR comes last: it replaces any other source of images
+    named = [*args.overrides, *as_items({"inputs.bids": args.bids_dir})]
     if filters and not load_config(args.config_file, named).inputs.filters:
         named += as_items({"inputs.filters": filters})
     return load_config(args.config_file, [*named, *items])

@@ -10,7 +10,8 @@ from opnmf_pipeline.cli.parser import add_messages, positive
 
 __all__ = ["build_bids_parser"]
 
-MEGABYTES = {"": 1.0, "M": 1.0, "G": 1e3, "T": 1e6}
+GIGABYTES = {"": 1 / 1024, "M": 1 / 1024, "G": 1.0, "T": 1024.0}
+"""Gigabytes (2**30 bytes) in one unit of a memory size, as in Slurm."""
 
 
 def build_bids_parser() -> argparse.ArgumentParser:
@@ -149,8 +150,8 @@ def _add_performance(parser: argparse.ArgumentParser) -> None:
         "--mem_mb",
         type=_gigabytes,
         metavar="MEMORY",
-        help="memory limit: 8000 (megabytes) or 8G. Nipype's MultiProc keeps the limit; without a "
-        "plugin, a warning says if a fit may need more memory",
+        help="memory limit: 8192 (megabytes, 2**20 bytes) or 8G (2**30 bytes). Nipype's MultiProc "
+        "keeps the limit; without a plugin, a warning says if a fit may need more memory",
     )
     group.add_argument(
         "-w",
@@ -195,11 +196,11 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
 
 
 def _gigabytes(text: str) -> float:
-    """Read a memory size as fMRIPrep does: in megabytes, or in the unit of its letter."""
+    """Read a memory size in megabytes (2**20 bytes), or in the unit of its letter."""
     number = text.upper().removesuffix("B")
     unit = number.lstrip("0123456789.")
     try:
-        gigabytes = float(number.removesuffix(unit)) * MEGABYTES[unit] / 1e3
+        gigabytes = float(number.removesuffix(unit)) * GIGABYTES[unit]
     except (KeyError, ValueError):
         gigabytes = 0.0
     if gigabytes <= 0:

@@ -37,8 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=_share,
         metavar="I/N",
         help="compute only share I of N shares of the fits, and write no results; for job arrays "
-        "(engine local only). Run the same command without --share to collect the fits from "
-        "--work-dir and write the results",
+        "(engine local only). Tasks that run at the same time need one --work-dir each. Then copy "
+        "the content of these folders into one --work-dir, and run the same command with it and "
+        "without --share to write the results. workflows/slurm_rank_array.sbatch does all this",
     )
     _add_run(
         commands,
@@ -94,8 +95,8 @@ def _add_run(
         "--mem",
         type=float,
         metavar="GB",
-        help="memory limit in GB, for plugins that support a limit (default: the memory available "
-        "to the job)",
+        help="memory limit in GB (2**30 bytes), for plugins that support a limit (default: the "
+        "memory available to the job)",
     )
     performance.add_argument(
         "-w",

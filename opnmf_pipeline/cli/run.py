@@ -109,7 +109,8 @@ def _cell(row: dict[Hashable, Any], name: str) -> str:
 
 def _print(summary: Summary, console: Console) -> None:
     output = summary.outputs
-    console.print(f"\n{summary.n_subjects} {summary.what}, {summary.n_voxels} voxels")
+    size = f"{summary.n_subjects} {summary.what}, {summary.n_voxels} {summary.elements}"
+    console.print(f"\n{size}")
     console.print(_table(summary))
     if (choice := summary.choice) is not None:
         console.print(f"{choice['reason']}\n", highlight=False)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from opnmf_pipeline.config.settings import PipelineConfig, Section
+from opnmf_pipeline.config.settings import SOURCES, PipelineConfig, Section
 from opnmf_pipeline.exceptions import ConfigError
 
 __all__ = ["load_config"]
@@ -30,7 +30,8 @@ def load_config(path: str | Path | None, overrides: typing.Iterable[str] = ()) -
         to the folder of the file. None: use only the overrides.
     overrides : iterable of str
         ``section.key=value`` items that replace settings of the file; values are YAML, and
-        relative paths in them are relative to the current folder.
+        relative paths in them are relative to the current folder. A source of images replaces
+        all earlier sources.
 
     Returns
     -------
@@ -49,7 +50,7 @@ def load_config(path: str | Path | None, overrides: typing.Iterable[str] = ()) -
     overrides = list(overrides)
     for item in overrides:
         override = _anchored(_parse_override(item), PipelineConfig, Path.cwd())
-        data = _merged(data, override)
+        data = _merged(_without_replaced(data, override), override)
     try:
         return PipelineConfig.model_validate(data)
     except ValidationError as error:
@@ -97,6 +98,15 @@ def _parse_override(item: str) -> dict[str, Any]:
     for section in reversed(sections):
         nested = {section: nested}
     return nested
+
+
+def _without_replaced(data: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings without the source of images that an override replaces."""
+    new = {key for key, value in override.get("inputs", {}).items() if value is not None}
+    inputs = data.get("inputs")
+    if not isinstance(inputs, dict) or new.isdisjoint(SOURCES):
+        return data
+    return {**data, "inputs": {key: inputs[key] for key in inputs if key not in {*SOURCES} - new}}
 
 
 def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,10 @@ FilterValues = Annotated[
 
 
 class InputsConfig(Section):
-    """The images and their subjects. Set exactly one of: bids, table, glob, simulation."""
+    """The images and their subjects. Set exactly one of: bids, table, glob, simulation.
+
+    One of these on the command line (`--set`) replaces the one in the file.
+    """
 
     bids: Path | None = Field(None, description="Root of a BIDS (derivatives) dataset.")
     filters: dict[str, FilterValues] = Field(
@@ -421,8 +424,8 @@ class ExecutionConfig(Section):
     memory_gb: float | None = Field(
         None,
         gt=0,
-        description="Memory limit, in GB. Default: the memory available to the job (the limit of "
-        "the cgroup or of the Slurm job, otherwise the total memory of the machine).",
+        description="Memory limit, in GB (2**30 bytes). Default: the memory available to the job "
+        "(the limit of the cgroup or of the Slurm job, otherwise the total memory of the machine).",
     )
     stop_on_first_crash: bool = Field(
         False,

@@ -50,7 +50,7 @@ README = """\
 # Components of structural covariance
 
 opnmf-pipeline {version} wrote this dataset from {source}{learned}.
-Components are patterns of voxels whose values vary together across subjects. Each subject has one
+Components are sets of regions whose values vary together across subjects. Each subject has one
 loading on each component. Read `report.html` first, if the dataset has one.
 
 In the file names, `{{k}}` is the number of components, `{{space}}` is the space and the resolution

@@ -18,7 +18,7 @@ class Output(NamedTuple):
     description : str
         Content of the file.
     kind : str
-        Format of the file; for images also dimensions and data type.
+        Format of the file. The space determines the format of an image, which ``{image}`` shows.
     """
 
     path: str
@@ -32,26 +32,24 @@ OUTPUTS: dict[str, Output] = {
     "participants": Output("participants.tsv", "Subjects and their covariates", "TSV"),
     "participants_json": Output("participants.json", "Description of the covariates", "JSON"),
     "readme": Output("README.md", "Description of this dataset for readers", "text"),
-    "mask": Output(
-        "group/{space}desc-opnmf_mask{image}", "Mask of the analysed voxels", "NIfTI, 3D, uint8"
-    ),
+    "mask": Output("group/{space}desc-opnmf_mask{image}", "Mask of the analysis", "image, uint8"),
     "planted": Output(
         "group/{space}desc-planted_dseg{image}",
         "Planted labels of a simulated cohort",
-        "NIfTI, 3D, int16",
+        "image, int16",
     ),
     "components": Output(
         "group/{space}desc-opnmfK{k}_components{image}",
-        "Components, one volume per component",
-        "NIfTI, 4D, float32",
+        "Components, one map per component",
+        "image of several maps, float32",
     ),
     "components_json": Output(
         "group/{space}desc-opnmfK{k}_components.json", "Sidecar of the components", "JSON"
     ),
     "dseg": Output(
         "group/{space}desc-opnmfK{k}_dseg{image}",
-        "Winner-takes-all labels: the component with the largest weight in each voxel",
-        "NIfTI, 3D, int16",
+        "Winner-takes-all labels: the component with the largest weight at each place",
+        "image, int16",
     ),
     "dseg_tsv": Output("group/{space}desc-opnmfK{k}_dseg.tsv", "Table of the labels", "TSV"),
     "dseg_json": Output("group/{space}desc-opnmfK{k}_dseg.json", "Sidecar of the labels", "JSON"),
@@ -68,17 +66,17 @@ OUTPUTS: dict[str, Output] = {
         "{folder}/{row}_desc-opnmfK{k}_loadings.json", "Sidecar of these loadings", "JSON"
     ),
     "mean": Output(
-        "group/{space}desc-opnmf_mean{image}", "Mean image of the subjects", "NIfTI, 3D, float32"
+        "group/{space}desc-opnmf_mean{image}", "Mean image of the subjects", "image, float32"
     ),
     "sd": Output(
         "group/{space}desc-opnmf_sd{image}",
         "Standard deviation over the subjects",
-        "NIfTI, 3D, float32",
+        "image, float32",
     ),
     "coverage": Output(
         "group/{space}desc-opnmf_coverage{image}",
-        "Fraction of subjects with data in each voxel",
-        "NIfTI, 3D, float32",
+        "Map of the fraction of subjects with data",
+        "image, float32",
     ),
     "subjects": Output("group/desc-opnmf_subjects.tsv", "Quality of each subject's image", "TSV"),
     "subjects_json": Output(

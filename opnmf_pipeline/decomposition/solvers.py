@@ -34,7 +34,8 @@ class Solver:
         What it finds, for the description of the setting ``solver``.
     methods : str
         Sentences for the methods section of a paper. A setting of the decomposition is written
-        ``{tol:g}``, the words for the start ``{init}``, and a citation ``[key]``, with a key of
+        ``{tol:g}``, the words for the start ``{init}``, the name of a row of X ``{element}`` or
+        ``{elements}``, and a citation ``[key]``, with a key of
         `opnmf_pipeline.reporting.references.REFERENCES`.
     criterion : Criterion
         The measure that has to become small.
@@ -72,9 +73,9 @@ SOLVERS = {
         summary="a stationary point of the published update, in some dozens of passes over the "
         "data",
         methods="A stationary point of the published update was found by solving, in turn, for "
-        "the weights of every voxel by non-negative least squares [kim2011] and for the loadings "
-        "that follow from them, from a start by {init}; the fit ended when the residual of the "
-        "optimality conditions fell below ten times the tolerance {tol:g}, or after at most "
+        "the weights of every {element} by non-negative least squares [kim2011] and for the "
+        "loadings that follow from them, from a start by {init}; the fit ended when the residual "
+        "of the optimality conditions fell below ten times the tolerance {tol:g}, or after at most "
         "{max_iter:,} passes over the data.",
         criterion=KKT,
     ),
@@ -82,12 +83,12 @@ SOLVERS = {
         run=orthonormal,
         label="exactly orthonormal",
         summary="exactly orthonormal components, each voxel in one of them",
-        methods="The columns of W were kept exactly orthonormal, so that each voxel belongs to "
-        "one component [pompili2014]: voxels were assigned to the component that explains most of "
-        "them, and each component was set to the leading left singular vector of its voxels, in "
-        "turn, until the relative change of W fell below {tol:g}, or for at most {max_iter:,} "
-        "sweeps. The best of {n_init} starts was used (one by {init}, the others from random "
-        "voxels, seed {random_state}).",
+        methods="The columns of W were kept exactly orthonormal, so that each {element} belongs "
+        "to one component [pompili2014]: {elements} were assigned to the component that explains "
+        "most of them, and each component was set to the leading left singular vector of its "
+        "{elements}, in turn, until the relative change of W fell below {tol:g}, or for at most "
+        "{max_iter:,} sweeps. The best of {n_init} starts was used (one by {init}, the others from "
+        "random {elements}, seed {random_state}).",
         criterion=CHANGE,
         settings={
             "n_init": "number of starts, the first W and random voxels; the best is kept",
@@ -98,22 +99,24 @@ SOLVERS = {
         run=adaptive,
         label="disjoint or overlapping parts",
         summary="disjoint parts where they explain more and agree better between halves of the "
-        "subjects than overlapping ones, else overlapping parts; each from the best of several "
-        "starts",
+        "subjects than overlapping ones, else overlapping parts, which halves of the subjects have "
+        "in common",
         methods="Two kinds of solution were compared: exactly orthonormal components, so that each "
-        "voxel belongs to one component [pompili2014], and stationary points of the published "
-        "update, found by solving, in turn, for the weights of every voxel by non-negative least "
-        "squares [kim2011] and for the loadings that follow from them. Each was sought from "
-        "{n_init} starts (one by {init}, the others from random voxels that are far apart "
-        "[charikar2021], seed {random_state}). Disjoint components were taken if they had the "
-        "lower reconstruction error and also agreed better between two halves of the subjects, "
-        "fitted from independent starts. The fit ended when the residual of the optimality "
+        "{element} belongs to one component [pompili2014], and stationary points of the published "
+        "update, found by solving, in turn, for the weights of every {element} by non-negative "
+        "least squares [kim2011] and for the loadings that follow from them. Both were fitted to "
+        "halves of the subjects, from random {elements} that are far apart [charikar2021] (seed "
+        "{random_state}). Disjoint components were taken if they had the lower reconstruction "
+        "error and also agreed better between the halves; they were then refined from {n_init} "
+        "starts. Else the fit started from the mean of the matched overlapping components of the "
+        "halves and of a solution from {init}, or, where the error of that mean was high, from the "
+        "best two of these solutions. The fit ended when the residual of the optimality "
         "conditions fell below ten times the tolerance {tol:g} (for disjoint components, when the "
         "relative change of W fell below {tol:g}), or after at most {max_iter:,} passes over the "
         "data.",
         criterion=KKT_OR_CHANGE,
         settings={
-            "n_init": "number of starts of either kind, the first W and random voxels",
+            "n_init": "number of starts of disjoint parts, where these are chosen",
             "random_state": "seed of the random voxels and of the halves of the subjects",
         },
     ),

@@ -152,6 +152,7 @@ class Follower:
             return
         if record["status"] == "failed":
             self._outcome.fail(job, record["error"])
-            self.failed.append(f"  {job.title}: {record['error']} ({record['folder']})")
+            reason = f"{job.title}: {record['error']} ({record['folder']})"
+            self.failed.append("  " + reason.replace("\n", "\n    "))
         else:
             self._outcome.finish(job, record["outputs"], computed=record["status"] == "computed")

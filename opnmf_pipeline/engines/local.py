@@ -23,6 +23,7 @@ from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
 from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of
 from opnmf_pipeline.engines.steps import Each, Every, Given, Graph, Job, Of, Over
+from opnmf_pipeline.exceptions import OPNMFError
 from opnmf_pipeline.files import folder_digest
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import BASE_BYTES
@@ -179,7 +180,8 @@ class _Engine:
     def _fail(self, job: Job, error: Exception) -> None:
         if self._execution.stop_on_first_crash:
             raise error
-        logger.error("%s failed", job.title, exc_info=error)
+        if not isinstance(error, OPNMFError):  # its message alone says what to do
+            logger.error("%s failed", job.title, exc_info=error)
         self._outcome.fail(job, error)
         self.errors.append(error)
 

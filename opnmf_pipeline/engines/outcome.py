@@ -25,8 +25,8 @@ class Outcome:
     display : Display
         Shows one line for each job.
     check : callable, optional
-        Called by the local engine with each finished job and its outputs. An error that it raises
-        stops the run. The other engines do not call it.
+        Called by the local engine with each finished job and its outputs. The other engines do not
+        call it.
 
     Attributes
     ----------

@@ -18,7 +18,6 @@ from typing import Any
 import attrs
 from fileformats.application import Json
 from fileformats.generic import Directory, File
-from fileformats.medimage import NiftiGz
 from fileformats.text import Tsv
 from pydra.compose import python, workflow
 from pydra.engine.submitter import Submitter
@@ -54,7 +53,7 @@ GATHER = "gather"
 
 @workflow.define(
     outputs={
-        "mask_file": workflow.out(type=NiftiGz, help="voxels of the analysis"),
+        "mask_file": workflow.out(type=File, help="voxels of the analysis"),
         "matrix_dir": workflow.out(type=Directory, help="folder of BuildMatrix"),
         "factorization_dirs": workflow.out(
             type=list[Directory], help="folders of Decompose, one per number of components"
@@ -77,7 +76,7 @@ def OpnmfWorkflow(
     participants: list[str],
     n_components: list[int],
     covariates: Tsv | None = None,
-    planted: NiftiGz | None = None,
+    planted: File | None = None,
     mask: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     matrix: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     decomposition: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
@@ -99,7 +98,7 @@ def OpnmfWorkflow(
         Numbers of components to fit and to write maps for.
     covariates : Tsv, optional
         Table of the subjects, for the splits and the report.
-    planted : NiftiGz, optional
+    planted : File, optional
         Label map of the true components, if known.
     mask : dict
         Settings of the mask that differ from the defaults.

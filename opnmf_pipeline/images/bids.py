@@ -37,6 +37,9 @@ FILTER_KEY_MSG = "inputs.filters: unknown entity {key!r}{hint}; use one of {allo
 NO_MATCH_MSG = (
     "inputs.bids: no image in {root} matches the filters ({filters}); the dataset has: {there}"
 )
+NO_SUBJECT_MSG = (
+    "inputs.bids: {root} has no folder of the subjects {asked}; check the labels; it has: {there}"
+)
 GONE_MSG = (
     "{file}: the index lists {n} image(s) that no longer exist, such as {first}; delete the index "
     "file, and the next run rebuilds it"
@@ -168,15 +171,16 @@ def _matches(column: pd.Series[Any], values: Sequence[str | None]) -> pd.Series[
 
 
 def _no_match(root: Path, index: pd.DataFrame, wanted: Mapping[str, Sequence[str | None]]) -> str:
-    def some(values: Iterable[str]) -> str:
-        names = sorted(values)
-        return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-
     there = "; ".join(
-        f"{column}: {some(set(index[column].dropna().astype(str))) or 'none'}" for column in wanted
+        f"{column}: {_some(set(index[column].dropna().astype(str))) or 'none'}" for column in wanted
     )
-    named = ", ".join(f"{key}: {some(map(str, values))}" for key, values in wanted.items())
+    named = ", ".join(f"{key}: {_some(map(str, values))}" for key, values in wanted.items())
     return NO_MATCH_MSG.format(root=root, filters=named, there=there) + _derivatives_hint(root)
+
+
+def _some(values: Iterable[str]) -> str:
+    names = sorted(values)
+    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
 
 
 def _derivatives_hint(root: Path) -> str:
@@ -197,14 +201,17 @@ def _index(
     if not folders:
         reason = "contains no sub-* folder" + _derivatives_hint(root)
         raise CohortError(NO_DATASET_MSG.format(root=root, reason=reason))
-    named = {f"sub-{subject}" for subject in wanted.get("sub", ())} & folders
+    asked = {f"sub-{subject}" for subject in wanted.get("sub", ()) if subject != ANY}
+    named = asked & folders
+    if asked and not named and ANY not in wanted["sub"]:
+        names = {"asked": _some(asked), "there": _some(folders)}
+        raise CohortError(NO_SUBJECT_MSG.format(root=root, **names))
     if prefixes is not None:
         files = _prefixed_files(root, sorted(named or folders), prefixes)
         return pd.DataFrame(files, columns=["path", "sub", "ses", *wanted], dtype=object)
     if database_dir is not None:
         table = _stored_index(root, folders, database_dir)
     else:
-        # If none of the named subjects exists, all are indexed: the message then lists them
         table = _new_index(root, sorted(named or folders))
     columns = {
         name: table[name].to_pylist()

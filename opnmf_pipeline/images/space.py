@@ -43,7 +43,7 @@ class Grid(Protocol):
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Distance between neighbours along each axis, in mm, rounded to 0.001 mm."""
+        """Distance between neighbours along each axis, in mm, rounded to 0.001 mm; may be empty."""
 
     def describe(self) -> dict[str, Any]:
         """Return the description of the grid for the sidecar of a matrix, convertible to JSON."""

@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 THREADS = "largest number of threads and processes"
-FILES = (Kind.FILE, Kind.IMAGE, Kind.TABLE, Kind.JSON, Kind.PICTURE)
+FILES = (Kind.FILE, Kind.TABLE, Kind.JSON, Kind.PICTURE)
 FOLDERS = (Kind.FOLDER, Kind.PLACE)
 
 

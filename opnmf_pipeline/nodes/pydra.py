@@ -19,7 +19,6 @@ from fileformats.application import Json
 from fileformats.core import FileSet
 from fileformats.generic import Directory, File
 from fileformats.image import Png
-from fileformats.medimage import NiftiGz
 from fileformats.text import Tsv
 from pydra.compose import python
 
@@ -57,7 +56,6 @@ __all__ = [
 
 TYPES: dict[Kind, Any] = {
     Kind.FILE: File,
-    Kind.IMAGE: NiftiGz,
     Kind.TABLE: Tsv,
     Kind.JSON: Json,
     Kind.PICTURE: Png,

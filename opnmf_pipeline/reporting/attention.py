@@ -15,12 +15,12 @@ from opnmf_pipeline.reporting.outliers import RULE, find_outliers
 __all__ = ["attention", "find_duplicates", "sentences_about_cohort", "sentences_about_fit"]
 
 SMALL_PART = 0.001
-"""A part below this fraction of the voxels is nearly empty."""
+"""A part below this fraction of the mask is nearly empty."""
 LOW_COVERAGE = 0.05
 """The coverage of a subject is poor if it is this far below the median."""
-RARE_SUBJECTS, RARE_VOXELS = 0.9, 0.01
-"""The coverage of the cohort is poor if more than this share of the voxels (second) have data in
-fewer than this share of the subjects (first)."""
+RARE_SUBJECTS, RARE_PART = 0.9, 0.01
+"""The coverage of the cohort is poor if more than this share of the mask (second) has data in fewer
+than this share of the subjects (first)."""
 SAME = 1e-5
 """Two images are nearly identical if 1 − r is below this,"""
 SAME_SHARE = 0.1
@@ -50,7 +50,7 @@ def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> l
     info : dict
         Content of ``factorization.json``.
     part_sizes : sequence of int
-        Voxels of each part in the winner-takes-all map.
+        Size of each part in the winner-takes-all map: its number of rows in W.
     """
     k = info["NumberOfComponents"]
     sentences = []
@@ -59,14 +59,14 @@ def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> l
             f"k = {k}: the fit did not converge; raise decomposition.max_iter or decomposition.tol."
         )
     small = [
-        f"component {number} ({size} voxels)"
+        f"component {number} ({size / info['NumberOfVoxels']:.3%})"
         for number, size in enumerate(part_sizes, start=1)
         if size < SMALL_PART * info["NumberOfVoxels"]
     ]
     if small:
         sentences.append(
-            f"k = {k}: nearly empty components, each with less than {SMALL_PART:.1%} of the "
-            f"voxels: {_named(small)}."
+            f"k = {k}: nearly empty components, each with less than {SMALL_PART:.1%} of the mask: "
+            f"{_named(small)}."
         )
     return sentences
 
@@ -106,14 +106,14 @@ def sentences_about_cohort(
     if poor.any():
         named = [f"{name} ({share:.0%})" for name, share in subjects["coverage"][poor].items()]
         sentences.append(
-            f"Poor coverage: {_named(named)}. These images have data in far fewer voxels of the "
-            "mask than most images. The field of view may be truncated."
+            f"Poor coverage: {_named(named)}. These images have data in a far smaller part of "
+            "the mask than most images. The field of view may be truncated."
         )
     rare = float((coverage < RARE_SUBJECTS).mean())
-    if rare > RARE_VOXELS:
+    if rare > RARE_PART:
         sentences.append(
-            f"{rare:.0%} of the voxels of the mask have data in fewer than {RARE_SUBJECTS:.0%} of "
-            "the subjects. See the coverage map. Set mask.method to coverage to exclude them."
+            f"{rare:.0%} of the mask has data in fewer than {RARE_SUBJECTS:.0%} of the subjects. "
+            "See the coverage map. Set mask.method to coverage to exclude this part."
         )
     return sentences
 

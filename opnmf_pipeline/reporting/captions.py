@@ -28,7 +28,7 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
         (
             selection.hierarchy,
             f"Diagram of how parts split {over}",
-            "Voxels that the parts at each k share with the parts at the next larger k.",
+            "How much the parts at each k share with the parts at the next larger k.",
         ),
     ]
     return [Figure(path, alt, caption) for path, alt, caption in figures if path]
@@ -44,8 +44,8 @@ def map_figures(fit: FitFacts) -> list[Figure]:
         ),
         (
             fit.label_map,
-            f"Cuts through a map in which each voxel has the colour of one of {fit.k} components",
-            "The component with the largest weight in each voxel.",
+            f"Winner-takes-all map in the colours of {fit.k} components",
+            "Winner-takes-all map: the colour shows the component with the largest weight.",
         ),
     ]
     return [Figure(path, alt, caption) for path, alt, caption in figures if path]

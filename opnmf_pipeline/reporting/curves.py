@@ -93,7 +93,7 @@ def _draw_error(axis: Axes, metrics: pd.DataFrame) -> None:
     )
     for curve, unit in (
         (_Curve("reconstruction_error", "all subjects", BLUE), "reconstruction_error"),
-        (_Curve("null_error", "shuffled voxels (null)", ORANGE), "null_error"),
+        (_Curve("null_error", "shuffled data (null)", ORANGE), "null_error"),
         (_Curve("lower_bound", "lower bound (SVD)", GREY, dashed=True), "reconstruction_error"),
     ):
         if unit in metrics:
@@ -115,7 +115,7 @@ def _draw_gain(axis: Axes, metrics: pd.DataFrame) -> None:
     axis.set(title="Gain of one more component", ylabel="decrease of error per component")
     axis.axhline(0, color=GREY, linewidth=0.6)
     _curve(axis, metrics, _Curve("error_gradient", "all subjects", BLUE))
-    _curve(axis, metrics, _Curve("null_gradient", "shuffled voxels (null)", ORANGE))
+    _curve(axis, metrics, _Curve("null_gradient", "shuffled data (null)", ORANGE))
 
 
 def draw_reproducibility(

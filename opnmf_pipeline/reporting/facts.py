@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,24 @@ from numpy.typing import NDArray
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.viewer import Embedded
 
-__all__ = ["Facts", "FitFacts", "QualityFacts", "SelectionFacts", "SolverFacts"]
+__all__ = ["Facts", "FitFacts", "GridFacts", "QualityFacts", "SelectionFacts", "SolverFacts"]
+
+
+class GridFacts(Protocol):
+    """What texts say about the grid of the images.
+
+    Attributes
+    ----------
+    element, elements : str
+        Name of a place of the grid, singular and plural: ``voxel``, ``voxels``.
+    """
+
+    element: ClassVar[str]
+    elements: ClassVar[str]
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance between neighbours along each axis, in mm; empty if the grid has no axes."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +171,8 @@ class Facts:
         Number of subjects in the matrix.
     n_sessions : int or None
         Number of sessions, if the images are sessions of subjects.
-    voxel_sizes : sequence of float
-        Edges of the voxels, in mm.
+    grid : GridFacts
+        Grid of the mask.
     images : DataFrame
         Table of the subjects. It may have columns ``image`` and ``sha256``, and it may be empty.
     covariates : DataFrame
@@ -178,7 +195,7 @@ class Facts:
     selection: SelectionFacts
     n_subjects: int
     n_sessions: int | None
-    voxel_sizes: Sequence[float]
+    grid: GridFacts
     images: pd.DataFrame
     covariates: pd.DataFrame
     quality: QualityFacts | None

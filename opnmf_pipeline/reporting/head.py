@@ -37,10 +37,13 @@ def tiles(facts: Facts) -> dict[str, str]:
     """Return the main numbers by their names."""
     info, chosen = facts.fits[0].info, facts.selection.chosen
     explained = [f"{fit.explained:.1%}" for fit in (facts.fits[0], facts.fits[-1])]
-    sizes = " x ".join(f"{size:g}" for size in facts.voxel_sizes)
+    sizes = " x ".join(f"{size:g}" for size in facts.grid.spacing)
+    elements = facts.grid.elements.capitalize()
     return {
         "Images": _people(facts),
-        f"Voxels of {sizes} mm": f"{info['NumberOfVoxels']:,}".replace(",", "\u202f"),
+        f"{elements} of {sizes} mm" if sizes else elements: f"{info['NumberOfVoxels']:,}".replace(
+            ",", "\u202f"
+        ),
         "Components (k)": ", ".join(str(fit.k) for fit in facts.fits),
         **({"Chosen k": str(chosen)} if chosen else {}),
         "Explained by the fit": " to ".join(dict.fromkeys(explained)),

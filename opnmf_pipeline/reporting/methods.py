@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opnmf_pipeline.reporting.facts import GridFacts
 from opnmf_pipeline.reporting.outliers import RULE
 from opnmf_pipeline.reporting.references import REFERENCES, Reference
 
@@ -60,7 +61,7 @@ class Methods:
 def describe_methods(
     fits: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
-    voxel_sizes: Sequence[float],
+    grid: GridFacts,
     choice: Mapping[str, Any] | None,
     *,
     solver: str,
@@ -75,20 +76,21 @@ def describe_methods(
         ``NumberOfVoxels`` and ``Converged``.
     settings : dict
         Settings of the run; unknown sections may be absent.
-    voxel_sizes : sequence of float
-        Edges of the voxels, in mm.
+    grid : GridFacts
+        Grid of the mask.
     choice : dict or None
         The chosen number of components: ``k``, ``rule``, ``reason``.
     solver : str
         Sentences about the solver. Fields such as ``{tol}`` are replaced by settings of the fits,
-        and ``{init}`` by a description of the initialization.
+        ``{init}`` by a description of the initialization, and ``{element}`` and ``{elements}`` by
+        the names of the places of the grid.
     qualified : bool
         Whether the quality of the cohort was measured.
     """
     paragraphs = [
-        _images(fits[0], settings.get("mask", {}), voxel_sizes),
-        _decomposition(fits, solver),
-        _selection(settings.get("selection", {}), choice),
+        _images(fits[0], settings.get("mask", {}), grid),
+        _decomposition(fits, solver, grid),
+        _selection(settings.get("selection", {}), choice, grid),
         _quality() if qualified else "",
         _software(fits[0]["Versions"], settings.get("execution", {}).get("engine", "local")),
     ]
@@ -112,7 +114,7 @@ def _cited(text: str, keys: list[str]) -> str:
     return CITATION.sub(cite, text)
 
 
-def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], voxel_sizes: Sequence[float]) -> str:
+def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], grid: GridFacts) -> str:
     done = fit.get("Preprocessing", {})
     steps = []
     if fwhm := done.get("smoothing_fwhm"):
@@ -123,7 +125,7 @@ def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], voxel_sizes: Sequen
         steps.append("with negative values set to zero")
     prepared = f", {' and '.join(steps)}" if steps else ""
     rule = MASKS[mask["method"]].format(**mask) if mask else "of the analysis mask"
-    size = " × ".join(f"{edge:g}" for edge in voxel_sizes)
+    size = " × ".join(f"{edge:g}" for edge in grid.spacing)
     number = f"{fit['NumberOfVoxels']:,} " if "NumberOfVoxels" in fit else ""
     shift = (
         f" The smallest value of the matrix, {fit['Shift']:g}, was subtracted from all values."
@@ -132,15 +134,16 @@ def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], voxel_sizes: Sequen
     )
     return (
         f"One image of each of {fit['NumberOfSubjects']} subjects was used{prepared}. The values "
-        f"in the {number}voxels ({size} mm) {rule} formed a non-negative "
-        f"voxel-by-subject matrix X.{shift}"
+        f"in the {number}{grid.elements}{f' ({size} mm)' if size else ''} {rule} formed a "
+        f"non-negative {grid.element}-by-subject matrix X.{shift}"
     )
 
 
-def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str) -> str:
+def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str, grid: GridFacts) -> str:
     options = fits[0]["Settings"]
     ks = _enumerated([str(fit["NumberOfComponents"]) for fit in fits])
-    found_by = solver.format_map({**options, "init": INITS[options["init"]]})
+    named = {"element": grid.element, "elements": grid.elements}
+    found_by = solver.format_map({**options, "init": INITS[options["init"]], **named})
     ended = [fit for fit in fits if "Converged" in fit]
     open_ended = [str(fit["NumberOfComponents"]) for fit in ended if not fit["Converged"]]
     end = (
@@ -155,12 +158,16 @@ def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str) -> str:
     return (
         "X was factorized by orthonormal projective non-negative matrix factorization (OPNMF) "
         f"[yang2010, sotiras2015] into {ks} components. The components are the columns of a "
-        "non-negative voxel-by-component matrix W, for which ‖X − WWᵀX‖ is small and WᵀW is close "
-        "to the identity matrix. The loadings of the subjects are H = WᵀX. " + found_by + end
+        f"non-negative {grid.element}-by-component matrix W, for which ‖X − WWᵀX‖ is small and "
+        "WᵀW is close to the identity matrix. The loadings of the subjects are H = WᵀX. "
+        + found_by
+        + end
     )
 
 
-def _selection(selection: Mapping[str, Any], choice: Mapping[str, Any] | None) -> str:
+def _selection(
+    selection: Mapping[str, Any], choice: Mapping[str, Any] | None, grid: GridFacts
+) -> str:
     sentences = []
     if candidates := selection.get("candidates"):
         listed = _enumerated([str(k) for k in candidates])
@@ -170,14 +177,14 @@ def _selection(selection: Mapping[str, Any], choice: Mapping[str, Any] | None) -
             f"Reproducibility was measured {split}. Both parts were factorized independently. The "
             "measures were the mean inner product of matched components of both parts "
             "[sotiras2017], matched to maximize this mean [kuhn1955], and the adjusted Rand index "
-            "[hubert1985] of the winner-takes-all maps, which assign each voxel to the component "
-            "with the largest weight."
+            "[hubert1985] of the winner-takes-all maps, which assign each "
+            f"{grid.element} to the component with the largest weight."
         )
     if n := selection.get("n_permutations"):
         data = "a null data set" if n == 1 else f"{n} null data sets"
         sentences.append(
-            f"Fits of {data}, with the voxels shuffled within each subject, measured the decrease "
-            "of the error per component that is expected by chance."
+            f"Fits of {data}, with the {grid.elements} shuffled within each subject, measured the "
+            "decrease of the error per component that is expected by chance."
         )
     if choice:
         reason = choice["reason"].strip().rstrip(".")

@@ -139,7 +139,7 @@ def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
     return describe_methods(
         [fit.info for fit in facts.fits],
         settings,
-        facts.voxel_sizes,
+        facts.grid,
         facts.selection.choice or None,
         solver=facts.fits[0].solver.methods,
         qualified=facts.quality is not None,

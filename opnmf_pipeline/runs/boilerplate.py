@@ -11,6 +11,7 @@ from opnmf_pipeline.dataset.folder import FinishedRun
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.exceptions import OutputError
 from opnmf_pipeline.logs import library_versions
+from opnmf_pipeline.reporting.facts import GridFacts
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.runs.plan import make_plan
 from opnmf_pipeline.runs.study import determining_settings
@@ -47,7 +48,7 @@ def _of_finished(config: PipelineConfig) -> Methods | None:
     if done.settings != determining_settings(config):
         return None
     fits = [read_json(done.path("fit", k)) for k in done.ks]
-    return _methods(config, fits, open_mask(done.path("mask")).grid.spacing)
+    return _methods(config, fits, open_mask(done.path("mask")).grid)
 
 
 def _of_plan(config: PipelineConfig) -> Methods:
@@ -62,14 +63,12 @@ def _of_plan(config: PipelineConfig) -> Methods:
         }
         for k in config.decomposition.n_components
     ]
-    return _methods(config, fits, plan.grid.spacing)
+    return _methods(config, fits, plan.grid)
 
 
-def _methods(
-    config: PipelineConfig, fits: Sequence[dict[str, Any]], spacing: Sequence[float]
-) -> Methods:
+def _methods(config: PipelineConfig, fits: Sequence[dict[str, Any]], grid: GridFacts) -> Methods:
     solver = SOLVERS[config.decomposition.solver].methods
-    return describe_methods(fits, config.settings(), spacing, None, solver=solver, qualified=True)
+    return describe_methods(fits, config.settings(), grid, None, solver=solver, qualified=True)
 
 
 def _markdown(methods: Methods) -> str:

@@ -11,7 +11,7 @@ from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import GB, fit_bytes
 
-__all__ = ["check_matrix", "check_rank"]
+__all__ = ["check_memory", "check_rank"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +41,14 @@ def check_rank(config: PipelineConfig, n: int, what: str) -> None:
     """
     k = max(config.ranks)
     if k > n:
-        mapped = k in config.decomposition.n_components
-        key = "decomposition.n_components" if mapped else "selection.candidates"
-        raise ConfigError(TOO_MANY_MSG.format(key=key, k=k, n=n, what=what))
+        keys = ["decomposition.n_components", "selection.candidates"]
+        if mapped := config.decomposition.n_components:  # if not, both are among the candidates
+            keys = keys[:1] if k in mapped else keys[1:]
+        raise ConfigError(TOO_MANY_MSG.format(key=" or ".join(keys), k=k, n=n, what=what))
 
 
-def check_matrix(config: PipelineConfig, matrix_dir: Path) -> None:
-    """Require enough voxels for the largest fit; warn if the fit may not fit into memory.
+def check_memory(config: PipelineConfig, matrix_dir: Path) -> None:
+    """Warn if the largest fit may not fit into memory.
 
     Parameters
     ----------
@@ -55,14 +56,8 @@ def check_matrix(config: PipelineConfig, matrix_dir: Path) -> None:
         Settings with the numbers of components and ``execution.memory_gb``.
     matrix_dir : path
         Folder with the matrix.
-
-    Raises
-    ------
-    ConfigError
-        A number of components is larger than the number of voxels.
     """
     n_voxels, n_subjects = read_matrix(matrix_dir / MATRIX_FILE)[0].shape
-    check_rank(config, n_voxels, "voxels")
     k, allowed = max(config.ranks), config.execution.memory_gb
     needed = fit_bytes(n_voxels, n_subjects, k, config.decomposition.dtype) / GB
     if allowed is not None and needed > allowed:

@@ -25,7 +25,7 @@ from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.compare import compare_finished
-from opnmf_pipeline.runs.limits import check_matrix
+from opnmf_pipeline.runs.limits import check_memory
 from opnmf_pipeline.runs.monitor import resources_watched
 from opnmf_pipeline.runs.publish import publish
 from opnmf_pipeline.runs.record import run_record
@@ -37,7 +37,7 @@ from opnmf_pipeline.runs.study import (
     work_dir,
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
-from opnmf_pipeline.stages.spaces import space_of
+from opnmf_pipeline.stages.spaces import open_mask, space_of
 
 __all__ = ["Summary", "run", "run_share"]
 
@@ -54,6 +54,8 @@ class Summary:
         Numbers of columns and rows of the matrix.
     what : str
         What the columns are, for messages: ``subjects``, or ``sessions of 40 subjects``.
+    elements : str
+        What the rows are, for messages: ``voxels``.
     metrics : DataFrame
         One row per number of components (``desc-opnmf_metrics.tsv``).
     choice : dict or None
@@ -67,6 +69,7 @@ class Summary:
     n_subjects: int
     n_voxels: int
     what: str
+    elements: str
     metrics: pd.DataFrame
     choice: dict[str, Any] | None
     computed: list[str]
@@ -171,6 +174,7 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
         n_subjects=n_subjects,
         n_voxels=n_voxels,
         what=study.what,
+        elements=_elements(outcome),
         metrics=pd.read_csv(output.path("metrics"), sep="\t"),
         choice=_choice(output.path("selection")),
         computed=outcome.computed,
@@ -181,7 +185,7 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
 def _check_of(config: PipelineConfig) -> Callable[[Job, Mapping[str, Any]], None]:
     def check(job: Job, outputs: Mapping[str, Any]) -> None:
         if job.step.name == "matrix":
-            check_matrix(config, Path(outputs["matrix_dir"]))
+            check_memory(config, Path(outputs["matrix_dir"]))
 
     return check
 
@@ -191,6 +195,12 @@ def _shape(outcome: Outcome) -> tuple[int, int]:
     assert matrix_dir is not None
     n_voxels, n_subjects = read_matrix(matrix_dir / MATRIX_FILE)[0].shape
     return n_voxels, n_subjects
+
+
+def _elements(outcome: Outcome) -> str:
+    mask_file = outcome.path("mask", "mask_file")
+    assert mask_file is not None
+    return open_mask(mask_file).grid.elements
 
 
 def _compute(study: Study, outcome: Outcome, output: OutputFolder, display: Display) -> None:

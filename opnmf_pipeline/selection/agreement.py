@@ -29,9 +29,9 @@ AGREEMENT_COLUMNS = {
     "variation_of_information": "Variation of information between the winner-takes-all maps, in "
     "bits; 0 if equal",
     "label_dice": "Mean Dice coefficient of matched parts of the winner-takes-all maps",
-    "stability": "Stability coefficient, mean over voxels",
-    "stability_median": "Stability coefficient, median over voxels",
-    "stability_voxel_sd": "Stability coefficient, standard deviation over voxels",
+    "stability": "Stability coefficient, mean over the rows of W",
+    "stability_median": "Stability coefficient, median over the rows of W",
+    "stability_voxel_sd": "Stability coefficient, standard deviation over the rows of W",
 }
 """Measures that `agreement` returns, with a description of each."""
 

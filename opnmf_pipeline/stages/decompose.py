@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.config import DecompositionConfig
 from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
@@ -34,6 +35,11 @@ FACTORIZATION_FILE = "factorization.json"
 W_FILE, H_FILE = "W.npy", "H.npy"
 """Names of the files of W and H beside it."""
 
+TOO_MANY_MSG = (
+    "k = {k}: the mask has only {n} elements (voxels); lower decomposition.n_components or "
+    "selection.candidates to at most {n}"
+)
+
 
 class Factorization(NamedTuple):
     """A fit on disk.
@@ -51,6 +57,27 @@ class Factorization(NamedTuple):
     W: NDArray[np.floating]
     H: NDArray[np.floating]
     info: dict[str, Any]
+
+
+def matrix_for(matrix_file: Path, n_components: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Map the matrix for a fit, and read its sidecar.
+
+    Parameters
+    ----------
+    matrix_file : path
+        ``matrix.json`` of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
+    n_components : int
+        Number of components of the fit.
+
+    Raises
+    ------
+    ConfigError
+        The number of components is larger than the number of rows.
+    """
+    X, sidecar = read_matrix(matrix_file)
+    if n_components > X.shape[0]:
+        raise ConfigError(TOO_MANY_MSG.format(k=n_components, n=X.shape[0]))
+    return X, sidecar
 
 
 def estimator(
@@ -107,8 +134,13 @@ def decompose(
     -------
     path
         ``factorization.json``, which later stages take as the path of the fit.
+
+    Raises
+    ------
+    ConfigError
+        There are more components than voxels.
     """
-    X, sidecar = read_matrix(matrix_file)
+    X, sidecar = matrix_for(matrix_file, n_components)
     with threadpool_limits(n_procs):
         model = estimator(n_components, options, callback, checkpoint).fit(X)
     np.save(out_dir / W_FILE, model.coef_)

@@ -15,9 +15,8 @@ from opnmf_pipeline.config import DecompositionConfig
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.optimality import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning
-from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.selection.agreement import AGREEMENT_COLUMNS, agreement
-from opnmf_pipeline.stages.decompose import estimator
+from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.splits import SPLIT_FILE
 from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
@@ -84,7 +83,7 @@ def fit_halves(
     path
         ``halves.json``, with the keys of ``SPLIT_COLUMNS``.
     """
-    X, sidecar = read_matrix(matrix_file)
+    X, sidecar = matrix_for(matrix_file, n_components)
     split = json.loads(split_file.read_text(encoding="utf-8"))
     column = {name: number for number, name in enumerate(sidecar["Participants"])}
     parts = [

@@ -147,8 +147,8 @@ def _run(call: Call) -> dict[str, Any]:
     }
 
 
-COMPONENTS_FILE = Field(Kind.IMAGE, "4D image, one component per volume")
-LABELS_FILE = Field(Kind.IMAGE, "winner-takes-all labels, 3D")
+COMPONENTS_FILE = Field(Kind.FILE, "4D image, one component per volume")
+LABELS_FILE = Field(Kind.FILE, "winner-takes-all labels, 3D")
 
 WRITE_MAPS = Stage(
     name="WriteMaps",

@@ -39,8 +39,8 @@ METRICS_COLUMNS = {
     "explained_variance": "1 - (norm of X - WH / norm of X) squared; X is not centred",
     "lower_bound": "Error of the truncated SVD with k terms, the smallest possible error",
     "error_gradient": "Decrease of the error from the previous k, per added component",
-    "null_error": "Error with the voxels shuffled within each subject, mean over permutations",
-    "null_error_sd": "Error with the voxels shuffled within each subject, standard deviation over "
+    "null_error": "Error with the values shuffled within each subject, mean over permutations",
+    "null_error_sd": "Error with the values shuffled within each subject, standard deviation over "
     "permutations",
     "null_gradient": "Decrease of the null error from the previous k, per added component",
     **{
@@ -49,16 +49,17 @@ METRICS_COLUMNS = {
         for suffix, what in (("", "mean"), ("_sd", "standard deviation"))
     },
     "n_splits": "Number of splits",
-    "sparsity": "Mean Hoyer sparsity of the components, from 0 (flat) to 1 (one voxel)",
+    "sparsity": "Mean Hoyer sparsity of the components, from 0 (flat) to 1 (a single weight)",
     "largest_overlap": "Largest cosine between two components; 0 where WᵀW is diagonal",
     "symmetry": "Mean over components of the largest correlation between the mirror image of a "
     "component and any component; 1 if left and right are equal",
-    "smallest_part": "Voxels of the smallest part in the winner-takes-all map",
-    "n_pieces": "Mean number of connected pieces of a part; voxels that share a face, an edge or a "
-    "corner are connected",
+    "smallest_part": "Size of the smallest part in the winner-takes-all map: its number of rows "
+    "of W",
+    "n_pieces": "Mean number of connected pieces of a part; in volumes, voxels that share a face, "
+    "an edge or a corner are connected",
     "n_iter": "Iterations of the fit",
     "converged": "Whether the fit converged",
-    "planted_ari": "Adjusted Rand index with the planted labels, over the voxels that have a label",
+    "planted_ari": "Adjusted Rand index with the planted labels, where there is a planted label",
 }
 
 HIERARCHY_COLUMNS = {
@@ -66,7 +67,7 @@ HIERARCHY_COLUMNS = {
     "part": "Part of the winner-takes-all map of k",
     "next_n_components": "The next larger number of components",
     "next_part": "Part of the winner-takes-all map of the next larger number",
-    "n_voxels": "Number of voxels that both parts share",
+    "n_voxels": "Number of rows of W that both parts share",
 }
 
 

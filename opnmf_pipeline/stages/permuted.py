@@ -10,9 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.config import DecompositionConfig
 from opnmf_pipeline.exceptions import ConvergenceWarning
-from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.selection.ranks import permuted
-from opnmf_pipeline.stages.decompose import estimator
+from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
 
@@ -57,7 +56,7 @@ def fit_permuted(
     path
         ``permuted.json``: number of components, seed, error, iterations.
     """
-    X = permuted(read_matrix(matrix_file)[0], seed)
+    X = permuted(matrix_for(matrix_file, n_components)[0], seed)
     with threadpool_limits(n_procs), warnings.catch_warnings():
         # The error of a fit that has not converged is an upper bound, which is enough here
         warnings.simplefilter("ignore", ConvergenceWarning)

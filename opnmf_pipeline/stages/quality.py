@@ -39,9 +39,9 @@ SUBJECT_COLUMNS = {
     "session_id": "Session of the subject",
     "norm": "Euclidean norm of the subject's column of the matrix",
     "mean": "Mean of the subject's values in the mask, in the units of the images",
-    "coverage": "Share of the voxels in the mask where the subject's image is not zero",
+    "coverage": "Share of the mask where the subject's image is not zero",
     "nearest": "The other subject whose image has the highest correlation with this image",
-    "correlation": "Pearson correlation of these two images over the voxels in the mask",
+    "correlation": "Pearson correlation of these two images in the mask",
 }
 
 

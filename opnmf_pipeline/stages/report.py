@@ -169,7 +169,7 @@ def make_report(
         selection=_read_selection(selection),
         n_subjects=named["participant_id"].nunique(),
         n_sessions=len(named) if "session_id" in named else None,
-        voxel_sizes=mask.grid.spacing,
+        grid=mask.grid,
         images=images,
         covariates=find_covariates((images if images.empty else by_row(images)).reindex(rows)),
         quality=assessed,
@@ -285,7 +285,7 @@ MAKE_REPORT = Stage(
         "selection_dir": SELECTION_DIR,
         "factorization_dirs": FACTORIZATION_DIRS,
         "components_files": Field(
-            Kind.IMAGE, "maps of WriteMaps, one per number of components", many=True
+            Kind.FILE, "maps of WriteMaps, one per number of components", many=True
         ),
         "labels_tables": Field(
             Kind.TABLE, "tables of WriteMaps, one per number of components", many=True

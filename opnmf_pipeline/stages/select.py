@@ -219,7 +219,7 @@ SELECT_RANK = Stage(
         "permuted_files": Field(
             Kind.JSON, "files of FitPermuted, in any order", many=True, default=()
         ),
-        "planted": Field(Kind.IMAGE, "label map of the true components, if known", default=None),
+        "planted": Field(Kind.FILE, "label map of the true components, if known", default=None),
         "rank_range": Field(
             Kind.RANGE,
             "smallest and largest number of components that may be chosen",

@@ -38,9 +38,7 @@ class Kind(Enum):
     """What an input or an output is."""
 
     FILE = auto()
-    """A file of any format."""
-    IMAGE = auto()
-    """A compressed NIfTI file."""
+    """A file of any format; images are files of any space."""
     TABLE = auto()
     """A TSV file."""
     JSON = auto()
@@ -95,7 +93,7 @@ class Field:
 
 IMAGES = Field(Kind.FILE, "one 3D image per subject", many=True)
 PARTICIPANTS = Field(Kind.TEXT, "identifier of each subject, in the order of images", many=True)
-MASK_FILE = Field(Kind.IMAGE, "binary mask, uint8, on the grid of the analysis")
+MASK_FILE = Field(Kind.FILE, "binary mask, uint8, on the grid of the analysis")
 MATRIX_DIR = Field(
     Kind.FOLDER, "folder with matrix.npy, (voxels, subjects), float32, and matrix.json"
 )

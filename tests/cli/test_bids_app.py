@@ -94,7 +94,7 @@ def test_the_words_replace_what_the_file_says(parse, write_config, write_json):
     }
     config = parse(
         *("--config-file", write_config(settings), "--random-seed", 7, "--nprocs", 3),
-        *("--mem", "2500", "--omp-nthreads", 2, "--set", "decomposition.tol=0.1"),
+        *("--mem", "2560", "--omp-nthreads", 2, "--set", "decomposition.tol=0.1"),
         *("--bids-filter-file", write_json({"image": {"space": "MNI"}})),
         *("--stop-on-first-crash", "--resource-monitor", "--overwrite"),
     )
@@ -133,9 +133,9 @@ def test_the_dataset_replaces_any_source_of_the_file(parse, write_config, source
 
 @pytest.mark.parametrize(
     ("text", "gigabytes"),
-    [("8000", 8), ("800M", 0.8), ("8G", 8), ("8gb", 8), ("1.5G", 1.5), ("2T", 2000)],
+    [("8192", 8), ("512M", 0.5), ("8G", 8), ("8gb", 8), ("1.5G", 1.5), ("2T", 2048)],
 )
-def test_memory_as_fmriprep_reads_it(parse, text, gigabytes):
+def test_memory_has_the_units_of_slurm(parse, text, gigabytes):
     assert parse("--mem", text).execution.memory_gb == pytest.approx(gigabytes)
 
 

@@ -169,9 +169,10 @@ def test_sources_exclude_each_other(write_config):
 
 def test_an_override_replaces_the_source(write_config):
     path = write_config(BASE)
-    config = load_config(path, ["inputs.bids=", "inputs.simulation={n_subjects: 9}"])
-    assert config.inputs.bids is None
+    config = load_config(path, ["inputs.glob=a*", "inputs.simulation={n_subjects: 9}"])
+    assert config.inputs.bids is config.inputs.glob is None
     assert config.inputs.simulation.n_subjects == 9
+    assert load_config(path, ["inputs.table="]).inputs.bids
 
 
 @pytest.mark.parametrize(

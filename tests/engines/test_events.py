@@ -93,13 +93,13 @@ def test_what_was_there_was_not_computed(halves, graph, outcome, tmp_path, monke
 def test_an_error_comes_through(halves, graph, outcome, tmp_path):
     with Follower(tmp_path / EVENTS, graph, outcome) as follower:
         try:
-            raise MemoryError("no memory")
+            raise MemoryError("no memory\nfor k = 2")
         except MemoryError:
             job_hooks().post_run_task(*halves)
     assert outcome.failed == ["halves, k = 2, split 2"]
     assert outcome.outputs(second_split(graph)) is None
     assert follower.failed == [
-        f"  halves, k = 2, split 2: MemoryError: no memory ({tmp_path / 'job'})"
+        f"  halves, k = 2, split 2: MemoryError: no memory\n    for k = 2 ({tmp_path / 'job'})"
     ]
 
 

@@ -9,6 +9,7 @@ from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines import local
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.steps import Each, Every, Given, Graph, Of, Over, Step
+from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.stages.memory import BASE_BYTES
 from opnmf_pipeline.stages.stage import Stage
 from tests.engines.conftest import Lines
@@ -182,6 +183,17 @@ def test_a_failing_job_keeps_what_needs_it_from_running_and_nothing_else(compute
         "maps, k = 4",
         "alone",
     }
+
+
+@pytest.mark.parametrize(("kind", "n_tracebacks"), [(ConfigError, 0), (MemoryError, 1)])
+def test_only_errors_that_no_setting_mends_have_a_traceback(compute, caplog, kind, n_tracebacks):
+    def fails(call):
+        raise kind("no")
+
+    with pytest.raises(kind):
+        compute(Step("one", made_by("Fails", fails), {}))
+    assert compute.outcome.failed == ["one"]
+    assert len([record for record in caplog.records if record.exc_info]) == n_tracebacks
 
 
 def test_a_run_can_stop_at_the_first_error(compute):

@@ -7,7 +7,6 @@ from pathlib import Path
 import nibabel as nb
 import pytest
 from fileformats.generic import Directory, File
-from fileformats.medimage import NiftiGz
 from fileformats.text import Tsv
 from pydra.compose import python, workflow
 from threadpoolctl import threadpool_info
@@ -24,12 +23,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.Conve
 
 
 @python.define
-def Lowered(image: File, factor: float) -> NiftiGz:
+def Lowered(image: File, factor: float) -> File:
     import nibabel as nb
 
     source = nb.load(image)
     nb.Nifti1Image(source.get_fdata() * factor, source.affine).to_filename("lowered.nii.gz")
-    return NiftiGz("lowered.nii.gz")
+    return File("lowered.nii.gz")
 
 
 @workflow.define(outputs=["table", "maps"])

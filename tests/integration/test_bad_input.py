@@ -114,7 +114,7 @@ def test_more_components_than_voxels(run, cohort, tmp_path):
     few[1, 1, 1:] = 1
     mask = write_image(tmp_path / "few.nii.gz", few)
     message = run("mask.method=image", f"mask.image={mask}", "decomposition.n_components=3")
-    assert "decomposition.n_components: 3 is more than the 2 voxels" in message
+    assert "k = 3: the mask has only 2 elements (voxels); lower decomposition.n_comp" in message
 
 
 def test_more_components_than_half_the_subjects(run):

@@ -249,7 +249,7 @@ def test_stop_on_first_crash(learned, cohort, capsys):
         ),
         (["participant", "--use-plugin", "p.yaml"], "one job for each --participant-label"),
         (["group", "--model", "m"], "--model applies only to the participant level"),
-        (["group", "--participant-label", "99"], "have no image: sub-99"),
+        (["group", "--participant-label", "99"], "has no folder of the subjects sub-99"),
     ],
 )
 def test_what_is_refused(cohort, config_file, tmp_path, capsys, arguments, expected):
@@ -258,8 +258,15 @@ def test_what_is_refused(cohort, config_file, tmp_path, capsys, arguments, expec
     assert app(cohort.root, out, *arguments, *extra) == 2
     message = capsys.readouterr().err
     assert message.startswith("opnmf-bids: error: ")
-    assert expected in message or "matches the filters" in message
+    assert expected in message
     assert not out.exists()
+
+
+def test_a_subject_that_does_not_exist_is_named(learned, cohort, capsys):
+    assert app(cohort.root, learned, "participant", "--participant-label", "99") == 2
+    message = capsys.readouterr().err
+    assert f"{cohort.root} has no folder of the subjects sub-99; check the labels" in message
+    assert "it has: sub-01, sub-02" in message
 
 
 def test_a_folder_of_something_else_is_refused(learned, cohort, tmp_path, capsys):

@@ -90,7 +90,7 @@ def test_poor_coverage(subjects, errors):
     covered = np.where(np.arange(1000) < 100, 0.5, 1.0)
     about_subject, about_voxels = sentences_about_cohort(subjects, errors, covered)
     assert "sub-004 (80%)" in about_subject
-    assert about_voxels.startswith("10% of the voxels of the mask have data in fewer than 90%")
+    assert about_voxels.startswith("10% of the mask has data in fewer than 90%")
 
 
 def test_many_names_are_cut_short(subjects, errors):

@@ -1,10 +1,12 @@
 import re
 
+import numpy as np
 import pytest
 
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig
 from opnmf_pipeline.decomposition.initialization import INITS
 from opnmf_pipeline.decomposition.solvers import SOLVERS
+from opnmf_pipeline.images.volumes import Grid
 from opnmf_pipeline.reporting import methods as methods_module
 from opnmf_pipeline.reporting.methods import describe_methods
 from opnmf_pipeline.reporting.references import REFERENCES
@@ -12,7 +14,16 @@ from opnmf_pipeline.reporting.references import REFERENCES
 DOI = re.compile(r"10\.\d{4,9}/\S+")
 
 
-def describe(solver="multiplicative", mask="mean", *, settings=None, choice=None, **fit):
+VOXELS = Grid((60, 70, 60), np.diag([3.0, 3.0, 3.0, 1.0]))
+
+
+class Vertices:
+    element, elements, spacing = "vertex", "vertices", ()
+
+
+def describe(
+    solver="multiplicative", mask="mean", *, grid=VOXELS, settings=None, choice=None, **fit
+):
     info = {
         "NumberOfComponents": 20,
         "NumberOfVoxels": 75120,
@@ -27,7 +38,7 @@ def describe(solver="multiplicative", mask="mean", *, settings=None, choice=None
     return describe_methods(
         [info],
         {"mask": masks, **(settings or {})},
-        (3, 3, 3),
+        grid,
         choice,
         solver=SOLVERS[solver].methods,
         qualified=True,
@@ -87,6 +98,16 @@ def test_the_numbers_that_were_used():
         "opnmf-pipeline 0.1.0 on Python 3.11.7 with NumPy 2.0 (Harris et al., 2020).",
     ):
         assert expected in text
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_space_names_its_elements(solver):
+    selection = {"n_splits": 5, "n_permutations": 2}
+    methods = describe(solver, grid=Vertices(), settings={"selection": selection})
+    text = " ".join(methods.paragraphs)
+    assert "75,120 vertices whose mean over the subjects" in text
+    assert "vertex-by-subject matrix" in text
+    assert "voxel" not in text.lower()
 
 
 def test_how_the_cohort_was_split_and_a_number_chosen():

@@ -7,7 +7,7 @@ import pytest
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
-from opnmf_pipeline.runs.limits import check_matrix, check_rank
+from opnmf_pipeline.runs.limits import check_memory, check_rank
 
 
 def config(ks=(2, 5), candidates=(), **execution):
@@ -37,12 +37,9 @@ def test_as_many_components_as_subjects_are_the_most():
         check_rank(config(), 4, "subjects")
     with pytest.raises(ConfigError, match=r"selection\.candidates: 6 is more than the 5 subj"):
         check_rank(config(candidates=[6, 3]), 5, "subjects")
-
-
-def test_components_are_no_more_than_voxels(matrix_dir):
-    check_matrix(config(ks=[5000]), matrix_dir)
-    with pytest.raises(ConfigError, match="5001 is more than the 5000 voxels"):
-        check_matrix(config(ks=[5001]), matrix_dir)
+    either = r"decomposition\.n_components or selection\.candidates: 6 is more than the 5 subj"
+    with pytest.raises(ConfigError, match=either):
+        check_rank(config(candidates=[6, 3]).without_maps(), 5, "subjects")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +52,7 @@ def test_components_are_no_more_than_voxels(matrix_dir):
     ],
 )
 def test_a_fit_that_needs_more_memory_than_is_allowed(matrix_dir, caplog, memory_gb, ks, warns):
-    check_matrix(config(ks, memory_gb=memory_gb), matrix_dir)
+    check_memory(config(ks, memory_gb=memory_gb), matrix_dir)
     assert bool(caplog.records) is warns
     if warns:
         assert f"a fit with {max(ks)} components may need" in caplog.text

@@ -110,7 +110,7 @@ def test_what_needs_attention_stands_at_the_head(study):
     page = study.page()
     head = page[: page.index('id="viewer"')]
     assert "k = 3: the fit did not converge; raise decomposition.max_iter" in head
-    assert "nearly empty components, each with less than 0.1% of the voxels: component 1 (" in head
+    assert "nearly empty components, each with less than 0.1% of the mask: component 1 (" in head
 
 
 def test_a_scan_that_was_entered_twice_is_named(cohort, tmp_path):

@@ -6,7 +6,19 @@ import hashlib
 from collections.abc import Container
 from pathlib import Path
 
-__all__ = ["file_digest", "folder_digest"]
+__all__ = ["file_digest", "folder_digest", "why_missing"]
+
+DANGLING_MSG = (
+    "is a link to a file that is not there; get its content first, for example with `datalad get`"
+)
+
+
+def why_missing(path: str | Path) -> str:
+    """Say why a path that does not exist cannot be read, and what to do.
+
+    The files of a dataset of git-annex (DataLad) are links, whose targets may not be there.
+    """
+    return DANGLING_MSG if Path(path).is_symlink() else "no such file; check the path"
 
 
 def file_digest(path: str | Path) -> str:

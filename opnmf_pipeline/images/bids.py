@@ -9,6 +9,7 @@ import difflib
 import functools
 import glob
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,14 @@ import pandas as pd
 
 from opnmf_pipeline.exceptions import CohortError
 
-__all__ = ["check_dataset", "common_entity", "entities_of", "find_images", "wanted_subjects"]
+__all__ = [
+    "check_dataset",
+    "common_entity",
+    "entities_of",
+    "find_images",
+    "mixed_entities",
+    "wanted_subjects",
+]
 
 IMAGE_EXTENSIONS = (".nii", ".nii.gz")
 ANY = "*"
@@ -30,6 +38,8 @@ EXTRA = "extra_entities"
 INDEX_FILE = "opnmf-index.parquet"
 ROOT_KEY = b"opnmf_pipeline_root"
 N_NAMED = 5
+ALIKE = ("space", "cohort", "res", "den", "label", "desc")
+"""Entities that say what an image shows and where: one value is expected in a cohort."""
 
 NO_DATASET_MSG = "inputs.bids: {root}: {reason}; give the root of a BIDS dataset"
 DERIVATIVES_HINT = " (the images may be in one of its derivatives: {folders})"
@@ -92,7 +102,7 @@ def find_images(
         raise CohortError(_no_match(root, index, wanted))
     found = index[keep]
     images = [str(root / path) for path in found["path"]]
-    if database_dir is not None and (gone := [path for path in images if not Path(path).exists()]):
+    if database_dir is not None and (gone := [path for path in images if _is_gone(path)]):
         file = database_dir / INDEX_FILE
         raise CohortError(GONE_MSG.format(file=file, n=len(gone), first=gone[0]))
     cohort = pd.DataFrame({"participant_id": ("sub-" + found["sub"]).tolist(), "image": images})
@@ -158,6 +168,34 @@ def common_entity(paths: Iterable[str], entity: str) -> str | None:
     """
     values = {entities_of(Path(path).name).get(entity) for path in paths}
     return values.pop() if len(values) == 1 else None
+
+
+def mixed_entities(paths: Iterable[str]) -> str:
+    """Name the entities that should be alike in all file names, but are not.
+
+    Examples
+    --------
+    >>> mixed_entities(["sub-1_space-MNI152_T1w.nii", "sub-2_space-MNI152_T1w.nii"])
+    ''
+    >>> mixed_entities(["sub-1_space-MNI152_T1w.nii", "sub-2_T1w.nii", "sub-3_T1w.nii"])
+    'space: none (2 images), MNI152 (1 image)'
+    """
+    found = [entities_of(Path(path).name) for path in paths]
+    counts = {name: Counter(entities.get(name) for entities in found) for name in ALIKE}
+    return "; ".join(
+        f"{name}: " + ", ".join(_counted(value, n) for value, n in values.most_common())
+        for name, values in counts.items()
+        if len(values) > 1
+    )
+
+
+def _counted(value: str | None, n: int) -> str:
+    return f"{'none' if value is None else value} ({n} image{'s' * (n > 1)})"
+
+
+def _is_gone(path: str) -> bool:
+    """Tell whether neither a file nor a link is there; a link of git-annex may point to nothing."""
+    return not (Path(path).exists() or Path(path).is_symlink())
 
 
 def _matches(column: pd.Series[Any], values: Sequence[str | None]) -> pd.Series[bool]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.exceptions import CohortError
+from opnmf_pipeline.files import why_missing
 from opnmf_pipeline.images.bids import find_images, wanted_subjects
 
 __all__ = ["by_row", "find_cohort", "identifiers", "read_cohort", "row_names", "write_cohort"]
@@ -29,6 +30,10 @@ NO_IMAGE_MSG = (
     "set inputs.on_missing: drop to leave these subjects out, or add their images"
 )
 NO_ID_MSG = "{table}: {n} row(s) have no participant_id; add it or remove these rows"
+NO_CONTENT_MSG = (
+    "the images of {n} of {total} subjects have no content, such as {first}: {why}; or set "
+    "inputs.on_missing: drop to leave these subjects out: {named}"
+)
 EMPTY_MSG = "{table}: has no subjects; the table needs one row per subject"
 TWICE_MSG = "{table}: {n} duplicate {column} value(s): {named}; keep one row for each"
 NO_PATH_MSG = (
@@ -72,6 +77,7 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
         if options.participants is not None:
             cohort = _with_covariates(cohort, options.participants)
     _refuse_two_images(cohort)
+    cohort = _without_content(cohort, options)
     missing = sorted(cohort.loc[cohort["image"].isna(), "participant_id"])
     if missing and (options.on_missing == "error" or len(missing) == len(cohort)):
         raise CohortError(
@@ -159,7 +165,7 @@ def _from_table(table: Path, path_column: str) -> pd.DataFrame:
         )
     paths = [table.parent / str(path) for path in cohort.pop(path_column).fillna("")]
     cohort = cohort.rename(columns={"image": "image" + COVARIATE_SUFFIX})
-    cohort["image"] = [str(path) if path.is_file() else None for path in paths]
+    cohort["image"] = [str(path) if path.is_file() or path.is_symlink() else None for path in paths]
     if cohort["image"].isna().all():
         raise CohortError(NO_PATH_MSG.format(table=table, column=path_column, path=paths[0]))
     return cohort
@@ -252,6 +258,26 @@ def _refuse_two_images(cohort: pd.DataFrame) -> None:
     named = "\n".join(f"  {row}: {', '.join(paths)}" for row, paths in list(images)[:N_NAMED])
     what = "session" if "session_id" in cohort else "subject"
     raise CohortError(TWO_IMAGES_MSG.format(n=images.ngroups, named=named, what=what))
+
+
+def _without_content(cohort: pd.DataFrame, options: InputsConfig) -> pd.DataFrame:
+    """Refuse images that are links to absent files, or return the cohort without these images."""
+    dangling = [isinstance(path, str) and not Path(path).exists() for path in cohort["image"]]
+    links = cohort[dangling]
+    if links.empty:
+        return cohort
+    if options.on_missing == "error" or len(links) == len(cohort):
+        raise CohortError(
+            NO_CONTENT_MSG.format(
+                n=len(links),
+                total=len(cohort),
+                first=links["image"].iloc[0],
+                why=why_missing(links["image"].iloc[0]),
+                named=_some(sorted(links["participant_id"])),
+            )
+        )
+    cohort.loc[dangling, "image"] = None
+    return cohort
 
 
 def _columns(table: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import InputsConfig, SimulationConfig
+from opnmf_pipeline.images.bids import mixed_entities
 from opnmf_pipeline.images.cohort import find_cohort, read_cohort, row_names, write_cohort
 from opnmf_pipeline.images.simulation import simulate_cohort
 from opnmf_pipeline.stages.stage import IMAGES, PARTICIPANTS, Call, Field, Kind, Stage
@@ -14,6 +15,11 @@ from opnmf_pipeline.stages.stage import IMAGES, PARTICIPANTS, Call, Field, Kind,
 __all__ = ["COHORT_FILE", "COLLECT_COHORT", "collect_cohort", "simulate", "simulated_inputs"]
 
 logger = logging.getLogger(__name__)
+
+MIXED_MSG = (
+    "the file names of the images have different entities (%s); if these images must not be "
+    "compared, select some of them with inputs.filters"
+)
 
 
 def collect_cohort(options: InputsConfig, out_file: Path) -> Path:
@@ -39,6 +45,8 @@ def collect_cohort(options: InputsConfig, out_file: Path) -> Path:
     cohort, dropped = find_cohort(options)
     if dropped:
         logger.warning("left out %d subject(s) without an image: %s", len(dropped), dropped)
+    if mixed := mixed_entities(cohort["image"]):
+        logger.warning(MIXED_MSG, mixed)
     logger.info("cohort of %d subjects", len(cohort))
     write_cohort(cohort, out_file)
     return out_file

@@ -109,6 +109,49 @@ def test_missing_image(cohort, table, source, caplog, tmp_path):
     assert len(read_cohort(tmp_path / "out.tsv")) == 5
 
 
+@pytest.mark.parametrize("source", ["bids", "indexed", "prefix", "table", "glob"])
+def test_links_without_content(cohort, table, source, tmp_path):
+    if source == "prefix":
+        for number, path in enumerate(cohort.images):
+            cohort.images[number] = path.rename(path.with_name(f"mwp1{path.name}"))
+    options = {
+        "bids": {"bids": cohort.root},
+        "indexed": {"bids": cohort.root, "database_dir": tmp_path / "index"},
+        "prefix": {"bids": cohort.root, "filters": {"prefix": "mwp1"}},
+        "table": {"table": table()},
+        "glob": {"glob": cohort.root / "*" / "anat" / "*.nii.gz"},
+    }[source]
+    link = cohort.images[1]
+    link.unlink()
+    link.symlink_to("../../.git/annex/objects/aa/bb/key/key")
+    message = problem(**options)
+    assert message.startswith(f"the images of 1 of 6 subjects have no content, such as {link}: ")
+    assert "datalad get" in message
+    assert message.endswith("inputs.on_missing: drop to leave these subjects out: sub-02")
+    frame, dropped = find_cohort(InputsConfig(on_missing="drop", **options))
+    assert dropped == ["sub-02"]
+    assert frame["participant_id"].tolist() == cohort.subjects[:1] + cohort.subjects[2:]
+
+
+def test_a_dataset_of_links_without_content(cohort):
+    for path in cohort.images:
+        path.unlink()
+        path.symlink_to("nowhere")
+    for on_missing in ("error", "drop"):
+        assert "datalad get" in problem(bids=cohort.root, on_missing=on_missing)
+
+
+def test_two_template_spaces_are_told(cohort, caplog, tmp_path):
+    options = InputsConfig(bids=cohort.root)
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        collect_cohort(options, tmp_path / "a.tsv")
+        assert caplog.text == ""
+        for path in cohort.images[4:]:
+            path.rename(path.with_name(path.name.replace("MNI152", "MNI152Lin")))
+        collect_cohort(options, tmp_path / "b.tsv")
+    assert "(space: MNI152 (4 images), MNI152Lin (2 images))" in caplog.text
+
+
 def test_many_missing_images_are_counted(cohort):
     rows = [f"sub-x{number}" for number in range(9)]
     (cohort.root / "participants.tsv").write_text("\n".join(["participant_id", *rows]))

@@ -94,6 +94,16 @@ def test_a_site_that_is_not_known(table):
         split_cohort(table, SelectionConfig(leave_out="site"))
 
 
+def test_sessions_of_one_subject():
+    sessions = [f"ses-{number}" for number in range(6)]
+    table = pd.DataFrame({"participant_id": "sub-01", "session_id": sessions})
+    with pytest.raises(SelectionError, match=r"one subject, sub-01, .*selection\.n_splits: 0"):
+        split_cohort(table, SelectionConfig(n_splits=2))
+    assert split_cohort(table, SelectionConfig(n_splits=0)) == []
+    splits = split_cohort(table, SelectionConfig(n_splits=2, groups="session_id"))
+    assert [len(half) for split in splits for half in split.halves] == [3, 3, 3, 3]
+
+
 def test_a_further_split_leaves_the_files_of_the_others(table, tmp_path):
     covariates = tmp_path / "cohort.tsv"
     write_cohort(table.sample(frac=1, random_state=0), covariates)  # in any order

@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from opnmf_pipeline.config.section import (
+    COARSEST,
+    LARGEST_SEED,
+    MOST_COMPONENTS,
+    MOST_FITS,
+    MOST_PROCESSES,
+    TEXT,
+    Section,
+    allow_text,
+    one_or_several,
+)
 from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
 from opnmf_pipeline.selection.rules import RULES
 
@@ -46,32 +49,26 @@ else:
 SOURCES = ("bids", "table", "glob", "simulation")
 
 
-class Section(BaseModel):
-    """Options of one stage. Instances are frozen; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def settings(self) -> dict[str, Any]:
-        """Return all settings that have a value as plain values, as in a YAML file."""
-        return self.model_dump(mode="json", exclude_none=True)
+ComponentCount = Annotated[int, Field(ge=1, le=MOST_COMPONENTS)]
 
 
 class SimulationConfig(Section):
     """A cohort with planted components on the MNI152 grey-matter template that nilearn ships."""
 
-    n_subjects: int = Field(40, ge=4, description="Number of simulated subjects.")
-    n_components: int = Field(8, ge=2, description="Number of planted components.")
+    n_subjects: int = Field(40, ge=4, le=100_000, description="Number of simulated subjects.")
+    n_components: int = Field(8, ge=2, le=1000, description="Number of planted components.")
     voxel_size: float = Field(6.0, ge=1, le=12, description="Edge of the isotropic voxels, in mm.")
     noise: float = Field(
         0.1,
         ge=0,
+        le=1000,
         description="Standard deviation of the noise, as a fraction of the largest tissue density.",
     )
-    random_state: int = Field(0, ge=0, description="Seed of the simulation.")
+    random_state: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the simulation.")
 
 
 def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def _as_texts(value: Any) -> Any:
@@ -82,14 +79,7 @@ def _as_texts(value: Any) -> Any:
 FilterValues = Annotated[
     list[str | None],
     BeforeValidator(_as_texts),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": ["string", "integer", "null"]},
-                {"type": "array", "items": {"type": ["string", "integer", "null"]}},
-            ]
-        }
-    ),
+    one_or_several({"type": [*TEXT, "null"]}),
 ]
 
 
@@ -119,7 +109,7 @@ class InputsConfig(Section):
     path_column: str = Field("path", description="Column of `table` that holds the image paths.")
     glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
     pattern: str = Field(
-        r"(?P<participant_id>sub-[A-Za-z0-9]+)",
+        r"(?P<participant_id>sub-[A-Za-z0-9+]+)",
         description="Regular expression with the group `participant_id`; it is applied to each "
         "path that `glob` finds.",
     )
@@ -185,11 +175,15 @@ class MatrixConfig(Section):
         "are an error.",
     )
     voxel_size: float | None = Field(
-        None, gt=0, description="Downsample the images to isotropic voxels of this size, in mm."
+        None,
+        gt=0,
+        le=COARSEST,
+        description="Downsample the images to isotropic voxels of this size, in mm.",
     )
     smoothing_fwhm: float | None = Field(
         None,
         gt=0,
+        le=COARSEST,
         description="Gaussian smoothing before masking: full width at half maximum, in mm.",
     )
     negative: Literal["error", "clip", "shift"] = Field(
@@ -205,16 +199,9 @@ class MatrixConfig(Section):
 
 
 ComponentCounts = Annotated[
-    tuple[Annotated[int, Field(ge=1, strict=True)], ...],
+    tuple[ComponentCount, ...],
     BeforeValidator(_as_list),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 1},
-                {"type": "array", "items": {"type": "integer", "minimum": 1}},
-            ]
-        }
-    ),
+    one_or_several({"type": "integer", "minimum": 1, "maximum": MOST_COMPONENTS}, uniqueItems=True),
 ]
 
 
@@ -234,10 +221,10 @@ class DecompositionConfig(Section):
     init: Literal["nndsvd", "nndsvda", "nndsvdar", "random"] = Field(
         "nndsvd", description="Initialization of W."
     )
-    n_init: int = Field(10, ge=1, description=f"{meanings('n_init')}.")
+    n_init: int = Field(10, ge=1, le=MOST_FITS, description=f"{meanings('n_init')}.")
     tol: float = Field(1e-5, ge=0, description=f"When a fit has converged. {criteria()}.")
-    max_iter: int = Field(50_000, ge=1, description="Largest number of iterations.")
-    random_state: int = Field(0, ge=0, description="Seed of random starts.")
+    max_iter: int = Field(50_000, ge=1, le=10**9, description="Largest number of iterations.")
+    random_state: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of random starts.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of the fit.")
 
     def of_each_fit(self) -> dict[str, Any]:
@@ -253,7 +240,7 @@ class DecompositionConfig(Section):
 Names = Annotated[
     tuple[str, ...],
     BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+    one_or_several({"type": TEXT}),
 ]
 
 
@@ -268,6 +255,7 @@ class SelectionConfig(Section):
     n_splits: int = Field(
         0,
         ge=0,
+        le=MOST_FITS,
         description="Number of random split halves of the cohort. Each split needs two fits for "
         "each k.",
     )
@@ -279,6 +267,7 @@ class SelectionConfig(Section):
     n_bins: int = Field(
         4,
         ge=2,
+        le=1000,
         description="Number of bins of equal size for each numeric column of `stratify`.",
     )
     groups: str | None = Field(
@@ -294,6 +283,7 @@ class SelectionConfig(Section):
     n_permutations: int = Field(
         0,
         ge=0,
+        le=MOST_FITS,
         description="Number of null data sets (voxels shuffled within each subject). Each needs "
         "one fit for each k.",
     )
@@ -304,12 +294,14 @@ class SelectionConfig(Section):
         + ". Default: reproducibility-peak if there are two or more splits, otherwise "
         "null-crossing if there are null data sets.",
     )
-    range: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+    range: tuple[ComponentCount, ComponentCount] | None = Field(
         None,
         description="Smallest and largest number of components that the rule may choose. "
         "Default: no limit.",
     )
-    random_state: int = Field(0, ge=0, description="Seed of the split halves and of the shuffling.")
+    random_state: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="Seed of the split halves and of the shuffling."
+    )
 
     @property
     def rule_used(self) -> str | None:
@@ -413,17 +405,20 @@ class ExecutionConfig(Section):
     n_procs: int | None = Field(
         None,
         ge=1,
+        le=MOST_PROCESSES,
         description="Number of processes and threads. Default: all CPUs available to the process.",
     )
     omp_nthreads: int | None = Field(
         None,
         ge=1,
+        le=MOST_PROCESSES,
         description="Maximum number of threads of one fit. Default: `n_procs` divided among the "
         "fits that run in parallel.",
     )
     memory_gb: float | None = Field(
         None,
         gt=0,
+        le=1e6,
         description="Memory limit, in GB (2**30 bytes). Default: the memory available to the job "
         "(the limit of the cgroup or of the Slurm job, otherwise the total memory of the machine).",
     )
@@ -438,7 +433,8 @@ class ExecutionConfig(Section):
         "logs/resources.tsv. Jobs that a scheduler runs on other machines are not included.",
     )
     work_dir: Path | None = Field(
-        None, description="Folder of intermediate results. Default: `work` in output.dir."
+        None,
+        description="Folder of intermediate results. Default: `work` in output.dir.",
     )
 
 
@@ -453,6 +449,16 @@ class PipelineConfig(Section):
     output: OutputConfig = Field(default_factory=OutputConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
     execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the JSON Schema of a settings file."""
+        schema = super().model_json_schema(*args, **kwargs)
+        allow_text(schema["$defs"])
+        for name, section in schema["properties"].items():
+            if name not in schema["required"]:  # an empty section has the default settings
+                schema["properties"][name] = {"anyOf": [section, {"type": "null"}]}
+        return schema
 
     @model_validator(mode="after")
     def _mask_for_resampling(self) -> PipelineConfig:

@@ -17,7 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from opnmf_pipeline.exceptions import CohortError
+from opnmf_pipeline.exceptions import CohortError, FileError
+from opnmf_pipeline.files import is_utf8, read_object
 
 __all__ = [
     "check_dataset",
@@ -41,6 +42,7 @@ N_NAMED = 5
 ALIKE = ("space", "cohort", "res", "den", "label", "desc")
 """Entities that say what an image shows and where: one value is expected in a cohort."""
 
+NOT_UTF8_MSG = "inputs.bids: {root}: the file name {name!r} is not UTF-8; rename it"
 NO_DATASET_MSG = "inputs.bids: {root}: {reason}; give the root of a BIDS dataset"
 DERIVATIVES_HINT = " (the images may be in one of its derivatives: {folders})"
 FILTER_KEY_MSG = "inputs.filters: unknown entity {key!r}{hint}; use one of {allowed}"
@@ -134,13 +136,13 @@ def check_dataset(root: Path) -> None:
         raise CohortError(NO_DATASET_MSG.format(root=root, reason="no such folder"))
     path = root / "dataset_description.json"
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_object(path)
         missing = [key for key in ("Name", "BIDSVersion") if key not in description]
-        problem = f"has no {' and no '.join(missing)}" if missing else ""
-    except (OSError, ValueError) as error:
-        problem = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        problem = f"{path}: has no {' and no '.join(missing)}" if missing else ""
+    except FileError as error:
+        problem = str(error)
     if problem:
-        raise CohortError(f"{path}: {problem}; fix the file, or pass --skip-bids-validation")
+        raise CohortError(f"{problem}; fix the file, or pass --skip-bids-validation")
 
 
 def entities_of(path: str | Path) -> dict[str, Any]:
@@ -154,6 +156,9 @@ def entities_of(path: str | Path) -> dict[str, Any]:
     import bids2table
 
     entities: dict[str, Any] = bids2table.parse_bids_entities(str(path))
+    folder = Path(path).parent
+    if folder.parent.name.startswith(("sub-", "ses-")):
+        entities["datatype"] = folder.name  # bids2table finds none where a label has a plus sign
     return entities
 
 
@@ -236,6 +241,9 @@ def _index(
     if not root.is_dir():
         raise CohortError(NO_DATASET_MSG.format(root=root, reason="no such folder"))
     folders = {path.name for path in root.glob("sub-*/")}
+    for name in folders:
+        if not is_utf8(name):
+            raise CohortError(NOT_UTF8_MSG.format(root=root, name=name))
     if not folders:
         reason = "contains no sub-* folder" + _derivatives_hint(root)
         raise CohortError(NO_DATASET_MSG.format(root=root, reason=reason))
@@ -288,15 +296,29 @@ def _new_index(root: Path, subjects: Sequence[str]) -> Any:
     tables = []
     with TemporaryDirectory() as folder:
         for first in range(0, len(subjects), SUBJECTS_AT_A_TIME):
-            # bids2table fails for a root with a dot in its name, such as fmriprep-24.1, and it
-            # compares each requested subject with each existing subject
+            # bids2table fails for a root with a dot in its name, such as fmriprep-24.1, it compares
+            # each requested subject with each existing subject, and it leaves out folders with a
+            # plus sign, which BIDS 1.11 allows
             links = Path(folder) / f"dataset{first}"
             links.mkdir()
-            for subject in subjects[first : first + SUBJECTS_AT_A_TIME]:
-                (links / subject).symlink_to(root.resolve() / subject)
-            table = bids2table.index_dataset(links)
-            tables.append(table.select(["path", *_entity_names().values(), EXTRA]))
+            names = {}
+            for number, subject in enumerate(subjects[first : first + SUBJECTS_AT_A_TIME]):
+                names[f"sub-{number}"] = subject
+                (links / f"sub-{number}").symlink_to(root.resolve() / subject)
+            try:
+                table = bids2table.index_dataset(links)
+            except UnicodeEncodeError:
+                bad = next(path for path in root.rglob("*") if not is_utf8(path.name))
+                raise CohortError(NOT_UTF8_MSG.format(root=root, name=bad.name)) from None
+            paths = [_under_its_name(path, names) for path in table["path"].to_pylist()]
+            table = table.select(["path", *_entity_names().values(), EXTRA])
+            tables.append(table.set_column(0, "path", pyarrow.array(paths, pyarrow.string())))
     return pyarrow.concat_tables(tables)
+
+
+def _under_its_name(path: str, names: Mapping[str, str]) -> str:
+    link, slash, rest = path.partition("/")
+    return f"{names[link]}{slash}{rest}"
 
 
 def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
@@ -308,8 +330,9 @@ def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
         if file.exists():
             table = pyarrow.parquet.read_table(file)
             # A subject without files has no row, so the metadata list the indexed subjects
-            known = json.loads((table.schema.metadata or {}).get(b"opnmf_pipeline_subjects", "[]"))
-            if table.schema.metadata.get(ROOT_KEY) == key and set(known) == folders:
+            found = table.schema.metadata or {}
+            known = json.loads(found.get(b"opnmf_pipeline_subjects", "[]"))
+            if found.get(ROOT_KEY) == key and set(known) == folders:
                 return table
         table = _new_index(root, sorted(folders))
         metadata = {ROOT_KEY: key, b"opnmf_pipeline_subjects": json.dumps(sorted(folders)).encode()}
@@ -318,7 +341,7 @@ def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
             partial = Path(folder) / INDEX_FILE
             pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), partial)
             partial.replace(file)
-    except (OSError, pyarrow.ArrowInvalid) as error:
+    except (OSError, ValueError) as error:  # ValueError: pyarrow's and json's
         reason = getattr(error, "strerror", None) or error
         raise CohortError(NO_PARQUET_MSG.format(file=file, reason=reason)) from None
     return table

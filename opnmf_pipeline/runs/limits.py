@@ -7,7 +7,7 @@ from pathlib import Path
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
-from opnmf_pipeline.images.cohort import by_row, read_cohort
+from opnmf_pipeline.images.cohort import by_row, read_measures
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.reporting.attention import find_other_units
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
@@ -79,7 +79,7 @@ def check_units(quality_dir: Path) -> None:
     quality_dir : path
         Folder of :func:`opnmf_pipeline.stages.quality.assess_cohort`.
     """
-    others = find_other_units(by_row(read_cohort(quality_dir / QUALITY_FILES["subjects"])))
+    others = find_other_units(by_row(read_measures(quality_dir / QUALITY_FILES["subjects"])))
     if others:
         named = ", ".join(f"{name} {factor:.3g}" for name, factor in others.items())
         logger.warning(UNITS_MSG, len(others), named)

@@ -39,6 +39,7 @@ from opnmf_pipeline.runs.study import (
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.spaces import open_mask, space_of
+from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = ["Summary", "run", "run_share"]
 
@@ -177,7 +178,7 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
         n_voxels=n_voxels,
         what=study.what,
         elements=_elements(outcome),
-        metrics=pd.read_csv(output.path("metrics"), sep="\t"),
+        metrics=as_typed(read_table(output.path("metrics"))),
         choice=_choice(output.path("selection")),
         computed=outcome.computed,
         outputs=output,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images.cohort import identifiers, write_cohort
+from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.matrix import bad_values, problem
 from opnmf_pipeline.images.reading import map_images
@@ -32,6 +32,7 @@ from opnmf_pipeline.stages.stage import (
     Kind,
     Stage,
 )
+from opnmf_pipeline.tables import write_table
 
 __all__ = ["Model", "loadings_table", "project_images", "project_subjects"]
 
@@ -112,7 +113,7 @@ def project_subjects(
     """
     models = [Model.of_fit(factorization_file)]
     found = project_images(images, participants, models, mask_file, n_procs=n_procs, track=track)
-    write_cohort(loadings_table(participants, [loadings for _, (loadings,) in found]), out_file)
+    write_table(loadings_table(participants, [loadings for _, (loadings,) in found]), out_file)
     return out_file
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from opnmf_pipeline.config import SelectionConfig
 from opnmf_pipeline.exceptions import ConfigError, SelectionError
-from opnmf_pipeline.images.cohort import row_names, write_cohort
+from opnmf_pipeline.images.cohort import row_names
 from opnmf_pipeline.stages.splits import make_splits, split_cohort
+from opnmf_pipeline.tables import write_table
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_sessions_of_one_subject():
 
 def test_a_further_split_leaves_the_files_of_the_others(table, tmp_path):
     covariates = tmp_path / "cohort.tsv"
-    write_cohort(table.sample(frac=1, random_state=0), covariates)  # in any order
+    write_table(table.sample(frac=1, random_state=0), covariates)  # in any order
     people = table["participant_id"].tolist()
     contents = []
     for n_splits in (2, 3):

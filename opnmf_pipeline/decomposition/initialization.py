@@ -18,7 +18,7 @@ NEGLIGIBLE = 1e-6
 """NNDSVD weights below this are zero."""
 
 BRAINPARTS_FILL = 0.1
-"""What the programs brainparts and sopnmf set the zeros of NNDSVD to, whatever the data."""
+"""The programs brainparts and sopnmf replace the zeros of NNDSVD by this value, for all data."""
 
 
 def initial_weights(

@@ -244,6 +244,11 @@ class DecompositionConfig(Section):
         """Return the settings that the fits of all numbers of components share."""
         return self.model_dump(exclude={"n_components"})
 
+    def from_random_start(self, number: int) -> DecompositionConfig:
+        """Return the settings of a fit from a random start; each number from 1 is another start."""
+        seed = self.random_state + number
+        return self.model_copy(update={"init": "random", "random_state": seed})
+
     @field_validator("n_components")
     @classmethod
     def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
@@ -255,6 +260,14 @@ Names = Annotated[
     BeforeValidator(_as_list),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
+
+
+N_STARTS = 3
+"""Number of random starts that are compared if the cohort is split."""
+
+
+def _starts_of_a_study(values: dict[str, Any]) -> int:
+    return N_STARTS if values["n_splits"] or values["leave_out"] is not None else 0
 
 
 class SelectionConfig(Section):
@@ -269,7 +282,7 @@ class SelectionConfig(Section):
         0,
         ge=0,
         description="Number of random split halves of the cohort. Each split needs two fits for "
-        "each k.",
+        "each k. Both fits have a random start of their own.",
     )
     stratify: Names = Field(
         (),
@@ -290,6 +303,20 @@ class SelectionConfig(Section):
         None,
         description="Column of group labels, such as site. Each split compares one group with all "
         "other subjects (leave one group out, once per value). Replaces random halves.",
+    )
+    shared_start: bool = Field(
+        False,
+        description="Also fit both parts of each split from the same start, decomposition.init, "
+        "and write this agreement next to that of independent starts. This doubles the number of "
+        "fits of the splits. No rule uses it, because a shared start makes both parts more alike.",
+    )
+    n_starts: int = Field(
+        default_factory=_starts_of_a_study,
+        ge=0,
+        description="Number of random starts on all subjects (2 or more) whose fits are compared: "
+        "they show how much the components of each k depend on the start. Each needs one fit for "
+        f"each k, about as long as the two fits of a split. 0: off. Default: {N_STARTS} if the "
+        "cohort is split, otherwise 0.",
     )
     n_permutations: int = Field(
         0,
@@ -342,6 +369,13 @@ class SelectionConfig(Section):
     @classmethod
     def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         return _without_twins(value)
+
+    @field_validator("n_starts")
+    @classmethod
+    def _starts_to_compare(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one start cannot be compared; set 2 or more, or 0")
+        return value
 
     @model_validator(mode="after")
     def _one_way_to_split(self) -> SelectionConfig:
@@ -486,6 +520,15 @@ class PipelineConfig(Section):
         decomposition = self.decomposition.model_copy(update={"n_components": ()})
         return self.model_copy(update={"selection": selection, "decomposition": decomposition})
 
+    @property
+    def start_seeds(self) -> list[int]:
+        """Seed of each random start that is compared with the others."""
+        numbers = range(1, self.selection.n_starts + 1)
+        return [self.decomposition.from_random_start(number).random_state for number in numbers]
+
     def n_fits(self, n_splits: int) -> int:
         """Return the number of fits of a run: of the cohort, of its halves, and of null data."""
-        return len(self.ranks) * (1 + 2 * n_splits + self.selection.n_permutations)
+        selection = self.selection
+        per_split = 4 if selection.shared_start else 2
+        of_cohort = 1 + selection.n_starts
+        return len(self.ranks) * (of_cohort + per_split * n_splits + selection.n_permutations)

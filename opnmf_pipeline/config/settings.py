@@ -101,7 +101,7 @@ class InputsConfig(Section):
 
     bids: Path | None = Field(None, description="Root of a BIDS (derivatives) dataset.")
     filters: dict[str, FilterValues] = Field(
-        default_factory=dict,
+        {},
         description="BIDS entities that select one image per subject (and session), such as "
         "`label: GM`. Each entity has one value or a list of values. `null`: the file name must "
         'not have the entity. `"*"`: the file name must have the entity, with any value.',
@@ -267,7 +267,8 @@ N_STARTS = 3
 
 
 def _starts_of_a_study(values: dict[str, Any]) -> int:
-    return N_STARTS if values["n_splits"] or values["leave_out"] is not None else 0
+    is_split = values.get("n_splits") or values.get("leave_out") is not None
+    return N_STARTS if is_split else 0
 
 
 class SelectionConfig(Section):
@@ -442,7 +443,7 @@ class ExecutionConfig(Section):
         description="Nipype plugin (default: MultiProc) or Pydra worker (default: cf).",
     )
     plugin_args: dict[str, Any] = Field(
-        default_factory=dict, description="Arguments of the Nipype plugin or Pydra worker."
+        {}, description="Arguments of the Nipype plugin or Pydra worker."
     )
     n_procs: int | None = Field(
         None,

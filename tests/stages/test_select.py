@@ -142,9 +142,7 @@ def test_halves_are_fitted_and_projected_as_one_would_by_hand(study):
 def test_the_starts_of_halves_are_their_own_or_shared(study):
     parts = study.parts(study.splits[1])
     own, shared = (json.loads(files[5].read_text()) for files in (study.halves, study.shared))
-    assert (
-        (own["n_components"], own["split"]) == (shared["n_components"], shared["split"]) == (4, 2)
-    )
+    assert [(found["n_components"], found["split"]) for found in (own, shared)] == [(4, 2)] * 2
     for found, fits in (
         (own, models(4, parts, seeds=(3, 4))),
         (shared, [model(4, part) for part in parts]),

@@ -269,9 +269,8 @@ def test_every_column_is_described(selected, name):
 def test_pictures_are_those_for_which_there_are_data(study, selected):
     pictures = {"errors.png", "reproducibility.png", "hierarchy.png"}
     assert {path.name for path in selected.glob("*.png")} == pictures
-    alone = study.select(
-        "alone", fits=study.fits[:1], halves=(), shared=(), starts=(), permuted=(), draw=True
-    )
+    nothing = dict.fromkeys(("halves", "shared", "starts", "permuted"), ())
+    alone = study.select("alone", fits=study.fits[:1], draw=True, **nothing)
     assert {path.name for path in alone.iterdir()} == {"metrics.tsv", "metrics.json"}
 
 

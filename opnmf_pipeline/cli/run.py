@@ -31,7 +31,7 @@ SHOWN = {
     "inner_product": ("inner product\nof halves", "{:.3f}"),
     "label_ari": ("ARI of\nhalves", "{:.3f}"),
     "start_label_ari": ("ARI of\nstarts", "{:.3f}"),
-    "planted_ari": ("ARI with\nplanted", "{:.3f}"),
+    "planted_ari": ("planted\nARI", "{:.3f}"),
 }
 
 SHARE_MSG = (

@@ -1,9 +1,9 @@
 """Settings of a run: one YAML file, one typed section per stage."""
 
 from opnmf_pipeline.config.loading import load_config
+from opnmf_pipeline.config.section import Section
+from opnmf_pipeline.config.selection import CHOICE_SETTINGS, SPLIT_SETTINGS, SelectionConfig
 from opnmf_pipeline.config.settings import (
-    CHOICE_SETTINGS,
-    SPLIT_SETTINGS,
     DecompositionConfig,
     ExecutionConfig,
     InputsConfig,
@@ -12,8 +12,6 @@ from opnmf_pipeline.config.settings import (
     OutputConfig,
     PipelineConfig,
     ReportConfig,
-    Section,
-    SelectionConfig,
     SimulationConfig,
 )
 

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from opnmf_pipeline.config.settings import SOURCES, PipelineConfig, Section
+from opnmf_pipeline.config.section import Section
+from opnmf_pipeline.config.settings import SOURCES, PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
 
 __all__ = ["load_config"]

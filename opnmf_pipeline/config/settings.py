@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     WithJsonSchema,
-    field_validator,
     model_validator,
 )
 
+from opnmf_pipeline.config.section import ComponentCounts, Section, as_list
+from opnmf_pipeline.config.selection import SelectionConfig
 from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
-from opnmf_pipeline.selection.rules import RULES
 
 __all__ = [
     "DecompositionConfig",
@@ -27,33 +25,15 @@ __all__ = [
     "OutputConfig",
     "PipelineConfig",
     "ReportConfig",
-    "SelectionConfig",
     "SimulationConfig",
 ]
 
-SPLIT_SETTINGS = {"n_splits", "stratify", "n_bins", "groups", "leave_out", "random_state"}
-"""Settings of the section `selection` that define the split halves."""
-CHOICE_SETTINGS = {"rule"}
-"""Settings of the section `selection` that choose the number of components."""
-
 if TYPE_CHECKING:  # type checkers take no computed choices
-    RuleName = str
     SolverName = str
 else:
-    RuleName = Literal[tuple(RULES)]
     SolverName = Literal[tuple(SOLVERS)]
 
 SOURCES = ("bids", "table", "glob", "simulation")
-
-
-class Section(BaseModel):
-    """Options of one stage. Instances are frozen; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def settings(self) -> dict[str, Any]:
-        """Return all settings that have a value as plain values, as in a YAML file."""
-        return self.model_dump(mode="json", exclude_none=True)
 
 
 class SimulationConfig(Section):
@@ -70,13 +50,9 @@ class SimulationConfig(Section):
     random_state: int = Field(0, ge=0, description="Seed of the simulation.")
 
 
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
-
-
 def _as_texts(value: Any) -> Any:
     # YAML reads `run: 1` as a number, but entities in file names are text
-    return [str(item) if type(item) is int else item for item in _as_list(value)]
+    return [str(item) if type(item) is int else item for item in as_list(value)]
 
 
 FilterValues = Annotated[
@@ -204,26 +180,6 @@ class MatrixConfig(Section):
     )
 
 
-ComponentCounts = Annotated[
-    tuple[Annotated[int, Field(ge=1, strict=True)], ...],
-    BeforeValidator(_as_list),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 1},
-                {"type": "array", "items": {"type": "integer", "minimum": 1}},
-            ]
-        }
-    ),
-]
-
-
-def _without_twins(value: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(value)) != len(value):
-        raise ValueError("the list has duplicate numbers of components")
-    return value
-
-
 class DecompositionConfig(Section):
     """How the matrix is factorized. There is one fit for each number of components (k)."""
 
@@ -248,157 +204,6 @@ class DecompositionConfig(Section):
         """Return the settings of a fit from a random start; each number from 1 is another start."""
         seed = self.random_state + number
         return self.model_copy(update={"init": "random", "random_state": seed})
-
-    @field_validator("n_components")
-    @classmethod
-    def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return _without_twins(value)
-
-
-Names = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
-]
-
-
-N_STARTS = 3
-"""Number of random starts that are compared if the cohort is split."""
-
-
-def _starts_of_a_study(values: dict[str, Any]) -> int:
-    is_split = values.get("n_splits") or values.get("leave_out") is not None
-    return N_STARTS if is_split else 0
-
-
-class SelectionConfig(Section):
-    """How numbers of components are compared, and how one of them is chosen."""
-
-    candidates: ComponentCounts = Field(
-        (),
-        description="Numbers of components to compare. Component maps are written only for the "
-        "numbers in decomposition.n_components. Default: decomposition.n_components.",
-    )
-    n_splits: int = Field(
-        0,
-        ge=0,
-        description="Number of random split halves of the cohort. Each split needs two fits for "
-        "each k. Both fits have a random start of their own.",
-    )
-    stratify: Names = Field(
-        (),
-        description="Columns of the participants table to balance across halves, such as "
-        "`[age, sex, site]`.",
-    )
-    n_bins: int = Field(
-        4,
-        ge=2,
-        description="Number of bins of equal size for each numeric column of `stratify`.",
-    )
-    groups: str | None = Field(
-        None,
-        description="Column of group labels, such as family. Subjects of one group are kept in the "
-        "same half.",
-    )
-    leave_out: str | None = Field(
-        None,
-        description="Column of group labels, such as site. Each split compares one group with all "
-        "other subjects (leave one group out, once per value). Replaces random halves.",
-    )
-    shared_start: bool = Field(
-        False,
-        description="Also fit both parts of each split from the same start, decomposition.init, "
-        "and write this agreement next to that of independent starts. This doubles the number of "
-        "fits of the splits. No rule uses it, because a shared start makes both parts more alike.",
-    )
-    n_starts: int = Field(
-        default_factory=_starts_of_a_study,
-        ge=0,
-        description="Number of random starts on all subjects (2 or more) whose fits are compared: "
-        "they show how much the components of each k depend on the start. Each needs one fit for "
-        f"each k, about as long as the two fits of a split. 0: off. Default: {N_STARTS} if the "
-        "cohort is split, otherwise 0.",
-    )
-    n_permutations: int = Field(
-        0,
-        ge=0,
-        description="Number of null data sets (voxels shuffled within each subject). Each needs "
-        "one fit for each k.",
-    )
-    rule: RuleName | None = Field(
-        None,
-        description="Rule that chooses the number of components. "
-        + "; ".join(f"{name}: {rule.summary}" for name, rule in RULES.items())
-        + ". Default: reproducibility-peak if there are two or more splits, otherwise "
-        "null-crossing if there are null data sets.",
-    )
-    range: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
-        None,
-        description="Smallest and largest number of components that the rule may choose. "
-        "Default: no limit.",
-    )
-    random_state: int = Field(0, ge=0, description="Seed of the split halves and of the shuffling.")
-
-    @property
-    def rule_used(self) -> str | None:
-        """The rule, or the default rule; None without splits and null data sets."""
-        default = "null-crossing" if self.n_permutations else None
-        if self.n_splits > 1 or self.leave_out is not None:
-            default = "reproducibility-peak"
-        return self.rule or default
-
-    @property
-    def permutation_seeds(self) -> list[int]:
-        """Seed of each null data set. A larger number keeps the seeds of a smaller number."""
-        return [self.random_state + number for number in range(self.n_permutations)]
-
-    def of_splits(self) -> dict[str, Any]:
-        """Return the settings that define the split halves."""
-        return self.model_dump(mode="json", include=SPLIT_SETTINGS)
-
-    def of_choice(self) -> dict[str, Any]:
-        """Return the settings that choose the number of components, with the rule that is used."""
-        chosen = self.model_dump(mode="json", include=CHOICE_SETTINGS) | {"rule": self.rule_used}
-        return {**chosen, "rank_range": self.range}
-
-    @property
-    def has_splits(self) -> bool:
-        """Whether the cohort is split: into random halves, or by leaving groups out."""
-        return self.n_splits > 0 or self.leave_out is not None
-
-    @field_validator("candidates")
-    @classmethod
-    def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return _without_twins(value)
-
-    @field_validator("n_starts")
-    @classmethod
-    def _starts_to_compare(cls, value: int) -> int:
-        if value == 1:
-            raise ValueError("one start cannot be compared; set 2 or more, or 0")
-        return value
-
-    @model_validator(mode="after")
-    def _one_way_to_split(self) -> SelectionConfig:
-        if self.leave_out is not None and (self.n_splits or self.stratify or self.groups):
-            raise ValueError(
-                "`leave_out` replaces random halves; remove `leave_out`, or remove n_splits, "
-                "stratify and groups"
-            )
-        if self.range is not None and self.range[0] > self.range[1]:
-            raise ValueError(f"range: {self.range[0]} is larger than {self.range[1]}")
-        return self
-
-    @model_validator(mode="after")
-    def _data_for_the_rule(self) -> SelectionConfig:
-        if self.rule is None:
-            return self
-        rule = RULES[self.rule]
-        if rule.compares_shuffled and not self.n_permutations:
-            raise ValueError(f"rule: {self.rule} needs n_permutations; set it to 1 or more")
-        if rule.compares_splits and self.n_splits < 2 and not self.leave_out:
-            raise ValueError(f"rule: {self.rule} needs splits; set n_splits to 2 or more")
-        return self
 
 
 class OutputConfig(Section):

@@ -35,9 +35,9 @@ AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
         "agreement",
         [
             _Curve("inner_product", "matched inner product, mean", BLUE),
-            _Curve("start_inner_product", "two starts, all subjects", GREEN, dashed=True),
-            _Curve("shared_start_inner_product", "halves with a shared start", GREY, dashed=True),
             _Curve("inner_product_median", "matched inner product, median", BLUE, dashed=True),
+            _Curve("start_inner_product", "inner product of two starts", GREEN, dashed=True),
+            _Curve("shared_start_inner_product", "inner product, shared start", GREY, dashed=True),
             _Curve("stability", "stability coefficient, mean", ORANGE),
             _Curve("stability_median", "stability coefficient, median", ORANGE, dashed=True),
         ],
@@ -46,8 +46,10 @@ AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
         "agreement",
         [
             _Curve("label_ari", "adjusted Rand index", BLUE),
-            _Curve("start_label_ari", "two starts, all subjects", GREEN, dashed=True),
-            _Curve("shared_start_label_ari", "halves with a shared start", GREY, dashed=True),
+            _Curve("start_label_ari", "adjusted Rand index of two starts", GREEN, dashed=True),
+            _Curve(
+                "shared_start_label_ari", "adjusted Rand index, shared start", GREY, dashed=True
+            ),
             _Curve("label_ami", "adjusted mutual information", PURPLE),
             _Curve("label_dice", "Dice of matched parts", ORANGE),
         ],

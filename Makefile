@@ -7,7 +7,7 @@ LOWEST := .venv-lowest
 # The tests must run 95 % of the lines of each of these rooms
 COVERED := decomposition selection images
 
-.PHONY: example test coverage test-slow test-slurm test-lowest faults bench docs lint lock boutiques containers clean
+.PHONY: example test coverage test-slow test-robustness test-slurm test-lowest faults bench docs lint lock boutiques containers clean
 
 example: $(VENV)/installed
 	$(BIN)/opnmf-pipeline run configs/example.yaml
@@ -25,6 +25,10 @@ coverage: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m "slow and not slurm"
+
+# Runs the generated tests of tests/robustness with 40 times as many cases
+test-robustness: $(VENV)/installed
+	OPNMF_CASES=40 $(BIN)/python -m pytest tests/robustness
 
 test-slurm: $(VENV)/installed
 	$(BIN)/python -m pytest -m slurm

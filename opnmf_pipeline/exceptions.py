@@ -1,23 +1,41 @@
 """Errors that a user can fix: each message says what is wrong, where, and what to do."""
 
+from __future__ import annotations
+
+from enum import IntEnum
+
 __all__ = [
     "CohortError",
     "ConfigError",
     "ConvergenceWarning",
     "EngineError",
+    "ExitCode",
+    "FileError",
     "ImageError",
     "MissingColumnError",
+    "NotConvergedError",
     "OPNMFError",
     "OutputError",
     "SelectionError",
     "SelectionWarning",
+    "TableError",
 ]
+
+
+class ExitCode(IntEnum):
+    """How a command ended; docs/reference/command-line.rst explains the codes to users."""
+
+    SUCCESS = 0
+    BUG = 1
+    INPUT = 2
+    NOT_CONVERGED = 3
+    INTERRUPTED = 4
 
 
 class OPNMFError(ValueError):
     """Base of the errors that the command line shows without a traceback."""
 
-    exit_code = 2
+    exit_code = ExitCode.INPUT
 
 
 class ConfigError(OPNMFError):
@@ -26,6 +44,14 @@ class ConfigError(OPNMFError):
 
 class CohortError(OPNMFError):
     """The subjects and their images cannot be matched one to one."""
+
+
+class FileError(OPNMFError):
+    """A file of a dataset cannot be read, or has other content than its name says."""
+
+
+class TableError(CohortError):
+    """A table cannot be read: a file without text or columns, or lines of unequal length."""
 
 
 class ImageError(OPNMFError):
@@ -60,7 +86,13 @@ class MissingColumnError(SelectionError):
 class EngineError(OPNMFError):
     """Part of a workflow failed. The results of the completed parts are kept."""
 
-    exit_code = 1
+    exit_code = ExitCode.BUG
+
+
+class NotConvergedError(OPNMFError):
+    """With ``--strict``: the results are written, but a fit has not converged."""
+
+    exit_code = ExitCode.NOT_CONVERGED
 
 
 class ConvergenceWarning(UserWarning):

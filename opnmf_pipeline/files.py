@@ -1,12 +1,31 @@
-"""What is done with files wherever they are."""
+"""What is done with files wherever they are: their digests, and JSON that others wrote."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Container
 from pathlib import Path
+from typing import Any
 
-__all__ = ["file_digest", "folder_digest"]
+from opnmf_pipeline.exceptions import FileError
+
+__all__ = ["file_digest", "folder_digest", "is_utf8", "read_object", "why_missing"]
+
+LONGEST = 60
+NOT_JSON_MSG = "{path}: cannot be read as JSON ({reason})"
+NO_OBJECT_MSG = "{path}: expected an object {{...}}, got {content}"
+DANGLING_MSG = (
+    "is a link to a file that is not there; get its content first, for example with `datalad get`"
+)
+
+
+def why_missing(path: str | Path) -> str:
+    """Say why a path that does not exist cannot be read, and what to do.
+
+    The files of a dataset of git-annex (DataLad) are links, whose targets may not be there.
+    """
+    return DANGLING_MSG if Path(path).is_symlink() else "no such file; check the path"
 
 
 def file_digest(path: str | Path) -> str:
@@ -31,3 +50,36 @@ def folder_digest(folder: Path, without: Container[str] = ()) -> str:
             # A name ends where its digest begins: `a` with `bc` is not `ab` with `c`
             digest.update(f"{path.relative_to(folder)}\0{file_digest(path)}\n".encode())
     return digest.hexdigest()
+
+
+def is_utf8(name: str | Path) -> bool:
+    """Return whether a file name is UTF-8; Python keeps its other bytes as surrogates."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_object(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that contains an object.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read, is not JSON in UTF-8, or contains something else than an object.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(NOT_JSON_MSG.format(path=path, reason=reason)) from None
+    except RecursionError:
+        raise FileError(NOT_JSON_MSG.format(path=path, reason="nested too deep")) from None
+    if not isinstance(content, dict):
+        raise FileError(NO_OBJECT_MSG.format(path=path, content=str(content)[:LONGEST]))
+    return content
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"JSON has no {constant}")

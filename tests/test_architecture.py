@@ -19,7 +19,7 @@ ARROWS = {
 }
 """From each room to those below it. It may also import the rooms below these."""
 
-FOUNDATIONS = {"config", "dataset", "exceptions", "files", "logs", "progress", PACKAGE}
+FOUNDATIONS = {"config", "dataset", "exceptions", "files", "logs", "progress", "tables", PACKAGE}
 """What every room may import; the last one is the package itself, for its version."""
 
 REGISTRIES = {f"{PACKAGE}.decomposition.solvers", f"{PACKAGE}.selection.rules"}

@@ -82,9 +82,9 @@ def _kind(field: Schema) -> str:
     if field.get("format") == "path":
         return "path"
     kind = field.get("type", "any value")
-    if isinstance(kind, list):
-        return " or ".join(WORDS.get(one, one) for one in kind)
-    limits = [f"{sign} {field[limit]:g}" for limit, sign in LIMITS.items() if limit in field]
+    if isinstance(kind, list):  # text, also without quotes
+        return "text or null" if "null" in kind else "text"
+    limits = [f"{sign} {field[limit]}" for limit, sign in LIMITS.items() if limit in field]
     if "items" in field:
         return f"list, each {_kind(field['items'])}"
     return " ".join([WORDS.get(kind, kind), ", ".join(limits)]).strip()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from opnmf_pipeline.cli.parser import as_items, read_yaml_of
-from opnmf_pipeline.cli.run import run_and_print, shown
-from opnmf_pipeline.config import PipelineConfig, load_config
+from opnmf_pipeline.cli.display import Terminal
+from opnmf_pipeline.cli.parser import given
+from opnmf_pipeline.cli.run import require_convergence, run_and_print, shown
+from opnmf_pipeline.config import Override, PipelineConfig, load_config, read_yaml, resolved
 from opnmf_pipeline.dataset.folder import FinishedRun
-from opnmf_pipeline.exceptions import ConfigError, OutputError
+from opnmf_pipeline.exceptions import ConfigError, FileError, OutputError
+from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.bids import check_dataset
 from opnmf_pipeline.runs.boilerplate import boilerplate
 from opnmf_pipeline.runs.project import project
@@ -24,7 +23,7 @@ IMAGE_QUERY = "image"
 """Name of the query to use if a filter file has several queries."""
 OF_THE_ROW = ("sub", "subject", "ses", "session")
 """Entities that identify the subject and the session of an image."""
-GROUP_FLAGS = ("boilerplate_only", "resource_monitor")
+GROUP_FLAGS = ("boilerplate_only", "resource_monitor", "strict")
 PLUGIN_KEYS = ("engine", "plugin", "plugin_args")
 
 FILTER_FILE_MSG = "--bids-filter-file: {path}: {reason}"
@@ -62,7 +61,8 @@ def _run_group(args: argparse.Namespace) -> None:
     if args.boilerplate_only:
         print(boilerplate(config), end="")
         return
-    run_and_print(config, quiet=args.quiet, verbose=args.verbose)
+    summary = run_and_print(config, quiet=args.quiet, verbose=args.verbose)
+    require_convergence(summary, strict=args.strict)
 
 
 def _run_participant(args: argparse.Namespace) -> None:
@@ -79,12 +79,12 @@ def _run_participant(args: argparse.Namespace) -> None:
         raise OutputError(NO_MODEL_MSG.format(root=model)) from None
     config = settings_of(args, filters)
     _validate(args)
-    console = Console(quiet=args.quiet)
+    console = Terminal(quiet=args.quiet)
     with shown(console, args.verbose) as display:
         done = project(config, model, display)
     ks = ", ".join(map(str, done.ks))
-    console.print(f"\n{done.n_images} images, k = {ks}", highlight=False)
-    console.print(f"loadings  {done.root}", soft_wrap=True, highlight=False)
+    console.print(f"\n{done.n_images} images, k = {ks}")
+    console.print(f"loadings  {done.root}", soft_wrap=True)
 
 
 def _validate(args: argparse.Namespace) -> None:
@@ -102,7 +102,7 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
     filters : dict, optional
         Filters to use if the settings file has no filters.
     """
-    items = as_items(
+    items = given(
         {
             "inputs.database_dir": args.bids_database_dir,
             "inputs.filters": _filters(args) or None,
@@ -120,9 +120,9 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
         }
     )
     # BIDS_DIR comes last: it replaces any other source of images
-    named = [*args.overrides, *as_items({"inputs.bids": args.bids_dir})]
+    named: list[Override] = [*args.overrides, ("inputs.bids", args.bids_dir)]
     if filters and not load_config(args.config_file, named).inputs.filters:
-        named += as_items({"inputs.filters": filters})
+        named.append(("inputs.filters", filters))
     return load_config(args.config_file, [*named, *items])
 
 
@@ -146,12 +146,9 @@ def _filters(args: argparse.Namespace) -> dict[str, Any]:
 def _read_filters(path: Path) -> dict[str, Any]:
     """Read entity filters from JSON: the named queries of fMRIPrep, or one set of filters."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = f"cannot be read as JSON ({getattr(error, 'strerror', None) or error})"
-        raise ConfigError(FILTER_FILE_MSG.format(path=path, reason=reason)) from None
-    if not isinstance(content, dict):
-        raise ConfigError(FILTER_FILE_MSG.format(path=path, reason="expected an object"))
+        content = read_object(path)
+    except FileError as error:
+        raise ConfigError(f"--bids-filter-file: {error}") from None
     queries = {name: value for name, value in content.items() if isinstance(value, dict)}
     if not queries:
         return content
@@ -167,7 +164,7 @@ def _plugin(path: Path | None) -> dict[str, Any]:
     """Read a Nipype plugin file. The engine is Nipype unless the file sets `engine`."""
     if path is None:
         return {}
-    content = read_yaml_of("--use-plugin", path)
+    content = resolved(read_yaml(path))
     if not isinstance(content, dict) or not set(content) <= set(PLUGIN_KEYS):
         got = ", ".join(map(str, content)) if isinstance(content, dict) else repr(content)
         raise ConfigError(

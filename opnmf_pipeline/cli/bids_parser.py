@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from opnmf_pipeline import __version__
-from opnmf_pipeline.cli.parser import add_messages, positive
+from opnmf_pipeline.cli.parser import add_messages, add_strict, positive
 
 __all__ = ["build_bids_parser"]
 
@@ -192,6 +192,7 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
         help="group level only: print a methods section with BibTeX references, without computing "
         "anything",
     )
+    add_strict(group)
     add_messages(group)
 
 

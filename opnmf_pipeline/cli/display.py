@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -11,9 +13,28 @@ from typing import Any, Self, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-__all__ = ["TerminalDisplay"]
+__all__ = ["Terminal", "TerminalDisplay"]
 
 Item = TypeVar("Item")
+
+
+class Terminal(Console):
+    """The terminal: texts are shown as they are, and the run continues if nobody reads them.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        # Names of folders and subjects can contain brackets, which Rich takes for markup
+        super().__init__(quiet=quiet, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Show no more, instead of ending the run: the reader, such as `head`, has ended."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class TerminalDisplay:
@@ -21,17 +42,17 @@ class TerminalDisplay:
 
     Parameters
     ----------
-    console : rich.console.Console
+    console : Terminal
         Console to draw on.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self.console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -53,7 +74,7 @@ class TerminalDisplay:
 
     def note(self, text: str) -> None:
         """Print one line above the bars."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, soft_wrap=True)
 
     def track(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
         """Yield ``items`` and count them."""

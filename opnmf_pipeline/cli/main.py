@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
 
 from opnmf_pipeline.cli.bids_parser import build_bids_parser
 from opnmf_pipeline.cli.parser import build_parser
-from opnmf_pipeline.exceptions import OPNMFError
+from opnmf_pipeline.exceptions import ExitCode, OPNMFError
 
 __all__ = ["bids_main", "main"]
 
-SYSTEM_ERROR = 1
-INTERRUPTED = 130
-TERMINATED = 143
+INTERRUPTED_MSG = "{program}: interrupted; run the same command to continue"
+BUG_MSG = (
+    "{program}: {kind}: {error}\n"
+    "This is a fault in the program. Please report it (SECURITY.md of the project says how), and "
+    "send the file {path}, which contains the versions, the settings and the traceback, but no "
+    "image data and no values of participants"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0: success; 2: an error that the user can fix; 1: a system error; 130: the run
-        was interrupted.
+        One of :class:`opnmf_pipeline.exceptions.ExitCode`.
     """
     args = build_parser().parse_args(argv)
     return _dispatch("opnmf-pipeline", args.command, args)
@@ -45,23 +50,55 @@ def bids_main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(program: str, module: str, args: argparse.Namespace) -> int:
     # A batch system ends a job with SIGTERM. An exception lets the run clean up.
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.INTERRUPTED))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal cannot show is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         command = importlib.import_module(f"opnmf_pipeline.cli.{module}")
         command.execute(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OPNMFError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SYSTEM_ERROR
+    except BrokenPipeError as error:
+        if not _reader_is_gone():
+            return _system_error(program, error)
     except OSError as error:
-        print(f"{program}: system error: {error}", file=sys.stderr)
-        return SYSTEM_ERROR
+        return _system_error(program, error)
+    except MemoryError as error:
+        print(f"{program}: error: not enough memory: {error}", file=sys.stderr)
+        return ExitCode.INPUT
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; run the same command to continue", file=sys.stderr)
-        return INTERRUPTED
+        print(INTERRUPTED_MSG.format(program=program), file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        return _bug(program, error, args)
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
+    return ExitCode.SUCCESS
+
+
+def _reader_is_gone() -> bool:
+    """Return whether the reader of the output, such as `head`, has ended; then print no more."""
+    output = select.poll()
+    output.register(sys.stdout, 0)  # errors are always reported
+    gone = bool(output.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
+
+
+def _system_error(program: str, error: OSError) -> int:
+    print(f"{program}: system error: {error}", file=sys.stderr)
+    return ExitCode.INPUT
+
+
+def _bug(program: str, error: Exception, args: argparse.Namespace) -> int:
+    from opnmf_pipeline.cli.crash import write_crash_file
+
+    path = write_crash_file(error, args)
+    kind = type(error).__name__
+    print(BUG_MSG.format(program=program, kind=kind, error=error, path=path), file=sys.stderr)
+    return ExitCode.BUG

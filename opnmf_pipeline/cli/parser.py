@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from opnmf_pipeline import __version__
-from opnmf_pipeline.exceptions import ConfigError
 
-__all__ = ["add_messages", "as_items", "build_parser", "overrides", "positive", "read_yaml_of"]
+__all__ = ["add_messages", "add_strict", "build_parser", "given", "overrides", "positive"]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -111,8 +107,18 @@ def _add_run(
         action="store_true",
         help="replace the results in the output folder if they come from different settings",
     )
+    add_strict(outputs)
     add_messages(outputs)
     return run
+
+
+def add_strict(group: argparse._ArgumentGroup) -> None:
+    """Add the argument that makes a fit without convergence an error."""
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with code 3 if a fit has not converged; the results are written",
+    )
 
 
 def add_messages(group: argparse._ArgumentGroup) -> None:
@@ -198,36 +204,24 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def read_yaml_of(flag: str, path: Path | None) -> Any:
-    """Return the content of the YAML file that a flag names; None without a path."""
-    if path is None:
-        return None
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{flag}: {path}: cannot be read as YAML: {error}") from None
+def overrides(args: argparse.Namespace) -> list[str | tuple[str, Any]]:
+    """Return all settings of the command line: items of --set, and pairs of key and value."""
+    from opnmf_pipeline.config.parsing import read_yaml
 
-
-def overrides(args: argparse.Namespace) -> list[str]:
-    """Return all settings of the command line, as ``section.key=value`` items."""
+    plugin_args = getattr(args, "plugin_args", None)
     flags = {
         "output.dir": getattr(args, "output", None),
         "execution.n_procs": getattr(args, "nprocs", None),
         "execution.memory_gb": getattr(args, "mem", None),
         "execution.engine": getattr(args, "engine", None),
         "execution.plugin": getattr(args, "plugin", None),
-        "execution.plugin_args": read_yaml_of("--plugin-args", getattr(args, "plugin_args", None)),
+        "execution.plugin_args": read_yaml(plugin_args) if plugin_args else None,
         "execution.work_dir": getattr(args, "work_dir", None),
         "output.overwrite": getattr(args, "overwrite", False) or None,
     }
-    return [*args.overrides, *as_items(flags)]
+    return [*args.overrides, *given(flags)]
 
 
-def as_items(flags: Mapping[str, Any]) -> list[str]:
-    """Return settings as ``section.key=value`` items; settings that are None are left out."""
-    # JSON is valid YAML, and it quotes folder names such as `yes` or `#1`
-    return [
-        f"{key}={json.dumps(value, default=str, ensure_ascii=False)}"
-        for key, value in flags.items()
-        if value is not None
-    ]
+def given(flags: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the settings that have a value."""
+    return [(key, value) for key, value in flags.items() if value is not None]

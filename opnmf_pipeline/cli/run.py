@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from opnmf_pipeline.cli.display import TerminalDisplay
+from opnmf_pipeline.cli.display import Terminal, TerminalDisplay
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.config import PipelineConfig, load_config
-from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.exceptions import ConfigError, NotConvergedError
 from opnmf_pipeline.runs.run import Summary, run, run_share
 
 __all__ = ["execute", "run_and_print", "shown"]
@@ -34,6 +33,7 @@ SHOWN = {
     "planted_ari": ("planted\nARI", "{:.3f}"),
 }
 
+NOT_CONVERGED_MSG = "not converged: k = {ks}; raise decomposition.max_iter or decomposition.tol"
 SHARE_MSG = (
     "--share: the engine {engine} already submits each fit as a job; remove --share, or set "
     "--engine local"
@@ -44,27 +44,45 @@ def execute(args: argparse.Namespace) -> None:
     """Run the pipeline and print the results."""
     config = load_config(args.config, overrides(args))
     if args.share is None:
-        run_and_print(config, quiet=args.quiet, verbose=args.verbose)
+        summary = run_and_print(config, quiet=args.quiet, verbose=args.verbose)
+        require_convergence(summary, strict=args.strict)
     elif config.execution.engine != "local":
         raise ConfigError(SHARE_MSG.format(engine=config.execution.engine))
     else:
         number, n_shares = args.share
-        with shown(Console(quiet=args.quiet), args.verbose) as display:
+        with shown(Terminal(quiet=args.quiet), args.verbose) as display:
             computed = run_share(config, number, n_shares, display)
             display.note(f"share {number} of {n_shares}: {len(computed)} stages computed")
 
 
 def run_and_print(config: PipelineConfig, *, quiet: bool, verbose: bool) -> Summary:
     """Run the pipeline with progress in the terminal, and print the results."""
-    console = Console(quiet=quiet)
+    console = Terminal(quiet=quiet)
     with shown(console, verbose) as display:
         summary = run(config, display)
     _print(summary, console)
     return summary
 
 
+def require_convergence(summary: Summary, *, strict: bool) -> None:
+    """With ``strict``, require that all fits have converged.
+
+    Raises
+    ------
+    NotConvergedError
+        Fits have not converged. Their results are written.
+    """
+    if strict and (ks := _open_ended(summary)):
+        raise NotConvergedError(NOT_CONVERGED_MSG.format(ks=ks))
+
+
+def _open_ended(summary: Summary) -> str:
+    converged = summary.metrics["converged"]
+    return ", ".join(map(str, summary.metrics.loc[~converged, "n_components"]))
+
+
 @contextmanager
-def shown(console: Console, verbose: bool) -> Iterator[TerminalDisplay]:
+def shown(console: Terminal, verbose: bool) -> Iterator[TerminalDisplay]:
     """Show progress and messages: all messages if ``verbose``, otherwise only warnings."""
     level = logging.DEBUG if verbose else logging.WARNING
     handler = RichHandler(level, console=console, show_time=False, show_path=False)
@@ -108,19 +126,15 @@ def _cell(row: dict[Hashable, Any], name: str) -> str:
     return text if math.isnan(sd) or "%" in form else f"{text} ± {form.format(sd)}"
 
 
-def _print(summary: Summary, console: Console) -> None:
+def _print(summary: Summary, console: Terminal) -> None:
     output = summary.outputs
     size = f"{summary.n_subjects} {summary.what}, {summary.n_voxels} {summary.elements}"
     console.print(f"\n{size}")
     console.print(_table(summary))
     if (choice := summary.choice) is not None:
-        console.print(f"{choice['reason']}\n", highlight=False)
-    open_ended = summary.metrics.loc[~summary.metrics["converged"], "n_components"].tolist()
-    if open_ended:
-        console.print(
-            f"not converged: k = {', '.join(map(str, open_ended))}; "
-            "raise decomposition.max_iter or decomposition.tol"
-        )
+        console.print(f"{choice['reason']}\n")
+    if ks := _open_ended(summary):
+        console.print(NOT_CONVERGED_MSG.format(ks=ks))
     if not summary.computed:
         console.print("nothing was computed: all results come from an earlier run")
     places = {
@@ -130,4 +144,4 @@ def _print(summary: Summary, console: Console) -> None:
     }
     for title, path in places.items():
         if path.exists():
-            console.print(f"{title:9} {path}", soft_wrap=True, highlight=False)
+            console.print(f"{title:9} {path}", soft_wrap=True)

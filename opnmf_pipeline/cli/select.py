@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 
-from opnmf_pipeline.cli.parser import as_items, overrides
-from opnmf_pipeline.cli.run import run_and_print
-from opnmf_pipeline.config import PipelineConfig, load_config
+from opnmf_pipeline.cli.parser import overrides
+from opnmf_pipeline.cli.run import require_convergence, run_and_print
+from opnmf_pipeline.config import Override, PipelineConfig, load_config
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.runs.run import Summary
 
@@ -33,6 +34,7 @@ def execute(args: argparse.Namespace) -> None:
     summary = run_and_print(config.without_maps(), quiet=args.quiet, verbose=args.verbose)
     if not args.quiet and summary.choice is not None:
         print(f"\nTo write its maps: {_next_command(config, summary, args)}")
+    require_convergence(summary, strict=args.strict)
 
 
 def _next_command(config: PipelineConfig, summary: Summary, args: argparse.Namespace) -> str:
@@ -41,12 +43,20 @@ def _next_command(config: PipelineConfig, summary: Summary, args: argparse.Names
     compared = config.without_maps().selection.candidates  # as the output folder has them
     if config.selection.candidates != compared:
         replaced["selection.candidates"] = list(compared)
-    given = [item for item in overrides(args) if _key(item) not in {*replaced, *OUTPUT_KEYS}]
-    items = [*given, *as_items(replaced)]
+    kept = [item for item in overrides(args) if _key(item) not in {*replaced, *OUTPUT_KEYS}]
+    items = map(_item, [*kept, *replaced.items()])
     settings = [word for item in items for word in ("--set", item)]
     output = ["--output", str(summary.outputs.root)]
     return shlex.join(["opnmf-pipeline", "run", str(args.config), *settings, *output])
 
 
-def _key(item: str) -> str:
-    return item.partition("=")[0].strip()
+def _key(item: Override) -> str:
+    return item[0] if isinstance(item, tuple) else item.partition("=")[0].strip()
+
+
+def _item(item: Override) -> str:
+    """Return an override as an item of --set; JSON is valid YAML and quotes names such as `#1`."""
+    if isinstance(item, str):
+        return item
+    key, value = item
+    return f"{key}={json.dumps(value, default=str, ensure_ascii=False)}"

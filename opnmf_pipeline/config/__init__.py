@@ -1,6 +1,7 @@
 """Settings of a run: one YAML file, one typed section per stage."""
 
-from opnmf_pipeline.config.loading import load_config
+from opnmf_pipeline.config.loading import Override, load_config
+from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
 from opnmf_pipeline.config.selection import CHOICE_SETTINGS, SPLIT_SETTINGS, SelectionConfig
 from opnmf_pipeline.config.settings import (
@@ -24,10 +25,14 @@ __all__ = [
     "MaskConfig",
     "MatrixConfig",
     "OutputConfig",
+    "Override",
     "PipelineConfig",
     "ReportConfig",
     "Section",
     "SelectionConfig",
     "SimulationConfig",
     "load_config",
+    "parse_yaml",
+    "read_yaml",
+    "resolved",
 ]

@@ -9,19 +9,25 @@ import typing
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from opnmf_pipeline.config.parsing import Plain, parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
 from opnmf_pipeline.config.settings import SOURCES, PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
 
-__all__ = ["load_config"]
+__all__ = ["Override", "load_config"]
 
+LONGEST_VALUE = 200
 UNKNOWN_KEY_MSG = "unknown key{hint}; allowed here: {allowed}"
 
 
-def load_config(path: str | Path | None, overrides: typing.Iterable[str] = ()) -> PipelineConfig:
+Override = str | tuple[str, Any]
+
+
+def load_config(
+    path: str | Path | None, overrides: typing.Iterable[Override] = ()
+) -> PipelineConfig:
     """Read a YAML file of settings.
 
     Parameters
@@ -29,10 +35,10 @@ def load_config(path: str | Path | None, overrides: typing.Iterable[str] = ()) -
     path : path or None
         YAML file with the sections of :class:`PipelineConfig`. Relative paths in it are relative
         to the folder of the file. None: use only the overrides.
-    overrides : iterable of str
-        ``section.key=value`` items that replace settings of the file; values are YAML, and
-        relative paths in them are relative to the current folder. A source of images replaces
-        all earlier sources.
+    overrides : iterable of str or (str, object)
+        ``section.key=value`` items, or pairs of key and value, that replace settings of the file.
+        A value in an item is YAML; names and paths need no quotes. Relative paths are relative to
+        the current folder. A source of images replaces all earlier sources.
 
     Returns
     -------
@@ -47,58 +53,66 @@ def load_config(path: str | Path | None, overrides: typing.Iterable[str] = ()) -
     data: dict[str, Any] = {}
     if path is not None:
         path = Path(path)
-        data = _anchored(_read_yaml(path), PipelineConfig, path.resolve().parent)
+        data = _typed(_read_sections(path), PipelineConfig, path.resolve().parent)
     overrides = list(overrides)
     for item in overrides:
-        override = _anchored(_parse_override(item), PipelineConfig, Path.cwd())
+        override = _typed(_parse_override(item), PipelineConfig, Path.cwd())
         data = _merged(_without_replaced(data, override), override)
     try:
         return PipelineConfig.model_validate(data)
     except ValidationError as error:
-        overridden = tuple(item.partition("=")[0].strip() for item in overrides)
+        overridden = tuple(_name(item) for item in overrides)
         raise ConfigError(_explain(error, path, overridden)) from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Reject duplicate keys: YAML itself would silently keep the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for number, (key, _) in enumerate(node.value):
-            if key.value in keys[:number]:
-                raise yaml.MarkedYAMLError(
-                    problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark
-                )
-        return super().construct_mapping(node, deep)
+def _name(item: Override) -> str:
+    return item[0] if isinstance(item, tuple) else item.partition("=")[0].strip()
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise ConfigError(f"{path}: cannot be read ({reason}); check the path") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+def _read_sections(path: Path) -> dict[str, Any]:
+    data = read_yaml(path)
     if not isinstance(data, dict):
         sections = ", ".join(PipelineConfig.model_fields)
         raise ConfigError(f"{path}: expected sections ({sections}), got {type(data).__name__}")
     return {section: value for section, value in data.items() if value is not None}
 
 
-def _parse_override(item: str) -> dict[str, Any]:
-    name, equals, text = item.partition("=")
+def _parse_override(item: str | tuple[str, Any]) -> dict[str, Any]:
+    """Return an override as nested sections."""
+    if isinstance(item, tuple):
+        name, value = item
+    else:
+        name, equals, text = item.partition("=")
+        if not equals or "." not in name:
+            raise ConfigError(f"--set {item!r}: expected section.key=value")
+        value = _value_of(text, _hint_of(name), f"--set {item!r}")
     *sections, key = name.strip().split(".")
-    if not equals or not sections:
-        raise ConfigError(f"--set {item!r}: expected section.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {item!r}: the value is not valid YAML") from None
     nested: dict[str, Any] = {key: value}
     for section in reversed(sections):
         nested = {section: nested}
     return nested
+
+
+def _value_of(text: str, hint: Any, source: str) -> Any:
+    """Parse the value of an override; text without quotes or brackets is taken as it is."""
+    quoted = text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1
+    several = text[:1] in ("[", "{") and not _takes_one_text(hint)
+    if quoted or several or not _takes_text(hint):
+        return parse_yaml(text, source)
+    return None if text.strip() in ("", "~", "null") else Plain(text)
+
+
+def _hint_of(name: str) -> Any:
+    """Return the type of a setting, None for an unknown key."""
+    hint: Any = PipelineConfig
+    for part in name.strip().split("."):
+        if (section := _section(hint)) is not None:
+            hint = typing.get_type_hints(section).get(part)
+        elif typing.get_origin(hint) is dict:
+            hint = typing.get_args(hint)[1]
+        else:
+            return None
+    return hint
 
 
 def _without_replaced(data: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
@@ -119,26 +133,46 @@ def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _anchored(data: dict[str, Any], model: type[BaseModel], base: Path) -> dict[str, Any]:
-    """Return ``data`` with each relative path of the fields of ``model`` joined to ``base``."""
+def _typed(data: dict[str, Any], model: type[BaseModel], base: Path) -> dict[str, Any]:
+    """Return ``data`` with scalars of the types of ``model``, and paths relative to ``base``."""
     hints = typing.get_type_hints(model)
-    anchored = dict(data)
+    typed: dict[str, Any] = {}
     for key, value in data.items():
-        # YAML reads the folder name 2024 as a number; a bool is not a name
-        if type(value) in (str, int) and _accepts(hints.get(key), Path):
+        hint = hints.get(key)
+        section = _section(hint)
+        if section is not None and isinstance(value, dict):
+            typed[key] = _typed(value, section, base)
+        elif Path in _options(hint) and isinstance(value, str | Path):
             # Path.expanduser fails if the user does not exist
-            anchored[key] = os.path.normpath(base / os.path.expanduser(str(value)))  # noqa: PTH111
-        elif isinstance(value, dict) and (section := _section(hints.get(key))):
-            anchored[key] = _anchored(value, section, base)
-    return anchored
+            typed[key] = Path(os.path.normpath(base / os.path.expanduser(str(value))))  # noqa: PTH111
+        else:
+            typed[key] = _as_text(value) if _takes_text(hint) else resolved(value)
+    return typed
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_text(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    return str(value) if isinstance(value, Plain) else value
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
-def _accepts(hint: Any, kind: type) -> bool:
-    return kind in _options(hint)
+def _takes_text(hint: Any) -> bool:
+    """Return whether the values of a setting are text: names, choices and paths."""
+    if typing.get_origin(hint) is dict:
+        return _takes_text(typing.get_args(hint)[1])
+    if typing.get_origin(hint) is typing.Literal:
+        return True
+    return hint in (str, Path) or any(map(_takes_text, typing.get_args(hint)))
+
+
+def _takes_one_text(hint: Any) -> bool:
+    return all(one in (str, Path, type(None)) for one in _options(hint))
 
 
 def _section(hint: Any) -> type[Section] | None:
@@ -159,11 +193,16 @@ def _explain(error: ValidationError, path: Path | None, overridden: tuple[str, .
         elif problem["type"] == "missing":
             message = "is required"
         elif problem["type"] == "model_type":
-            message = f"expected keys and values, got {problem['input']!r}"
+            message = f"expected keys and values, got {_short(problem['input'])}"
         elif not isinstance(problem["input"], dict | BaseModel):
-            message = f"{message[0].lower()}{message[1:]}, got {problem['input']!r}"
+            message = f"{message[0].lower()}{message[1:]}, got {_short(problem['input'])}"
         lines.append(f"{source}: {where + ': ' if where else ''}{message}")
     return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from opnmf_pipeline.config.section import ComponentCounts, Names, Section
+from opnmf_pipeline.config.section import (
+    LARGEST_SEED,
+    MOST_FITS,
+    ComponentCount,
+    ComponentCounts,
+    Names,
+    Section,
+)
 from opnmf_pipeline.selection.rules import RULES
 
 __all__ = ["CHOICE_SETTINGS", "SPLIT_SETTINGS", "SelectionConfig"]
@@ -41,6 +48,7 @@ class SelectionConfig(Section):
     n_splits: int = Field(
         0,
         ge=0,
+        le=MOST_FITS,
         description="Number of random split halves of the cohort. Each split needs two fits for "
         "each k. Both fits have a random start of their own.",
     )
@@ -52,6 +60,7 @@ class SelectionConfig(Section):
     n_bins: int = Field(
         4,
         ge=2,
+        le=1000,
         description="Number of bins of equal size for each numeric column of `stratify`.",
     )
     groups: str | None = Field(
@@ -73,6 +82,7 @@ class SelectionConfig(Section):
     n_starts: int = Field(
         default_factory=_starts_of_a_study,
         ge=0,
+        le=MOST_FITS,
         description="Number of random starts on all subjects (2 or more) whose fits are compared: "
         "they show how much the components of each k depend on the start. Each needs one fit for "
         f"each k, about as long as the two fits of a split. 0: off. Default: {N_STARTS} if the "
@@ -81,6 +91,7 @@ class SelectionConfig(Section):
     n_permutations: int = Field(
         0,
         ge=0,
+        le=MOST_FITS,
         description="Number of null data sets (voxels shuffled within each subject). Each needs "
         "one fit for each k.",
     )
@@ -91,12 +102,14 @@ class SelectionConfig(Section):
         + ". Default: reproducibility-peak if there are two or more splits, otherwise "
         "null-crossing if there are null data sets.",
     )
-    range: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+    range: tuple[ComponentCount, ComponentCount] | None = Field(
         None,
         description="Smallest and largest number of components that the rule may choose. "
         "Default: no limit.",
     )
-    random_state: int = Field(0, ge=0, description="Seed of the split halves and of the shuffling.")
+    random_state: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="Seed of the split halves and of the shuffling."
+    )
 
     @property
     def rule_used(self) -> str | None:

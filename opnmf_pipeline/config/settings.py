@@ -5,14 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
-from opnmf_pipeline.config.section import ComponentCounts, Section, as_list
+from opnmf_pipeline.config.section import (
+    COARSEST,
+    LARGEST_SEED,
+    MOST_FITS,
+    MOST_PROCESSES,
+    TEXT,
+    ComponentCounts,
+    Section,
+    allow_text,
+    as_list,
+    one_or_several,
+)
 from opnmf_pipeline.config.selection import SelectionConfig
 from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
 
@@ -39,15 +45,16 @@ SOURCES = ("bids", "table", "glob", "simulation")
 class SimulationConfig(Section):
     """A cohort with planted components on the MNI152 grey-matter template that nilearn ships."""
 
-    n_subjects: int = Field(40, ge=4, description="Number of simulated subjects.")
-    n_components: int = Field(8, ge=2, description="Number of planted components.")
+    n_subjects: int = Field(40, ge=4, le=100_000, description="Number of simulated subjects.")
+    n_components: int = Field(8, ge=2, le=1000, description="Number of planted components.")
     voxel_size: float = Field(6.0, ge=1, le=12, description="Edge of the isotropic voxels, in mm.")
     noise: float = Field(
         0.1,
         ge=0,
+        le=1000,
         description="Standard deviation of the noise, as a fraction of the largest tissue density.",
     )
-    random_state: int = Field(0, ge=0, description="Seed of the simulation.")
+    random_state: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the simulation.")
 
 
 def _as_texts(value: Any) -> Any:
@@ -58,14 +65,7 @@ def _as_texts(value: Any) -> Any:
 FilterValues = Annotated[
     list[str | None],
     BeforeValidator(_as_texts),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": ["string", "integer", "null"]},
-                {"type": "array", "items": {"type": ["string", "integer", "null"]}},
-            ]
-        }
-    ),
+    one_or_several({"type": [*TEXT, "null"]}),
 ]
 
 
@@ -95,7 +95,7 @@ class InputsConfig(Section):
     path_column: str = Field("path", description="Column of `table` that holds the image paths.")
     glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
     pattern: str = Field(
-        r"(?P<participant_id>sub-[A-Za-z0-9]+)",
+        r"(?P<participant_id>sub-[A-Za-z0-9+]+)",
         description="Regular expression with the group `participant_id`; it is applied to each "
         "path that `glob` finds.",
     )
@@ -161,11 +161,15 @@ class MatrixConfig(Section):
         "are an error.",
     )
     voxel_size: float | None = Field(
-        None, gt=0, description="Downsample the images to isotropic voxels of this size, in mm."
+        None,
+        gt=0,
+        le=COARSEST,
+        description="Downsample the images to isotropic voxels of this size, in mm.",
     )
     smoothing_fwhm: float | None = Field(
         None,
         gt=0,
+        le=COARSEST,
         description="Gaussian smoothing before masking: full width at half maximum, in mm.",
     )
     negative: Literal["error", "clip", "shift"] = Field(
@@ -190,10 +194,10 @@ class DecompositionConfig(Section):
     init: Literal["nndsvd", "nndsvda", "nndsvdar", "random"] = Field(
         "nndsvd", description="Initialization of W."
     )
-    n_init: int = Field(10, ge=1, description=f"{meanings('n_init')}.")
+    n_init: int = Field(10, ge=1, le=MOST_FITS, description=f"{meanings('n_init')}.")
     tol: float = Field(1e-5, ge=0, description=f"When a fit has converged. {criteria()}.")
-    max_iter: int = Field(50_000, ge=1, description="Largest number of iterations.")
-    random_state: int = Field(0, ge=0, description="Seed of random starts.")
+    max_iter: int = Field(50_000, ge=1, le=10**9, description="Largest number of iterations.")
+    random_state: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of random starts.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of the fit.")
 
     def of_each_fit(self) -> dict[str, Any]:
@@ -202,7 +206,7 @@ class DecompositionConfig(Section):
 
     def from_random_start(self, number: int) -> DecompositionConfig:
         """Return the settings of a fit from a random start; each number from 1 is another start."""
-        seed = self.random_state + number
+        seed = (self.random_state + number) % (LARGEST_SEED + 1)
         return self.model_copy(update={"init": "random", "random_state": seed})
 
 
@@ -253,17 +257,20 @@ class ExecutionConfig(Section):
     n_procs: int | None = Field(
         None,
         ge=1,
+        le=MOST_PROCESSES,
         description="Number of processes and threads. Default: all CPUs available to the process.",
     )
     omp_nthreads: int | None = Field(
         None,
         ge=1,
+        le=MOST_PROCESSES,
         description="Maximum number of threads of one fit. Default: `n_procs` divided among the "
         "fits that run in parallel.",
     )
     memory_gb: float | None = Field(
         None,
         gt=0,
+        le=1e6,
         description="Memory limit, in GB (2**30 bytes). Default: the memory available to the job "
         "(the limit of the cgroup or of the Slurm job, otherwise the total memory of the machine).",
     )
@@ -278,7 +285,8 @@ class ExecutionConfig(Section):
         "logs/resources.tsv. Jobs that a scheduler runs on other machines are not included.",
     )
     work_dir: Path | None = Field(
-        None, description="Folder of intermediate results. Default: `work` in output.dir."
+        None,
+        description="Folder of intermediate results. Default: `work` in output.dir.",
     )
 
 
@@ -293,6 +301,16 @@ class PipelineConfig(Section):
     output: OutputConfig = Field(default_factory=OutputConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
     execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the JSON Schema of a settings file."""
+        schema = super().model_json_schema(*args, **kwargs)
+        allow_text(schema["$defs"])
+        for name, section in schema["properties"].items():
+            if name not in schema["required"]:  # an empty section has the default settings
+                schema["properties"][name] = {"anyOf": [section, {"type": "null"}]}
+        return schema
 
     @model_validator(mode="after")
     def _mask_for_resampling(self) -> PipelineConfig:

@@ -12,7 +12,10 @@ from urllib.parse import quote
 import yaml
 
 from opnmf_pipeline import __version__
+from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.dataset.names import OUTPUTS, WORK
+from opnmf_pipeline.exceptions import FileError
+from opnmf_pipeline.files import read_object
 
 __all__ = [
     "BIDSIGNORE",
@@ -23,6 +26,7 @@ __all__ = [
     "describe_columns",
     "is_ours",
     "json_text",
+    "participants_json",
     "read_json",
     "readme",
     "settings_yaml",
@@ -123,7 +127,10 @@ def _container(environment: Mapping[str, str]) -> dict[str, str] | None:
 
 def is_ours(root: Path) -> bool:
     """Return whether this program wrote the dataset in a folder."""
-    generators = read_json(root / OUTPUTS["dataset"].path).get("GeneratedBy")
+    try:
+        generators = read_json(root / OUTPUTS["dataset"].path).get("GeneratedBy")
+    except FileError:
+        return False
     return any(
         isinstance(item, dict) and item.get("Name") == PROGRAM
         for item in (generators if isinstance(generators, list) else ())
@@ -165,8 +172,9 @@ def describe_columns(columns: Iterable[str], known: Mapping[str, Any] | None = N
     """
     described = {name: {"Description": text} for name, text in COLUMNS.items()}
     unknown = {"Description": "Covariate from the input table, which has no description"}
+    covariates = {name: text for name, text in (known or {}).items() if isinstance(text, dict)}
     return json_text(
-        {name: described.get(name) or (known or {}).get(name) or unknown for name in columns}
+        {name: described.get(name) or covariates.get(name) or unknown for name in columns}
     )
 
 
@@ -181,12 +189,22 @@ def readme(settings: Mapping[str, Any], model: Path | None = None) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; an empty dict if the file contains no object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    """Return the object in a JSON file; an empty dict if there is no file.
+
+    Raises
+    ------
+    FileError
+        The file contains no JSON object.
+    """
+    return read_object(path) if path.exists() else {}
+
+
+def participants_json(inputs: InputsConfig) -> Path | None:
+    """Return the path of the descriptions of the covariates; None without a table of them."""
+    table = inputs.participants
+    if table is None and inputs.bids is not None:
+        table = inputs.bids / OUTPUTS["participants"].path
+    return None if table is None else table.with_suffix(".json")
 
 
 def settings_yaml(settings: Mapping[str, Any]) -> str:

@@ -14,9 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, field_validator
+
 from opnmf_pipeline import __version__
 from opnmf_pipeline.dataset.names import OUTPUTS, WORK
 from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.files import file_digest
 
 __all__ = ["FOREIGN_MSG", "PARTIAL", "Dataset", "FinishedRun", "OutputFolder"]
 
@@ -37,7 +40,32 @@ OTHER_RUN_MSG = (
     "output.dir: {root} contains the results of a different run ({difference}); "
     "choose another folder (--output, or OUTPUT_DIR), or pass --overwrite to replace its results"
 )
+OUTSIDE_MSG = "output.dir: {path} would be outside of {root}; rename the subject or session"
+DAMAGED_MSG = (
+    "{path}: {problem}; run the command of the run again: it writes the file from its results"
+)
 NO_RUN_MSG = "{root}: contains no results of opnmf-pipeline; give the output folder of a run"
+
+
+class _Registry(BaseModel):
+    """Content of ``run.json`` that is used; a damaged file does not fit."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    Version: str
+    Settings: dict[str, Any]
+    Outputs: dict[str, str]
+    Runs: list[dict[str, Any]] = []
+    Space: str = ""
+    Image: str = DEFAULT_IMAGE
+    SHA256: dict[str, str] = {}
+
+    @field_validator("Outputs")
+    @classmethod
+    def _inside(cls, names: dict[str, str]) -> dict[str, str]:
+        if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
+            raise ValueError("a file is outside of the folder")
+        return names
 
 
 class Dataset:
@@ -61,6 +89,7 @@ class Dataset:
         self.space = ""
         self.image = DEFAULT_IMAGE
         self._files: dict[str, str] = {}
+        self._digests: dict[str, str] = {}
 
     @property
     def ks(self) -> list[int]:
@@ -70,8 +99,8 @@ class Dataset:
 
     def _take_over(self, registry: Mapping[str, Any]) -> None:
         """Load the registry of an earlier run; files that no longer exist are left out."""
-        self.space = registry.get("Space", "")
-        self.image = registry.get("Image", DEFAULT_IMAGE)
+        self.space, self.image = registry["Space"], registry["Image"]
+        self._digests = dict(registry["SHA256"])
         for name, text in registry["Outputs"].items():
             if (self.root / name).exists():
                 self._files[name] = text
@@ -83,9 +112,36 @@ class Dataset:
 
     def path(self, name: str, k: int | None = None, **places: str) -> Path:
         """Return the path of an output; ``places`` are the other fields of its path."""
-        return self.root / OUTPUTS[name].path.format(
+        path = self.root / OUTPUTS[name].path.format(
             space=self.space, image=self.image, k=k, **places
         )
+        root = Path(os.path.abspath(self.root))  # noqa: PTH100 (`resolve` would follow links)
+        if not Path(os.path.abspath(path)).is_relative_to(root):  # noqa: PTH100
+            raise OutputError(OUTSIDE_MSG.format(path=path, root=self.root))
+        return path
+
+    def has(self, name: str, k: int | None = None) -> bool:
+        """Return whether the run wrote an output."""
+        return str(self.path(name, k).relative_to(self.root)) in self._files
+
+    def intact(self, name: str, k: int | None = None) -> Path:
+        """Return the path of an output, and require that the file is as the run wrote it.
+
+        Raises
+        ------
+        OutputError
+            The file is missing, cannot be read, or has other content.
+        """
+        path = self.path(name, k)
+        try:
+            digest = file_digest(path)
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
+            raise OutputError(DAMAGED_MSG.format(path=path, problem=problem)) from None
+        if digest != self._digests.get(str(path.relative_to(self.root)), digest):
+            problem = "has changed since the run wrote it"
+            raise OutputError(DAMAGED_MSG.format(path=path, problem=problem))
+        return path
 
     def publish(self, name: str, source: Path, k: int | None = None) -> Path:
         """Copy a finished file to its place in one atomic step, and register it."""
@@ -107,13 +163,15 @@ class Dataset:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             yield partial
+            digest = file_digest(partial)
             partial.replace(target)
         except OSError as error:
             raise self._not_writable(error) from None
         finally:  # also if the process is being terminated
             with suppress(OSError):
                 partial.unlink()
-        self._files[str(target.relative_to(self.root))] = OUTPUTS[name].description
+        file = str(target.relative_to(self.root))
+        self._files[file], self._digests[file] = OUTPUTS[name].description, digest
 
     def require_writable(self) -> None:
         """Check the permissions of the folder, or of its nearest existing parent; write nothing.
@@ -162,6 +220,7 @@ class OutputFolder(Dataset):
         self._replaces = bool(difference)
         self._stale = set(previous.get("Outputs", {}))
         self.runs: list[dict[str, Any]] = [] if difference else previous.get("Runs", [])
+        self._digests = dict(previous.get("SHA256", {}))
 
     @classmethod
     def of_run(cls, root: Path) -> OutputFolder:
@@ -175,7 +234,7 @@ class OutputFolder(Dataset):
         registry = _read_registry(root)
         folder = cls(root, registry["Settings"], overwrite=True)
         folder._take_over(registry)
-        folder.runs = registry.get("Runs", [])
+        folder._files = dict(registry["Outputs"])  # also those that no longer exist
         return folder
 
     def register(self, status: str) -> None:
@@ -193,6 +252,9 @@ class OutputFolder(Dataset):
                     pattern = OUTPUTS[name].path.format(folder="sub-*/**", row="*", k="*")
                     for path in self.root.glob(pattern):
                         path.unlink()
+        outputs = dict.fromkeys(sorted(self._stale), "From an earlier run") | self._files
+        own = OUTPUTS["registry"].path
+        digests = {n: d for n, d in self._digests.items() if n in outputs and n != own}
         registry = {
             "Version": __version__,
             "Status": status,
@@ -201,7 +263,8 @@ class OutputFolder(Dataset):
             "Space": self.space,
             "Image": self.image,
             "Settings": self._settings,
-            "Outputs": dict.fromkeys(sorted(self._stale), "From an earlier run") | self._files,
+            "Outputs": outputs,
+            "SHA256": digests,
         }
         self.write_text("registry", json.dumps(registry, indent=1) + "\n")
 
@@ -211,7 +274,7 @@ class OutputFolder(Dataset):
         try:
             if not self.root.exists() or {entry.name for entry in self.root.iterdir()} <= {WORK}:
                 return {}
-            registry: dict[str, Any] = json.loads(self.path("registry").read_text())
+            registry = _parsed(self.path("registry").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             raise OutputError(FOREIGN_MSG.format(root=self.root)) from None
         except OSError as error:
@@ -257,11 +320,14 @@ class FinishedRun(Dataset):
 def _read_registry(root: Path) -> dict[str, Any]:
     try:
         text = (root / OUTPUTS["registry"].path).read_text(encoding="utf-8")
-        registry: dict[str, Any] = json.loads(text)
-        registry["Settings"], registry["Outputs"]
-    except (OSError, ValueError, TypeError, LookupError):
+        return _parsed(text)
+    except (OSError, ValueError):
         raise OutputError(NO_RUN_MSG.format(root=root)) from None
-    return registry
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Return the content of ``run.json``; ValueError if it is damaged."""
+    return _Registry.model_validate_json(text).model_dump()
 
 
 def _has_results(names: Iterable[str]) -> bool:

@@ -44,7 +44,10 @@ LEAST_SHARE = 0.125
 
 COARSE_STEP = 8
 """The directions come to rest on every eighth row first (neighbouring voxels are alike), or on
-fewer where these would be more than `sample_size`."""
+fewer where these would be more than `sample_size`,"""
+
+COARSE_BYTES = 2**26
+"""or take more memory than this."""
 
 COARSE_ROWS = 2**12
 """Fewer rows than these are not enough,"""
@@ -76,16 +79,19 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
     V = np.empty((X.shape[1], W.shape[1]))
     if not progress.resumed:
         V = unit_columns(moments(X, W).M)
-        step = coarse_step(*W.shape)
+        step = coarse_step(X, W.shape[1])
         if step > 1:
             V = _coarse(X, W, V, step, progress)
     return finish(X, W, V, progress)
 
 
-def coarse_step(n_rows: int, k: int) -> int:
+def coarse_step(X: RowBlocks, k: int) -> int:
     """Return the step from each row to the next of those that are enough to begin with."""
-    step = max(COARSE_STEP, -(-n_rows // sample_size(n_rows, k)))
-    return step if n_rows >= step * max(COARSE_ROWS, COARSE_PER_COMPONENT * k) else 1
+    n_rows, n_columns = X.shape
+    most = min(sample_size(n_rows, k), COARSE_BYTES // (n_columns * X.dtype.itemsize))
+    fewest = max(COARSE_ROWS, COARSE_PER_COMPONENT * k)
+    step = max(COARSE_STEP, -(-n_rows // max(most, fewest)))
+    return step if n_rows >= step * fewest else 1
 
 
 def _coarse(X: RowBlocks, W: Array, V: Array, step: int, progress: Progress) -> Array:

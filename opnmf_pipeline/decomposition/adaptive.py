@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 from sklearn.utils import check_random_state
 
 from opnmf_pipeline.decomposition import accelerated, orthonormal
@@ -34,7 +35,6 @@ from opnmf_pipeline.decomposition.seeding import far_rows
 from opnmf_pipeline.selection.reproducibility import (
     label_agreement,
     matched_inner_products,
-    matching,
 )
 from opnmf_pipeline.selection.shape import unit_columns, winner_takes_all
 
@@ -45,6 +45,9 @@ SEARCH_TOL = 2e-5
 
 SEARCH_PASSES = 100
 """or after so many passes."""
+
+COMPARED_PASSES = 3
+"""After so many passes over more rows, solutions are compared once more."""
 
 N_SPLITS = 3
 """So often the subjects are split into halves."""
@@ -63,7 +66,7 @@ two solutions are crossed."""
 FEWEST_SUBJECTS = 8
 """Fewer subjects are not halved."""
 
-MEAN_ROUNDS = 5
+MEAN_ROUNDS = 3
 """So often are solutions matched to their mean."""
 
 CHOSEN_MSG = "%s parts: error %.6g if disjoint, %.6g if overlapping%s"
@@ -133,18 +136,19 @@ def adaptive(
         disjoint, V = "size2" in saved, saved["V"]
     else:
         rng = check_random_state(random_state)
-        disjoint, V = _search(X, W, n_init, rng, progress.level)
+        disjoint, V = _search(X, W, n_init, rng, progress.tol, progress.level)
         W[...] = 0
     finish = orthonormal.finish if disjoint else accelerated.finish
     return finish(X, W, V, progress)
 
 
 def _search(
-    X: RowBlocks, W: Array, n_init: int, rng: np.random.RandomState, level: int
+    X: RowBlocks, W: Array, n_init: int, rng: np.random.RandomState, tol: float, level: int
 ) -> tuple[bool, Array]:
     """Return whether the parts are disjoint, and the directions of the best solution."""
     n_rows, k = W.shape
-    step = max(1, n_rows // max(COARSE_ROWS, COARSE_PER_COMPONENT * k))
+    large = n_rows > orthonormal.SAMPLE_ROWS
+    step = max(1, n_rows // max(COARSE_ROWS, COARSE_PER_COMPONENT * k)) if large else 1
     with X.thinned(step) as rows:
         first = unit_columns(moments(rows, np.ascontiguousarray(W[::step])).M)
         splits = [_halves(rows, rng) for _ in range(N_SPLITS)]
@@ -153,13 +157,16 @@ def _search(
         found = [given, *(_of_all(rows, W) for pair in pairs for W in pair)]
         found.sort(key=lambda each: each.error)
         parts = _disjoint_parts(rows, splits, pairs, found[0].error, rng, level)
-        overlapping = [given.V, found[0].V, _shared(rows, found), _crossed(rows, found)]
-    with X.thinned(coarse_step(n_rows, k)) as rows:
         if parts is not None:
             return True, orthonormal.search(rows, parts, n_init, rng)
-        given, best, shared, crossed = (_settled(rows, V) for V in overlapping)
+        overlapping = [given.V, found[0].V, _shared(rows, found), _crossed(rows, found)]
+    with X.thinned(coarse_step(X, k)) as rows:
+        given, best, shared, crossed = (
+            _settled(rows, V, passes=COMPARED_PASSES) for V in overlapping
+        )
         limit = min(given.error, (1 + CLOSE) * best.error)
-        return False, (shared if shared.error <= limit else crossed).V
+        chosen = shared if shared.error <= limit else crossed
+        return False, _settled(rows, chosen.V, tol).V
 
 
 def _halves(X: RowBlocks, rng: np.random.RandomState) -> Pair:
@@ -265,10 +272,12 @@ def _crossed(X: RowBlocks, found: list[Candidate]) -> Array:
     return orthonormal.cross(X[:], V, found[0].V.shape[1])
 
 
-def _settled(X: RowBlocks, V: Array) -> Candidate:
-    """Return the stationary point that directions lead to."""
+def _settled(
+    X: RowBlocks, V: Array, tol: float = SEARCH_TOL, passes: int = SEARCH_PASSES
+) -> Candidate:
+    """Return the stationary point that directions lead to, or what is reached on the way."""
     W, k = np.zeros((X.shape[0], V.shape[1]), X.dtype), V.shape[1]
-    progress = Progress(SEARCH_TOL, SEARCH_PASSES)
+    progress = Progress(tol, passes)
     nothing = Moments(np.zeros_like(V), np.zeros((k, k)))
     state = descend(X, W, V, nothing, Steps(), progress)
     accelerated.rescale(W, state)
@@ -276,13 +285,22 @@ def _settled(X: RowBlocks, V: Array) -> Candidate:
 
 
 def _mean(solutions: list[Array]) -> Array:
-    """Return the mean of solutions, each with its components in the order of the most typical."""
-    unit = [unit_columns(W) for W in solutions]
-    likeness = [sum(matched_inner_products(U, other).mean() for other in unit) for U in unit]
+    """Return the mean of solutions, each with its components in the order of the most typical.
+
+    A component counts by its squared cosine with the mean.
+    """
+    unit = [unit_columns(W).astype(W.dtype) for W in solutions]
+    likeness = [sum(_matched(U, other)[1].mean() for other in unit) for U in unit]
     mean = unit[int(np.argmax(likeness))]
     for _ in range(MEAN_ROUNDS):
-        pairs = [(U, matching(mean, U)[1]) for U in unit]
-        mean = unit_columns(
-            sum(U[:, order] * np.sum(mean * U[:, order], axis=0) ** 2 for U, order in pairs)
-        )
-    return mean.astype(solutions[0].dtype)
+        pairs = [(U, *_matched(mean, U)) for U in unit]
+        mean = unit_columns(sum(U[:, order] * cosines**2 for U, order, cosines in pairs))
+        mean = mean.astype(solutions[0].dtype)
+    return mean
+
+
+def _matched(mean: Array, U: Array) -> tuple[Array, Array]:
+    """Return the order of the components of U that fits those of the mean, and the cosines."""
+    cosines = mean.T @ U
+    rows, order = linear_sum_assignment(-cosines)
+    return order, cosines[rows, order]

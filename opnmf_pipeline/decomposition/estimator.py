@@ -41,12 +41,13 @@ class OPNMF(ProjectiveNMF):
         ``orthonormal`` has WᵀW = I exactly: every voxel belongs to one
         component, and the error never rises [3]_.
         ``adaptive`` returns what ``orthonormal`` finds where it has a lower error and agrees better
-        between two halves of the subjects (with more subjects than voxels: a lower error), and
-        else what several starts of ``accelerated`` have in common.
+        between two halves of the subjects (with more subjects than voxels: between two starts),
+        and else a stationary point that starts from what the halves of the subjects have in common.
     init : {'nndsvd', 'nndsvda', 'nndsvdar', 'random', 'custom'}, default='nndsvd'
         The first W; for ``custom`` it is given to `fit` as ``W_init``.
     n_init : int, default=10
-        Starts of ``orthonormal`` and ``adaptive``: the first W, and random voxels.
+        Starts of ``orthonormal``: the first W, and random voxels. Of ``adaptive``: those for
+        disjoint parts, where it chooses these.
     tol : float, default=1e-5
         Converged once ‖W_old − W‖_F / ‖W_old‖_F is below this; for ``accelerated`` and the
         overlapping parts of ``adaptive``, once the KKT residual is below ten times this.

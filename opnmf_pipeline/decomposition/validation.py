@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks
-from opnmf_pipeline.decomposition.spectrum import GRAM_SIDE
+from opnmf_pipeline.decomposition.spectrum import spectrum_bytes
 
 AUTO = "auto"
 """n_components that asks for a search, from 2 to half of the smaller side of X,"""
@@ -110,7 +110,7 @@ def check_memory(limit: float | None, X: RowBlocks, k: int, n_sample: int) -> No
     n_rows, n_columns = X.shape
     weights = 4 * n_rows * k * X.dtype.itemsize
     sample = n_sample * n_columns * X.dtype.itemsize
-    gram = 3 * 8 * min(n_rows, n_columns, GRAM_SIDE) ** 2
+    gram = spectrum_bytes(n_rows, n_columns, k)
     data = 0 if X.mapped else X.X.nbytes
     needed = INTERPRETER_MB + (weights + sample + gram + data) / 1e6
     if needed > limit:

@@ -21,7 +21,12 @@ from nipype.utils.ram_estimator import RamEstimator
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines.outcome import Outcome
-from opnmf_pipeline.engines.resources import n_procs_of, sbatch_options, threads_of
+from opnmf_pipeline.engines.resources import (
+    n_procs_of,
+    require_script_path,
+    sbatch_options,
+    threads_of,
+)
 from opnmf_pipeline.engines.steps import (
     GIVEN,
     Each,
@@ -33,7 +38,7 @@ from opnmf_pipeline.engines.steps import (
     Over,
     steps_of,
 )
-from opnmf_pipeline.exceptions import ConfigError, EngineError
+from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import GB
@@ -48,10 +53,6 @@ POLL_S = {"Linear": 0.2, "MultiProc": 0.2}
 FAILED_MSG = (
     "nodes failed:\n{reasons}\n"
     "details are in {crashes}; fix the cause and run the same command again"
-)
-PATTERN_MSG = (
-    "execution.work_dir: {folder}: Nipype cannot work in a folder whose path contains *, ? or [; "
-    "choose another with --work-dir"
 )
 ERROR_LINE = re.compile(r"\s*[\w.]+(?:Error|Exception|Exit): ")
 EXECUTION = {
@@ -218,14 +219,14 @@ def compute(
     Raises
     ------
     ConfigError
-        The path of ``work_dir`` looks like a pattern: Nipype searches for its files with glob.
+        A batch system runs the nodes, and its scripts cannot hold the path of ``work_dir``.
     EngineError
         Nodes failed. The message lists them with their errors and the folder of the crash files.
     """
-    if set("*?[") & set(str(work_dir)):
-        raise ConfigError(PATTERN_MSG.format(folder=work_dir))
     execution = config.execution
     plugin = execution.plugin or DEFAULT_PLUGIN
+    if plugin not in POLL_S:
+        require_script_path(work_dir, plugin)
     workflow = _workflow(graph, "opnmf_wf")
     workflow.base_dir = str(work_dir / f"nipype-{__version__}")
     crashes = Path(workflow.base_dir) / "crashes"

@@ -29,7 +29,12 @@ from opnmf_pipeline import __version__
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines.events import EVENTS, Follower, job_hooks, unreported
 from opnmf_pipeline.engines.outcome import Outcome
-from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of, sbatch_options
+from opnmf_pipeline.engines.resources import (
+    n_procs_of,
+    n_threads_of,
+    require_script_path,
+    sbatch_options,
+)
 from opnmf_pipeline.engines.steps import SPLIT, Each, Every, Given, Graph, Job, Of, Over, steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.nodes import pydra as nodes
@@ -40,6 +45,7 @@ __all__ = ["OpnmfWorkflow", "SlurmWorker", "compute", "workflow_settings"]
 logger = logging.getLogger(__name__)
 
 DEFAULT_WORKER = "cf"
+LOCAL_WORKERS = ("cf", "debug")
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 HASH_CACHE = "PYDRA_HASH_CACHE"
 HASHES = "hashes"
@@ -258,7 +264,11 @@ def compute(
     ------
     EngineError
         Jobs failed. The message lists them with their errors and folders.
+    ConfigError
+        A batch system runs the jobs, and its scripts cannot hold the path of ``work_dir``.
     """
+    if (plugin := config.execution.plugin or DEFAULT_WORKER) not in LOCAL_WORKERS:
+        require_script_path(work_dir, plugin)
     cache_root = work_dir / f"pydra-{__version__}"
     cache_root.mkdir(parents=True, exist_ok=True)
     _tidy(cache_root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from pathlib import Path
 
 import joblib
@@ -11,9 +12,21 @@ import psutil
 
 from opnmf_pipeline.config import ExecutionConfig
 from opnmf_pipeline.engines.steps import Step
+from opnmf_pipeline.exceptions import ConfigError
 
-__all__ = ["available_memory", "n_procs_of", "n_threads_of", "sbatch_options", "threads_of"]
+__all__ = [
+    "available_memory",
+    "n_procs_of",
+    "n_threads_of",
+    "require_script_path",
+    "sbatch_options",
+    "threads_of",
+]
 
+SCRIPT_PATH_MSG = (
+    "execution.work_dir: {folder}: the plugin {plugin} writes this path into scripts without "
+    "quotes; choose a folder whose path has no spaces and no special characters with --work-dir"
+)
 MIB = 2**20
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP_OF_PROCESS = Path("/proc/self/cgroup")
@@ -45,6 +58,18 @@ def threads_of(step: Step, execution: ExecutionConfig) -> int:
     n_procs = n_procs_of(execution)
     most = n_threads_of(execution) if step.is_fit else n_procs
     return min(most, max(1, n_procs // step.n_runs))
+
+
+def require_script_path(work_dir: Path, plugin: str) -> None:
+    """Require a folder whose path a script of a batch system can hold without quotes.
+
+    Raises
+    ------
+    ConfigError
+        The path contains a space, a quotation mark or another special character.
+    """
+    if shlex.quote(str(work_dir)) != str(work_dir):
+        raise ConfigError(SCRIPT_PATH_MSG.format(folder=work_dir, plugin=plugin))
 
 
 def sbatch_options(n_bytes: float, n_procs: int, given: str) -> list[str]:

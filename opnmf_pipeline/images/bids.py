@@ -9,6 +9,7 @@ import difflib
 import functools
 import glob
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +17,17 @@ from typing import Any
 
 import pandas as pd
 
-from opnmf_pipeline.exceptions import CohortError
+from opnmf_pipeline.exceptions import CohortError, FileError
+from opnmf_pipeline.files import is_utf8, read_object
 
-__all__ = ["check_dataset", "common_entity", "entities_of", "find_images", "wanted_subjects"]
+__all__ = [
+    "check_dataset",
+    "common_entity",
+    "entities_of",
+    "find_images",
+    "mixed_entities",
+    "wanted_subjects",
+]
 
 IMAGE_EXTENSIONS = (".nii", ".nii.gz")
 ANY = "*"
@@ -30,7 +39,10 @@ EXTRA = "extra_entities"
 INDEX_FILE = "opnmf-index.parquet"
 ROOT_KEY = b"opnmf_pipeline_root"
 N_NAMED = 5
+ALIKE = ("space", "cohort", "res", "den", "label", "desc")
+"""Entities that say what an image shows and where: one value is expected in a cohort."""
 
+NOT_UTF8_MSG = "inputs.bids: {root}: the file name {name!r} is not UTF-8; rename it"
 NO_DATASET_MSG = "inputs.bids: {root}: {reason}; give the root of a BIDS dataset"
 DERIVATIVES_HINT = " (the images may be in one of its derivatives: {folders})"
 FILTER_KEY_MSG = "inputs.filters: unknown entity {key!r}{hint}; use one of {allowed}"
@@ -92,7 +104,7 @@ def find_images(
         raise CohortError(_no_match(root, index, wanted))
     found = index[keep]
     images = [str(root / path) for path in found["path"]]
-    if database_dir is not None and (gone := [path for path in images if not Path(path).exists()]):
+    if database_dir is not None and (gone := [path for path in images if _is_gone(path)]):
         file = database_dir / INDEX_FILE
         raise CohortError(GONE_MSG.format(file=file, n=len(gone), first=gone[0]))
     cohort = pd.DataFrame({"participant_id": ("sub-" + found["sub"]).tolist(), "image": images})
@@ -124,13 +136,13 @@ def check_dataset(root: Path) -> None:
         raise CohortError(NO_DATASET_MSG.format(root=root, reason="no such folder"))
     path = root / "dataset_description.json"
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_object(path)
         missing = [key for key in ("Name", "BIDSVersion") if key not in description]
-        problem = f"has no {' and no '.join(missing)}" if missing else ""
-    except (OSError, ValueError) as error:
-        problem = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        problem = f"{path}: has no {' and no '.join(missing)}" if missing else ""
+    except FileError as error:
+        problem = str(error)
     if problem:
-        raise CohortError(f"{path}: {problem}; fix the file, or pass --skip-bids-validation")
+        raise CohortError(f"{problem}; fix the file, or pass --skip-bids-validation")
 
 
 def entities_of(path: str | Path) -> dict[str, Any]:
@@ -144,6 +156,9 @@ def entities_of(path: str | Path) -> dict[str, Any]:
     import bids2table
 
     entities: dict[str, Any] = bids2table.parse_bids_entities(str(path))
+    folder = Path(path).parent
+    if folder.parent.name.startswith(("sub-", "ses-")):
+        entities["datatype"] = folder.name  # bids2table finds none where a label has a plus sign
     return entities
 
 
@@ -158,6 +173,34 @@ def common_entity(paths: Iterable[str], entity: str) -> str | None:
     """
     values = {entities_of(Path(path).name).get(entity) for path in paths}
     return values.pop() if len(values) == 1 else None
+
+
+def mixed_entities(paths: Iterable[str]) -> str:
+    """Name the entities that should be alike in all file names, but are not.
+
+    Examples
+    --------
+    >>> mixed_entities(["sub-1_space-MNI152_T1w.nii", "sub-2_space-MNI152_T1w.nii"])
+    ''
+    >>> mixed_entities(["sub-1_space-MNI152_T1w.nii", "sub-2_T1w.nii", "sub-3_T1w.nii"])
+    'space: none (2 images), MNI152 (1 image)'
+    """
+    found = [entities_of(Path(path).name) for path in paths]
+    counts = {name: Counter(entities.get(name) for entities in found) for name in ALIKE}
+    return "; ".join(
+        f"{name}: " + ", ".join(_counted(value, n) for value, n in values.most_common())
+        for name, values in counts.items()
+        if len(values) > 1
+    )
+
+
+def _counted(value: str | None, n: int) -> str:
+    return f"{'none' if value is None else value} ({n} image{'s' * (n > 1)})"
+
+
+def _is_gone(path: str) -> bool:
+    """Tell whether neither a file nor a link is there; a link of git-annex may point to nothing."""
+    return not (Path(path).exists() or Path(path).is_symlink())
 
 
 def _matches(column: pd.Series[Any], values: Sequence[str | None]) -> pd.Series[bool]:
@@ -198,6 +241,9 @@ def _index(
     if not root.is_dir():
         raise CohortError(NO_DATASET_MSG.format(root=root, reason="no such folder"))
     folders = {path.name for path in root.glob("sub-*/")}
+    for name in folders:
+        if not is_utf8(name):
+            raise CohortError(NOT_UTF8_MSG.format(root=root, name=name))
     if not folders:
         reason = "contains no sub-* folder" + _derivatives_hint(root)
         raise CohortError(NO_DATASET_MSG.format(root=root, reason=reason))
@@ -250,15 +296,29 @@ def _new_index(root: Path, subjects: Sequence[str]) -> Any:
     tables = []
     with TemporaryDirectory() as folder:
         for first in range(0, len(subjects), SUBJECTS_AT_A_TIME):
-            # bids2table fails for a root with a dot in its name, such as fmriprep-24.1, and it
-            # compares each requested subject with each existing subject
+            # bids2table fails for a root with a dot in its name, such as fmriprep-24.1, it compares
+            # each requested subject with each existing subject, and it leaves out folders with a
+            # plus sign, which BIDS 1.11 allows
             links = Path(folder) / f"dataset{first}"
             links.mkdir()
-            for subject in subjects[first : first + SUBJECTS_AT_A_TIME]:
-                (links / subject).symlink_to(root.resolve() / subject)
-            table = bids2table.index_dataset(links)
-            tables.append(table.select(["path", *_entity_names().values(), EXTRA]))
+            names = {}
+            for number, subject in enumerate(subjects[first : first + SUBJECTS_AT_A_TIME]):
+                names[f"sub-{number}"] = subject
+                (links / f"sub-{number}").symlink_to(root.resolve() / subject)
+            try:
+                table = bids2table.index_dataset(links)
+            except UnicodeEncodeError:
+                bad = next(path for path in root.rglob("*") if not is_utf8(path.name))
+                raise CohortError(NOT_UTF8_MSG.format(root=root, name=bad.name)) from None
+            paths = [_under_its_name(path, names) for path in table["path"].to_pylist()]
+            table = table.select(["path", *_entity_names().values(), EXTRA])
+            tables.append(table.set_column(0, "path", pyarrow.array(paths, pyarrow.string())))
     return pyarrow.concat_tables(tables)
+
+
+def _under_its_name(path: str, names: Mapping[str, str]) -> str:
+    link, slash, rest = path.partition("/")
+    return f"{names[link]}{slash}{rest}"
 
 
 def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
@@ -270,8 +330,9 @@ def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
         if file.exists():
             table = pyarrow.parquet.read_table(file)
             # A subject without files has no row, so the metadata list the indexed subjects
-            known = json.loads((table.schema.metadata or {}).get(b"opnmf_pipeline_subjects", "[]"))
-            if table.schema.metadata.get(ROOT_KEY) == key and set(known) == folders:
+            found = table.schema.metadata or {}
+            known = json.loads(found.get(b"opnmf_pipeline_subjects", "[]"))
+            if found.get(ROOT_KEY) == key and set(known) == folders:
                 return table
         table = _new_index(root, sorted(folders))
         metadata = {ROOT_KEY: key, b"opnmf_pipeline_subjects": json.dumps(sorted(folders)).encode()}
@@ -280,7 +341,7 @@ def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
             partial = Path(folder) / INDEX_FILE
             pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), partial)
             partial.replace(file)
-    except (OSError, pyarrow.ArrowInvalid) as error:
+    except (OSError, ValueError) as error:  # ValueError: pyarrow's and json's
         reason = getattr(error, "strerror", None) or error
         raise CohortError(NO_PARQUET_MSG.format(file=file, reason=reason)) from None
     return table

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import glob
+import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.exceptions import CohortError
+from opnmf_pipeline.files import is_utf8, why_missing
 from opnmf_pipeline.images.bids import find_images, wanted_subjects
+from opnmf_pipeline.tables import as_typed, read_table
 
-__all__ = ["by_row", "find_cohort", "identifiers", "read_cohort", "row_names", "write_cohort"]
+__all__ = [
+    "COVARIATE_SUFFIX",
+    "by_row",
+    "find_cohort",
+    "identifiers",
+    "read_cohort",
+    "read_measures",
+    "row_names",
+]
+
+logger = logging.getLogger(__name__)
 
 IDENTIFIERS = ("participant_id", "session_id")
 """Columns that identify a row; ``session_id`` exists only if there are sessions."""
@@ -25,19 +40,45 @@ TWO_IMAGES_MSG = (
     "per {what}"
 )
 NO_IMAGE_MSG = (
-    "{n} of {total} subjects have no image: {named}\n"
+    "{n} of {total} subjects have no image: {named}{without_row}\n"
     "set inputs.on_missing: drop to leave these subjects out, or add their images"
 )
+NO_ROW_MSG = "{n} subject(s) have an image but no row in the table of participants: {named}{hint}"
+ALIKE_MSG = " (row {row} may be {subject}: spreadsheets remove leading zeros)"
+ID = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")
+LONGEST_ID = 200
+ID_MSG = (
+    "{column} {name!r} cannot be part of a file name: it must not start with a dot, must not "
+    f"contain slashes, backslashes or control characters, and has at most {LONGEST_ID} bytes"
+)
+SESSION_MSG = (
+    "participant_id {name!r} contains a session; the column participant_id must contain only the "
+    "subject ({subject})"
+)
+UNEVEN_MSG = (
+    "%d subject(s) have many more sessions than the others, such as %s (%d sessions); each session "
+    "is one column of the matrix, so these subjects have more weight"
+)
 NO_ID_MSG = "{table}: {n} row(s) have no participant_id; add it or remove these rows"
+NO_CONTENT_MSG = (
+    "the images of {n} of {total} subjects have no content, such as {first}: {why}; or set "
+    "inputs.on_missing: drop to leave these subjects out: {named}"
+)
 EMPTY_MSG = "{table}: has no subjects; the table needs one row per subject"
 TWICE_MSG = "{table}: {n} duplicate {column} value(s): {named}; keep one row for each"
 NO_PATH_MSG = (
     "{table}: none of the paths in column {column!r} is a file (first: {path}); "
     "relative paths start at the folder of the table"
 )
+NO_FILE_MSG = (
+    "inputs.glob: no file matches {pattern} (in a pattern, *, ? and [ have a special meaning; "
+    "write [[] for the character [)"
+)
 COVARIATE_SUFFIX = "_covariate"
 """Added to the name of a covariate that equals the name of our own column, such as ``image``."""
 SESSION_MARK = "_ses-"
+LISTED = "\tlisted"
+"""Marks rows of the table of participants; no column of a TSV file has a name with a tab."""
 NO_COLUMN_MSG = "{table}: has no column {column!r}; its columns are {columns}"
 
 
@@ -60,8 +101,8 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
     Raises
     ------
     CohortError
-        A subject (or session) has no image or several images, a table has duplicate rows, or no
-        image was found.
+        A subject (or session) has no image or several images, a table cannot be read or has
+        duplicate rows, an identifier cannot be part of a file name, or no image was found.
     """
     if options.table is not None:
         cohort = _from_table(options.table, options.path_column)
@@ -71,14 +112,30 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
         cohort = _from_glob(options)
         if options.participants is not None:
             cohort = _with_covariates(cohort, options.participants)
+    cohort = _with_sessions(cohort)
+    _require_names(cohort)
     _refuse_two_images(cohort)
-    missing = sorted(cohort.loc[cohort["image"].isna(), "participant_id"])
-    if missing and (options.on_missing == "error" or len(missing) == len(cohort)):
+    cohort = _without_content(cohort, options)
+    there = cohort["image"].notna()
+    missing = sorted(cohort.loc[~there, "participant_id"])
+    listed = cohort.pop(LISTED).notna() if LISTED in cohort else True
+    unlisted = sorted(set(cohort.loc[there & ~np.array(listed), "participant_id"]))
+    without_row = _without_row(unlisted, missing)
+    if missing and (options.on_missing == "error" or not there.any()):
+        total = cohort["participant_id"].nunique() - len(unlisted)
         raise CohortError(
-            NO_IMAGE_MSG.format(n=len(missing), total=len(cohort), named=_some(missing))
+            NO_IMAGE_MSG.format(
+                n=len(missing),
+                total=total,
+                named=_some(missing),
+                without_row=f"\n{without_row}" if without_row else "",
+            )
         )
+    if without_row:
+        logger.warning("%s", without_row)
     identity = _identity(cohort)
-    cohort = cohort.dropna(subset="image").sort_values(identity, ignore_index=True)
+    cohort = cohort[there].sort_values(identity, ignore_index=True)
+    _warn_of_uneven_sessions(cohort)
     covariates = [name for name in cohort if name not in (*identity, "image")]
     return cohort[[*identity, "image", *covariates]], missing
 
@@ -121,16 +178,13 @@ def identifiers(rows: Sequence[str]) -> pd.DataFrame:
 
 
 def read_cohort(path: str | Path) -> pd.DataFrame:
-    """Read a ``cohort.tsv`` that :func:`write_cohort` wrote."""
-    cohort = _parsed(path, "\t")
-    if "session_id" in cohort:
-        cohort["session_id"] = cohort["session_id"].replace("n/a", None)
-    return cohort
+    """Read a table of subjects; all columns are text, as in the table."""
+    return read_table(path)
 
 
-def write_cohort(cohort: pd.DataFrame, path: str | Path) -> None:
-    """Write a table of subjects as TSV, with ``n/a`` for missing values (BIDS)."""
-    cohort.to_csv(path, sep="\t", index=False, na_rep="n/a")
+def read_measures(path: str | Path) -> pd.DataFrame:
+    """Read a table of subjects whose columns, except those with identifiers, are measures."""
+    return as_typed(read_table(path), text=(*IDENTIFIERS, "nearest"))
 
 
 def _from_bids(options: InputsConfig) -> pd.DataFrame:
@@ -150,16 +204,16 @@ def _from_table(table: Path, path_column: str) -> pd.DataFrame:
     cohort = _read_table(table)
     if "session_id" in cohort:
         # the spelling of file names, for both spellings in the table
-        labels = cohort["session_id"].str.removeprefix("ses-")
-        cohort["session_id"] = ("ses-" + labels).where(~labels.isin(["", "n/a"]), None)
+        labels = cohort["session_id"].fillna("").str.removeprefix("ses-")
+        cohort["session_id"] = ("ses-" + labels).where(labels != "", None)
     _refuse_twice(cohort, table, _identity(cohort))
     if path_column not in cohort:
         raise CohortError(
             NO_COLUMN_MSG.format(table=table, column=path_column, columns=_columns(cohort))
         )
-    paths = [table.parent / str(path) for path in cohort.pop(path_column).fillna("")]
+    paths = [table.parent / path for path in cohort.pop(path_column).fillna("")]
     cohort = cohort.rename(columns={"image": "image" + COVARIATE_SUFFIX})
-    cohort["image"] = [str(path) if path.is_file() else None for path in paths]
+    cohort["image"] = [str(path) if path.is_file() or path.is_symlink() else None for path in paths]
     if cohort["image"].isna().all():
         raise CohortError(NO_PATH_MSG.format(table=table, column=path_column, path=paths[0]))
     return cohort
@@ -168,8 +222,11 @@ def _from_table(table: Path, path_column: str) -> pd.DataFrame:
 def _from_glob(options: InputsConfig) -> pd.DataFrame:
     # Path.glob does not accept an absolute pattern
     paths = sorted(glob.glob(str(options.glob), recursive=True))  # noqa: PTH207
+    for path in paths:
+        if not is_utf8(path):
+            raise CohortError(f"inputs.glob: {path!r}: the name is not UTF-8; rename it")
     if not paths:
-        raise CohortError(f"inputs.glob: no file matches {options.glob}")
+        raise CohortError(NO_FILE_MSG.format(pattern=options.glob))
     try:
         matches = [re.search(options.pattern, path) for path in paths]
         ids = [match["participant_id"] if match else None for match in matches]
@@ -195,6 +252,7 @@ def _with_covariates(
         # BIDS allows both spellings in the table
         table["participant_id"] = "sub-" + table["participant_id"].str.removeprefix("sub-")
     _refuse_twice(table, participants, ["participant_id"])
+    table[LISTED] = True
     if "session_id" not in found:
         table = table.rename(columns={"session_id": "session_id" + COVARIATE_SUFFIX})
     if named is not None:
@@ -204,36 +262,64 @@ def _with_covariates(
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        sep = "," if path.suffix.lower() == ".csv" else "\t"
-        table = _parsed(path, sep)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CohortError(f"{path}: cannot be read as a table ({reason})") from None
+    table = read_table(path)
     if "participant_id" not in table:
         raise CohortError(
             NO_COLUMN_MSG.format(table=path, column="participant_id", columns=_columns(table))
         )
     if table.empty:
         raise CohortError(EMPTY_MSG.format(table=path))
-    if n_nameless := int(table["participant_id"].isin(["", "n/a"]).sum()):
+    for name in _identity(table):
+        table[name] = table[name].str.strip()
+    if n_nameless := int(table["participant_id"].fillna("").eq("").sum()):
         raise CohortError(NO_ID_MSG.format(table=path, n=n_nameless))
-    return table
-
-
-def _parsed(path: str | Path, sep: str) -> pd.DataFrame:
-    table = pd.read_csv(path, sep=sep, na_values="n/a", index_col=False)
-    # Identifiers are read as text, since a subject may be called 001 or NA
-    known = [name for name in IDENTIFIERS if name in table]
-    ids = pd.read_csv(path, sep=sep, usecols=known, dtype=str, keep_default_na=False)
-    for name in known:
-        table[name] = ids[name].str.strip()
     return table
 
 
 def _identity(table: pd.DataFrame) -> list[str]:
     """Return the columns that identify a row."""
     return [name for name in IDENTIFIERS if name in table]
+
+
+def _with_sessions(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Move sessions in identifiers, such as ``sub-01_ses-1``, to the column ``session_id``."""
+    ids = cohort["participant_id"]
+    marked = ids.str.contains(SESSION_MARK, regex=False)
+    if not marked.any():
+        return cohort
+    if "session_id" in cohort or not marked.all():
+        name = ids[marked].iloc[0]
+        raise CohortError(SESSION_MSG.format(name=name, subject=name.partition(SESSION_MARK)[0]))
+    columns = identifiers(ids.tolist()).set_axis(cohort.index)
+    return pd.concat([columns, cohort.drop(columns="participant_id")], axis=1)
+
+
+def _require_names(cohort: pd.DataFrame) -> None:
+    for column in _identity(cohort):
+        for name in cohort[column].dropna():
+            if not ID.fullmatch(name) or len(os.fsencode(name)) > LONGEST_ID:
+                raise CohortError(ID_MSG.format(column=column, name=name))
+
+
+def _without_row(subjects: list[str], missing: list[str]) -> str:
+    """Say which subjects have an image but no row; name a row that may have lost its zeros."""
+    if not subjects:
+        return ""
+    short = {_without_zeros(subject): subject for subject in subjects}
+    pairs = [(row, short[key]) for row in missing if (key := _without_zeros(row)) in short]
+    hint = ALIKE_MSG.format(row=pairs[0][0], subject=pairs[0][1]) if pairs else ""
+    return NO_ROW_MSG.format(n=len(subjects), named=_some(subjects), hint=hint)
+
+
+def _without_zeros(subject: str) -> str:
+    return subject.removeprefix("sub-").lstrip("0")
+
+
+def _warn_of_uneven_sessions(cohort: pd.DataFrame) -> None:
+    numbers = cohort["participant_id"].value_counts()
+    many = numbers[numbers > 2 * numbers.median()]
+    if not many.empty:
+        logger.warning(UNEVEN_MSG, len(many), many.index[0], many.iloc[0])
 
 
 def _refuse_twice(table: pd.DataFrame, path: Path, columns: list[str]) -> None:
@@ -252,6 +338,26 @@ def _refuse_two_images(cohort: pd.DataFrame) -> None:
     named = "\n".join(f"  {row}: {', '.join(paths)}" for row, paths in list(images)[:N_NAMED])
     what = "session" if "session_id" in cohort else "subject"
     raise CohortError(TWO_IMAGES_MSG.format(n=images.ngroups, named=named, what=what))
+
+
+def _without_content(cohort: pd.DataFrame, options: InputsConfig) -> pd.DataFrame:
+    """Refuse images that are links to absent files, or return the cohort without these images."""
+    dangling = [isinstance(path, str) and not Path(path).exists() for path in cohort["image"]]
+    links = cohort[dangling]
+    if links.empty:
+        return cohort
+    if options.on_missing == "error" or len(links) == len(cohort):
+        raise CohortError(
+            NO_CONTENT_MSG.format(
+                n=len(links),
+                total=len(cohort),
+                first=links["image"].iloc[0],
+                why=why_missing(links["image"].iloc[0]),
+                named=_some(sorted(links["participant_id"])),
+            )
+        )
+    cohort.loc[dangling, "image"] = None
+    return cohort
 
 
 def _columns(table: pd.DataFrame) -> str:

@@ -35,7 +35,7 @@ NAN_REMEDY = "set matrix.nan: zero, or fix the images"
 NEGATIVE_REMEDY = (
     "set matrix.negative: clip (to 0) or shift (subtract the smallest value), or fix the images"
 )
-ZERO_MSG = "{name}: is zero everywhere in the mask; drop this subject or fix the image"
+ZERO_REMEDY = "drop the subjects whose image is zero, or fix the images"
 
 
 def subject_columns(
@@ -133,8 +133,6 @@ def _fill(
         if found := problem(column, elements, options):
             bad.append(f"  {name}: {found}")
         smallest = min(smallest, float(column.min()))
-        if not column.any():
-            raise ImageError(ZERO_MSG.format(name=name))
         filled = number % size + 1
         batch[filled - 1] = column
         if filled == size or number == n_subjects - 1:
@@ -160,6 +158,8 @@ def problem(column: NDArray[np.float32], elements: str, options: MatrixConfig) -
     str
         Empty if all values can be factorized.
     """
+    if not column.any():
+        return "is zero everywhere in the mask"
     n_nan = int(np.count_nonzero(~np.isfinite(column)))
     n_negative = int(np.count_nonzero(column < 0)) if options.negative == "error" else 0
     counts = [f"{n_nan} NaN or infinite"] * bool(n_nan)
@@ -170,7 +170,15 @@ def problem(column: NDArray[np.float32], elements: str, options: MatrixConfig) -
 def bad_values(bad: list[str]) -> str:
     """Return the message about subjects with bad values, from one line for each subject."""
     text = "\n".join(bad)
-    remedies = [NAN_REMEDY] * ("NaN" in text) + [NEGATIVE_REMEDY] * ("negative" in text)
+    remedies = [
+        remedy
+        for word, remedy in (
+            ("NaN", NAN_REMEDY),
+            ("negative", NEGATIVE_REMEDY),
+            ("is zero", ZERO_REMEDY),
+        )
+        if word in text
+    ]
     named = "\n".join(bad[:N_NAMED] + ["  ..."] * (len(bad) > N_NAMED))
     return BAD_VALUES_MSG.format(n=len(bad), named=named, remedy="; ".join(remedies))
 

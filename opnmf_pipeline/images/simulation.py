@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from opnmf_pipeline.config import SimulationConfig
-from opnmf_pipeline.images.cohort import write_cohort
 from opnmf_pipeline.images.volumes import set_space
+from opnmf_pipeline.tables import write_table
 
 __all__ = ["PLANTED_LABELS", "simulate_cohort", "simulated_participants"]
 
@@ -76,7 +76,7 @@ def simulate_cohort(root: Path, options: SimulationConfig) -> None:
         _save(values.astype(np.float32), template.affine, root / IMAGE.format(subject=subject))
     labels = np.where(shares.max(axis=-1) >= CLEAR, shares.argmax(axis=-1) + 1, 0)
     _save(labels.astype(np.int16), template.affine, root / PLANTED_LABELS)
-    write_cohort(participants, root / "participants.tsv")
+    write_table(participants, root / "participants.tsv")
     description = {
         "Name": "Simulated grey-matter maps with planted components",
         "BIDSVersion": "1.10.0",

@@ -112,8 +112,10 @@ class Images(Protocol):
     def image_files(self, path: str | Path) -> list[str]:
         """Return the files of an image, such as header and values."""
 
-    def check_grids(self, paths: Iterable[str | Path], reference: str | Path) -> None:
-        """Require that every image is on the grid of a reference image.
+    def check_grids(
+        self, paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False
+    ) -> None:
+        """Require that every image is on the grid of a reference image, or can be resampled to it.
 
         Raises
         ------

@@ -15,6 +15,7 @@ from opnmf_pipeline.reporting.outliers import RULE, find_outliers
 __all__ = [
     "attention",
     "find_duplicates",
+    "find_other_units",
     "sentences_about_cohort",
     "sentences_about_fit",
     "sentences_about_starts",
@@ -33,6 +34,9 @@ SAME_SHARE = 0.1
 """or below this share of the median of 1 − r between subjects and their nearest."""
 START_MATTERS = 0.7
 """Components depend on the start if the label maps of two starts agree by less than this (ARI)."""
+OTHER_UNITS = 10.0
+"""The values of an image are in other units if its norm is so many times the median, or less than
+the median by as much."""
 N_NAMED = 8
 
 
@@ -45,6 +49,11 @@ def attention(facts: Facts) -> list[str]:
     if facts.quality:
         quality = facts.quality
         sentences += sentences_about_cohort(quality.subjects, facts.errors, quality.covered)
+    if facts.mixed_entities:
+        sentences.append(
+            f"The file names of the images have different entities ({facts.mixed_entities}). "
+            "Check that these images can be compared."
+        )
     choice = facts.selection.choice
     if choice.get("flat"):
         sentences.append(f"The choice of k is uncertain: {choice['reason']}")
@@ -131,6 +140,12 @@ def sentences_about_cohort(
         sentences.append(
             f"Nearly identical images: {_named(named)}. The same scan may have been entered twice."
         )
+    if others := find_other_units(subjects):
+        named = [f"{name} ({factor:.3g} times)" for name, factor in others.items()]
+        sentences.append(
+            f"Other units: {_named(named)}. The norm of these images differs that much from the "
+            "median. Give all images the same units, such as a scale from 0 to 1."
+        )
     poor = subjects["coverage"] < subjects["coverage"].median() - LOW_COVERAGE
     if poor.any():
         named = [f"{name} ({share:.0%})" for name, share in subjects["coverage"][poor].items()]
@@ -167,6 +182,24 @@ def find_duplicates(subjects: pd.DataFrame) -> list[tuple[str, str, float]]:
         for name, row in subjects[same].iterrows()
     }
     return [(a, b, r) for (a, b), r in sorted(pairs.items())]
+
+
+def find_other_units(subjects: pd.DataFrame) -> dict[str, float]:
+    """Return the subjects whose values are on another scale than those of the other subjects.
+
+    Parameters
+    ----------
+    subjects : DataFrame
+        ``norm``, indexed by subject.
+
+    Returns
+    -------
+    dict of str to float
+        Norm of the image, divided by the median over the subjects.
+    """
+    factors = subjects["norm"] / subjects["norm"].median()
+    other = (factors >= OTHER_UNITS) | (factors <= 1 / OTHER_UNITS)
+    return {str(name): float(factor) for name, factor in factors[other].items()}
 
 
 def _named(items: Sequence[str]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from opnmf_pipeline.tables import typed
+
 __all__ = ["find_covariates"]
 
 NAMES = ("age", "sex", "gender", "site", "scanner")
@@ -34,10 +36,10 @@ def find_covariates(participants: pd.DataFrame) -> pd.DataFrame:
             continue
         column = participants[name]
         if str(name).lower() == "age":
-            column = pd.to_numeric(column, errors="coerce")
+            column = pd.to_numeric(typed(column), errors="coerce")
             usable = column.notna().sum() >= MIN_SUBJECTS and column.std() > 0
         else:
-            column = column.astype("string")
+            column = column.astype("string").where(column.astype("string").str.strip().ne(""))
             sizes = column.value_counts()
             column = column.where(column.isin(sizes.index[sizes >= MIN_PER_LEVEL]))
             usable = 2 <= column.nunique() <= MAX_LEVELS and column.notna().sum() >= MIN_SUBJECTS

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.figure import BLUE, STYLE, Figure, png
+from opnmf_pipeline.reporting.figure import BLUE, STYLE, Figure, plain, png
 
 __all__ = ["Effects", "draw_effects", "measure_effects"]
 
@@ -176,8 +176,8 @@ def draw_effects(effects: Sequence[Effects]) -> Figure:
             axis.axvline(0, color="#555555", linewidth=0.8)
             axis.hlines(rows, table["low"], table["high"], color=BLUE, linewidth=1.2)
             axis.plot(table["effect"], rows, "o", color=BLUE, markersize=3.5)
-            axis.set_title(found.covariate)
-            axis.set_xlabel(found.measure, fontsize=7.5)
+            axis.set_title(plain(found.covariate))
+            axis.set_xlabel(plain(found.measure), fontsize=7.5)
             axis.set_ylim(k + 0.7, 0.3)
             axis.set_yticks(rows[:: -(-k // 25)])
         axes[0, 0].set_ylabel("component")

@@ -180,6 +180,9 @@ class Facts:
         Grid of the mask.
     images : DataFrame
         Table of the subjects. It may have columns ``image`` and ``sha256``, and it may be empty.
+    mixed_entities : str
+        BIDS entities, such as ``space``, that differ between the images, with their values; empty
+        if there are none.
     covariates : DataFrame
         Columns of :func:`opnmf_pipeline.reporting.covariates.find_covariates`, one row per
         subject.
@@ -202,6 +205,7 @@ class Facts:
     n_sessions: int | None
     grid: GridFacts
     images: pd.DataFrame
+    mixed_entities: str
     covariates: pd.DataFrame
     quality: QualityFacts | None
     volumes: Embedded | None

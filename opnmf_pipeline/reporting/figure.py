@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "STYLE", "Figure", "png", "save"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "STYLE", "Figure", "plain", "png", "save"]
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 """Colours that readers with red-green colour blindness can distinguish (Okabe and Ito 2008)."""
@@ -35,6 +35,11 @@ STYLE: Any = {
     "lines.markersize": 3.5,
 }
 """Style of all figures, for :func:`matplotlib.pyplot.rc_context`."""
+
+
+def plain(name: str) -> str:
+    """Return a name that matplotlib shows as it is; between dollar signs, it expects a formula."""
+    return name.replace("$", r"\$")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from statistics import fmean
 import matplotlib.pyplot as plt
 import networkx as nx
 
-from opnmf_pipeline.reporting.figure import BLUE, GREY
+from opnmf_pipeline.reporting.figure import BLUE, GREY, plain
 
 __all__ = ["draw_graph"]
 
@@ -52,7 +52,7 @@ def draw_graph(edges: Iterable[tuple[str, str]], labels: Mapping[str, str], out_
         end: axis.text(
             end[1],
             heights[end],
-            labels.get(end[0], end[0]),
+            plain(labels.get(end[0], end[0])),
             ha="center",
             va="center",
             fontsize=9,
@@ -104,7 +104,7 @@ def _heights(steps: nx.DiGraph) -> dict[Point, float]:
     starts.
     """
     columns = [sorted(points) for points in nx.topological_generations(steps)]
-    random, found = Random(0), []
+    random, found = Random(0), []  # noqa: S311 (a layout, no secret)
     for sweep in range(N_SWEEPS):
         if sweep % SWEEPS_PER_START == 0:
             for points in columns:

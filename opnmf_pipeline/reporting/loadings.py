@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.patches import Patch
 
-from opnmf_pipeline.reporting.figure import STYLE, Figure, png
+from opnmf_pipeline.reporting.figure import STYLE, Figure, plain, png
 
 __all__ = ["draw_loadings"]
 
@@ -90,7 +90,7 @@ def _strips(covariates: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[Any]
             shown = dict(zip(levels, colours, strict=True))
             strips[name] = [shown.get(level, MISSING) for level in column.fillna("")]
         handles[str(name)] = [
-            Patch(color=colour, label=f"{name} {level}") for level, colour in shown.items()
+            Patch(color=colour, label=plain(f"{name} {level}")) for level, colour in shown.items()
         ]
     return pd.DataFrame(strips), handles
 

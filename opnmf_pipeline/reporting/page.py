@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from PIL import Image
 
+from opnmf_pipeline.config import parse_yaml, resolved
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
 from opnmf_pipeline.reporting.facts import Facts, QualityFacts
@@ -50,7 +50,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
         Draw pictures of the loadings, the course of the fits and the cohort. This takes several
         seconds for each k.
     """
-    settings = yaml.safe_load(facts.settings) or {}
+    settings = resolved(parse_yaml(facts.settings, "settings")) or {}
     selection, quality = facts.selection, facts.quality
     curves = selection_figures(selection)
     cohort = _draw_quality(quality, facts.errors) if quality and figures else []
@@ -156,7 +156,7 @@ def _niivue() -> Markup:
         (folder / name).read_text(encoding="utf-8")
         for name in ("LICENSE", "BUNDLED_LICENSES.txt", "niivue.umd.js")
     ]
-    return Markup("/*!\n{}\n{}*/\n{}".format(*parts))
+    return Markup("/*!\n{}\n{}*/\n{}".format(*parts))  # noqa: S704 (files of this package)
 
 
 def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, str]:

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from opnmf_pipeline.reporting.figure import BLUE, ORANGE, STYLE, Figure, png
+from opnmf_pipeline.reporting.figure import BLUE, ORANGE, STYLE, Figure, plain, png
 
 __all__ = ["draw_errors"]
 
@@ -58,4 +58,4 @@ def _name(axis: Any, place: int, worst: pd.Series[float]) -> None:
     free = np.inf
     for name, value in worst.items():
         free = min(value, free - LINE * (high - low))
-        axis.text(place + JITTER + 0.05, free, str(name), fontsize=7, va="center")
+        axis.text(place + JITTER + 0.05, free, plain(str(name)), fontsize=7, va="center")

@@ -1,4 +1,4 @@
-"""Limits of a run: the largest number of components, and the memory of a fit."""
+"""What a run refuses or warns of between its stages: ranks, memory, and units of the images."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from pathlib import Path
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.images.cohort import by_row, read_measures
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.reporting.attention import find_other_units
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import GB, fit_bytes
+from opnmf_pipeline.stages.quality import QUALITY_FILES
 
-__all__ = ["check_memory", "check_rank"]
+__all__ = ["check_memory", "check_rank", "check_units"]
 
 logger = logging.getLogger(__name__)
 
 MEMORY_MSG = (
     "a fit with %d components may need %.3g GB, more than execution.memory_gb: %.3g; the part of "
     "the matrix that does not fit into memory is read from disk in every pass, which is slow"
+)
+UNITS_MSG = (
+    "the values of %d image(s) are in other units than those of the other images: %s times the "
+    "median norm; give all images the same units, such as a scale from 0 to 1"
 )
 TOO_MANY_MSG = "{key}: {k} is more than the {n} {what}; lower it to at most {n}"
 
@@ -62,3 +69,17 @@ def check_memory(config: PipelineConfig, matrix_dir: Path) -> None:
     needed = fit_bytes(n_voxels, n_subjects, k, config.decomposition.dtype) / GB
     if allowed is not None and needed > allowed:
         logger.warning(MEMORY_MSG, k, needed, allowed)
+
+
+def check_units(quality_dir: Path) -> None:
+    """Warn of images whose values are many times larger or smaller than those of the others.
+
+    Parameters
+    ----------
+    quality_dir : path
+        Folder of :func:`opnmf_pipeline.stages.quality.assess_cohort`.
+    """
+    others = find_other_units(by_row(read_measures(quality_dir / QUALITY_FILES["subjects"])))
+    if others:
+        named = ", ".join(f"{name} {factor:.3g}" for name, factor in others.items())
+        logger.warning(UNITS_MSG, len(others), named)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
+from opnmf_pipeline.config import read_yaml, resolved
 from opnmf_pipeline.dataset.description import settings_yaml
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.runs.study import drawn_on_template, shown_settings
@@ -27,41 +26,48 @@ def write_report(output: OutputFolder) -> Path:
     -------
     path
         ``report.html``.
+
+    Raises
+    ------
+    OutputError
+        A file that the report needs is missing or has changed since the run wrote it.
     """
 
     def there(name: str, k: int | None = None) -> Path | None:
-        path = output.path(name, k)
-        return path if path.exists() else None
+        return output.intact(name, k) if output.has(name, k) else None
 
-    settings = yaml.safe_load(output.path("config").read_text(encoding="utf-8"))
+    settings = resolved(read_yaml(output.intact("config")))
     options = settings["report"]
     fits = [
         FitFiles(
-            factorization=output.path("fit", k),
-            components=output.path("components", k),
-            labels_table=output.path("dseg_tsv", k),
-            loadings=output.path("loadings", k),
+            factorization=output.intact("fit", k),
+            components=output.intact("components", k),
+            labels_table=output.intact("dseg_tsv", k),
+            loadings=output.intact("loadings", k),
             montage=there("montage", k),
             parts=there("parts", k),
         )
         for k in output.ks
     ]
+    output.intact("metrics_json")
     selection = SelectionFiles(
-        output.path("metrics"),
+        output.intact("metrics"),
         choice=there("selection"),
         errors=there("errors_figure"),
         reproducibility=there("reproducibility_figure"),
         hierarchy=there("hierarchy_figure"),
     )
-    quality = CohortFiles(*map(output.path, ("mean", "sd", "coverage", "subjects")))
+    assessed = output.has("subjects")
+    names = ("mean", "sd", "coverage", "subjects")
+    quality = CohortFiles(*map(output.intact, names)) if assessed else None
     with TemporaryDirectory() as folder:
         page = make_report(
             selection,
             fits,
-            output.path("mask"),
+            output.intact("mask"),
             Path(folder) / "report.html",
-            cohort_file=output.path("cohort"),
-            quality=quality if quality.subjects.exists() else None,
+            cohort_file=output.intact("cohort"),
+            quality=quality,
             runs=output.runs,
             settings=settings_yaml(shown_settings(settings)),
             on_template=drawn_on_template(options["background"], output.space),

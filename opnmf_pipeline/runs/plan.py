@@ -1,4 +1,4 @@
-"""The plan of a run, from the settings and the headers of the images."""
+"""The plan of a run, from the settings and the images."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.folder import OutputFolder
-from opnmf_pipeline.images.cohort import read_cohort
-from opnmf_pipeline.images.mask import group_mask
+from opnmf_pipeline.engines.resources import n_procs_of
+from opnmf_pipeline.images.check import check_images
+from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import simulated_participants
 from opnmf_pipeline.images.space import Grid
 from opnmf_pipeline.runs.limits import check_rank
 from opnmf_pipeline.runs.study import (
     count_splits,
     determining_settings,
+    naming_subjects,
 )
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.memory import fit_bytes
@@ -26,8 +27,8 @@ from opnmf_pipeline.stages.spaces import space_of
 
 __all__ = ["Plan", "make_plan"]
 
-N_PROBED = 5
-"""Number of images that are read to estimate the number of voxels; of others, only the header."""
+N_SIMULATED = 5
+"""Number of images that are simulated to estimate the number of voxels."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Plan:
     grid : Grid
         Grid of the analysis.
     n_voxels : int
-        Number of voxels (or other elements of the grid) in the mask, estimated from a few images.
+        Number of voxels (or other elements of the grid) in the mask; of a simulated cohort, an
+        estimate.
     matrix_bytes : int
         Size of the matrix on disk, in bytes.
     memory_bytes : int
@@ -61,6 +63,8 @@ class Plan:
 def make_plan(config: PipelineConfig) -> Plan:
     """Validate inputs and output, and return the plan of the run. Nothing is written.
 
+    All images are read, so that what a run would refuse is refused here.
+
     Parameters
     ----------
     config : PipelineConfig
@@ -74,22 +78,22 @@ def make_plan(config: PipelineConfig) -> Plan:
     Raises
     ------
     OPNMFError
-        A setting, an image header or the output folder is wrong.
+        A setting, an image or the output folder is wrong.
     """
     if config.output.dir is not None:
         OutputFolder(
             config.output.dir, determining_settings(config), overwrite=config.output.overwrite
         )
     with TemporaryDirectory() as folder:
-        images, cohort = _cohort(config, Path(folder))
+        images, names, cohort = _cohort(config, Path(folder))
         n_splits = count_splits(config, cohort)
         space = space_of(images[0]).images
-        if config.matrix.resample is None:
-            space.check_grids(images, images[0])
-        grid = space.analysis_grid(images[0], config.mask.image, config.matrix)
-        probed = {int(i) for i in np.linspace(0, len(images) - 1, N_PROBED)}
-        values = (grid.read(images[i], config.matrix) for i in sorted(probed))
-        n_voxels = int(group_mask(values, grid, config.mask).sum())
+        n_procs = n_procs_of(config.execution)
+        with naming_subjects(images, names):
+            space.check_grids(images, images[0], resampled=config.matrix.resample is not None)
+            grid = space.analysis_grid(images[0], config.mask.image, config.matrix)
+            inside = check_images(images, names, grid, config.mask, config.matrix, n_procs=n_procs)
+        n_voxels = int(inside.sum())
     check_rank(config, n_voxels, grid.elements)
     n_subjects = len(cohort)
     return Plan(
@@ -102,12 +106,16 @@ def make_plan(config: PipelineConfig) -> Plan:
     )
 
 
-def _cohort(config: PipelineConfig, folder: Path) -> tuple[list[str], pd.DataFrame]:
-    """Return the images and the table of all subjects; of a simulation, only a few images exist."""
+def _cohort(config: PipelineConfig, folder: Path) -> tuple[list[str], list[str], pd.DataFrame]:
+    """Return the images, their names, and the table of all subjects.
+
+    Of a simulation, only a few images exist.
+    """
     inputs, simulation = config.inputs, config.inputs.simulation
     if simulation is not None:
-        sample = simulation.model_copy(update={"n_subjects": min(simulation.n_subjects, N_PROBED)})
+        n_subjects = min(simulation.n_subjects, N_SIMULATED)
+        sample = simulation.model_copy(update={"n_subjects": n_subjects})
         inputs = simulated_inputs(simulate(sample, folder / "simulated"))
     cohort = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))
-    images = cohort["image"].tolist()
-    return images, cohort if simulation is None else simulated_participants(simulation)
+    images, names = cohort["image"].tolist(), row_names(cohort)
+    return images, names, cohort if simulation is None else simulated_participants(simulation)

@@ -36,6 +36,7 @@ from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.maps import describe_loadings
 from opnmf_pipeline.stages.project import Loadings, Model, loadings_table, project_images
 from opnmf_pipeline.stages.spaces import space_of
+from opnmf_pipeline.tables import table_text
 
 __all__ = ["Projected", "project"]
 
@@ -171,7 +172,8 @@ class _Projection:
     def describe_dataset(self) -> None:
         """Write the dataset description, unless the folder already has one."""
         root, bids = self.output.root, self.config.inputs.bids
-        link = read_json(self.output.path("dataset")).get("DatasetLinks", {}).get(INPUT)
+        links = read_json(self.output.path("dataset")).get("DatasetLinks")
+        link = links.get(INPUT) if isinstance(links, dict) else None
         if link and bids and link != bids.as_uri():
             logger.warning(OTHER_INPUT_MSG, root, link, bids.as_uri())
         if not self.output.path("dataset").exists():
@@ -183,9 +185,11 @@ class _Projection:
 
     def write(self, display: Display) -> Iterator[str]:
         """Write the loadings of each image, and yield the name of the image."""
-        ks, mask_file = self.model.ks, self.model.path("mask")
+        ks, mask_file = self.model.ks, self.model.intact("mask")
         models = [
-            Model.of_maps(self.model.path("components", k), self.model.path("fit", k), mask_file)
+            Model.of_maps(
+                self.model.intact("components", k), self.model.intact("fit", k), mask_file
+            )
             for k in ks
         ]
         found = project_images(
@@ -205,7 +209,7 @@ class _Projection:
 
     def _write_one(self, image: _Image, k: int, loadings: Loadings) -> None:
         table: pd.DataFrame = loadings_table([image.row], [loadings])
-        text = table.to_csv(sep="\t", index=False, na_rep="n/a")
+        text = table_text(table)
         inside = self.model.root.samefile(self.output.root)
         root = self.config.inputs.bids or self.output.root
         sources = [
@@ -223,7 +227,7 @@ class _Projection:
 
     @cached_property
     def _components_digests(self) -> dict[int, str]:
-        return {k: read_json(self.model.path("fit", k))["SHA256"] for k in self.model.ks}
+        return {k: read_json(self.model.intact("fit", k))["SHA256"] for k in self.model.ks}
 
     def _same(self, sidecar: dict[str, Any], k: int, image: _Image) -> bool:
         expected = (self._components_digests[k], image.digest)

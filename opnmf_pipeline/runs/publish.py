@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -15,6 +14,7 @@ from opnmf_pipeline.dataset.description import (
     bids_uri,
     dataset_description,
     describe_columns,
+    participants_json,
     read_json,
     readme,
     settings_yaml,
@@ -22,7 +22,7 @@ from opnmf_pipeline.dataset.description import (
 )
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines.outcome import Outcome
-from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.images.cohort import COVARIATE_SUFFIX, read_cohort
 from opnmf_pipeline.reporting.page import with_runs
 from opnmf_pipeline.runs.study import Study
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
@@ -31,6 +31,7 @@ from opnmf_pipeline.stages.maps import MAPS_FILES
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
 from opnmf_pipeline.stages.spaces import named_files
+from opnmf_pipeline.tables import table_text
 
 __all__ = ["publish"]
 
@@ -90,16 +91,18 @@ def _publish_cohort(
     people = _participants(cohort)
     if (digests := outcome.path("mask", "digests_file")) is not None:
         cohort["sha256"] = json.loads(digests.read_text(encoding="utf-8"))
-    table = inputs.participants or (inputs.bids or Path()) / "participants.tsv"
-    known = read_json(table.with_suffix(".json"))
+    descriptions = participants_json(inputs)
+    known = read_json(descriptions) if descriptions else {}
     for name, rows in (("cohort", cohort), ("participants", people)):
-        output.write_text(name, rows.to_csv(sep="\t", index=False, na_rep="n/a"))
+        output.write_text(name, table_text(rows))
         output.write_text(f"{name}_json", describe_columns(map(str, rows), known))
 
 
 def _participants(cohort: pd.DataFrame) -> pd.DataFrame:
     """Return one row per subject, without columns that differ between sessions of a subject."""
     people = cohort.drop(columns=["image", "session_id"], errors="ignore")
+    names = {own + COVARIATE_SUFFIX: own for own in ("image", "session_id")}
+    people = people.rename(columns=names)
     n_values = people.groupby("participant_id").nunique(dropna=False)
     varying = n_values.columns[(n_values > 1).any()]
     return people.drop(columns=varying).drop_duplicates("participant_id")

@@ -25,7 +25,7 @@ from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.compare import compare_finished
-from opnmf_pipeline.runs.limits import check_memory
+from opnmf_pipeline.runs.limits import check_memory, check_units
 from opnmf_pipeline.runs.monitor import resources_watched
 from opnmf_pipeline.runs.publish import publish
 from opnmf_pipeline.runs.record import run_record
@@ -33,11 +33,13 @@ from opnmf_pipeline.runs.study import (
     Study,
     collect_study,
     determining_settings,
+    naming_subjects,
     output_dir,
     work_dir,
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.spaces import open_mask, space_of
+from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = ["Summary", "run", "run_share"]
 
@@ -148,7 +150,7 @@ def run_share(
         display.note(f"collect: {len(study.images)} {study.what}")
         graph = local.share_of(study.graph, number, n_shares)
         outcome = Outcome(display, _check_of(config))
-        with only_run(work_dir(config)):
+        with only_run(work_dir(config)), naming_subjects(study.images, study.participants):
             study = study.moved_to(work_dir(config))
             local.compute(graph, study.given, config, work_dir(config), outcome, display)
     return outcome.computed
@@ -161,7 +163,8 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     status = "failed"
     with log_file(output.path("log")):
         try:
-            with resources_watched(output, study.config.execution.resource_monitor):
+            watched = resources_watched(output, study.config.execution.resource_monitor)
+            with watched, naming_subjects(study.images, study.participants):
                 _compute(study, outcome, output, display)
             status = "finished"
         except BaseException as error:
@@ -175,7 +178,7 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
         n_voxels=n_voxels,
         what=study.what,
         elements=_elements(outcome),
-        metrics=pd.read_csv(output.path("metrics"), sep="\t"),
+        metrics=as_typed(read_table(output.path("metrics"))),
         choice=_choice(output.path("selection")),
         computed=outcome.computed,
         outputs=output,
@@ -213,6 +216,8 @@ def _compute(study: Study, outcome: Outcome, output: OutputFolder, display: Disp
         compare_finished(study, outcome)
         raise
     finally:
+        if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
+            check_units(quality_dir)
         if outcome.computed:
             seconds = time.monotonic() - started
             n_procs = n_procs_of(config.execution)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from opnmf_pipeline.dataset.description import settings_yaml
 from opnmf_pipeline.dataset.names import WORK
 from opnmf_pipeline.engines.cache import Cache, only_run
 from opnmf_pipeline.engines.steps import Graph, steps_of
-from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.exceptions import ConfigError, ImageError
 from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
@@ -29,6 +30,7 @@ __all__ = [
     "count_splits",
     "determining_settings",
     "drawn_on_template",
+    "naming_subjects",
     "output_dir",
     "shown_settings",
     "work_dir",
@@ -144,6 +146,22 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
         n_splits=count_splits(config, cohort),
         planted=planted,
     )
+
+
+@contextmanager
+def naming_subjects(images: Sequence[str], participants: Sequence[str]) -> Iterator[None]:
+    """Add the name of the subject to an error that begins with the path of an image.
+
+    The stages that read images know only their paths, which need not contain the subject.
+    """
+    try:
+        yield
+    except ImageError as error:
+        names = dict(zip(images, participants, strict=True))
+        path = str(error).partition(": ")[0]
+        if path not in names:
+            raise
+        raise ImageError(f"{names[path]}: {error}") from None
 
 
 def drawn_on_template(background: str, space: str) -> bool:

@@ -78,7 +78,7 @@ def split_halves(
     group[alone] = group.max(initial=-1) + 1 + np.arange(alone.sum())
     counts = np.zeros((group.max() + 1, stratum.max() + 2), dtype=np.int64)
     np.add.at(counts, (group, stratum), 1)
-    if len(counts) < 2:
+    if n_splits and len(counts) < 2:
         raise SelectionError(ONE_GROUP_MSG.format(n_subjects=n_subjects))
     rng = np.random.default_rng(random_state)
     return [_halve(counts, group, rng) for _ in range(n_splits)]

@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import InputsConfig, SimulationConfig
-from opnmf_pipeline.images.cohort import find_cohort, read_cohort, row_names, write_cohort
+from opnmf_pipeline.dataset.description import participants_json, read_json
+from opnmf_pipeline.dataset.names import OUTPUTS
+from opnmf_pipeline.images.bids import mixed_entities
+from opnmf_pipeline.images.cohort import find_cohort, read_cohort, row_names
 from opnmf_pipeline.images.simulation import simulate_cohort
 from opnmf_pipeline.stages.stage import IMAGES, PARTICIPANTS, Call, Field, Kind, Stage
+from opnmf_pipeline.tables import cut_off, write_table
 
 __all__ = ["COHORT_FILE", "COLLECT_COHORT", "collect_cohort", "simulate", "simulated_inputs"]
 
 logger = logging.getLogger(__name__)
+
+MIXED_MSG = (
+    "the file names of the images have different entities (%s); if these images must not be "
+    "compared, select some of them with inputs.filters"
+)
 
 
 def collect_cohort(options: InputsConfig, out_file: Path) -> Path:
@@ -35,13 +44,29 @@ def collect_cohort(options: InputsConfig, out_file: Path) -> Path:
     ------
     CohortError
         See :func:`opnmf_pipeline.images.cohort.find_cohort`.
+    FileError
+        ``dataset_description.json`` or ``participants.json`` contains no JSON object.
     """
     cohort, dropped = find_cohort(options)
     if dropped:
         logger.warning("left out %d subject(s) without an image: %s", len(dropped), dropped)
+    if mixed := mixed_entities(cohort["image"]):
+        logger.warning(MIXED_MSG, mixed)
+    _check_metadata(options)
+    for name in cohort:
+        if cut := cut_off(cohort[name]):
+            logger.warning("%s: %d value(s) such as %s are read as %d", name, *cut)
     logger.info("cohort of %d subjects", len(cohort))
-    write_cohort(cohort, out_file)
+    write_table(cohort, out_file)
     return out_file
+
+
+def _check_metadata(options: InputsConfig) -> None:
+    """Read the files that the output dataset quotes: an error at the end of a run is too late."""
+    if (descriptions := participants_json(options)) is not None:
+        read_json(descriptions)
+    if options.bids is not None:
+        read_json(options.bids / OUTPUTS["dataset"].path)
 
 
 def simulate(options: SimulationConfig, out_dir: Path) -> Path:
@@ -65,7 +90,7 @@ def simulate(options: SimulationConfig, out_dir: Path) -> Path:
 
 def simulated_inputs(folder: Path) -> InputsConfig:
     """Return the settings ``inputs`` for a cohort that :func:`simulate` wrote to a folder."""
-    return InputsConfig(bids=folder, filters={"label": "GM", "suffix": "probseg"})
+    return InputsConfig(bids=folder, filters={"label": ["GM"], "suffix": ["probseg"]})
 
 
 def _run(call: Call) -> dict[str, Any]:

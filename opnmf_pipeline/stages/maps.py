@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.dataset.description import json_text
-from opnmf_pipeline.images.cohort import identifiers, write_cohort
+from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.decompose import (
@@ -23,6 +23,7 @@ from opnmf_pipeline.stages.decompose import (
 from opnmf_pipeline.stages.memory import BASE_BYTES
 from opnmf_pipeline.stages.spaces import named_files, open_mask
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MASK_FILE, Call, Field, Kind, Stage
+from opnmf_pipeline.tables import write_table
 
 __all__ = [
     "COMPONENTS_FILE",
@@ -78,9 +79,9 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
     labels = winner_takes_all(fit.W)
     mask.write(fit.W.astype(np.float32), out_dir / files["components"])
     mask.write(labels, out_dir / files["dseg"])
-    mask.label_table(fit.W, labels).to_csv(out_dir / files["dseg_tsv"], sep="\t", index=False)
+    write_table(mask.label_table(fit.W, labels), out_dir / files["dseg_tsv"])
     loadings = _loadings(fit)
-    write_cohort(loadings, out_dir / files["loadings"])
+    write_table(loadings, out_dir / files["loadings"])
     _write_json(
         out_dir / files["components_json"],
         Description="Components of OPNMF (columns of W), one volume each, by decreasing share of "

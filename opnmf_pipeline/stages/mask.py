@@ -59,8 +59,7 @@ def make_mask(
         An image is damaged or on a different grid, or the mask is empty.
     """
     space = space_of(images[0]).images
-    if matrix.resample is None:
-        space.check_grids(images, images[0])
+    space.check_grids(images, images[0], resampled=matrix.resample is not None)
     grid = space.analysis_grid(images[0], options.image, matrix)
     read = partial(grid.read, options=matrix)
     values = track(map_images(read, images, n_procs), "mask", len(images))

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images.cohort import identifiers, write_cohort
+from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.matrix import bad_values, problem
 from opnmf_pipeline.images.reading import map_images
-from opnmf_pipeline.images.space import Grid
+from opnmf_pipeline.images.space import Grid, Images
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, read_factorization
 from opnmf_pipeline.stages.spaces import open_mask, space_of
@@ -32,6 +32,7 @@ from opnmf_pipeline.stages.stage import (
     Kind,
     Stage,
 )
+from opnmf_pipeline.tables import write_table
 
 __all__ = ["Model", "loadings_table", "project_images", "project_subjects"]
 
@@ -112,7 +113,7 @@ def project_subjects(
     """
     models = [Model.of_fit(factorization_file)]
     found = project_images(images, participants, models, mask_file, n_procs=n_procs, track=track)
-    write_cohort(loadings_table(participants, [loadings for _, (loadings,) in found]), out_file)
+    write_table(loadings_table(participants, [loadings for _, (loadings,) in found]), out_file)
     return out_file
 
 
@@ -159,14 +160,17 @@ def project_images(
     """
     options, shift = models[0].preprocessing, np.float32(models[0].shift)
     mask = open_mask(mask_file)
-    if options.resample is None and options.voxel_size is None:
-        space_of(mask_file).images.check_grids(images, mask_file)
+    resampled = options.resample is not None or options.voxel_size is not None
+    space = space_of(mask_file).images
+    if readable := [image for image in images if _can_be_opened(image, space)]:
+        reference = readable[0] if resampled else mask_file
+        space.check_grids(readable, reference, resampled=resampled)
     read = partial(_column, inside=mask.inside, grid=mask.grid, options=options)
     unread, bad = [], []
     columns = track(map_images(read, images, n_procs), "project", len(images))
     for number, (name, image, column) in enumerate(zip(names, images, columns, strict=True)):
         if isinstance(column, str):
-            unread.append(column)
+            unread.append(f"{name}: {column}")
         elif found := problem(column, mask.grid.elements, options):
             bad.append(f"  {name}: {image}: {found}")
         else:
@@ -183,6 +187,14 @@ def loadings_table(rows: Sequence[str], loadings: Sequence[Loadings]) -> pd.Data
     H = np.array(loadings)
     table = pd.DataFrame(H, columns=component_names(H.shape[1]))
     return pd.concat([identifiers(rows), table], axis=1)
+
+
+def _can_be_opened(path: str | Path, space: Images) -> bool:
+    try:
+        space.image_files(path)
+    except ImageError:  # raised again when the image is read, after the others were projected
+        return False
+    return True
 
 
 def _column(

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.dataset.description import json_text
-from opnmf_pipeline.images.cohort import identifiers, write_cohort
+from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.spaces import named_files, open_mask
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
+from opnmf_pipeline.tables import write_table
 
 __all__ = ["ASSESS_COHORT", "QUALITY_FILES", "assess_cohort"]
 
@@ -81,7 +82,7 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
     table = pd.concat([identifiers(sidecar["Participants"]), pd.DataFrame(subjects)], axis=1)
     table["nearest"] = participants[nearest]
     table["correlation"] = correlation
-    write_cohort(table, out_dir / QUALITY_FILES["subjects"])
+    write_table(table, out_dir / QUALITY_FILES["subjects"])
     described = {str(name): {"Description": SUBJECT_COLUMNS[str(name)]} for name in table}
     (out_dir / QUALITY_FILES["subjects_json"]).write_text(json_text(described), encoding="utf-8")
     return out_dir

@@ -14,7 +14,9 @@ import pandas as pd
 
 from opnmf_pipeline.decomposition.progress import CHANGE
 from opnmf_pipeline.decomposition.solvers import SOLVERS
-from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort
+from opnmf_pipeline.files import read_object
+from opnmf_pipeline.images.bids import mixed_entities
+from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.covariates import find_covariates
 from opnmf_pipeline.reporting.facts import (
@@ -35,6 +37,7 @@ from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
 from opnmf_pipeline.stages.spaces import Pictures, named_files, open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
+from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = ["MAKE_REPORT", "CohortFiles", "FitFiles", "SelectionFiles", "make_report"]
 
@@ -161,7 +164,7 @@ def make_report(
     shown = pictures.embed([*background, *(files.components for files in fits)])
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
-        images["sha256"] = _read_json(digests_file)
+        images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
     rows = found[0].loadings.index
     named = identifiers(rows.tolist())
     facts = Facts(
@@ -171,6 +174,7 @@ def make_report(
         n_sessions=len(named) if "session_id" in named else None,
         grid=mask.grid,
         images=images,
+        mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
         covariates=find_covariates((images if images.empty else by_row(images)).reindex(rows)),
         quality=assessed,
         volumes=shown,
@@ -182,26 +186,22 @@ def make_report(
     return out_file
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitFacts:
     W = mask.masked(files.components).astype(np.float64)
     gram = W.T @ W
     nearest, overlaps = nearest_columns(gram)
-    loadings = by_row(read_cohort(files.loadings))
+    loadings = by_row(read_measures(files.loadings))
     errors = None
     if quality:
         norms = quality.subjects["norm"]
         errors = pd.Series(
             relative_errors(norms.to_numpy(), loadings.to_numpy(), gram), index=norms.index
         )
-    info = _read_json(files.factorization)
+    info = read_object(files.factorization)
     return FitFacts(
         info=info,
         solver=_solver_facts(info["Settings"]),
-        parts=pd.read_csv(files.labels_table, sep="\t"),
+        parts=as_typed(read_table(files.labels_table)),
         loadings=loadings,
         nearest=nearest,
         overlaps=overlaps,
@@ -218,11 +218,11 @@ def _solver_facts(settings: Mapping[str, Any]) -> SolverFacts:
 
 
 def _read_selection(files: SelectionFiles) -> SelectionFacts:
-    columns = _read_json(files.metrics.with_suffix(".json"))
+    columns = read_object(files.metrics.with_suffix(".json"))
     return SelectionFacts(
-        metrics=pd.read_csv(files.metrics, sep="\t"),
+        metrics=as_typed(read_table(files.metrics)),
         descriptions={name: column["Description"] for name, column in columns.items()},
-        choice=_read_json(files.choice) if files.choice else {},
+        choice=read_object(files.choice) if files.choice else {},
         errors=files.errors,
         reproducibility=files.reproducibility,
         hierarchy=files.hierarchy,
@@ -236,7 +236,7 @@ def _read_quality(files: CohortFiles, mask_file: Path) -> QualityFacts:
         sd=files.sd,
         coverage=files.coverage,
         draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file),
-        subjects=by_row(read_cohort(files.subjects)),
+        subjects=by_row(read_measures(files.subjects)),
         covered=open_mask(mask_file).masked(files.coverage),
     )
 

@@ -23,6 +23,7 @@ from opnmf_pipeline.stages.metrics import (
     split_table,
 )
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
+from opnmf_pipeline.tables import write_table
 
 __all__ = ["FACTORIZATION_DIRS", "SELECTION_DIR", "SELECTION_FILES", "SELECT_RANK", "select_rank"]
 
@@ -161,9 +162,13 @@ def _setting_of(column: str) -> str:
     return f"selection.n_splits to {2 if column.endswith('_sd') else 1} or more"
 
 
+def _rounded(value: Any) -> Any:
+    return f"{value:.8g}" if isinstance(value, float) else value
+
+
 def _write(table: pd.DataFrame, path: Path, columns: Mapping[str, str]) -> None:
     """Write a table, and a JSON file that describes its columns."""
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.8g")
+    write_table(table.map(_rounded, na_action="ignore"), path)
     described = {str(name): {"Description": columns[str(name)]} for name in table}
     _write_json(path.with_suffix(".json"), described)
 

@@ -10,15 +10,20 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from opnmf_pipeline.config import SPLIT_SETTINGS, SelectionConfig
-from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.exceptions import ConfigError, SelectionError
 from opnmf_pipeline.images.cohort import identifiers, read_cohort, row_names
 from opnmf_pipeline.selection.splits import leave_group_out, split_halves, strata_of
 from opnmf_pipeline.stages.stage import PARTICIPANTS, Call, Field, Kind, Stage
+from opnmf_pipeline.tables import typed
 
 __all__ = ["MAKE_SPLITS", "SPLIT_FILE", "Split", "make_splits", "split_cohort"]
 
 NO_COLUMN_MSG = (
     "selection.{key}: the participants table has no column {column!r}; it has: {columns}"
+)
+ONE_SUBJECT_MSG = (
+    "all {n} images are sessions of one subject, {name}, but the halves of a split must have "
+    "different subjects; set selection.n_splits: 0, or selection.groups: session_id"
 )
 
 
@@ -62,16 +67,19 @@ def split_cohort(cohort: pd.DataFrame, options: SelectionConfig) -> list[Split]:
     people = row_names(cohort)
     if options.leave_out is not None:
         values = _column(cohort, "leave_out", options.leave_out)
-        pairs = leave_group_out(values)
+        pairs = leave_group_out(typed(values))
         names = [str(values.iloc[left_out[0]]) for _, left_out in pairs]
     else:
-        for column in options.stratify:
-            _column(cohort, "stratify", column)
-        strata = strata_of(cohort, options.stratify, options.n_bins)
+        columns = {name: typed(_column(cohort, "stratify", name)) for name in options.stratify}
+        table = pd.DataFrame(columns, index=cohort.index)
+        strata = strata_of(table, options.stratify, options.n_bins)
         together = options.groups
         if together is None and cohort["participant_id"].duplicated().any():
             together = "participant_id"  # sessions of a subject
-        groups = None if together is None else _column(cohort, "groups", together)
+            if options.n_splits and cohort["participant_id"].nunique() == 1:
+                name = cohort["participant_id"].iloc[0]
+                raise SelectionError(ONE_SUBJECT_MSG.format(n=len(cohort), name=name))
+        groups = None if together is None else typed(_column(cohort, "groups", together))
         pairs = split_halves(
             len(people), options.n_splits, options.random_state, strata=strata, groups=groups
         )

@@ -9,6 +9,7 @@ from opnmf_pipeline.cli import main
 from opnmf_pipeline.cli.check import _size
 from opnmf_pipeline.cli.parser import build_parser, overrides
 from opnmf_pipeline.config import PipelineConfig, load_config
+from opnmf_pipeline.exceptions import ExitCode
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
@@ -179,7 +180,7 @@ def test_interruption(write_config, settings, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("opnmf_pipeline.stages.decompose.decompose", interrupt)
     command = ["run", str(write_config(settings)), "--output", str(tmp_path / "out")]
-    assert main(command) == 130
+    assert main(command) == ExitCode.INTERRUPTED == 4
     assert "interrupted; run the same command to continue" in capsys.readouterr().err
 
 

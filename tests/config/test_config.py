@@ -253,7 +253,7 @@ def test_override_without_a_key_or_value(write_config, item):
 
 def test_override_that_is_not_yaml(write_config):
     message = problem(write_config(BASE), "mask.threshold=[1")
-    assert "--set 'mask.threshold=[1': the value is not valid YAML" in message
+    assert "--set 'mask.threshold=[1': not valid YAML: line 1: expected ',' or ']'" in message
 
 
 def test_a_problem_of_an_override_is_not_blamed_on_the_file(write_config):

@@ -30,6 +30,9 @@ def keys_of(model, prefix):
             yield prefix + name
 
 
+COUNT = "integer ≥ 1, ≤ 100000"
+
+
 def test_every_setting_is_described(tables):
     described = tables.settings_text()
     missing = [
@@ -44,7 +47,11 @@ def test_every_setting_is_described(tables):
     [
         ("mask.coverage", "number > 0, ≤ 1", "`0.9`"),
         ("mask.method", "`mean`, `coverage`, `template`, `image`", "`mean`"),
-        ("decomposition.n_components", "integer ≥ 1 or list, each integer ≥ 1", "`10`"),
+        (
+            "decomposition.n_components",
+            f"{COUNT} or list, each {COUNT}",
+            "`10`",
+        ),
         ("inputs.bids", "path", "not set"),
         ("inputs.filters", "mapping", "empty"),
         ("report.figures", "true or false", "`true`"),

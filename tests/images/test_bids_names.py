@@ -124,7 +124,7 @@ def test_subjects_and_sessions_that_are_asked_for(write_dataset, label):
     assert row_names(cohort) == ["sub-01_ses-2"]
     (root / "participants.tsv").write_text("participant_id\tage\n01\t30\n02\t31\nsub-03\t32\n")
     cohort, _ = find_cohort(InputsConfig(bids=root, filters=filters))
-    assert cohort["age"].tolist() == [30]
+    assert cohort["age"].tolist() == ["30"]
 
 
 def test_a_subject_that_is_asked_for_and_not_there_is_named(write_dataset):

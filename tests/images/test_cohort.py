@@ -5,8 +5,9 @@ import pytest
 
 from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.exceptions import CohortError
-from opnmf_pipeline.images.cohort import find_cohort, read_cohort, write_cohort
+from opnmf_pipeline.images.cohort import find_cohort, read_cohort
 from opnmf_pipeline.stages.collect import collect_cohort
+from opnmf_pipeline.tables import write_table
 
 
 def found(**options):
@@ -44,7 +45,7 @@ def test_bids(cohort):
     frame = found(bids=cohort.root, filters={"label": "GM"})
     assert frame["participant_id"].tolist() == cohort.subjects
     assert frame["image"].tolist() == [str(path) for path in cohort.images]
-    assert frame["age"].tolist() == [20, 21, 22, 23, 24, 25]
+    assert frame["age"].tolist() == ["20", "21", "22", "23", "24", "25"]
 
 
 def test_bids_participants_without_prefix_in_another_order(cohort):
@@ -52,7 +53,7 @@ def test_bids_participants_without_prefix_in_another_order(cohort):
     (cohort.root / "participants.tsv").write_text("\n".join(["participant_id\tage", *rows]))
     frame = found(bids=cohort.root)
     assert frame["participant_id"].tolist() == cohort.subjects
-    assert frame["age"].tolist() == [21, 22, 23, 24, 25, 26]
+    assert frame["age"].tolist() == ["21", "22", "23", "24", "25", "26"]
 
 
 def test_bids_without_participants_file(cohort):
@@ -102,18 +103,61 @@ def test_missing_image(cohort, table, source, caplog, tmp_path):
     frame, dropped = find_cohort(InputsConfig(on_missing="drop", **options))
     assert dropped == ["sub-02"]
     assert frame["participant_id"].tolist() == cohort.subjects[:1] + cohort.subjects[2:]
-    assert frame["age"].tolist()[0] == 20
+    assert frame["age"].tolist()[0] == "20"
     with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
         collect_cohort(InputsConfig(on_missing="drop", **options), tmp_path / "out.tsv")
     assert "sub-02" in caplog.text
     assert len(read_cohort(tmp_path / "out.tsv")) == 5
 
 
+@pytest.mark.parametrize("source", ["bids", "indexed", "prefix", "table", "glob"])
+def test_links_without_content(cohort, table, source, tmp_path):
+    if source == "prefix":
+        for number, path in enumerate(cohort.images):
+            cohort.images[number] = path.rename(path.with_name(f"mwp1{path.name}"))
+    options = {
+        "bids": {"bids": cohort.root},
+        "indexed": {"bids": cohort.root, "database_dir": tmp_path / "index"},
+        "prefix": {"bids": cohort.root, "filters": {"prefix": "mwp1"}},
+        "table": {"table": table()},
+        "glob": {"glob": cohort.root / "*" / "anat" / "*.nii.gz"},
+    }[source]
+    link = cohort.images[1]
+    link.unlink()
+    link.symlink_to("../../.git/annex/objects/aa/bb/key/key")
+    message = problem(**options)
+    assert message.startswith(f"the images of 1 of 6 subjects have no content, such as {link}: ")
+    assert "datalad get" in message
+    assert message.endswith("inputs.on_missing: drop to leave these subjects out: sub-02")
+    frame, dropped = find_cohort(InputsConfig(on_missing="drop", **options))
+    assert dropped == ["sub-02"]
+    assert frame["participant_id"].tolist() == cohort.subjects[:1] + cohort.subjects[2:]
+
+
+def test_a_dataset_of_links_without_content(cohort):
+    for path in cohort.images:
+        path.unlink()
+        path.symlink_to("nowhere")
+    for on_missing in ("error", "drop"):
+        assert "datalad get" in problem(bids=cohort.root, on_missing=on_missing)
+
+
+def test_two_template_spaces_are_told(cohort, caplog, tmp_path):
+    options = InputsConfig(bids=cohort.root)
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        collect_cohort(options, tmp_path / "a.tsv")
+        assert caplog.text == ""
+        for path in cohort.images[4:]:
+            path.rename(path.with_name(path.name.replace("MNI152", "MNI152Lin")))
+        collect_cohort(options, tmp_path / "b.tsv")
+    assert "(space: MNI152 (4 images), MNI152Lin (2 images))" in caplog.text
+
+
 def test_many_missing_images_are_counted(cohort):
     rows = [f"sub-x{number}" for number in range(9)]
     (cohort.root / "participants.tsv").write_text("\n".join(["participant_id", *rows]))
     message = problem(bids=cohort.root)
-    assert "9 of 15 subjects have no image: sub-x0" in message
+    assert "9 of 9 subjects have no image: sub-x0" in message
     assert "sub-x4 and 4 more" in message
 
 
@@ -123,7 +167,7 @@ def test_table(cohort, table, name, sep, monkeypatch, tmp_path):
     frame = found(table=table(name, sep))
     assert frame["participant_id"].tolist() == cohort.subjects
     assert frame["image"].tolist() == [str(path) for path in cohort.images]
-    assert frame["age"].tolist() == list(range(20, 26))
+    assert frame["age"].tolist() == [str(age) for age in range(20, 26)]
     assert "path" not in frame
 
 
@@ -136,7 +180,7 @@ def test_table_with_another_path_column_and_absolute_paths(cohort, table):
 def test_ids_keep_their_zeros(cohort, table, tmp_path):
     frame = found(table=table(participant_id=[f"{number:03d}" for number in range(6)]))
     assert frame["participant_id"].tolist() == ["000", "001", "002", "003", "004", "005"]
-    write_cohort(frame, tmp_path / "cohort.tsv")
+    write_table(frame, tmp_path / "cohort.tsv")
     assert read_cohort(tmp_path / "cohort.tsv")["participant_id"].tolist()[1] == "001"
 
 
@@ -144,7 +188,7 @@ def test_ids_keep_their_zeros(cohort, table, tmp_path):
 def test_ids_that_look_like_nothing(cohort, table, tmp_path, word):
     frame = found(table=table(participant_id=[*cohort.subjects[:5], word]))
     assert word in frame["participant_id"].tolist()
-    write_cohort(frame, tmp_path / "cohort.tsv")
+    write_table(frame, tmp_path / "cohort.tsv")
     assert word in read_cohort(tmp_path / "cohort.tsv")["participant_id"].tolist()
 
 
@@ -211,7 +255,7 @@ def test_glob_joins_covariates_of_ids_without_prefix(cohort):
     (cohort.root / "participants.tsv").write_text("\n".join(["participant_id\tage", *rows]))
     frame = found(glob=cohort.root / "*/*/*.nii.gz", participants=cohort.root / "participants.tsv")
     assert frame["participant_id"].tolist() == cohort.subjects
-    assert frame["age"].tolist() == [21, 22, 23, 24, 25, 26]
+    assert frame["age"].tolist() == ["21", "22", "23", "24", "25", "26"]
 
 
 def test_glob_matches_two_images_of_a_subject(cohort):
@@ -234,3 +278,67 @@ def test_glob_with_a_pattern_that_finds_nothing(cohort):
 
 def test_glob_of_nothing(cohort):
     assert "inputs.glob: no file matches" in problem(glob=cohort.root / "*.mgz")
+
+
+def write_rows(cohort, *rows):
+    (cohort.root / "participants.tsv").write_text("\n".join(["participant_id\tage", *rows]) + "\n")
+
+
+def test_both_halves_of_a_mismatch_are_named(cohort, caplog):
+    write_rows(cohort, *(f"{number}\t2{number}" for number in range(1, 7)))
+    message = problem(bids=cohort.root)
+    assert message.startswith("6 of 6 subjects have no image: sub-1, sub-2")
+    assert "6 subject(s) have an image but no row in the table of participants: sub-01" in message
+    assert "(row sub-1 may be sub-01: spreadsheets remove leading zeros)" in message
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        frame = found(bids=cohort.root, on_missing="drop")
+    assert frame["participant_id"].tolist() == cohort.subjects
+    assert "6 subject(s) have an image but no row" in caplog.text
+
+
+def test_an_image_without_a_row_is_told(cohort, caplog):
+    write_rows(cohort, *(f"{subject}\t20" for subject in cohort.subjects[1:]))
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        frame = found(bids=cohort.root)
+    assert frame["age"].isna().tolist() == [True, *[False] * 5]
+    assert (
+        "1 subject(s) have an image but no row in the table of participants: sub-01" in caplog.text
+    )
+
+
+def test_a_row_for_each_image_is_not_worth_a_message(cohort, caplog):
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        found(bids=cohort.root)
+    assert caplog.text == ""
+
+
+def test_a_session_in_the_identifier_is_a_session(cohort, table):
+    ids = ["sub-01_ses-1", "sub-01_ses-2", *(f"sub-0{n}_ses-1" for n in range(2, 6))]
+    frame = found(table=table(participant_id=ids))
+    assert frame["participant_id"].tolist()[:3] == ["sub-01", "sub-01", "sub-02"]
+    assert frame["session_id"].tolist()[:3] == ["ses-1", "ses-2", "ses-1"]
+    message = problem(table=table(participant_id=[*ids[:5], "sub-06"]))
+    assert "participant_id 'sub-04_ses-1' contains a session" in message
+    assert "must contain only the subject (sub-04)" in message
+
+
+def test_a_subject_with_many_sessions_is_told(cohort, table, caplog):
+    sessions = [f"ses-{number}" for number in range(1, 5)] + ["ses-1", "ses-1"]
+    ids = ["sub-01"] * 4 + ["sub-02", "sub-03"]
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        found(table=table(participant_id=ids, session_id=sessions))
+    assert "1 subject(s) have many more sessions than the others, such as sub-01 (4" in caplog.text
+
+
+def test_ages_that_are_cut_off_are_told(cohort, tmp_path, caplog):
+    write_rows(
+        cohort, *(f"{s}\t{80 + n}" for n, s in enumerate(cohort.subjects[1:])), "sub-01\t89+"
+    )
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        collect_cohort(InputsConfig(bids=cohort.root), tmp_path / "cohort.tsv")
+    assert "age: 1 value(s) such as 89+ are read as 89" in caplog.text
+    assert read_cohort(tmp_path / "cohort.tsv")["age"].tolist()[0] == "89+"
+
+
+def test_a_bracket_in_a_pattern_is_explained(cohort):
+    assert "write [[] for the character [" in problem(glob=cohort.root / "a[b]" / "*.nii")

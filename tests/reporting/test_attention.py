@@ -4,6 +4,7 @@ import pytest
 
 from opnmf_pipeline.reporting.attention import (
     find_duplicates,
+    find_other_units,
     sentences_about_cohort,
     sentences_about_fit,
     sentences_about_starts,
@@ -19,6 +20,7 @@ def subjects():
     names = [f"sub-{n:03d}" for n in range(N)]
     return pd.DataFrame(
         {
+            "norm": 30 + rng.random(N),
             "coverage": 1 - 0.01 * rng.random(N),
             "nearest": np.roll(names, 1),
             "correlation": 0.95 + 0.02 * rng.random(N),
@@ -84,6 +86,20 @@ def test_duplicates_are_named_once(subjects, errors):
 def test_a_cohort_of_much_alike_images_has_no_duplicates(subjects):
     subjects["correlation"] = 1 - 0.1 * (1 - subjects["correlation"])
     assert find_duplicates(subjects) == []
+
+
+@pytest.mark.parametrize("factor", [255, 1 / 255])
+def test_an_image_in_other_units_is_named_with_its_factor(subjects, errors, factor):
+    median = subjects["norm"].median()
+    subjects.loc["sub-005", "norm"] = factor * median
+    assert find_other_units(subjects) == pytest.approx({"sub-005": factor}, rel=1e-3)
+    (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
+    assert sentence.startswith(f"Other units: sub-005 ({factor:.3g} times).")
+
+
+def test_a_map_with_little_tissue_is_not_in_other_units(subjects):
+    subjects.loc["sub-005", "norm"] *= 0.2
+    assert find_other_units(subjects) == {}
 
 
 def test_poor_coverage(subjects, errors):

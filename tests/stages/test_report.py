@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig
-from opnmf_pipeline.images.cohort import read_cohort, write_cohort
+from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
@@ -27,6 +27,7 @@ from opnmf_pipeline.stages.report import (
 )
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.spaces import open_mask
+from opnmf_pipeline.tables import write_table
 from tests.builders import AFFINE
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -58,7 +59,7 @@ class Study:
         )
         self.cohort = folder / "cohort.tsv"
         table = pd.DataFrame({"participant_id": people, "image": images, "sha256": "ab" * 32})
-        write_cohort(table, self.cohort)
+        write_table(table, self.cohort)
         self.info = json.loads(fit.read_text())
 
     def change(self, **values):
@@ -94,7 +95,7 @@ def test_nothing_is_asked_for_from_elsewhere(study):
 def test_what_comes_from_files_is_escaped(study):
     bad = "<script>alert(1)</script>"
     labels = pd.read_csv(study.fit.labels_table, sep="\t")
-    labels.assign(index=["<b>1</b>", "2", "3"]).to_csv(study.fit.labels_table, sep="\t")
+    write_table(labels.assign(index=["<b>1</b>", "2", "3"]), study.fit.labels_table)
     runs = [
         {"Date": bad, "Command": bad, "Seconds": 1, "PeakMemoryBytes": 1, "Processes": 1}
         | {"Computed": [], "System": bad}

@@ -8,8 +8,9 @@ import pytest
 
 from opnmf_pipeline.config import SelectionConfig
 from opnmf_pipeline.exceptions import ConfigError, SelectionError
-from opnmf_pipeline.images.cohort import row_names, write_cohort
+from opnmf_pipeline.images.cohort import row_names
 from opnmf_pipeline.stages.splits import make_splits, split_cohort
+from opnmf_pipeline.tables import write_table
 
 
 @pytest.fixture
@@ -94,9 +95,19 @@ def test_a_site_that_is_not_known(table):
         split_cohort(table, SelectionConfig(leave_out="site"))
 
 
+def test_sessions_of_one_subject():
+    sessions = [f"ses-{number}" for number in range(6)]
+    table = pd.DataFrame({"participant_id": "sub-01", "session_id": sessions})
+    with pytest.raises(SelectionError, match=r"one subject, sub-01, .*selection\.n_splits: 0"):
+        split_cohort(table, SelectionConfig(n_splits=2))
+    assert split_cohort(table, SelectionConfig(n_splits=0)) == []
+    splits = split_cohort(table, SelectionConfig(n_splits=2, groups="session_id"))
+    assert [len(half) for split in splits for half in split.halves] == [3, 3, 3, 3]
+
+
 def test_a_further_split_leaves_the_files_of_the_others(table, tmp_path):
     covariates = tmp_path / "cohort.tsv"
-    write_cohort(table.sample(frac=1, random_state=0), covariates)  # in any order
+    write_table(table.sample(frac=1, random_state=0), covariates)  # in any order
     people = table["participant_id"].tolist()
     contents = []
     for n_splits in (2, 3):

@@ -6,11 +6,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nibabel as nb
 import numpy as np
+from nibabel.analyze import AnalyzeImage
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.imageclasses import all_image_classes
+from nibabel.openers import ImageOpener
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.files import why_missing
+from opnmf_pipeline.images.volumes.header import (
+    affine_problem,
+    header_problem,
+    is_nifti,
+    sform_is_void,
+    size_problem,
+)
 
 __all__ = [
     "SUFFIX",
@@ -18,12 +30,14 @@ __all__ = [
     "is_image",
     "load",
     "open_image",
+    "read_all",
     "read_values",
     "set_space",
 ]
 
 SUFFIX = ".nii.gz"
 COMPRESSIONS = (".gz", ".bz2", ".zst")
+CHUNK_BYTES = 2**20
 UNREADABLE_MSG = "{path}: cannot be read as an image ({reason}); check the file or copy it again"
 NOT_3D_MSG = "{path}: has shape {shape}, expected one 3D volume; split it or select another file"
 
@@ -44,9 +58,6 @@ def is_image(path: str | Path) -> bool:
 
 @cache
 def _suffixes() -> frozenset[str]:
-    from nibabel.imageclasses import all_image_classes
-    from nibabel.spatialimages import SpatialImage
-
     kinds = [kind for kind in all_image_classes if issubclass(kind, SpatialImage)]
     return frozenset(suffix for kind in kinds for suffix in kind.valid_exts)
 
@@ -57,14 +68,59 @@ def load(path: str | Path) -> Any:
     Raises
     ------
     ImageError
-        The file is missing or is not an image.
+        The file is missing or is not an image, or its header contradicts itself or the size of the
+        file.
     """
+    if not Path(path).exists():
+        raise ImageError(f"{path}: {why_missing(path)}")
     try:
-        return nb.load(path)
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file; check the path") from None
+        return _opened(str(path))
     except Exception as error:  # a damaged header can raise many kinds of errors
         raise ImageError(UNREADABLE_MSG.format(path=path, reason=_first_line(error))) from None
+
+
+def _opened(path: str) -> Any:
+    """Do what ``nibabel.load`` does, and check the header as it is stored."""
+    sniff = None
+    for kind in all_image_classes:
+        is_kind, sniff = kind.path_maybe_image(path, sniff)
+        if is_kind:
+            break
+    else:
+        with ImageOpener(path) as stream:  # raises what the loop does not: permission, compression
+            stream.read(CHUNK_BYTES)
+        raise ValueError("it is empty, or not in a format that nibabel reads")
+    if not issubclass(kind, AnalyzeImage):
+        image = kind.from_filename(path)
+        if isinstance(image, SpatialImage):
+            _require(affine_problem(image.affine))
+        return image
+    assert sniff is not None
+    block = sniff[0][: kind.header_class.template_dtype.itemsize]
+    header = kind.header_class(block, check=False)
+    _require(header_problem(header))
+    if is_nifti(header):
+        return _nifti(kind, header, path)
+    image = kind.from_filename(path)
+    _require(affine_problem(image.affine), size_problem(image.dataobj))
+    return image
+
+
+def _nifti(kind: Any, header: Any, path: str) -> Any:
+    """Return the image of a header without its extensions, which nibabel reads at any size."""
+    header.check_fix()
+    if sform_is_void(header):
+        header["sform_code"] = 0
+    affine, files = header.get_best_affine(), kind.filespec_to_file_map(path)
+    stored = ArrayProxy(files["image"].filename, header)
+    _require(affine_problem(affine), size_problem(stored))
+    return kind(stored, affine, header, file_map=files)
+
+
+def _require(*problems: str) -> None:
+    for problem in problems:
+        if problem:
+            raise ValueError(problem)
 
 
 def open_image(path: str | Path) -> Any:
@@ -115,13 +171,56 @@ def read_values(image: Any, path: str | Path) -> NDArray[np.float32]:
     Raises
     ------
     ImageError
-        The file ends early or its compression is damaged.
+        The file is damaged; see :func:`read_all`.
+    """
+    values: NDArray[np.float32] = read_all(image, path, np.float32)
+    return values.reshape(image.shape[:3])
+
+
+def read_all(image: Any, path: str | Path, dtype: Any = None) -> NDArray[Any]:
+    """Read all volumes of an image, and its file to the end.
+
+    The checksum of a compressed file comes after its last voxel, where nibabel stops.
+
+    Parameters
+    ----------
+    image : nibabel image
+        Image of :func:`load`, or one in memory.
+    path : path
+        Its file, for messages.
+    dtype : dtype, optional
+        Default: the dtype of the image.
+
+    Returns
+    -------
+    ndarray of shape ``image.shape``
+
+    Raises
+    ------
+    ImageError
+        The file ends early, has more bytes than its header describes, or its compression is
+        damaged.
     """
     try:
-        values = image.get_fdata(dtype=np.float32, caching="unchanged")
-        return np.asarray(values).reshape(image.shape[:3])
+        values = _stored_values(image, dtype)
     except Exception as error:  # zlib, EOF, OS and value errors all mean a damaged file
         raise ImageError(UNREADABLE_MSG.format(path=path, reason=_first_line(error))) from None
+    return values
+
+
+def _stored_values(image: Any, dtype: Any) -> NDArray[Any]:
+    stored = image.dataobj
+    if type(stored) is not ArrayProxy:  # in memory, or in a format with its own way of scaling
+        return np.asarray(stored, dtype=dtype)
+    with ImageOpener(stored.file_like) as stream:
+        spec = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)
+        # Not mapped: if another process shortens a mapped file, this process is killed
+        values = np.asarray(ArrayProxy(stream, spec, mmap=False), dtype=dtype)
+        if stream.read(1) and isinstance(image, AnalyzeImage):
+            raise ValueError("it has more bytes than its header describes")
+        while stream.read(CHUNK_BYTES):
+            pass
+    return values
 
 
 def _first_line(error: Exception) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,12 +22,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Grid", "analysis_grid", "check_grids"]
 
+logger = logging.getLogger(__name__)
+
 N_NAMED = 3
+LARGEST = 64
+"""An image that is resampled may have so many times the voxels of the reference: edges of 1/4."""
+SPACES = {3: "Talairach", 4: "MNI152"}
+"""NIfTI space codes of two templates whose coordinates are different."""
 ALIGNED_CODE = 2
 """NIfTI space code of a mask if the images have none: aligned to another image."""
 GRID_MSG = (
     "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n"
     "set matrix.resample: to-first (or to-mask), or drop these subjects"
+)
+TOO_LARGE_MSG = (
+    "{n} of {total} images have more than {largest} times the voxels of {reference} ({want}):\n"
+    "{named}\ncheck these files, or resample them to coarser voxels first"
+)
+TWO_SPACES_MSG = (
+    "the headers of the images name two spaces: %s; voxels at the same coordinates are then "
+    "different places of the brain; check how these images were made"
 )
 NOT_FINITE_MSG = (
     "{path}: has {n} NaN or infinite values, which resampling or smoothing would spread; "
@@ -152,33 +168,59 @@ class Grid:
         out_file : path
             File to write.
         """
-        header = open_image(reference).header
-        codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
         image = nb.Nifti1Image(inside.astype(np.uint8), self.affine)
-        # The affine of an image is its sform if the sform has a code, or else its qform
-        set_space(image, next(filter(None, codes), ALIGNED_CODE))
+        set_space(image, _space_code(open_image(reference)) or ALIGNED_CODE)
         image.to_filename(out_file)
 
 
-def check_grids(paths: Iterable[str | Path], reference: str | Path) -> None:
-    """Require that every image has the shape and affine of a reference image.
+def check_grids(
+    paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False
+) -> None:
+    """Read the headers of all images; require that every image is on the grid of a reference image.
+
+    Warn if the headers name two spaces.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        The images.
+    reference : path
+        Image whose grid is compared.
+    resampled : bool
+        Whether images may be on other grids, as long as they are not many times larger. A damaged
+        header could claim more voxels than fit into memory.
 
     Raises
     ------
     ImageError
-        Images are on a different grid; names the first ones and their number.
+        Images are damaged or on a different grid; names the first ones and their number.
     """
-    paths = list(paths)
-    want = Grid.of(open_image(reference))
-    grids = [(path, Grid.of(open_image(path))) for path in paths]
-    odd = [f"  {path}: {grid}" for path, grid in grids if not grid.same_as(want)]
+    paths, want = list(paths), Grid.of(open_image(reference))
+    odd: list[str] = []
+    spaces: dict[int, str | Path] = {}
+    for path in paths:
+        image = open_image(path)
+        grid = Grid.of(image)
+        spaces.setdefault(_space_code(image), path)
+        fits = prod(grid.shape) <= LARGEST * prod(want.shape) if resampled else grid.same_as(want)
+        if not fits:
+            odd.append(f"  {path}: {grid}")
     if odd:
         named = "\n".join(odd[:N_NAMED] + ["  ..."] * (len(odd) > N_NAMED))
+        message = TOO_LARGE_MSG if resampled else GRID_MSG
         raise ImageError(
-            GRID_MSG.format(
-                n=len(odd), total=len(paths), reference=reference, want=want, named=named
+            message.format(
+                n=len(odd),
+                total=len(paths),
+                reference=reference,
+                want=want,
+                named=named,
+                largest=LARGEST,
             )
         )
+    if set(SPACES) <= set(spaces):
+        named = ", ".join(f"{name} (such as {spaces[code]})" for code, name in SPACES.items())
+        logger.warning(TWO_SPACES_MSG, named)
 
 
 def analysis_grid(first: str | Path, mask_image: Path | None, options: MatrixConfig) -> Grid:
@@ -231,3 +273,12 @@ def _antialiased(image: Any, grid: Grid) -> Any:
     sizes = voxel_sizes(image.affine)
     lack = np.maximum(voxel_sizes(grid.affine) ** 2 - sizes**2, 0)
     return smooth_img(image, np.sqrt(lack)) if lack.any() else image
+
+
+def _space_code(image: Any) -> int:
+    """Return the NIfTI space code of the affine in use, or 0 if the image has none."""
+    codes = [
+        int(image.header[name]) for name in ("sform_code", "qform_code") if name in image.header
+    ]
+    # The affine of an image is its sform if the sform has a code, or else its qform
+    return next(filter(None, codes), 0)

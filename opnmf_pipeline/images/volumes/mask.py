@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects, generate_binary_structure, label
 
 from opnmf_pipeline.images.maps import component_names
-from opnmf_pipeline.images.volumes.files import load, open_image, set_space
+from opnmf_pipeline.images.volumes.files import load, open_image, read_all, set_space
 from opnmf_pipeline.images.volumes.grid import Grid
 
 __all__ = ["Mask", "open_mask"]
@@ -54,7 +54,7 @@ class Mask:
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
         """Whether each voxel is a row, an array of ``grid.shape``."""
-        inside: NDArray[np.bool_] = np.asarray(self.image.dataobj) != 0
+        inside: NDArray[np.bool_] = read_all(self.image, self.image.get_filename()) != 0
         return inside.reshape(self.grid.shape)
 
     def masked(self, path: Path) -> NDArray[Any]:
@@ -75,7 +75,7 @@ class Mask:
         ImageError
             The file is missing or is not an image.
         """
-        values: NDArray[Any] = np.asarray(load(path).dataobj)[self.inside]
+        values: NDArray[Any] = read_all(load(path), path)[self.inside]
         return values
 
     def unmasked(self, values: NDArray[Any]) -> Any:

@@ -1,4 +1,5 @@
 import gzip
+import logging
 import os
 
 import nibabel as nb
@@ -148,6 +149,28 @@ def test_check_grids_names_the_first_that_differ(tmp_path):
     assert f"{wide[1]}: shape (6, 4, 3)" in message
     assert str(wide[2]) not in message
     assert "matrix.resample: to-first" in message
+
+
+def write_coded(tmp_path, codes):
+    return [
+        write_image(tmp_path / f"{number}.nii.gz", VALUES, codes=pair)
+        for number, pair in enumerate(codes)
+    ]
+
+
+@pytest.mark.parametrize("resampled", [False, True])
+def test_headers_of_two_templates_are_told(tmp_path, caplog, resampled):
+    paths = write_coded(tmp_path, [(4, 4), (4, 1), (3, 4), (0, 3)])
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        check_grids(paths, paths[0], resampled=resampled)
+    assert f"Talairach (such as {paths[2]}), MNI152 (such as {paths[0]})" in caplog.text
+
+
+def test_headers_without_a_template_are_not_told(tmp_path, caplog):
+    paths = write_coded(tmp_path, [(4, 4), (0, 0), (2, 1), (1, 3), (0, 4)])
+    with caplog.at_level(logging.WARNING, "opnmf_pipeline"):
+        check_grids(paths, paths[0], resampled=True)
+    assert caplog.text == ""
 
 
 def test_affines_that_differ_by_rounding_are_one_grid(tmp_path):

@@ -1,0 +1,81 @@
+"""A check of the images of a cohort: it refuses what a run would refuse, and keeps no values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opnmf_pipeline.config import MaskConfig, MatrixConfig
+from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.mask import group_mask
+from opnmf_pipeline.images.matrix import bad_values, problem
+from opnmf_pipeline.images.reading import map_images
+from opnmf_pipeline.images.space import Grid
+
+__all__ = ["check_images"]
+
+
+def check_images(
+    images: Sequence[str],
+    names: Sequence[str],
+    grid: Grid,
+    mask: MaskConfig,
+    options: MatrixConfig,
+    *,
+    n_procs: int = 1,
+) -> NDArray[np.bool_]:
+    """Read all images, and require that their values in the mask can be factorized.
+
+    Parameters
+    ----------
+    images, names : sequence of str
+        Path of each image, and its name in messages.
+    grid : Grid
+        Grid of the analysis.
+    mask : MaskConfig
+        Which places are analysed.
+    options : MatrixConfig
+        Preprocessing of the images.
+    n_procs : int
+        Largest number of processes.
+
+    Returns
+    -------
+    ndarray of shape ``grid.shape``, bool
+        The mask of the analysis.
+
+    Raises
+    ------
+    ImageError
+        Images are damaged, have NaN or negative values in the mask, or are zero in it; or the mask
+        is empty.
+    """
+    peaks: list[int | None] = []
+    read = partial(grid.read, options=options)
+    inside = group_mask(_noted(map_images(read, images, n_procs), options, peaks), grid, mask)
+    # The mask is known only after the last image; only doubtful images are read again
+    doubtful = [n for n, peak in enumerate(peaks) if peak is None or not inside.flat[peak]]
+    bad = [
+        f"  {names[n]}: {images[n]}: {found}"
+        for n in doubtful
+        if (found := problem(read(images[n])[inside], grid.elements, options))
+    ]
+    if bad:
+        raise ImageError(bad_values(bad))
+    return inside
+
+
+def _noted(
+    values: Iterator[NDArray[np.float32]], options: MatrixConfig, peaks: list[int | None]
+) -> Iterator[NDArray[np.float32]]:
+    """Yield images unchanged; note where each is largest, or None if a value may be refused."""
+    for image in values:
+        peak = int(np.abs(image).argmax())
+        refused = not np.isfinite(image).all() or image.flat[peak] == 0
+        if options.negative == "error":
+            refused = refused or image.min() < 0
+        peaks.append(None if refused else peak)
+        yield image

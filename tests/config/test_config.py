@@ -345,6 +345,8 @@ def test_each_start_and_each_half_has_another_seed():
     fits = [config.decomposition.from_random_start(number) for number in (1, 2)]
     assert [(fit.init, fit.random_state) for fit in fits] == [("random", 6), ("random", 7)]
     assert fits[0].model_copy(update={"init": "nndsvd", "random_state": 5}) == config.decomposition
+    last = DecompositionConfig(random_state=2**31 - 1)
+    assert last.from_random_start(2).random_state == 1  # the largest seed is followed by 0
 
 
 def test_a_shared_start_doubles_the_fits_of_halves():

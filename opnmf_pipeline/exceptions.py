@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
+from collections.abc import Sequence
 from enum import IntEnum
 
 __all__ = [
+    "FIXABLE",
     "CohortError",
     "ConfigError",
     "ConvergenceWarning",
@@ -36,6 +39,10 @@ class OPNMFError(ValueError):
     """Base of the errors that the command line shows without a traceback."""
 
     exit_code = ExitCode.INPUT
+
+
+FIXABLE = (OPNMFError, OSError, MemoryError)
+"""Errors that are no faults in the program; the last two come from the machine."""
 
 
 class ConfigError(OPNMFError):
@@ -84,9 +91,23 @@ class MissingColumnError(SelectionError):
 
 
 class EngineError(OPNMFError):
-    """Part of a workflow failed. The results of the completed parts are kept."""
+    """Part of a workflow failed. The results of the completed parts are kept.
+
+    Parameters
+    ----------
+    message : str
+        What failed, and why.
+    causes : sequence of str
+        Name of the class of each error. If a user can fix all of them, so can this one be fixed.
+    """
 
     exit_code = ExitCode.BUG
+
+    def __init__(self, message: str, causes: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        kinds = [globals().get(name) or getattr(builtins, name, None) for name in causes]
+        if kinds and all(isinstance(kind, type) and issubclass(kind, FIXABLE) for kind in kinds):
+            self.exit_code = ExitCode.INPUT
 
 
 class NotConvergedError(OPNMFError):

@@ -1,20 +1,47 @@
-"""What is done with files wherever they are: their digests, and JSON that others wrote."""
+"""What is done with files wherever they are: digests, JSON that others wrote, complete writing."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from collections.abc import Container
+import os
+import secrets
+import shutil
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from opnmf_pipeline.exceptions import FileError
+from opnmf_pipeline.exceptions import FileError, OutputError
 
-__all__ = ["file_digest", "folder_digest", "is_utf8", "read_object", "why_missing"]
+__all__ = [
+    "PARTIAL",
+    "allocate",
+    "file_digest",
+    "folder_digest",
+    "full_disk_named",
+    "is_utf8",
+    "read_object",
+    "sweep",
+    "synced",
+    "why_missing",
+    "written_whole",
+]
+
+PARTIAL = ".partial"
+"""Ending of the names of files and folders that are not complete."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES)
+"""Errors of file systems that cannot write a folder, or a file that is read-only, to the disk."""
 
 LONGEST = 60
 NOT_JSON_MSG = "{path}: cannot be read as JSON ({reason})"
 NO_OBJECT_MSG = "{path}: expected an object {{...}}, got {content}"
+FULL_MSG = (
+    "{folder}: the disk or the quota is full: {needed} are needed, {free} are free; free some "
+    "space, or choose other folders with --output and --work-dir, and run the same command again"
+)
 DANGLING_MSG = (
     "is a link to a file that is not there; get its content first, for example with `datalad get`"
 )
@@ -83,3 +110,100 @@ def read_object(path: str | Path) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"JSON has no {constant}")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside a file; the file changes only when the new one is complete.
+
+    The new content is on the disk before it gets the name of the file. So a reader, and a run after
+    a power failure, find the old file or the new one. After an error, the old file is unchanged.
+
+    Parameters
+    ----------
+    path : path
+        The file. Its folder must exist.
+    """
+    # A unique name, because jobs on several machines may write the same file
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        yield partial
+        synced(partial)
+        partial.replace(path)
+    except BaseException:  # also if the process is being terminated
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def synced(path: Path) -> None:
+    """Wait until a file, or the list of files of a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the incomplete files and folders that killed runs left directly in a folder."""
+    for path in folder.glob(f"*{PARTIAL}"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def allocate(path: Path) -> None:
+    """Reserve space on the disk for all bytes of a sparse file.
+
+    Without it, a write to a memory map ends the process with SIGBUS when the disk is full.
+
+    Raises
+    ------
+    OutputError
+        The disk is full.
+    """
+    n_bytes = path.stat().st_size
+    with path.open("rb+") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, n_bytes)
+        except AttributeError:  # macOS lacks the function
+            return
+        except OSError as error:
+            if error.errno in FULL:
+                raise OutputError(_full(path.parent, _size(n_bytes))) from None
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Name the folder and the free space if the disk becomes full inside the with block.
+
+    Raises
+    ------
+    OutputError
+        The disk or the quota is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        if isinstance(error.filename, str | Path):  # a failed write has none
+            folder = Path(error.filename).parent
+        raise OutputError(_full(folder, "more bytes")) from None
+
+
+def _full(folder: Path, needed: str) -> str:
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    free = _size(shutil.disk_usage(there).free)
+    return FULL_MSG.format(folder=folder, needed=needed, free=free)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes:,} bytes"

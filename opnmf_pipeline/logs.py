@@ -8,7 +8,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["configure_logging", "library_versions", "log_file"]
@@ -122,4 +122,16 @@ def _new_handler(fname: str | Path | None, overwrite: bool | None) -> logging.Ha
     path = Path(fname)
     if path.exists() and overwrite is None:
         warnings.warn(APPEND_MSG.format(path=path), stacklevel=3)
-    return logging.FileHandler(path, mode="w" if overwrite else "a", encoding="utf-8")
+    return _LogFile(path, mode="w" if overwrite else "a", encoding="utf-8")
+
+
+class _LogFile(logging.FileHandler):
+    """Log that loses messages if the disk is full; the run fails with an error of its own."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Print no traceback."""
+
+    def close(self) -> None:
+        """Close the file, even if its last message cannot be written."""
+        with suppress(OSError):
+            super().close()

@@ -19,8 +19,11 @@ ARROWS = {
 }
 """From each room to those below it. It may also import the rooms below these."""
 
-FOUNDATIONS = {"config", "dataset", "exceptions", "files", "logs", "progress", "tables", PACKAGE}
-"""What every room may import; the last one is the package itself, for its version."""
+FOUNDATIONS = {
+    PACKAGE,
+    *("config", "dataset", "exceptions", "files", "locks", "logs", "progress", "tables", "workers"),
+}
+"""What every room may import; the first one is the package itself, for its version."""
 
 REGISTRIES = {f"{PACKAGE}.decomposition.solvers", f"{PACKAGE}.selection.rules"}
 SINGLE_MODULES = {"config": REGISTRIES}

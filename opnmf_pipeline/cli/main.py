@@ -7,17 +7,20 @@ import importlib
 import io
 import os
 import select
-import signal
 import sys
 from collections.abc import Sequence
 
 from opnmf_pipeline.cli.bids_parser import build_bids_parser
+from opnmf_pipeline.cli.interruption import INTERRUPTED_MSG, interruptible
 from opnmf_pipeline.cli.parser import build_parser
 from opnmf_pipeline.exceptions import ExitCode, OPNMFError
 
 __all__ = ["bids_main", "main"]
 
-INTERRUPTED_MSG = "{program}: interrupted; run the same command to continue"
+MEMORY_MSG = (
+    "{program}: error: not enough memory{reason}; use fewer processes (--nprocs), or a computer "
+    "with more memory, and run the same command again"
+)
 BUG_MSG = (
     "{program}: {kind}: {error}\n"
     "This is a fault in the program. Please report it (SECURITY.md of the project says how), and "
@@ -49,16 +52,15 @@ def bids_main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(program: str, module: str, args: argparse.Namespace) -> int:
-    # A batch system ends a job with SIGTERM. An exception lets the run clean up.
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.INTERRUPTED))
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        command = importlib.import_module(f"opnmf_pipeline.cli.{module}")
-        command.execute(args)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with interruptible(program):
+            command = importlib.import_module(f"opnmf_pipeline.cli.{module}")
+            command.execute(args)
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except OPNMFError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -68,15 +70,14 @@ def _dispatch(program: str, module: str, args: argparse.Namespace) -> int:
     except OSError as error:
         return _system_error(program, error)
     except MemoryError as error:
-        print(f"{program}: error: not enough memory: {error}", file=sys.stderr)
+        reason = f" ({error})" if str(error) else ""
+        print(MEMORY_MSG.format(program=program, reason=reason), file=sys.stderr)
         return ExitCode.INPUT
     except KeyboardInterrupt:
         print(INTERRUPTED_MSG.format(program=program), file=sys.stderr)
         return ExitCode.INTERRUPTED
     except Exception as error:
         return _bug(program, error, args)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return ExitCode.SUCCESS
 
 

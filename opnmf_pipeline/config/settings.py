@@ -191,8 +191,10 @@ class DecompositionConfig(Section):
         (10,), description="Numbers of components (k) with component maps: an integer or a list."
     )
     solver: SolverName = Field("adaptive", description=f"{summaries()}.")
-    init: Literal["nndsvd", "nndsvda", "nndsvdar", "random"] = Field(
-        "nndsvd", description="Initialization of W."
+    init: Literal["nndsvd", "nndsvda", "nndsvdar", "brainparts", "random"] = Field(
+        "nndsvd",
+        description="Initialization of W. brainparts: NNDSVD with zeros set to 0.1, as in the "
+        "programs brainparts and sopnmf.",
     )
     n_init: int = Field(10, ge=1, le=MOST_FITS, description=f"{meanings('n_init')}.")
     tol: float = Field(1e-5, ge=0, description=f"When a fit has converged. {criteria()}.")

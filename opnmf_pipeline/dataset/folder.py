@@ -6,10 +6,9 @@ import errno
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,21 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from opnmf_pipeline import __version__
 from opnmf_pipeline.dataset.names import OUTPUTS, WORK
 from opnmf_pipeline.exceptions import OutputError
-from opnmf_pipeline.files import file_digest
+from opnmf_pipeline.files import (
+    PARTIAL,
+    file_digest,
+    full_disk_named,
+    sweep,
+    written_whole,
+)
+from opnmf_pipeline.locks import LOCKS
 
-__all__ = ["FOREIGN_MSG", "PARTIAL", "Dataset", "FinishedRun", "OutputFolder"]
+__all__ = ["FOREIGN_MSG", "Dataset", "FinishedRun", "OutputFolder"]
 
-PARTIAL = ".partial"
-
+OURS = re.compile(
+    "|".join(re.sub(r"\\{\w+\\}", ".*", re.escape(path)) for path, _, _ in OUTPUTS.values())
+)
+"""Paths of all files of an output dataset."""
 DEFAULT_IMAGE = ".nii.gz"
 """Ending of maps in the folders of versions that wrote no other."""
 
@@ -41,8 +49,13 @@ OTHER_RUN_MSG = (
     "choose another folder (--output, or OUTPUT_DIR), or pass --overwrite to replace its results"
 )
 OUTSIDE_MSG = "output.dir: {path} would be outside of {root}; rename the subject or session"
-DAMAGED_MSG = (
+CHANGED_MSG = (
     "{path}: {problem}; run the command of the run again: it writes the file from its results"
+)
+NO_RECORD_MSG = (
+    "output.dir: {root} contains results, and the record of their run cannot be read "
+    "({registry}); choose another folder (--output, or OUTPUT_DIR), or pass --overwrite to replace "
+    "its results"
 )
 NO_RUN_MSG = "{root}: contains no results of opnmf-pipeline; give the output folder of a run"
 
@@ -137,10 +150,10 @@ class Dataset:
             digest = file_digest(path)
         except OSError as error:
             problem = f"cannot be read ({error.strerror})"
-            raise OutputError(DAMAGED_MSG.format(path=path, problem=problem)) from None
+            raise OutputError(CHANGED_MSG.format(path=path, problem=problem)) from None
         if digest != self._digests.get(str(path.relative_to(self.root)), digest):
             problem = "has changed since the run wrote it"
-            raise OutputError(DAMAGED_MSG.format(path=path, problem=problem))
+            raise OutputError(CHANGED_MSG.format(path=path, problem=problem))
         return path
 
     def publish(self, name: str, source: Path, k: int | None = None) -> Path:
@@ -158,18 +171,14 @@ class Dataset:
 
     @contextmanager
     def _whole(self, target: Path, name: str) -> Iterator[Path]:
-        # a unique name, since jobs on several machines may write to the same dataset
-        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield partial
-            digest = file_digest(partial)
-            partial.replace(target)
+            with full_disk_named(self.root):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with written_whole(target) as partial:
+                    yield partial
+                    digest = file_digest(partial)
         except OSError as error:
             raise self._not_writable(error) from None
-        finally:  # also if the process is being terminated
-            with suppress(OSError):
-                partial.unlink()
         file = str(target.relative_to(self.root))
         self._files[file], self._digests[file] = OUTPUTS[name].description, digest
 
@@ -213,7 +222,7 @@ class OutputFolder(Dataset):
     def __init__(self, root: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
         super().__init__(root)
         self._settings = dict(settings)
-        previous = self._previous()
+        previous = self._previous(overwrite)
         difference = self._difference(previous)
         if difference and not overwrite:
             raise OutputError(OTHER_RUN_MSG.format(root=root, difference="; ".join(difference)))
@@ -268,18 +277,56 @@ class OutputFolder(Dataset):
         }
         self.write_text("registry", json.dumps(registry, indent=1) + "\n")
 
-    def _previous(self) -> dict[str, Any]:
+    def sweep(self) -> None:
+        """Remove the incomplete files that killed runs left; the process holds the lock.
+
+        Folders of images are left out: other processes may be writing loadings into them.
+        """
+        for folder in {str(Path(path).parent) for path, _, _ in OUTPUTS.values()}:
+            if "{" not in folder:
+                sweep(self.root / folder)
+
+    def _previous(self, overwrite: bool) -> dict[str, Any]:
         """Return the registry of the run in the folder; an empty dict if there is no run."""
         self.require_writable()
         try:
-            if not self.root.exists() or {entry.name for entry in self.root.iterdir()} <= {WORK}:
-                return {}
-            registry = _parsed(self.path("registry").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            raise OutputError(FOREIGN_MSG.format(root=self.root)) from None
+            return _read_registry(self.root)
+        except OutputError:
+            return self._left_over(overwrite)
+
+    def _left_over(self, overwrite: bool) -> dict[str, Any]:
+        """Return a registry of the results in a folder whose registry cannot be read.
+
+        A run that was killed at its start leaves only logs, locks and intermediate results.
+        """
+        try:
+            names = self._names()
         except OSError as error:
             raise self._not_writable(error) from None
-        return registry
+        ours = [name for name in names if OURS.fullmatch(name)]
+        registry = self.path("registry")
+        if not registry.exists() and (len(ours) < len(names) or _has_results(ours)):
+            raise OutputError(FOREIGN_MSG.format(root=self.root))
+        if not _has_results(ours):
+            return {}
+        if not overwrite:
+            raise OutputError(NO_RECORD_MSG.format(root=self.root, registry=registry))
+        return {"Version": __version__, "Settings": {}, "Outputs": dict.fromkeys(ours, "")}
+
+    def _names(self) -> list[str]:
+        """List the files of the folder, without intermediate results, locks and partial files."""
+        entries = self.root.iterdir() if self.root.exists() else ()
+        paths = [
+            path
+            for entry in entries
+            if entry.name not in (WORK, *LOCKS)
+            for path in (entry, *entry.rglob("*"))
+        ]
+        return [
+            str(path.relative_to(self.root))
+            for path in paths
+            if not path.is_dir() and not path.name.endswith(PARTIAL)
+        ]
 
     def _difference(self, previous: dict[str, Any]) -> list[str]:
         """List the differences between the run in the folder and this run, if it has results."""
@@ -320,14 +367,9 @@ class FinishedRun(Dataset):
 def _read_registry(root: Path) -> dict[str, Any]:
     try:
         text = (root / OUTPUTS["registry"].path).read_text(encoding="utf-8")
-        return _parsed(text)
+        return _Registry.model_validate_json(text).model_dump()
     except (OSError, ValueError):
         raise OutputError(NO_RUN_MSG.format(root=root)) from None
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    """Return the content of ``run.json``; ValueError if it is damaged."""
-    return _Registry.model_validate_json(text).model_dump()
 
 
 def _has_results(names: Iterable[str]) -> bool:

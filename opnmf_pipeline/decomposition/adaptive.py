@@ -70,7 +70,7 @@ MEAN_ROUNDS = 3
 """So often are solutions matched to their mean."""
 
 CHOSEN_MSG = "%s parts: error %.6g if disjoint, %.6g if overlapping%s"
-HALVES_MSG = "; halves agree by %.3f more if disjoint"
+HALVES_MSG = "; halves agree by %+.3f if disjoint rather than overlapping"
 
 KKT_OR_CHANGE = Criterion(
     "KKT residual",
@@ -236,13 +236,13 @@ def _disjoint_parts(
 def _agreement(pair: Pair) -> float:
     """Return the agreement of two solutions.
 
-    The mean of the cosine of matched components, which counts twice, and of the Rand index, which
-    differs less between right and wrong: compact parts have equal labels by chance.
+    The mean of the cosine of matched components, which counts three times, and of the Rand index,
+    which differs less between right and wrong: compact parts have equal labels by chance.
     """
     first, second = pair
     cosine = float(matched_inner_products(first, second).mean())
     labels = winner_takes_all(first), winner_takes_all(second)
-    return (2 * cosine + label_agreement(*labels, first.shape[1])["ari"]) / 3
+    return (3 * cosine + label_agreement(*labels, first.shape[1])["ari"]) / 4
 
 
 def _random_start(X: RowBlocks, k: int, rng: np.random.RandomState) -> Array:

@@ -1,8 +1,9 @@
 """Checkpoints: what a solver needs to go on after it was killed, in one ``.npz`` file."""
 
 import json
-import os
+import logging
 import time
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ from typing import Any
 import numpy as np
 
 from opnmf_pipeline.decomposition.passes import Array
+from opnmf_pipeline.files import written_whole
+
+logger = logging.getLogger(__name__)
+
+DAMAGED_MSG = "checkpoint %s is damaged (%s); it is removed, and the fit starts again"
 
 OTHER_FIT_MSG = (
     "checkpoint {path} is of another fit: its {name} is {old!r}, this fit has {new!r}; "
@@ -43,12 +49,16 @@ class Checkpoint:
         return time.monotonic() - self._written >= self.seconds
 
     def read(self) -> dict[str, Array]:
-        """Return the arrays of the file, or none where there is no file."""
+        """Return the arrays of the file; none if there is no file, or a damaged one."""
         if not self.path.exists():
             return {}
-        with np.load(self.path, allow_pickle=False) as file:
-            arrays = dict(file)
-        identity = json.loads(str(arrays.pop("identity")))
+        try:
+            arrays = self._arrays()
+            identity = json.loads(str(arrays.pop("identity")))
+        except Exception as error:  # damaged archives raise errors of many kinds
+            logger.warning(DAMAGED_MSG, self.path, error)
+            self.remove()
+            return {}
         for name, new in self.identity.items():
             if identity.get(name) != new:
                 raise ValueError(
@@ -56,14 +66,17 @@ class Checkpoint:
                 )
         return arrays
 
+    def _arrays(self) -> dict[str, Array]:
+        with zipfile.ZipFile(self.path) as archive:
+            if damaged := archive.testzip():  # NumPy does not read checksums to the end
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        with np.load(self.path, allow_pickle=False) as file:
+            return dict(file)
+
     def write(self, arrays: Mapping[str, Array]) -> None:
         """Replace the file."""
-        partial = self.path.with_name(self.path.name + ".partial")
-        with partial.open("wb") as file:
+        with written_whole(self.path) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, identity=json.dumps(self.identity), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
         self._written = time.monotonic()
 
     def remove(self) -> None:

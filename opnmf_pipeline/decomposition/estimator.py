@@ -43,8 +43,9 @@ class OPNMF(ProjectiveNMF):
         ``adaptive`` returns what ``orthonormal`` finds where it has a lower error and agrees better
         between two halves of the subjects (with more subjects than voxels: between two starts),
         and else a stationary point that starts from what the halves of the subjects have in common.
-    init : {'nndsvd', 'nndsvda', 'nndsvdar', 'random', 'custom'}, default='nndsvd'
-        The first W; for ``custom`` it is given to `fit` as ``W_init``.
+    init : {'nndsvd', 'nndsvda', 'nndsvdar', 'brainparts', 'random', 'custom'}, default='nndsvd'
+        The first W; for ``custom`` it is given to `fit` as ``W_init``. ``brainparts`` is NNDSVD
+        with its zeros set to 0.1, the start of the programs brainparts and sopnmf.
     n_init : int, default=10
         Starts of ``orthonormal``: the first W, and random voxels. Of ``adaptive``: those for
         disjoint parts, where it chooses these.

@@ -11,11 +11,14 @@ import numpy as np
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks
 from opnmf_pipeline.decomposition.spectrum import Spectrum
 
-INITS = ("nndsvd", "nndsvda", "nndsvdar", "random", "custom")
+INITS = ("nndsvd", "nndsvda", "nndsvdar", "brainparts", "random", "custom")
 """The start values to choose from; for ``custom`` the user gives W."""
 
 NEGLIGIBLE = 1e-6
 """NNDSVD weights below this are zero."""
+
+BRAINPARTS_FILL = 0.1
+"""What the programs brainparts and sopnmf set the zeros of NNDSVD to, whatever the data."""
 
 
 def initial_weights(
@@ -29,9 +32,10 @@ def initial_weights(
         The data, non-negative.
     k : int
         Number of components.
-    init : {'nndsvd', 'nndsvda', 'nndsvdar', 'random'}
+    init : {'nndsvd', 'nndsvda', 'nndsvdar', 'brainparts', 'random'}
         ``nndsvd`` leaves zeros, ``nndsvda`` fills them with the mean of X, ``nndsvdar`` with
-        random numbers of up to about a hundredth of it; ``random`` draws |N(0, 1)|·√(mean / k).
+        random numbers of up to about a hundredth of it, ``brainparts`` with 0.1 as the programs
+        brainparts and sopnmf do; ``random`` draws |N(0, 1)|·√(mean / k).
     spectrum : Spectrum
         Of X.
     mean : float
@@ -44,6 +48,8 @@ def initial_weights(
     W = nndsvd(*spectrum.singular_triplets(X, k))
     if init == "nndsvda":
         W[W == 0] = mean
+    elif init == "brainparts":
+        W[W == 0] = BRAINPARTS_FILL * np.sqrt(X.scale)  # NNDSVD has the unit of the root of X
     elif init == "nndsvdar":
         empty = W == 0
         W[empty] = _positive_noise(rng, int(empty.sum()), mean / 100, X.dtype)

@@ -16,7 +16,9 @@ from pydra.engine.hooks import TaskHooks
 from pydra.engine.result import load_result
 
 from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.seals import seal
 from opnmf_pipeline.engines.steps import Graph, Job
+from opnmf_pipeline.files import written_whole
 
 __all__ = ["EVENTS", "Follower", "job_hooks", "unreported"]
 
@@ -66,6 +68,8 @@ def _report(job: Any, status: str, outputs: dict[str, Any], error: str | None = 
     folder = job.cache_root / EVENTS
     if not folder.is_dir():  # the workflow is a task in the workflow of a user
         return
+    if status == "computed":
+        seal(job.cache_dir)
     record = {
         "name": job.name,
         "number": job.state_index,
@@ -74,9 +78,8 @@ def _report(job: Any, status: str, outputs: dict[str, Any], error: str | None = 
         "error": error,
         "folder": str(job.cache_dir),
     }
-    partial = folder / f"{time.time_ns()}-{job.uid}-{job.name}.partial"
-    partial.write_text(json.dumps(record), encoding="utf-8")
-    partial.rename(partial.with_suffix(".json"))  # readers never see an incomplete file
+    with written_whole(folder / f"{time.time_ns()}-{job.uid}-{job.name}.json") as partial:
+        partial.write_text(json.dumps(record), encoding="utf-8")
 
 
 def unreported(result: Any, graph: Graph) -> list[str]:
@@ -89,7 +92,8 @@ def unreported(result: Any, graph: Graph) -> list[str]:
         errors = [line for line in report.splitlines() if ERROR_LINE.match(line)]
         job = jobs.get((name, None if number is None else int(number)))
         if job is not None and errors:
-            reasons.append(f"  {job.title}: {errors[-1]}")
+            error = re.sub(r"^[\w.]+\.(?=\w+: )", "", errors[-1])
+            reasons.append(f"  {job.title}: {error}")
     return reasons or [f"  {text.splitlines()[-1]}"]
 
 
@@ -118,10 +122,13 @@ class Follower:
     ----------
     failed : list of str
         One line for each failed job, with its error.
+    causes : list of str
+        Name of the class of each error.
     """
 
     def __init__(self, folder: Path, graph: Graph, outcome: Outcome) -> None:
         self.failed: list[str] = []
+        self.causes: list[str] = []
         self._folder = folder
         self._jobs = _by_node(graph)
         self._outcome = outcome
@@ -152,6 +159,7 @@ class Follower:
             return
         if record["status"] == "failed":
             self._outcome.fail(job, record["error"])
+            self.causes.append(record["error"].partition(":")[0])
             reason = f"{job.title}: {record['error']} ({record['folder']})"
             self.failed.append("  " + reason.replace("\n", "\n    "))
         else:

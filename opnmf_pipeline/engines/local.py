@@ -23,7 +23,7 @@ from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
 from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of
 from opnmf_pipeline.engines.steps import Each, Every, Given, Graph, Job, Of, Over
-from opnmf_pipeline.exceptions import OPNMFError
+from opnmf_pipeline.exceptions import FIXABLE, EngineError
 from opnmf_pipeline.files import folder_digest
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import BASE_BYTES
@@ -167,12 +167,17 @@ class _Engine:
         threads = min(n_threads_of(self._execution), share)
         calls = [partial(_attempt, work, self._cache, threads) for _, work in waiting]
         done = as_they_finish(calls, workers)
-        for number, result in self._display.track(done, "study of ranks", len(calls)):
-            job, _ = waiting[number]
-            if isinstance(result, Exception):
-                self._fail(job, result)
-            else:
-                self._finish(job, result)
+        left = dict(enumerate(waiting))
+        try:
+            for number, result in self._display.track(done, "study of ranks", len(calls)):
+                job, _ = left.pop(number)
+                if isinstance(result, Exception):
+                    self._fail(job, result)
+                else:
+                    self._finish(job, result)
+        except EngineError as error:  # a worker was killed, and ended all others
+            for job, _ in left.values():
+                self._fail(job, error)
 
     def _is_ready(self, job: Job) -> bool:
         return all(self._outcome.outputs(one) is not None for one in self._graph.needs(job))
@@ -180,7 +185,7 @@ class _Engine:
     def _fail(self, job: Job, error: Exception) -> None:
         if self._execution.stop_on_first_crash:
             raise error
-        if not isinstance(error, OPNMFError):  # its message alone says what to do
+        if not isinstance(error, FIXABLE):  # their messages alone say what to do
             logger.error("%s failed", job.title, exc_info=error)
         self._outcome.fail(job, error)
         self.errors.append(error)
@@ -223,10 +228,10 @@ class _Engine:
     def _file_digests(self, name: str, value: Any) -> list[str]:
         """Return the digests of the files of an input: of one file, or of one or more images."""
         if name not in IMAGES:
-            return self._cache.digests([value])
+            return self._cache.digests.of([value])
         images = [value] if name == "image" else value
         files = (space_of(image).images.image_files(image) for image in images)
-        return self._cache.digests(itertools.chain.from_iterable(files))
+        return self._cache.digests.of(itertools.chain.from_iterable(files))
 
     def _made(self, job: Job, source: Of | Each | Every) -> list[tuple[Job, Any]]:
         """Return the jobs that an input comes from, each with the value of its output."""
@@ -243,7 +248,7 @@ class _Engine:
     def _content(self, job: Job, value: Path) -> str:
         """Return a digest of the content of an output: jobs with equal inputs are the same job."""
         if not value.is_dir():
-            return self._cache.digests([value])[0]
+            return self._cache.digests.of([value])[0]
         if value not in self._digests:
             self._digests[value] = folder_digest(value, job.step.stage.large)
         return self._digests[value]
@@ -300,7 +305,7 @@ def _result(work: _Work, cache: Cache, **call: Any) -> Result:
     """Return the result of a job; compute it only if it is not in the cache."""
 
     def make(folder: Path) -> None:
-        outputs = work.job.step.stage.run(Call(work.inputs, folder, **call))
+        outputs = work.job.step.stage(Call(work.inputs, folder, **call))
         named = {name: _named(value, folder) for name, value in outputs.items()}
         (folder / OUTPUTS).write_text(json.dumps(named), encoding="utf-8")
 

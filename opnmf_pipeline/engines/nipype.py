@@ -5,17 +5,23 @@ from __future__ import annotations
 import getpass
 import itertools
 import logging
+import multiprocessing
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nipype import config as nipype_config
 from nipype.interfaces.base import isdefined
 from nipype.interfaces.utility import IdentityInterface, Merge, Select
 from nipype.pipeline.engine import Node, Workflow
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
 from nipype.utils.ram_estimator import RamEstimator
 
 from opnmf_pipeline import __version__
@@ -27,6 +33,7 @@ from opnmf_pipeline.engines.resources import (
     sbatch_options,
     threads_of,
 )
+from opnmf_pipeline.engines.seals import Digests, seal
 from opnmf_pipeline.engines.steps import (
     GIVEN,
     Each,
@@ -39,9 +46,11 @@ from opnmf_pipeline.engines.steps import (
     steps_of,
 )
 from opnmf_pipeline.exceptions import EngineError
+from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import GB
+from opnmf_pipeline.workers import KILLED_MSG, kill, settle
 
 __all__ = ["StageMemory", "compute", "init_opnmf_wf"]
 
@@ -57,6 +66,7 @@ FAILED_MSG = (
 ERROR_LINE = re.compile(r"\s*[\w.]+(?:Error|Exception|Exit): ")
 EXECUTION = {
     "hash_method": "content",
+    "use_relative_paths": True,  # for jobs of a scheduler, which have only these settings
     "crashfile_format": "txt",
     # On a shared file system, a file of another machine can become visible up to a minute late
     "job_finished_timeout": 65,
@@ -228,8 +238,11 @@ def compute(
     if plugin not in POLL_S:
         require_script_path(work_dir, plugin)
     workflow = _workflow(graph, "opnmf_wf")
-    workflow.base_dir = str(work_dir / f"nipype-{__version__}")
-    crashes = Path(workflow.base_dir) / "crashes"
+    base = work_dir / f"nipype-{__version__}"
+    base.mkdir(parents=True, exist_ok=True)
+    sweep(base)
+    Digests(base / "digests.json").drop_others({one.parent for one in base.rglob("_0x*.json")})
+    workflow.base_dir, crashes = str(base), base / "crashes"
     workflow.config["execution"] = EXECUTION | {
         "stop_on_first_crash": execution.stop_on_first_crash,
         "crashdump_dir": str(crashes),
@@ -246,16 +259,81 @@ def compute(
         plugin_args["memory_gb"] = execution.memory_gb
     shutil.rmtree(crashes, ignore_errors=True)
     os.environ.setdefault("LOGNAME", getpass.getuser())  # the SLURM plugin reads it
+    plugin_args |= execution.plugin_args
+    runner = _MultiProcPlugin(plugin_args) if plugin == DEFAULT_PLUGIN else plugin
     try:
-        with _quiet():
-            workflow.run(plugin=plugin, plugin_args=plugin_args | execution.plugin_args)
+        with _quiet(), _relative_paths():
+            workflow.run(plugin=runner, plugin_args=plugin_args)
     except Exception as error:
         if not watcher.failed:
             raise
-        reasons = "\n".join(
-            f"  {job.title}: {_reason(crashes, node)}" for job, node in watcher.failed
+        reasons = [_reason(crashes, node) for _, node in watcher.failed]
+        listed = "\n".join(
+            f"  {job.title}: {reason}"
+            for (job, _), reason in zip(watcher.failed, reasons, strict=True)
         )
-        raise EngineError(FAILED_MSG.format(reasons=reasons, crashes=crashes)) from error
+        causes = [reason.partition(":")[0] for reason in reasons]
+        raise EngineError(FAILED_MSG.format(reasons=listed, crashes=crashes), causes) from error
+
+
+class _MultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
+    """MultiProc whose workers end with the run.
+
+    If a worker is killed, the nodes that run fail. Nipype itself would wait for them without end.
+    """
+
+    def __init__(self, plugin_args: Mapping[str, Any]) -> None:
+        super().__init__(plugin_args)
+        self.pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context(self.plugin_args.get("mp_context"))
+        start, folder = _start_worker, (self._cwd,)
+        return ProcessPoolExecutor(self.processors, context, initializer=start, initargs=folder)
+
+    def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
+        """Run the workflow; if it is interrupted or stops at an error, its workers end at once."""
+        try:
+            super().run(graph, config, updatehash)
+        except BaseException:
+            kill((self.pool._processes or {}).values())  # it has no public list of them
+            raise
+
+    def _submit_job(self, node: Any, updatehash: bool = False) -> int:
+        try:
+            return int(super()._submit_job(node, updatehash))
+        except BrokenProcessPool:
+            self.pool = self._new_pool()
+            return int(super()._submit_job(node, updatehash))
+
+    def _async_callback(self, args: Future[Any]) -> None:
+        if args.exception() is None:
+            super()._async_callback(args)
+
+    def _get_result(self, taskid: int) -> Any:
+        future = self._task_obj[taskid]
+        if future.done() and (error := future.exception()) is not None:
+            killed = isinstance(error, BrokenProcessPool)
+            text = f"MemoryError: {KILLED_MSG}" if killed else f"{type(error).__name__}: {error}"
+            return {"result": None, "traceback": [text], "taskid": taskid}
+        return super()._get_result(taskid)
+
+
+def _start_worker(folder: str) -> None:
+    process_initializer(folder)
+    settle()
+
+
+@contextmanager
+def _relative_paths() -> Iterator[None]:
+    """Let Nipype store paths relative to each node, so that the folder of a run can be moved."""
+    key = "execution", "use_relative_paths"
+    before = nipype_config.get(*key)
+    nipype_config.set(*key, "true")
+    try:
+        yield
+    finally:
+        nipype_config.set(*key, before)
 
 
 @contextmanager
@@ -322,6 +400,10 @@ class _Watcher:
                 computed = node.name in self._computed
                 if not computed and not all(node.is_cached()):
                     return  # the Linear plugin also reports "end" for nodes that it skips
+                if isinstance(sys.exc_info()[1], KeyboardInterrupt | SystemExit):
+                    return  # and for the node that was interrupted
+                if computed:
+                    seal(Path(node.output_dir()))
                 self._outcome.finish(job, node.result.outputs.get(), computed=computed)
 
     def _sized(self, node: Any) -> str:

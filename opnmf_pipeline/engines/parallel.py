@@ -9,6 +9,7 @@ import joblib
 
 from opnmf_pipeline.engines.resources import available_memory
 from opnmf_pipeline.stages.memory import GB
+from opnmf_pipeline.workers import killed_workers_named, settle
 
 __all__ = ["as_they_finish", "n_workers"]
 
@@ -42,13 +43,21 @@ def as_they_finish(
         Functions without arguments; they must be picklable if there are several workers.
     n_workers : int
         Number of processes; with 1, jobs run in this process, in order.
+
+    Raises
+    ------
+    EngineError
+        A worker process was killed; with it, all other jobs that had not finished have ended.
     """
     if n_workers == 1:
         yield from ((number, job()) for number, job in enumerate(jobs))
         return
     parallel = joblib.Parallel(n_jobs=n_workers, return_as="generator_unordered", batch_size=1)
-    yield from parallel(joblib.delayed(_numbered)(number, job) for number, job in enumerate(jobs))
+    calls = (joblib.delayed(_numbered)(number, job) for number, job in enumerate(jobs))
+    with killed_workers_named():
+        yield from parallel(calls)
 
 
 def _numbered(number: int, job: Callable[[], Outcome]) -> tuple[int, Outcome]:
+    settle()
     return number, job()

@@ -12,6 +12,7 @@ import shutil
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,34 @@ from fileformats.application import Json
 from fileformats.generic import Directory, File
 from fileformats.text import Tsv
 from pydra.compose import python, workflow
+from pydra.compose.base import Task
 from pydra.engine.submitter import Submitter
 from pydra.engine.workflow import Workflow
 from pydra.workers import slurm
+from pydra.workers.base import Worker
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines.events import EVENTS, Follower, job_hooks, unreported
+from opnmf_pipeline.engines.moved import follow_move
 from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.processes import (
+    ProcessWorker,
+    cancelled,
+    killed_at_once,
+    outside_loop,
+)
 from opnmf_pipeline.engines.resources import (
     n_procs_of,
     n_threads_of,
     require_script_path,
     sbatch_options,
 )
+from opnmf_pipeline.engines.seals import Digests
 from opnmf_pipeline.engines.steps import SPLIT, Each, Every, Given, Graph, Job, Of, Over, steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
+from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import pydra as nodes
 from opnmf_pipeline.progress import Display
 
@@ -49,6 +61,8 @@ LOCAL_WORKERS = ("cf", "debug")
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 HASH_CACHE = "PYDRA_HASH_CACHE"
 HASHES = "hashes"
+LEFT_OVER = ("*.lock", f"{HASHES}/*.lock", "*_info.json")
+"""Files of an interrupted run."""
 FAILED_MSG = "jobs failed:\n{reasons}\nfix the cause and run the same command again"
 ERROR_FILE_MSG = (
     "execution.plugin_args: sbatch_args: remove {option}; Pydra needs to choose the file itself"
@@ -146,6 +160,13 @@ def OpnmfWorkflow(
     return translator.outputs()
 
 
+def _call_outside_loop(task: Any, /, *args: Any, **options: Any) -> Any:
+    return outside_loop(partial(Task.__call__, task, *args, **options))
+
+
+OpnmfWorkflow.__call__ = _call_outside_loop
+
+
 class _Translator:
     """Adds one node for each job of a graph to the workflow under construction.
 
@@ -200,7 +221,7 @@ class _Translator:
         ((one, output), *_) = sources
         kind = nodes.TYPES[one.step.stage.outputs[output].kind]
         task = _gather(kind, list(made.values()), are_lists=SPLIT in one.step.over)
-        return workflow.add(task, name=f"{GATHER}_{name}").items
+        return workflow.add(task, name=f"{GATHER}_{name}", hooks=job_hooks()).items
 
     def outputs(self) -> tuple[Any, ...]:
         """Return the outputs of the workflow, in the order of its definition."""
@@ -269,7 +290,7 @@ def compute(
     """
     if (plugin := config.execution.plugin or DEFAULT_WORKER) not in LOCAL_WORKERS:
         require_script_path(work_dir, plugin)
-    cache_root = work_dir / f"pydra-{__version__}"
+    cache_root = work_dir.resolve() / f"pydra-{__version__}"
     cache_root.mkdir(parents=True, exist_ok=True)
     _tidy(cache_root)
     # Pydra caches workflows by the content of their inputs. A cached workflow holds the paths of an
@@ -277,45 +298,60 @@ def compute(
     Workflow.clear_cache()
     follower = Follower(cache_root / EVENTS, graph, outcome)
     threads = _threads_per_job(graph, config.execution)
+    worker = _worker(config.execution, threads)
     with (
         _quiet(),
         _environment(dict.fromkeys(THREAD_LIMITS, str(threads)) | _hash_cache(cache_root)),
         threadpool_limits(threads),
         follower,
-        # Without propagate_rerun, each job is looked up in the cache and reports how it ended
-        Submitter(
-            cache_root, propagate_rerun=False, **_worker(config.execution, threads)
-        ) as submitter,
+        killed_at_once(worker),
     ):
-        result = submitter(_task(graph, given, config), raise_errors=False, rerun=True)
+        result = outside_loop(partial(_submitted, worker, cache_root, _task(graph, given, config)))
     if result.errored:
         reasons = follower.failed or unreported(result, graph)
-        raise EngineError(FAILED_MSG.format(reasons="\n".join(reasons)))
+        raise EngineError(FAILED_MSG.format(reasons="\n".join(reasons)), follower.causes)
+
+
+def _submitted(worker: Any, cache_root: Path, task: Any) -> Any:
+    # Without propagate_rerun, each job is looked up in the cache and reports how it ended
+    with (
+        Submitter(cache_root, propagate_rerun=False, worker=worker) as submitter,
+        cancelled(submitter.loop),
+        killed_at_once(worker),
+    ):
+        return submitter(task, raise_errors=False, rerun=True)
 
 
 def _tidy(cache_root: Path) -> None:
-    """Remove failed and interrupted jobs of an earlier run.
+    """Remove damaged, failed and interrupted jobs of an earlier run.
 
     If Pydra finds the error file of an earlier run before the job has started again, it reports
-    this error. If it finds the lock file of an interrupted run, it waits without end.
+    this error. If it finds the result of an interrupted job, which has no outputs, it takes them.
+    If it finds the lock file of an interrupted run, it waits without end.
     """
-    for error in cache_root.glob("*/_error.pklz"):
+    sweep(cache_root)
+    jobs = [path for path in cache_root.glob("python-*") if path.is_dir()]
+    Digests(cache_root / "digests.json").drop_others(jobs)
+    follow_move(cache_root)
+    for error in cache_root.glob("workflow-*/_result.pklz"):
         shutil.rmtree(error.parent)
-    for lock in (*cache_root.glob("*.lock"), *cache_root.glob(f"{HASHES}/*.lock")):
-        lock.unlink()
+    for left in LEFT_OVER:
+        for path in cache_root.glob(left):
+            path.unlink()
     shutil.rmtree(cache_root / EVENTS, ignore_errors=True)
     (cache_root / EVENTS).mkdir()
 
 
-def _worker(execution: ExecutionConfig, threads: int) -> dict[str, Any]:
+def _worker(execution: ExecutionConfig, threads: int) -> Any:
+    given = execution.plugin_args
     match execution.plugin or DEFAULT_WORKER:
         case "cf":
             n_procs = n_procs_of(execution) // threads
-            return {"worker": "cf", "n_procs": n_procs, **execution.plugin_args}
+            return ProcessWorker(**{"n_procs": n_procs} | given)
         case "slurm":
-            return {"worker": SlurmWorker, "threads": threads, **execution.plugin_args}
+            return SlurmWorker(**{"threads": threads} | given)
         case name:
-            return {"worker": name, **execution.plugin_args}
+            return Worker.plugin(name)(**given)
 
 
 def workflow_settings(config: PipelineConfig) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from opnmf_pipeline.exceptions import CohortError, FileError
-from opnmf_pipeline.files import is_utf8, read_object
+from opnmf_pipeline.files import is_utf8, read_object, written_whole
 
 __all__ = [
     "check_dataset",
@@ -337,10 +337,8 @@ def _stored_index(root: Path, folders: set[str], database_dir: Path) -> Any:
         table = _new_index(root, sorted(folders))
         metadata = {ROOT_KEY: key, b"opnmf_pipeline_subjects": json.dumps(sorted(folders)).encode()}
         database_dir.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=database_dir) as folder:
-            partial = Path(folder) / INDEX_FILE
+        with written_whole(file) as partial:
             pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), partial)
-            partial.replace(file)
     except (OSError, ValueError) as error:  # ValueError: pyarrow's and json's
         reason = getattr(error, "strerror", None) or error
         raise CohortError(NO_PARQUET_MSG.format(file=file, reason=reason)) from None

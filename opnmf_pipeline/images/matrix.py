@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.files import allocate, written_whole
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid, Mask
 
@@ -101,10 +102,10 @@ def write_matrix(
     ImageError
         Values are NaN, infinite or negative, or an image is zero everywhere; names the subjects.
     """
-    partial_path = path.with_name(f".{path.name}.partial")
     shape = (int(np.count_nonzero(mask.inside)), len(names))
-    matrix = np.lib.format.open_memmap(partial_path, mode="w+", dtype=np.float32, shape=shape)
-    try:
+    with written_whole(path) as partial_path:
+        matrix = np.lib.format.open_memmap(partial_path, mode="w+", dtype=np.float32, shape=shape)
+        allocate(partial_path)
         smallest = _fill(matrix, columns, names, mask.grid.elements, options)
         shift = min(smallest, 0.0) if options.negative == "shift" else 0.0
         if shift:
@@ -112,9 +113,6 @@ def write_matrix(
             for first in range(0, len(matrix), step):
                 matrix[first : first + step] -= np.float32(shift)
         matrix.flush()
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)
     return shift
 
 

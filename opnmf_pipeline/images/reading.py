@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import joblib
 
+from opnmf_pipeline.workers import killed_workers_named, settle
+
 __all__ = ["map_images"]
 
 Result = TypeVar("Result")
@@ -35,6 +37,11 @@ def map_images(
     Yields
     ------
     The result for each path. At most 64 results are held at a time.
+
+    Raises
+    ------
+    EngineError
+        A worker process was killed.
     """
     start = time.perf_counter()
     yield function(paths[0])
@@ -43,6 +50,12 @@ def map_images(
     if n_procs == 1 or expected < PROCESS_START_S:
         yield from map(function, rest)
         return
-    with joblib.Parallel(n_jobs=n_procs, return_as="generator") as parallel:
+    with killed_workers_named(), joblib.Parallel(n_procs, return_as="generator") as parallel:
         for first in range(0, len(rest), BATCH):
-            yield from parallel(joblib.delayed(function)(p) for p in rest[first : first + BATCH])
+            batch = rest[first : first + BATCH]
+            yield from parallel(joblib.delayed(_settled)(function, path) for path in batch)
+
+
+def _settled(function: Callable[[str | Path], Result], path: str | Path) -> Result:
+    settle()
+    return function(path)

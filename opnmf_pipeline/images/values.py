@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.files import file_digest
+from opnmf_pipeline.files import file_digest, written_whole
 from opnmf_pipeline.images.space import Grid, Mask
 
 __all__ = ["VALUES_FILE", "image_digests", "image_paths", "keep_values", "kept_columns"]
@@ -62,23 +62,18 @@ def keep_values(
         In C order.
     """
     target = folder / "values.bin"
-    partial = folder / ".values.bin.partial"
     entries = []
-    try:
-        with partial.open("wb") as stream:
-            for path, image in zip(paths, images, strict=True):
-                digests = " ".join(map(file_digest, files(path)))
-                ordered = np.ascontiguousarray(image)
-                values = ordered.ravel()
-                filled = values.view(np.uint32) != 0
-                entry = {"Offset": stream.tell(), "NonZero": int(np.count_nonzero(filled))}
-                entries.append({"Image": str(path), **entry, "SHA256": digests})
-                stream.write(np.packbits(filled).data)
-                stream.write(values[filled].data)
-                yield ordered
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(target) as partial, partial.open("wb") as stream:
+        for path, image in zip(paths, images, strict=True):
+            digests = " ".join(map(file_digest, files(path)))
+            ordered = np.ascontiguousarray(image)
+            values = ordered.ravel()
+            filled = values.view(np.uint32) != 0
+            entry = {"Offset": stream.tell(), "NonZero": int(np.count_nonzero(filled))}
+            entries.append({"Image": str(path), **entry, "SHA256": digests})
+            stream.write(np.packbits(filled).data)
+            stream.write(values[filled].data)
+            yield ordered
     sidecar = {
         "Description": "Prepared values of each image: packed bits, 1 where a value is not zero, "
         "and these values (float32), in C order of the grid",
@@ -87,9 +82,9 @@ def keep_values(
         "Preprocessing": options.model_dump(exclude_none=True),
         "Images": entries,
     }
-    # This file is renamed last, so that it exists only with complete values
-    partial.write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / VALUES_FILE)
+    # This file comes last, so that it exists only with complete values
+    with written_whole(folder / VALUES_FILE) as partial:
+        partial.write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
 
 
 def image_digests(folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +72,24 @@ __all__ = [
 THREADS = "largest number of threads and processes"
 FILES = (Kind.FILE, Kind.TABLE, Kind.JSON, Kind.PICTURE)
 FOLDERS = (Kind.FOLDER, Kind.PLACE)
+NAMED_BY_CONTENT = re.compile(r"/[a-z]+-[0-9a-f]{16}(/|$).*")
+"""End of the paths of folders that :func:`_named_by_content` returns, and of folders in them."""
+
+
+class _Inputs(BaseInterfaceInputSpec):  # type: ignore[misc]
+    """Inputs that identify the folder of another node by its name, so that it can be moved."""
+
+    def _get_sorteddict(
+        self,
+        objekt: Any,
+        dictwithhash: bool = False,
+        hash_method: str | None = None,
+        hash_files: bool = True,
+    ) -> Any:
+        named = NAMED_BY_CONTENT.search(objekt) if isinstance(objekt, str) else None
+        if named and Path(objekt).is_dir():
+            return named[0]
+        return super()._get_sorteddict(objekt, dictwithhash, hash_method, hash_files)
 
 
 def _find(pattern: str) -> list[str]:
@@ -102,7 +121,7 @@ class _Interface(SimpleInterface):  # type: ignore[misc]
         folder.mkdir()
         # Threads, because a Nipype worker that has started processes of its own never ends
         with threadpool_limits(threads), joblib.parallel_config(backend="threading"):
-            outputs = self.stage.run(Call(inputs, folder, n_procs=threads))
+            outputs = self.stage(Call(inputs, folder, n_procs=threads))
         final = _named_by_content(folder, self.stage.large)
         self._results.update(
             {name: _moved(value, folder, final) for name, value in outputs.items()}
@@ -138,7 +157,7 @@ def _interface(stage: Stage) -> type[_Interface]:
             "__doc__": stage.summary,
             "__module__": __name__,
             "stage": stage,
-            "input_spec": _spec(f"_{stage.name}Inputs", BaseInterfaceInputSpec, _inputs(stage)),
+            "input_spec": _spec(f"_{stage.name}Inputs", _Inputs, _inputs(stage)),
             "output_spec": _spec(f"_{stage.name}Outputs", TraitedSpec, _outputs(stage)),
             "_always_run": not stage.cached,
         },

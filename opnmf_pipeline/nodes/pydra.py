@@ -79,7 +79,7 @@ def _task(stage: Stage) -> Any:
         folder = Path.cwd() / stage.folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        outputs = stage.run(Call({name: _plain(value) for name, value in inputs.items()}, folder))
+        outputs = stage(Call({name: _plain(value) for name, value in inputs.items()}, folder))
         values = [outputs[name] for name in stage.outputs]
         return tuple(values) if len(values) > 1 else values[0]
 

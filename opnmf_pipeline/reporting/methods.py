@@ -20,6 +20,8 @@ INITS = {
     "of the data [boutsidis2008]",
     "nndsvdar": "non-negative double singular value decomposition with zeros replaced by small "
     "random numbers [boutsidis2008]",
+    "brainparts": "non-negative double singular value decomposition [boutsidis2008] with zeros set "
+    "to 0.1",
     "random": "random non-negative values",
 }
 MASKS = {

@@ -46,4 +46,4 @@ def compare_finished(study: Study, outcome: Outcome) -> None:
     folder = study.cohort_file.with_name("finished")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    outcome.add(Job(step, {}), step.stage.run(Call(inputs, folder)))
+    outcome.add(Job(step, {}), step.stage(Call(inputs, folder)))

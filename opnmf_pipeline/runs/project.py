@@ -24,10 +24,10 @@ from opnmf_pipeline.dataset.description import (
     read_json,
     readme,
 )
-from opnmf_pipeline.dataset.folder import FOREIGN_MSG, PARTIAL, Dataset, FinishedRun
+from opnmf_pipeline.dataset.folder import FOREIGN_MSG, Dataset, FinishedRun
 from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.exceptions import OutputError
-from opnmf_pipeline.files import file_digest
+from opnmf_pipeline.files import PARTIAL, file_digest
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.progress import Display, SilentDisplay

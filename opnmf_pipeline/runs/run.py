@@ -17,11 +17,12 @@ import pandas as pd
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines import local
-from opnmf_pipeline.engines.cache import only_run
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.engines.steps import Job
+from opnmf_pipeline.files import full_disk_named
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.compare import compare_finished
@@ -36,6 +37,7 @@ from opnmf_pipeline.runs.study import (
     naming_subjects,
     output_dir,
     work_dir,
+    work_locked,
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.spaces import open_mask, space_of
@@ -104,15 +106,20 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
         do.
     """
     display = display or SilentDisplay()
-    output = OutputFolder(
-        output_dir(config), determining_settings(config), overwrite=config.output.overwrite
-    )
-    with TemporaryDirectory() as folder:
+    _output(config)
+    with full_disk_named(output_dir(config)), TemporaryDirectory() as folder:
         # The cohort comes first, so that nothing is written if it cannot be found
         study = collect_study(config, Path(folder) / "cohort.tsv")
         display.note(f"collect: {len(study.images)} {study.what}")
-        with only_run(work_dir(config)):
+        with only_run(output_dir(config), "output.dir", "--output"), work_locked(config):
+            output = _output(config)  # again: another run may have ended since
+            output.sweep()
             return _run(study.moved_to(work_dir(config)), output, display)
+
+
+def _output(config: PipelineConfig) -> OutputFolder:
+    settings, overwrite = determining_settings(config), config.output.overwrite
+    return OutputFolder(output_dir(config), settings, overwrite=overwrite)
 
 
 def run_share(
@@ -145,12 +152,12 @@ def run_share(
         A setting or an image is wrong. The message says what to do.
     """
     display = display or SilentDisplay()
-    with TemporaryDirectory() as folder:
+    with full_disk_named(work_dir(config)), TemporaryDirectory() as folder:
         study = collect_study(config, Path(folder) / "cohort.tsv")
         display.note(f"collect: {len(study.images)} {study.what}")
         graph = local.share_of(study.graph, number, n_shares)
         outcome = Outcome(display, _check_of(config))
-        with only_run(work_dir(config)), naming_subjects(study.images, study.participants):
+        with work_locked(config), naming_subjects(study.images, study.participants):
             study = study.moved_to(work_dir(config))
             local.compute(graph, study.given, config, work_dir(config), outcome, display)
     return outcome.computed

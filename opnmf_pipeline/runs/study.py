@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ import pandas as pd
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.description import settings_yaml
 from opnmf_pipeline.dataset.names import WORK
-from opnmf_pipeline.engines.cache import Cache, only_run
+from opnmf_pipeline.engines.cache import Cache
 from opnmf_pipeline.engines.steps import Graph, steps_of
 from opnmf_pipeline.exceptions import ConfigError, ImageError
+from opnmf_pipeline.files import written_whole
 from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
+from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.runs.limits import check_rank
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.splits import split_cohort
@@ -34,6 +36,7 @@ __all__ = [
     "output_dir",
     "shown_settings",
     "work_dir",
+    "work_locked",
 ]
 
 NO_OUTPUT_MSG = "output.dir: is not set; name the output folder with --output"
@@ -83,7 +86,8 @@ class Study:
     def moved_to(self, folder: Path) -> Study:
         """Return the study with the table of the subjects copied to a folder that all jobs read."""
         cohort_file = folder / self.cohort_file.name
-        shutil.copyfile(self.cohort_file, cohort_file)
+        with written_whole(cohort_file) as partial:
+            shutil.copyfile(self.cohort_file, partial)
         return replace(self, cohort_file=cohort_file)
 
     @property
@@ -132,7 +136,7 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
     """
     inputs, planted = config.inputs, None
     if (simulation := inputs.simulation) is not None:
-        with only_run(work_dir(config)):
+        with work_locked(config):
             made = Cache(work_dir(config)).stage(
                 "simulate", [], simulation.model_dump(), lambda out: simulate(simulation, out)
             )
@@ -181,6 +185,11 @@ def drawn_on_template(background: str, space: str) -> bool:
 def work_dir(config: PipelineConfig) -> Path:
     """Return the folder of intermediate results."""
     return config.execution.work_dir or output_dir(config) / WORK
+
+
+def work_locked(config: PipelineConfig) -> AbstractContextManager[None]:
+    """Return a context manager that locks the folder of intermediate results."""
+    return only_run(work_dir(config), "execution.work_dir", "--work-dir")
 
 
 def output_dir(config: PipelineConfig) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from opnmf_pipeline.config import Section
+from opnmf_pipeline.files import full_disk_named
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.memory import base_memory
 
@@ -218,3 +219,14 @@ class Stage:
     cached: bool = True
     memory: Callable[[Mapping[str, Any]], int] = base_memory
     free: tuple[str, ...] = ()
+
+    def __call__(self, call: Call) -> Mapping[str, Any]:
+        """Run the stage.
+
+        Raises
+        ------
+        OutputError
+            The disk is full; the message names the folder.
+        """
+        with full_disk_named(call.folder):
+            return self.run(call)

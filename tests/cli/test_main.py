@@ -101,13 +101,30 @@ def test_where_the_folder_cannot_be_written_the_crash_file_is_temporary(
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(28, "No space left on device"), "system error: [Errno 28] No space left on"),
-        (MemoryError("unable to allocate 9 TiB"), "not enough memory: unable to allocate 9 TiB"),
+        (OSError(5, "Input/output error"), "system error: [Errno 5] Input/output error"),
+        (OSError(28, "No space left on device"), "the disk or the quota is full: more bytes are"),
+        (
+            MemoryError("unable to allocate 9 TiB"),
+            "not enough memory (unable to allocate 9 TiB); use",
+        ),
     ],
 )
 def test_the_machine_is_no_fault_of_the_program(command, monkeypatch, tmp_path, capfd, error, said):
     assert crash(command, monkeypatch, tmp_path, error) == (ExitCode.INPUT, [])
     assert said in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("more", ["-q", "-v"])
+def test_no_memory_for_a_fit_is_one_line(command, monkeypatch, capfd, more):
+    def fail(*args, **keywords):
+        raise MemoryError
+
+    monkeypatch.setattr("opnmf_pipeline.stages.decompose.decompose", fail)
+    assert main([*command, more]) == ExitCode.INPUT
+    printed = capfd.readouterr()
+    assert printed.err.startswith("opnmf-pipeline: error: not enough memory; use fewer processes")
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.out
 
 
 def piped(command, reader):

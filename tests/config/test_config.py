@@ -132,7 +132,7 @@ def test_every_problem_is_named_at_once(write_config):
         ("decomposition.n_components=2.5", "valid integer"),
         ("decomposition.n_components=yes", "valid integer"),
         ("decomposition.solver=cd", "decomposition.solver"),
-        ("decomposition.init=nndsdv", "'nndsvd', 'nndsvda', 'nndsvdar' or 'random'"),
+        ("decomposition.init=nndsdv", "'nndsvd', 'nndsvda', 'nndsvdar', 'brainparts' or 'random'"),
         ("decomposition.tol=-1", "greater than or equal to 0"),
         ("decomposition.max_iter=0", "greater than or equal to 1"),
         ("decomposition.random_state=-1", "greater than or equal to 0"),

@@ -251,3 +251,47 @@ def test_loadings_of_images_go_with_the_components_that_they_are_of(several, sou
     other.publish("dseg", source, 2)
     other.register("finished")
     assert not any(path.exists() for path in loadings)
+
+
+LEFT_AT_THE_START = ["work/.lock", ".lock", "logs/opnmf-pipeline.log", "logs/.run.json.1.partial"]
+
+
+@pytest.mark.parametrize("text", [None, "", '{"Version": "0.1", "Stat', "[]", "3", "{}"])
+def test_what_a_run_left_that_was_killed_at_its_start_is_taken(tmp_path, text):
+    for name in LEFT_AT_THE_START:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    if text is not None:
+        (tmp_path / "logs" / "run.json").write_text(text)
+    folder = OutputFolder(tmp_path, SETTINGS)
+    folder.sweep()
+    assert not list(tmp_path.rglob("*.partial"))
+    folder.register("finished")
+    assert registry(folder)["Settings"] == SETTINGS
+
+
+def test_results_whose_record_is_damaged_are_replaced_only_if_asked(finished, source):
+    (finished.root / "logs" / "run.json").write_text('{"Version": "0.1", "Stat')
+    with pytest.raises(OutputError, match=r"the record of their run cannot be read.*--overwrite"):
+        OutputFolder(finished.root, SETTINGS)
+    folder = OutputFolder(finished.root, SETTINGS, overwrite=True)
+    folder.space = "space-MNI_"
+    folder.publish("dseg", source, 2)
+    folder.register("finished")
+    assert folder.path("dseg", 2).exists()
+    assert not folder.path("dseg", 3).exists()
+
+
+def test_results_without_a_record_are_of_another_program(finished):
+    (finished.root / "logs" / "run.json").unlink()
+    with pytest.raises(OutputError, match="contains no run of opnmf-pipeline"):
+        OutputFolder(finished.root, SETTINGS, overwrite=True)
+
+
+def test_partial_files_of_jobs_that_write_loadings_stay(finished):
+    theirs = finished.root / "sub-01" / "anat" / ".loadings.tsv.1.partial"
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    finished.sweep()
+    assert theirs.exists()

@@ -4,6 +4,7 @@ from sklearn.base import clone
 
 from opnmf_pipeline.decomposition import OPNMF, PNMF
 from opnmf_pipeline.decomposition.checkpoint import Checkpoint
+from tests.robustness.faults import DAMAGES
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
@@ -103,3 +104,14 @@ def test_it_is_due_after_so_many_minutes(tmp_path, monkeypatch):
     assert not checkpoint.due
     now += 120
     assert checkpoint.due
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_dropped_with_a_warning(tmp_path, caplog, damage):
+    checkpoint = Checkpoint(tmp_path / "fit.npz", 0, {"k": 3})
+    checkpoint.write({"W": np.arange(1000.0)})
+    DAMAGES[damage](checkpoint.path)
+    assert all((arrays == np.arange(1000.0)).all() for arrays in checkpoint.read().values())
+    if damage not in ("a byte more", "missing"):  # harmless
+        assert not checkpoint.path.exists()
+        assert "is damaged" in caplog.text

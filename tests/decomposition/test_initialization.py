@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
 from opnmf_pipeline.decomposition.passes import RowBlocks
 from opnmf_pipeline.decomposition.spectrum import spectrum
@@ -56,6 +57,19 @@ def test_nndsvda_and_nndsvdar_fill_the_zeros(X):
     np.testing.assert_allclose(filled[zeros], X.mean())
     np.testing.assert_array_equal(noisy[~zeros], W[~zeros])
     assert 0 < noisy[zeros].mean() < X.mean() / 50
+
+
+@pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_brainparts_fills_the_zeros_with_a_tenth(X, unit):
+    """Iterates depend on the ratios of the weights only, also where the data are rescaled."""
+    filled = obvious_nndsvd(unit * X, 4)
+    filled[filled == 0] = 0.1
+    theirs = OPNMF(4, init="custom", max_iter=50, dtype="float64").fit(unit * X, W_init=filled)
+    ours = OPNMF(4, init="brainparts", max_iter=50, dtype="float64").fit(unit * X)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-9)
+    other = OPNMF(4, max_iter=50, dtype="float64").fit(unit * X)
+    assert np.abs(ours.coef_ - other.coef_).max() > 1e-4
 
 
 @pytest.mark.parametrize("shape", [(30, 8), (8, 30)])

@@ -1,9 +1,9 @@
-import os
+from pathlib import Path
 
 import pytest
 
 from opnmf_pipeline.engines.cache import Cache
-from opnmf_pipeline.exceptions import OutputError
+from tests.robustness.faults import DAMAGES
 
 
 @pytest.fixture
@@ -88,39 +88,44 @@ def test_what_a_killed_stage_left_is_no_result(cache):
     folders[0].mkdir()
     (folders[0] / "half").touch()
     finished = cache.stage("mask", ["a"], None, write)
-    assert [path.name for path in finished.folder.iterdir()] == ["result"]
+    assert not (finished.folder / "half").exists()
 
 
-def test_digests_follow_the_content(cache, tmp_path):
-    a, b = tmp_path / "a", tmp_path / "b"
-    a.write_text("one")
-    b.write_text("one")
-    first, second = cache.digests([a, b])
-    assert first == second
-    a.write_text("two")
-    os.utime(a, ns=(1, 1))
-    assert cache.digests([a]) != [first]
-    a.write_text("one")
-    assert cache.digests([a]) == [first]
+def test_what_killed_runs_left_is_removed_at_the_start(cache, tmp_path):
+    kept = cache.stage("mask", ["a"], None, write).folder
+    (cache.root / "mask-1.partial").mkdir()
+    (cache.root / "mask-1.partial" / "half").touch()
+    (cache.root / ".digests.json.1.partial").touch()
+    Cache(tmp_path / "work")
+    assert not list(cache.root.glob("*.partial"))
+    assert kept.exists()
 
 
-def test_digests_are_remembered(cache, tmp_path, monkeypatch):
-    path = tmp_path / "a"
-    path.write_text("one")
-    expected = cache.digests([path])
-    monkeypatch.setattr("hashlib.file_digest", refuse)
-    assert Cache(tmp_path / "work").digests([path]) == expected
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["result", "manifest.json"])
+def test_a_damaged_result_is_computed_again_with_a_warning(cache, caplog, name, damage):
+    first = cache.stage("mask", ["a"], None, write)
+    DAMAGES[damage](first.folder / name)
+    again = cache.stage("mask", ["a"], None, write)
+    assert not again.reused
+    assert (again.folder / "result").read_text() == "done"
+    assert f"{first.folder}: files are missing or have changed" in caplog.text
+    assert cache.stage("mask", ["a"], None, refuse).reused
 
 
-def test_a_damaged_memory_of_digests_is_forgotten(cache, tmp_path):
-    path = tmp_path / "a"
-    path.write_text("one")
-    expected = cache.digests([path])
-    (cache.root / "digests.json").write_text('{"half')
-    assert Cache(tmp_path / "work").digests([path]) == expected
+def test_no_result_is_final_before_all_of_it_is_on_the_disk(cache, monkeypatch):
+    done = []
+    monkeypatch.setattr(
+        "os.fsync", lambda file: done.append(f"{Path(f'/proc/self/fd/{file}').readlink()}")
+    )
+    rename = type(cache.root).rename
 
+    def renamed(path, target):
+        done.append("rename")
+        return rename(path, target)
 
-def test_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"cannot be written \(Not a directory\)"):
-        Cache(tmp_path / "file" / "work")
+    monkeypatch.setattr(type(cache.root), "rename", renamed)
+    cache.stage("mask", ["a"], None, write)
+    before = done[: done.index("rename")]
+    assert any(name.endswith("/result") for name in before)
+    assert any("manifest.json" in name for name in before)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opnmf_pipeline.exceptions import OPNMFError
+from opnmf_pipeline.exceptions import ExitCode, OPNMFError
 from opnmf_pipeline.runs.run import run
 
 pytestmark = pytest.mark.filterwarnings(
@@ -178,7 +178,7 @@ def test_a_failing_k_leaves_the_others(study, engine, each_fit):
     assert metrics["n_components"].tolist() == [2]
     assert json.loads((out / "logs" / "run.json").read_text())["Status"] == "failed"
     if engine != "local":
-        assert raised.value.exit_code == 1
+        assert raised.value.exit_code == ExitCode.INPUT
         assert "decompose, k = 3: MemoryError: no memory for three" in str(raised.value)
         assert str(out / "work") in str(raised.value)
 
@@ -201,7 +201,7 @@ def test_a_k_that_is_too_large_stops_no_other(study, engine):
     few = [f"mask.threshold={threshold}", "decomposition.n_components=[2, 8]"]
     with pytest.raises(OPNMFError, match="k = 8: the mask has only 6 elements") as raised:
         study.run(engine, *few)
-    assert raised.value.exit_code == (2 if engine == "local" else 1)
+    assert raised.value.exit_code == ExitCode.INPUT
     assert list(study.out(engine).glob("group/*K2_components.nii.gz"))
     summary, lines = study.run(
         engine, few[0], "decomposition.n_components=[2, 4]", "output.overwrite=true"

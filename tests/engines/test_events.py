@@ -42,6 +42,7 @@ def outcome():
 def halves(tmp_path):
     """The job of the second split, as Pydra has it, and its result."""
     (tmp_path / EVENTS).mkdir()
+    (tmp_path / "job").mkdir()
     (tmp_path / "halves.json").write_text("{}")
     job = SimpleNamespace(
         name="halves_k2", state_index=1, uid="u", cache_root=tmp_path, cache_dir=tmp_path / "job"
@@ -114,7 +115,8 @@ def test_a_job_that_only_gathers_has_no_note_of_its_own(halves, graph, outcome, 
 def test_outside_of_a_run_there_is_nobody_to_tell(halves, tmp_path):
     (tmp_path / EVENTS).rmdir()
     job_hooks().post_run(*halves)
-    assert {path.name for path in tmp_path.iterdir()} == {"halves.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"halves.json", "job"}
+    assert list((tmp_path / "job").iterdir()) == []
 
 
 def test_half_a_note_is_not_read(halves, graph, outcome, tmp_path, monkeypatch):

@@ -185,8 +185,10 @@ def test_a_failing_job_keeps_what_needs_it_from_running_and_nothing_else(compute
     }
 
 
-@pytest.mark.parametrize(("kind", "n_tracebacks"), [(ConfigError, 0), (MemoryError, 1)])
-def test_only_errors_that_no_setting_mends_have_a_traceback(compute, caplog, kind, n_tracebacks):
+@pytest.mark.parametrize(
+    ("kind", "n_tracebacks"), [(ConfigError, 0), (MemoryError, 0), (OSError, 0), (KeyError, 1)]
+)
+def test_only_faults_of_the_program_have_a_traceback(compute, caplog, kind, n_tracebacks):
     def fails(call):
         raise kind("no")
 

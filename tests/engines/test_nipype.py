@@ -10,7 +10,7 @@ from opnmf_pipeline.engines import nipype as engine
 from opnmf_pipeline.engines.nipype import init_opnmf_wf
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.steps import Graph, steps_of
-from opnmf_pipeline.exceptions import ConfigError, EngineError
+from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.runs.study import collect_study
@@ -161,8 +161,3 @@ def test_a_name_for_the_jobs_of_slurm(study, monkeypatch):
     monkeypatch.setattr(engine.getpass, "getuser", lambda: "somebody")
     study.run("nipype", "execution.plugin=Linear", ONE)
     assert os.environ["LOGNAME"] == "somebody"
-
-
-def test_a_work_folder_that_nipype_cannot_search(study, tmp_path):
-    with pytest.raises(ConfigError, match=r"work_dir: .* whose path contains \*, \? or \["):
-        study.run("nipype", ONE, f"execution.work_dir={tmp_path / 'work [1]'}")

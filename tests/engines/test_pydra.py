@@ -102,7 +102,7 @@ def test_a_second_run_in_a_process_reads_nothing_of_the_first(study):
 
 def test_a_killed_worker_is_told_from_a_failure(study, each_fit):
     each_fit(lambda k: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(EngineError, match=r"decompose, k = 2: .*terminated abruptly"):
+    with pytest.raises(EngineError, match="a worker process was killed"):
         study.run("pydra", "decomposition.n_components=2")
     each_fit(lambda k: None)
     summary, lines = study.run("pydra", "decomposition.n_components=2")
@@ -154,7 +154,7 @@ def test_threads_times_processes_are_within_the_limit(study, n_procs, ks, n_spli
         f"selection.n_splits={n_splits}",
     )
     threads = engine._threads_per_job(Graph.of_steps(steps_of(config)), config.execution)
-    workers = engine._worker(config.execution, threads)["n_procs"]
+    workers = engine._worker(config.execution, threads).n_procs
     assert threads >= 1
     assert workers >= 1
     assert threads * workers <= n_procs

@@ -1,17 +1,52 @@
-"""How many cases a generated test has: few in `make test`, many in `make test-robustness`."""
+"""Generated tests: how many cases each has, and how many were tried.
 
+`make test` tries few cases, `make test-robustness` many.
+"""
+
+import functools
 import os
+from collections import Counter
 
 from hypothesis import HealthCheck, settings
 
 FACTOR = int(os.environ.get("OPNMF_CASES", "1"))
 
+TRIED = Counter()
+"""Number of cases by area, which is the module of the test; the end of a test run shows it."""
+
+_n_tried = 0
+
+
+def tried():
+    """Count one case of the test that runs."""
+    global _n_tried
+    _n_tried += 1
+
+
+def count_test(area):
+    """Add the cases since the last call to an area; a test without a list of cases is one case."""
+    global _n_tried
+    TRIED[area] += max(1, _n_tried)
+    _n_tried = 0
+
 
 def cases(quick):
-    """Return the settings of a test with ``quick`` cases, times OPNMF_CASES."""
-    return settings(
-        max_examples=quick * FACTOR,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
+    """Return the decorator of a test with ``quick`` cases, times OPNMF_CASES."""
+
+    def decorate(test):
+        inner = test.hypothesis.inner_test
+
+        @functools.wraps(inner)
+        def counted(*arguments, **keywords):
+            tried()
+            return inner(*arguments, **keywords)
+
+        test.hypothesis.inner_test = counted
+        return settings(
+            max_examples=quick * FACTOR,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        )(test)
+
+    return decorate

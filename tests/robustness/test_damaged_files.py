@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opnmf_pipeline.cli import bids_main, main
-from opnmf_pipeline.exceptions import FileError
+from opnmf_pipeline.exceptions import ExitCode, FileError
 from opnmf_pipeline.files import read_object
 from tests.builders import three_parts, write_cohort
 from tests.robustness.generated import cases
@@ -185,8 +185,10 @@ def test_a_registry_cannot_remove_files_of_others(finished, tmp_path, capfd):
     registry["Outputs"]["../precious"] = "x"
     path.write_text(json.dumps(registry))
     config = str(out / "logs" / "config.yaml")
-    command = ["run", config, "-o", str(out), "--overwrite", "--set", "mask.threshold=0.2"]
-    assert main(command) == 2
+    command = ["run", config, "-o", str(out), "--set", "mask.threshold=0.2"]
+    assert main(command) == ExitCode.INPUT
+    assert f"the record of their run cannot be read ({path})" in capfd.readouterr().err
+    assert main([*command, "--overwrite"]) == ExitCode.SUCCESS
     assert precious.exists()
 
 

@@ -13,6 +13,7 @@ from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.volumes import analysis_grid, check_grids, open_image, read_values
 from tests.builders import AFFINE, write_image
+from tests.robustness.generated import tried
 from tests.robustness.nifti import damaged, meaning
 
 SHAPE = (7, 6, 5)
@@ -66,6 +67,7 @@ def try_damages(folder, seeds, suffix):
     path = folder / f"damaged{suffix}"
     with np.errstate(all="ignore"):
         for seed in seeds:
+            tried()
             content, what = damaged(good, random.Random(seed))
             path.write_bytes(gzip.compress(content, 1) if suffix.endswith("gz") else content)
             compare(path, content, f"seed {seed}: {what}")
@@ -89,6 +91,7 @@ def flip_bits(image, path, n_flips, seed=0):
     right = read_values(open_image(image), image)
     n_refused = 0
     for _ in range(n_flips):
+        tried()
         flipped, bit = bytearray(content), rng.randrange(8 * len(content))
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
@@ -132,6 +135,7 @@ def test_flipped_bits_in_other_formats_are_no_foreign_errors(folder, name):
     content, rng = path.read_bytes(), random.Random(0)
     with np.errstate(all="ignore"):
         for _ in range(150):
+            tried()
             flipped, bit = bytearray(content), rng.randrange(8 * min(len(content), 540))
             flipped[bit // 8] ^= 1 << bit % 8
             path.write_bytes(flipped)

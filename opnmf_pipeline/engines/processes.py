@@ -1,0 +1,91 @@
+"""The processes and the event loop of a Pydra run: they end when the run is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+from pydra.workers import cf
+
+from opnmf_pipeline.exceptions import EngineError
+from opnmf_pipeline.workers import KILLED_BY, KILLED_MSG, kill, settle
+
+__all__ = ["ProcessWorker", "cancelled", "killed_at_once", "outside_loop"]
+
+
+@attrs.define(getstate_setstate=False)  # keep Pydra's own methods: the worker must be picklable
+class ProcessWorker(cf.Worker):  # type: ignore[misc]
+    """Worker of Pydra with processes that end with the run, or when the run is interrupted."""
+
+    _plugin_name = "cf"
+
+    def __attrs_post_init__(self) -> None:
+        """Replace the processes of Pydra; none has started yet."""
+        self.pool = ProcessPoolExecutor(  # type: ignore[misc]
+            self.n_procs, initializer=settle
+        )
+
+    async def run(self, job: Any, rerun: bool = False) -> Any:
+        """Run one job in a process; if a process was killed, cancel the whole run.
+
+        After an error of one job, Pydra could wait without end for the other jobs.
+        """
+        try:
+            return await super().run(job, rerun)
+        except BrokenProcessPool:
+            raise asyncio.CancelledError from None
+
+    def kill(self) -> None:
+        """End all processes at once."""
+        kill((self.pool._processes or {}).values())  # it has no public list of them
+
+
+@contextmanager
+def killed_at_once(worker: Any) -> Iterator[None]:
+    """Do not wait for the jobs that run if the with block is interrupted."""
+    try:
+        yield
+    except BaseException:
+        if isinstance(worker, ProcessWorker):
+            worker.kill()
+        raise
+
+
+@contextmanager
+def cancelled(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """End what an event loop still runs if the with block is interrupted, before it is closed.
+
+    Raises
+    ------
+    EngineError
+        The run was cancelled because a worker process was killed.
+    """
+    try:
+        yield
+    except BaseException as error:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        if isinstance(error, asyncio.CancelledError):
+            raise EngineError(KILLED_MSG, KILLED_BY) from None
+        raise
+
+
+def outside_loop(function: Callable[[], Any]) -> Any:
+    """Call a function in another thread if an event loop runs in this one, as in a notebook.
+
+    Pydra starts an event loop of its own, and a thread can run only one.
+    """
+    if asyncio._get_running_loop() is None:  # the public function raises an error without a loop
+        return function()
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(function).result()
+    finally:
+        pool.shutdown(wait=False)  # an interruption does not wait for the function

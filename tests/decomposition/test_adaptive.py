@@ -3,7 +3,9 @@ import logging
 import numpy as np
 import pytest
 
-from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.decomposition import OPNMF, adaptive
+from opnmf_pipeline.decomposition.passes import RowBlocks
+from opnmf_pipeline.selection.reproducibility import matched_inner_products
 from tests.arrays import overlapping_parts
 
 
@@ -57,3 +59,40 @@ def test_large_data_are_searched_on_some_rows_and_finished_on_all():
     assert len(fitted.coef_) == 40000
     assert fitted.coef_.any(axis=1).all()
     assert fitted.n_iter_ < 10
+
+
+def test_the_mean_does_not_depend_on_the_order_of_components():
+    rng = np.random.default_rng(0)
+    W = np.kron(np.eye(4), rng.random((25, 1)) + 0.5)
+    noisy = [np.maximum(W + 0.2 * rng.standard_normal(W.shape), 0) for _ in range(6)]
+    mean = adaptive._mean([U[:, rng.permutation(4)] for U in noisy])
+    cosines = matched_inner_products(mean, W)
+    assert (cosines > 0.98).all()
+    assert cosines.min() > max(matched_inner_products(U, W).max() for U in noisy)
+
+
+def test_halves_share_no_subject_and_few_subjects_are_not_halved():
+    rng = np.random.RandomState(0)
+    with RowBlocks(np.ones((3, 11)), "float64") as X:
+        first, second = adaptive._halves(X, rng)
+        assert sorted([*first, *second]) == list(range(11))
+        assert len(first) == 5
+    with RowBlocks(np.ones((3, 7)), "float64") as X:
+        first, second = adaptive._halves(X, rng)
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("error", "better", "chosen"), [(np.inf, True, True), (np.inf, False, False), (0, True, False)]
+)
+def test_disjoint_parts_need_a_lower_error_and_better_agreement(monkeypatch, error, better, chosen):
+    def agreement(pair):
+        return float(all(((W > 0).sum(axis=1) <= 1).all() for W in pair) == better)
+
+    monkeypatch.setattr(adaptive, "_agreement", agreement)
+    rng = np.random.RandomState(0)
+    with RowBlocks(disjoint_parts(), "float64") as X:
+        splits = [adaptive._halves(X, rng)]
+        pairs = [adaptive._fitted(X, splits[0], 4, adaptive._overlapping, rng)]
+        found = adaptive._disjoint_parts(X, splits, pairs, error, rng, logging.DEBUG)
+    assert (found is not None) == chosen

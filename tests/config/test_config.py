@@ -318,6 +318,43 @@ def test_seeds_of_permutations_count_on_from_that_of_the_settings():
     assert SelectionConfig(random_state=7).permutation_seeds == []
 
 
+@pytest.mark.parametrize(
+    ("selection", "n_starts"),
+    [
+        ({}, 0),
+        ({"n_permutations": 1}, 0),
+        ({"n_splits": 1}, 3),
+        ({"leave_out": "site"}, 3),
+        ({"n_splits": 2, "n_starts": 0}, 0),
+        ({"n_starts": 5}, 5),
+    ],
+)
+def test_starts_are_compared_where_halves_are(selection, n_starts):
+    assert SelectionConfig.model_validate(selection).n_starts == n_starts
+
+
+def test_one_start_cannot_be_compared():
+    with pytest.raises(ValidationError, match="one start cannot be compared; set 2 or more, or 0"):
+        SelectionConfig(n_starts=1)
+
+
+def test_each_start_and_each_half_has_another_seed():
+    sections = {"decomposition": {"random_state": 5}, "selection": {"n_starts": 3}}
+    config = PipelineConfig.model_validate(BASE | sections)
+    assert config.start_seeds == [6, 7, 8]
+    fits = [config.decomposition.from_random_start(number) for number in (1, 2)]
+    assert [(fit.init, fit.random_state) for fit in fits] == [("random", 6), ("random", 7)]
+    assert fits[0].model_copy(update={"init": "nndsvd", "random_state": 5}) == config.decomposition
+    last = DecompositionConfig(random_state=2**31 - 1)
+    assert last.from_random_start(2).random_state == 1  # the largest seed is followed by 0
+
+
+def test_a_shared_start_doubles_the_fits_of_halves():
+    selection = {"n_splits": 5, "n_starts": 2, "shared_start": True, "n_permutations": 4}
+    config = PipelineConfig.model_validate(BASE | {"selection": selection})
+    assert config.n_fits(n_splits=5) == 1 + 2 + 4 * 5 + 4
+
+
 def test_all_that_splits_depend_on():
     splits = {"n_splits": 3, "stratify": ["age"], "n_bins": 2, "groups": "family"}
     selection = SelectionConfig(**splits, random_state=5, n_permutations=1, candidates=[2])

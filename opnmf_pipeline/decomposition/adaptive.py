@@ -58,10 +58,10 @@ CROSSED = 3
 CLEAR = 0.05
 """Further halves are not asked once the mean difference of the agreements is above this."""
 
-CLOSE = 0.0015
-"""What solutions have in common is kept if its error is above the lowest by at most this share,
-and not above that of the given start. Else errors differ by more than noise explains, and the best
-two solutions are crossed."""
+CLOSE = 0.0025
+"""What solutions have in common is kept if its error is above that of the best two, crossed, by at
+most this share, and not above that of the given start. Else errors differ by more than noise
+explains, and the crossed solution is kept."""
 
 FEWEST_SUBJECTS = 8
 """Fewer subjects are not halved."""
@@ -159,12 +159,10 @@ def _search(
         parts = _disjoint_parts(rows, splits, pairs, found[0].error, rng, level)
         if parts is not None:
             return True, orthonormal.search(rows, parts, n_init, rng)
-        overlapping = [given.V, found[0].V, _shared(rows, found), _crossed(rows, found)]
+        overlapping = [given.V, _shared(rows, found), _crossed(rows, found)]
     with X.thinned(coarse_step(X, k)) as rows:
-        given, best, shared, crossed = (
-            _settled(rows, V, passes=COMPARED_PASSES) for V in overlapping
-        )
-        limit = min(given.error, (1 + CLOSE) * best.error)
+        given, shared, crossed = (_settled(rows, V, passes=COMPARED_PASSES) for V in overlapping)
+        limit = min(given.error, (1 + CLOSE) * crossed.error)
         chosen = shared if shared.error <= limit else crossed
         return False, _settled(rows, chosen.V, tol).V
 

@@ -3,6 +3,7 @@
 ``DATA`` is the folder with ``music/MuSIC_C32.nii.gz`` and ``mcic-vbm``. The planted parts are the
 32 parts of this map, or 16 or 8 parts after merging neighbours. A subject has one loading per part.
 ``FOLDER`` contains one table of measures per case; cases with a table are not computed again.
+Further cohorts come from the tool of ``benchmarks.planted``; without the tool they are left out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import argparse
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -22,9 +25,11 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.ndimage import gaussian_filter
 
+from benchmarks import planted as planted_cohorts
 from benchmarks.report import machine
 from opnmf_pipeline.config import SimulationConfig
 from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.decomposition.optimality import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.images.simulation import PLANTED_LABELS, simulate_cohort
 from opnmf_pipeline.selection.choice import choose_rank
@@ -39,16 +44,28 @@ from opnmf_pipeline.selection.splits import split_halves
 
 Array = NDArray[Any]
 
-RANGES = {8: range(2, 17), 16: range(4, 33, 2), 32: range(8, 57, 4)}
+RANGES = {
+    8: range(2, 17),
+    10: range(4, 19, 2),
+    16: range(4, 33, 2),
+    20: range(12, 31, 2),
+    32: range(8, 57, 4),
+}
 """Numbers of components to compare, for each number of planted parts."""
 
 SPREAD = 0.25
 """Standard deviation of the loadings over subjects; their mean is about 1."""
 
 N_SUBJECTS, N_SPLITS = 120, 5
+STEP = 16
+"""Cohorts of the tool have every so many voxels."""
 REAL_RANGE = range(2, 41, 2)
 N_SMALL, SMALL_VOXELS, SMALL_RANGE = 10, 2000, range(2, 13)
 SMALL_NOISE = (0.3, 1, 10)
+
+
+KINDS = ("hard", "soft") if planted_cohorts.TOOL.exists() else ()
+"""Kinds of parts of the cohorts of the tool: disjoint and overlapping."""
 
 
 class Case(NamedTuple):
@@ -68,8 +85,9 @@ CASES = [
     *(Case("music", 8, noise, 0) for noise in (0.1, 0.3, 1)),
     *(Case("music", 16, noise, 0) for noise in (0.1, 0.3, 1)),
     *(Case("music", 32, noise, 0) for noise in (0.3, 1)),
-    *(Case("music", k, 0.3, 1.5) for k in RANGES),
+    *(Case("music", k, 0.3, 1.5) for k in (8, 16, 32)),
     *(Case("simulation", 8, noise, 1) for noise in (0.1, 0.3)),
+    *(Case(kind, k, noise, 0) for kind in KINDS for k in (10, 20) for noise in (0.5, 1)),
     Case("music", 8, 3, 0),
 ]
 """The noise of the last case hides all parts, so the rules should choose nothing."""
@@ -86,8 +104,9 @@ def main(argv: list[str] | None = None) -> int:
         path = args.out / case.file
         if not path.exists():
             begin = time.perf_counter()
-            X = simulated(case) if case.source == "simulation" else planted(args.data, case)
-            table = study(X, RANGES[case.planted])
+            solver = "adaptive" if case.source in KINDS else "orthonormal"
+            X = matrix_of(args.data, case)
+            table = study(X, RANGES[case.planted], solver)
             table.to_csv(path, sep="\t", index=False)
             seconds = time.perf_counter() - begin
             print(f"{case}: {X.shape[0]} voxels, {seconds:.0f} s", flush=True)
@@ -104,6 +123,7 @@ def main(argv: list[str] | None = None) -> int:
         machine="\n".join(f"* {line}" for line in machine()),
         n_subjects=N_SUBJECTS,
         n_splits=N_SPLITS,
+        step=STEP,
         spread=SPREAD,
         choices=choices_table(tables),
         n_cases=len(CASES) - 1,
@@ -127,7 +147,13 @@ def grey_matter(data: Path) -> Array:
     return np.maximum(X, 0)
 
 
-def planted(data: Path, case: Case) -> Array:
+def matrix_of(data: Path, case: Case) -> Array:
+    if case.source == "simulation":
+        return simulated(case)
+    if case.source in KINDS:
+        make = planted_cohorts.tool().cohort
+        X: Array = make(case.source, case.planted, case.noise, N_SUBJECTS, 1, STEP)[0]
+        return X
     return cohort(parts(data, case.planted), case.noise, case.blur)
 
 
@@ -181,18 +207,21 @@ def small_cohorts(noise: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def study(X: Array, ks: range) -> pd.DataFrame:
+def study(X: Array, ks: range, solver: str = "orthonormal") -> pd.DataFrame:
     """Return the table of measures that the rules use."""
     halves = split_halves(X.shape[1], N_SPLITS, 0)
     shuffled = permuted(X, 0)
     rows = []
     for k in ks:
-        scores = pd.DataFrame([split_measures(X, split, k) for split in halves])
+        fit = partial(fitted, k=k, solver=solver)
+        scores = pd.DataFrame(
+            [split_measures(X, split, fit, 2 * n + 1) for n, split in enumerate(halves)]
+        )
         rows.append(
             {
                 "n_components": k,
-                "reconstruction_error": fit(X, k).reconstruction_err_,
-                "null_error": fit(shuffled, k).reconstruction_err_,
+                "reconstruction_error": fit(X).reconstruction_err_,
+                "null_error": fit(shuffled).reconstruction_err_,
                 **scores.mean(),
                 **scores.std().add_suffix("_sd"),
             }
@@ -200,28 +229,29 @@ def study(X: Array, ks: range) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def split_measures(X: Array, split: tuple[Array, Array], k: int) -> dict[str, float]:
-    """Compare the two halves."""
+def split_measures(
+    X: Array, split: tuple[Array, Array], fit: Callable[..., OPNMF], start: int
+) -> dict[str, float]:
+    """Compare the two halves, each from a random start of its own."""
     halves = [np.ascontiguousarray(X[:, half]) for half in split]
-    W = [fit(half, k).coef_.astype(np.float64) for half in halves]
+    W = [fit(half, start=start + n).coef_.astype(np.float64) for n, half in enumerate(halves)]
     labels = [w.argmax(axis=1) + 1 for w in W]
-    # WᵀW = I, so ‖x − WWᵀx‖² = ‖x‖² − ‖Wᵀx‖²
-    captured = sum(np.square(w.T @ x).sum() for w, x in zip(W, halves[::-1], strict=True))
-    total = float(np.square(X, dtype=np.float64).sum())
+    missed = np.hypot(*(projection_error(x, w) for x, w in zip(halves[::-1], W, strict=True)))
     return {
         "inner_product": matched_inner_products(*W).mean(),
-        "label_ari": label_agreement(*labels, k)["ari"],
+        "label_ari": label_agreement(*labels, W[0].shape[1])["ari"],
         "stability": float(np.nanmean(stability_coefficient(*W))),
-        "out_of_sample_error": np.sqrt(total - captured),
-        "out_of_sample_explained_variance": captured / total,
+        "out_of_sample_error": missed,
+        "out_of_sample_explained_variance": 1 - (missed / np.linalg.norm(X)) ** 2,
     }
 
 
-def fit(X: Array, k: int) -> OPNMF:
+def fitted(X: Array, k: int, solver: str, start: int = 0) -> OPNMF:
+    """Return a fit; from a random start, unless its number is 0."""
+    settings = {"solver": solver, "n_init": 10, "tol": 1e-4, "max_iter": 500, "random_state": start}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = OPNMF(k, solver="orthonormal", n_init=3, tol=1e-4, max_iter=500, random_state=0)
-        return model.fit(X)
+        return OPNMF(k, init="random" if start else "nndsvd", **settings).fit(X)
 
 
 def choices_table(tables: dict[Case, pd.DataFrame]) -> str:
@@ -338,7 +368,10 @@ The {n_cases} cases in which the parts can be found:
 * The noise is white, or blurred by a Gaussian. The column "blur" is the standard deviation of the
   Gaussian in voxels. The column "noise" is the standard deviation of the noise, relative to the
   mean of the data (simulation: relative to the largest tissue density).
-* {n_splits} split halves, one null data set, solver `orthonormal` with 3 starts.
+* hard, soft: cohorts of `planted_cohort.py`, with disjoint or overlapping parts of real grey-matter
+  maps, and signal and noise with the covariance of these maps; every {step}th voxel.
+* {n_splits} split halves, in which each half has a random start of its own, and one null data set.
+  Solver: `orthonormal` with 10 starts; for hard and soft `adaptive`.
 * The noise of the last case hides all parts, so the correct result is "none".
 
 ## Reasons, if the planted k was not chosen

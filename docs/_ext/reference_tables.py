@@ -52,7 +52,7 @@ def _section(name: str, model: Schema, schema: Schema, level: str = "##") -> str
         if "properties" in part:
             nested.append(_section(f"{name}.{key}", part, schema, level + "#"))
             continue
-        default = "required" if key in required else _value(field.get("default", []))
+        default = "required" if key in required else _default(field)
         description = field.get("description", "")
         kind = _kind(field)
         text.append(
@@ -88,6 +88,11 @@ def _kind(field: Schema) -> str:
     if "items" in field:
         return f"list, each {_kind(field['items'])}"
     return " ".join([WORDS.get(kind, kind), ", ".join(limits)]).strip()
+
+
+def _default(field: Schema) -> str:
+    """Return the default; one that depends on other settings is in the description."""
+    return _value(field["default"]) if "default" in field else "see the description"
 
 
 def _value(default: Any) -> str:

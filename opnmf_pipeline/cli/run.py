@@ -29,7 +29,8 @@ SHOWN = {
     "n_iter": ("iterations", "{:.0f}"),
     "inner_product": ("inner product\nof halves", "{:.3f}"),
     "label_ari": ("ARI of\nhalves", "{:.3f}"),
-    "planted_ari": ("ARI with\nplanted", "{:.3f}"),
+    "start_label_ari": ("ARI of\nstarts", "{:.3f}"),
+    "planted_ari": ("planted\nARI", "{:.3f}"),
 }
 
 NOT_CONVERGED_MSG = "not converged: k = {ks}; raise decomposition.max_iter or decomposition.tol"

@@ -3,9 +3,8 @@
 from opnmf_pipeline.config.loading import Override, load_config
 from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
+from opnmf_pipeline.config.selection import CHOICE_SETTINGS, SPLIT_SETTINGS, SelectionConfig
 from opnmf_pipeline.config.settings import (
-    CHOICE_SETTINGS,
-    SPLIT_SETTINGS,
     DecompositionConfig,
     ExecutionConfig,
     InputsConfig,
@@ -14,7 +13,6 @@ from opnmf_pipeline.config.settings import (
     OutputConfig,
     PipelineConfig,
     ReportConfig,
-    SelectionConfig,
     SimulationConfig,
 )
 

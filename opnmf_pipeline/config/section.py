@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from opnmf_pipeline.files import is_utf8
 
@@ -17,8 +26,12 @@ __all__ = [
     "MOST_FITS",
     "MOST_PROCESSES",
     "TEXT",
+    "ComponentCount",
+    "ComponentCounts",
+    "Names",
     "Section",
     "allow_text",
+    "as_list",
     "one_or_several",
 ]
 
@@ -81,6 +94,35 @@ def _whole(value: Any, leaves: set[Any]) -> Any:
 def one_or_several(schema: dict[str, Any], **limits: Any) -> WithJsonSchema:
     """Return the JSON Schema of one value or a list of values."""
     return WithJsonSchema({"anyOf": [schema, {"type": "array", "items": schema, **limits}]})
+
+
+def as_list(value: Any) -> Any:
+    """Return a list or a tuple as a tuple, and any other value as a tuple of one."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _without_twins(value: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(value)) != len(value):
+        raise ValueError("the list has duplicate numbers of components")
+    return value
+
+
+ComponentCount = Annotated[int, Field(ge=1, le=MOST_COMPONENTS)]
+
+
+ComponentCounts = Annotated[
+    tuple[ComponentCount, ...],
+    BeforeValidator(as_list),
+    AfterValidator(_without_twins),
+    one_or_several({"type": "integer", "minimum": 1, "maximum": MOST_COMPONENTS}, uniqueItems=True),
+]
+
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(as_list),
+    one_or_several({"type": TEXT}),
+]
 
 
 def allow_text(schema: Any) -> None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from opnmf_pipeline.config.section import (
     COARSEST,
     LARGEST_SEED,
-    MOST_COMPONENTS,
     MOST_FITS,
     MOST_PROCESSES,
     TEXT,
+    ComponentCounts,
     Section,
     allow_text,
+    as_list,
     one_or_several,
 )
+from opnmf_pipeline.config.selection import SelectionConfig
 from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
-from opnmf_pipeline.selection.rules import RULES
 
 __all__ = [
     "DecompositionConfig",
@@ -30,26 +31,15 @@ __all__ = [
     "OutputConfig",
     "PipelineConfig",
     "ReportConfig",
-    "SelectionConfig",
     "SimulationConfig",
 ]
 
-SPLIT_SETTINGS = {"n_splits", "stratify", "n_bins", "groups", "leave_out", "random_state"}
-"""Settings of the section `selection` that define the split halves."""
-CHOICE_SETTINGS = {"rule"}
-"""Settings of the section `selection` that choose the number of components."""
-
 if TYPE_CHECKING:  # type checkers take no computed choices
-    RuleName = str
     SolverName = str
 else:
-    RuleName = Literal[tuple(RULES)]
     SolverName = Literal[tuple(SOLVERS)]
 
 SOURCES = ("bids", "table", "glob", "simulation")
-
-
-ComponentCount = Annotated[int, Field(ge=1, le=MOST_COMPONENTS)]
 
 
 class SimulationConfig(Section):
@@ -67,13 +57,9 @@ class SimulationConfig(Section):
     random_state: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the simulation.")
 
 
-def _as_list(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
 def _as_texts(value: Any) -> Any:
     # YAML reads `run: 1` as a number, but entities in file names are text
-    return [str(item) if type(item) is int else item for item in _as_list(value)]
+    return [str(item) if type(item) is int else item for item in as_list(value)]
 
 
 FilterValues = Annotated[
@@ -91,7 +77,7 @@ class InputsConfig(Section):
 
     bids: Path | None = Field(None, description="Root of a BIDS (derivatives) dataset.")
     filters: dict[str, FilterValues] = Field(
-        default_factory=dict,
+        {},
         description="BIDS entities that select one image per subject (and session), such as "
         "`label: GM`. Each entity has one value or a list of values. `null`: the file name must "
         'not have the entity. `"*"`: the file name must have the entity, with any value.',
@@ -198,28 +184,17 @@ class MatrixConfig(Section):
     )
 
 
-ComponentCounts = Annotated[
-    tuple[ComponentCount, ...],
-    BeforeValidator(_as_list),
-    one_or_several({"type": "integer", "minimum": 1, "maximum": MOST_COMPONENTS}, uniqueItems=True),
-]
-
-
-def _without_twins(value: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(value)) != len(value):
-        raise ValueError("the list has duplicate numbers of components")
-    return value
-
-
 class DecompositionConfig(Section):
     """How the matrix is factorized. There is one fit for each number of components (k)."""
 
     n_components: ComponentCounts = Field(
         (10,), description="Numbers of components (k) with component maps: an integer or a list."
     )
-    solver: SolverName = Field("accelerated", description=f"{summaries()}.")
-    init: Literal["nndsvd", "nndsvda", "nndsvdar", "random"] = Field(
-        "nndsvd", description="Initialization of W."
+    solver: SolverName = Field("adaptive", description=f"{summaries()}.")
+    init: Literal["nndsvd", "nndsvda", "nndsvdar", "brainparts", "random"] = Field(
+        "nndsvd",
+        description="Initialization of W. brainparts: NNDSVD with zeros set to 0.1, as in the "
+        "programs brainparts and sopnmf.",
     )
     n_init: int = Field(10, ge=1, le=MOST_FITS, description=f"{meanings('n_init')}.")
     tol: float = Field(1e-5, ge=0, description=f"When a fit has converged. {criteria()}.")
@@ -231,131 +206,10 @@ class DecompositionConfig(Section):
         """Return the settings that the fits of all numbers of components share."""
         return self.model_dump(exclude={"n_components"})
 
-    @field_validator("n_components")
-    @classmethod
-    def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return _without_twins(value)
-
-
-Names = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_as_list),
-    one_or_several({"type": TEXT}),
-]
-
-
-class SelectionConfig(Section):
-    """How numbers of components are compared, and how one of them is chosen."""
-
-    candidates: ComponentCounts = Field(
-        (),
-        description="Numbers of components to compare. Component maps are written only for the "
-        "numbers in decomposition.n_components. Default: decomposition.n_components.",
-    )
-    n_splits: int = Field(
-        0,
-        ge=0,
-        le=MOST_FITS,
-        description="Number of random split halves of the cohort. Each split needs two fits for "
-        "each k.",
-    )
-    stratify: Names = Field(
-        (),
-        description="Columns of the participants table to balance across halves, such as "
-        "`[age, sex, site]`.",
-    )
-    n_bins: int = Field(
-        4,
-        ge=2,
-        le=1000,
-        description="Number of bins of equal size for each numeric column of `stratify`.",
-    )
-    groups: str | None = Field(
-        None,
-        description="Column of group labels, such as family. Subjects of one group are kept in the "
-        "same half.",
-    )
-    leave_out: str | None = Field(
-        None,
-        description="Column of group labels, such as site. Each split compares one group with all "
-        "other subjects (leave one group out, once per value). Replaces random halves.",
-    )
-    n_permutations: int = Field(
-        0,
-        ge=0,
-        le=MOST_FITS,
-        description="Number of null data sets (voxels shuffled within each subject). Each needs "
-        "one fit for each k.",
-    )
-    rule: RuleName | None = Field(
-        None,
-        description="Rule that chooses the number of components. "
-        + "; ".join(f"{name}: {rule.summary}" for name, rule in RULES.items())
-        + ". Default: reproducibility-peak if there are two or more splits, otherwise "
-        "null-crossing if there are null data sets.",
-    )
-    range: tuple[ComponentCount, ComponentCount] | None = Field(
-        None,
-        description="Smallest and largest number of components that the rule may choose. "
-        "Default: no limit.",
-    )
-    random_state: int = Field(
-        0, ge=0, le=LARGEST_SEED, description="Seed of the split halves and of the shuffling."
-    )
-
-    @property
-    def rule_used(self) -> str | None:
-        """The rule, or the default rule; None without splits and null data sets."""
-        default = "null-crossing" if self.n_permutations else None
-        if self.n_splits > 1 or self.leave_out is not None:
-            default = "reproducibility-peak"
-        return self.rule or default
-
-    @property
-    def permutation_seeds(self) -> list[int]:
-        """Seed of each null data set. A larger number keeps the seeds of a smaller number."""
-        return [self.random_state + number for number in range(self.n_permutations)]
-
-    def of_splits(self) -> dict[str, Any]:
-        """Return the settings that define the split halves."""
-        return self.model_dump(mode="json", include=SPLIT_SETTINGS)
-
-    def of_choice(self) -> dict[str, Any]:
-        """Return the settings that choose the number of components, with the rule that is used."""
-        chosen = self.model_dump(mode="json", include=CHOICE_SETTINGS) | {"rule": self.rule_used}
-        return {**chosen, "rank_range": self.range}
-
-    @property
-    def has_splits(self) -> bool:
-        """Whether the cohort is split: into random halves, or by leaving groups out."""
-        return self.n_splits > 0 or self.leave_out is not None
-
-    @field_validator("candidates")
-    @classmethod
-    def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return _without_twins(value)
-
-    @model_validator(mode="after")
-    def _one_way_to_split(self) -> SelectionConfig:
-        if self.leave_out is not None and (self.n_splits or self.stratify or self.groups):
-            raise ValueError(
-                "`leave_out` replaces random halves; remove `leave_out`, or remove n_splits, "
-                "stratify and groups"
-            )
-        if self.range is not None and self.range[0] > self.range[1]:
-            raise ValueError(f"range: {self.range[0]} is larger than {self.range[1]}")
-        return self
-
-    @model_validator(mode="after")
-    def _data_for_the_rule(self) -> SelectionConfig:
-        if self.rule is None:
-            return self
-        rule = RULES[self.rule]
-        if rule.compares_shuffled and not self.n_permutations:
-            raise ValueError(f"rule: {self.rule} needs n_permutations; set it to 1 or more")
-        if rule.compares_splits and self.n_splits < 2 and not self.leave_out:
-            raise ValueError(f"rule: {self.rule} needs splits; set n_splits to 2 or more")
-        return self
+    def from_random_start(self, number: int) -> DecompositionConfig:
+        """Return the settings of a fit from a random start; each number from 1 is another start."""
+        seed = (self.random_state + number) % (LARGEST_SEED + 1)
+        return self.model_copy(update={"init": "random", "random_state": seed})
 
 
 class OutputConfig(Section):
@@ -400,7 +254,7 @@ class ExecutionConfig(Section):
         description="Nipype plugin (default: MultiProc) or Pydra worker (default: cf).",
     )
     plugin_args: dict[str, Any] = Field(
-        default_factory=dict, description="Arguments of the Nipype plugin or Pydra worker."
+        {}, description="Arguments of the Nipype plugin or Pydra worker."
     )
     n_procs: int | None = Field(
         None,
@@ -492,6 +346,15 @@ class PipelineConfig(Section):
         decomposition = self.decomposition.model_copy(update={"n_components": ()})
         return self.model_copy(update={"selection": selection, "decomposition": decomposition})
 
+    @property
+    def start_seeds(self) -> list[int]:
+        """Seed of each random start that is compared with the others."""
+        numbers = range(1, self.selection.n_starts + 1)
+        return [self.decomposition.from_random_start(number).random_state for number in numbers]
+
     def n_fits(self, n_splits: int) -> int:
         """Return the number of fits of a run: of the cohort, of its halves, and of null data."""
-        return len(self.ranks) * (1 + 2 * n_splits + self.selection.n_permutations)
+        selection = self.selection
+        per_split = 4 if selection.shared_start else 2
+        of_cohort = 1 + selection.n_starts
+        return len(self.ranks) * (of_cohort + per_split * n_splits + selection.n_permutations)

@@ -10,10 +10,15 @@ h_j = d_j v_j it has w_j = z_j / d_j, for any lengths d_j, and d_j² = ‖Xᵀz_
 that agree with H = WᵀX. So the norms of the components cannot swing from pass to pass.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
-from opnmf_pipeline.decomposition.nnls import nnls
+from opnmf_pipeline.decomposition.compilation import row_solver
+from opnmf_pipeline.decomposition.nnls import equal_directions, nnls, ridged
 from opnmf_pipeline.decomposition.optimality import best_scale, kkt_residual, objective
+from opnmf_pipeline.decomposition.orthonormal import sample_size
 from opnmf_pipeline.decomposition.passes import (
     Array,
     Moments,
@@ -22,6 +27,7 @@ from opnmf_pipeline.decomposition.passes import (
     moments,
     squared_norm,
     sweep,
+    total,
 )
 from opnmf_pipeline.decomposition.progress import Criterion, Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
@@ -35,6 +41,19 @@ SWING = 10.0
 
 LEAST_SHARE = 0.125
 """Steps are not made shorter than this share of the whole one."""
+
+COARSE_STEP = 8
+"""The directions come to rest on every eighth row first (neighbouring voxels are alike), or on
+fewer where these would be more than `sample_size`,"""
+
+COARSE_BYTES = 2**26
+"""or take more memory than this."""
+
+COARSE_ROWS = 2**12
+"""Fewer rows than these are not enough,"""
+
+COARSE_PER_COMPONENT = 50
+"""nor fewer for each component."""
 
 KKT = Criterion("KKT residual", "KKT residual", lambda fit: fit.kkt_residual_, factor=10.0)
 """Of the W before the pass and of the W at the end; see `optimality.kkt_residual`."""
@@ -57,45 +76,112 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
     ndarray of shape (n_rows, k)
         W, at the scale that makes the error least.
     """
-    norm_X2 = squared_norm(X)
-    if norm_X2 == 0:  # the residual would be 0 / 0 in every pass
-        progress.record(0.0, 0.0, converged=True)
-        return W
-    target = KKT.factor * progress.tol
+    V = np.empty((X.shape[1], W.shape[1]))
+    if not progress.resumed:
+        V = unit_columns(moments(X, W).M)
+        step = coarse_step(X, W.shape[1])
+        if step > 1:
+            V = _coarse(X, W, V, step, progress)
+    return finish(X, W, V, progress)
+
+
+def coarse_step(X: RowBlocks, k: int) -> int:
+    """Return the step from each row to the next of those that are enough to begin with."""
+    n_rows, n_columns = X.shape
+    most = min(sample_size(n_rows, k), COARSE_BYTES // (n_columns * X.dtype.itemsize))
+    fewest = max(COARSE_ROWS, COARSE_PER_COMPONENT * k)
+    step = max(COARSE_STEP, -(-n_rows // max(most, fewest)))
+    return step if n_rows >= step * fewest else 1
+
+
+def _coarse(X: RowBlocks, W: Array, V: Array, step: int, progress: Progress) -> Array:
+    """Return the directions at which a fit of every step-th row comes to rest; W becomes zero."""
+    thin = np.ascontiguousarray(W[::step])
+    W[...] = 0
+    with X.thinned(step) as rows:
+        search = Progress(progress.tol, progress.max_iter)
+        return unit_columns(descend(rows, thin, V, moments(rows, thin), Steps(), search).M)
+
+
+def finish(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
+    """Move W to the stationary point that directions V lead to, or continue from a checkpoint."""
+    state, steps = moments(X, W), Steps()
     # W holds the weights z against unit vectors until the end
     if saved := progress.resumed:
         W[...], V, state = saved["W"], saved["V"], Moments(saved["M"], saved["G"])
-        share, lowest = float(saved["share"]), float(saved["lowest"])
-    else:
-        state = moments(X, W)
-        V = state.M / _lengths(state.M) ** 2
-        share, lowest = 1.0, np.inf
+        steps = Steps(float(saved["share"]), float(saved["lowest"]))
+    state = descend(X, W, V, state, steps, progress)
+    rescale(W, state)
+    return W
+
+
+def rescale(W: Array, state: Moments) -> None:
+    """Divide the weights against unit vectors by the lengths, and make the error least."""
+    lengths = _lengths(state.M)
+    W /= (lengths / best_scale(*_rescaled(state, lengths))).astype(W.dtype)
+
+
+def descend(
+    X: RowBlocks, W: Array, V: Array, state: Moments, steps: "Steps", progress: Progress
+) -> Moments:
+    """Solve for the rows and let the directions follow, until `progress` says stop.
+
+    W is overwritten; its moments are returned, and must be those of the start at entry.
+    """
+    norm_X2 = squared_norm(X)
+    target = KKT.factor * progress.tol
     lengths = _lengths(state.M)
     while not progress.done:
         size2 = float(np.sum(np.diag(state.G) / lengths**2))
-        violations: list[Array] = []
-        state = sweep(X, W, V, _solve_rows(V.T @ V, violations))
+        state, violation = _solve(X, W, V)
         # that of the W before this pass
-        residual = float(np.sqrt(np.sum(np.sum(violations, axis=0) / lengths**2) / size2))
+        residual = float(np.sqrt(np.sum(violation / lengths**2) / size2)) if size2 > 0 else np.inf
         lengths = _lengths(state.M)
-        empty = np.flatnonzero(np.diag(state.G) == 0)
+        empty = _unused(state.G, V)
         n_wanted = len(empty) if len(progress.history) < REPAIRS else 0
         found = worst_explained(X, W, V, n_wanted)
-        if residual > SWING * lowest:
-            share = max(share / 2, LEAST_SHARE)
-        lowest = min(lowest, residual)
-        V = unit_columns((1 - share) * V + share * state.M / lengths**2)
+        V = steps.take(residual, V, state.M / lengths**2)
         V[:, empty[: found.shape[1]]] = found
         converged = (
             residual < target
             and found.size == 0
             and kkt_residual(X, W / lengths.astype(X.dtype)) < target
         )
-        change = float(np.sqrt(state.step2 / np.trace(state.G)))
+        new2 = float(np.trace(state.G))
+        change = float(np.sqrt(state.step2 / new2)) if new2 > 0 else 0.0
         progress.record(objective(norm_X2, *_rescaled(state, lengths)), change, converged)
-        progress.save(W=W, V=V, M=state.M, G=state.G, share=share, lowest=lowest)
-    W /= lengths / best_scale(*_rescaled(state, lengths))
-    return W
+        progress.save(W=W, V=V, M=state.M, G=state.G, share=steps.share, lowest=steps.lowest)
+    return state
+
+
+@dataclass
+class Steps:
+    """The share of a whole step that the directions make.
+
+    Attributes
+    ----------
+    share : float
+        Halved where the directions swing to and fro.
+    lowest : float
+        The least residual so far.
+    """
+
+    share: float = 1.0
+    lowest: float = np.inf
+
+    def take(self, residual: float, V: Array, target: Array) -> Array:
+        """Return the unit directions on the way from V to `target`."""
+        if residual > SWING * self.lowest:
+            self.share = max(self.share / 2, LEAST_SHARE)
+        self.lowest = min(self.lowest, residual)
+        return unit_columns((1 - self.share) * V + self.share * target)
+
+
+def _unused(G: Array, V: Array) -> Array:
+    """Return the components that no row needs: those without rows, and copies of others."""
+    copy = np.ones(len(G), dtype=bool)
+    copy[equal_directions(V.T @ V).first] = False
+    return np.flatnonzero(copy | (np.diag(G) == 0))
 
 
 def _lengths(M: Array) -> Array:
@@ -109,12 +195,47 @@ def _rescaled(state: Moments, lengths: Array) -> tuple[Array, Array]:
     return state.M / lengths, state.G / np.outer(lengths, lengths)
 
 
-def _solve_rows(S: Array, violations: list[Array]) -> Rule:
-    """Return the rule that solves all rows; it appends what each block violated before, squared."""
+def _solve(X: RowBlocks, W: Array, V: Array) -> tuple[Moments, Array]:
+    """Solve all rows in one pass; return the moments, and Σ min(w, wS − xV)² of the old W."""
+    violations: dict[int, Array] = {}
+    kernel = row_solver(X.dtype)
+    if kernel is None:
+        state = sweep(X, W, V, _numpy_rule(V.T @ V, violations))
+    else:
+        state = total(X, W, _compiled_update(kernel, W, V.astype(X.dtype), violations))
+    # in the order of the blocks, since the threads end in any order
+    return state, np.sum([violations[start] for start in sorted(violations)], axis=0)
 
-    def rule(_: slice, W_b: Array, XV: Array) -> Array:
+
+def _compiled_update(
+    kernel: Callable[..., float], W: Array, V: Array, violations: dict[int, Array]
+) -> Callable[[slice, Array], Moments]:
+    """Return the update of a block by the compiled kernel, which knows distinct directions only."""
+    S = V.T.astype(np.float64) @ V
+    first, group, share = equal_directions(S)
+    S, V, n = ridged(S[np.ix_(first, first)]), V[:, first], len(first)
+    factor = share.astype(W.dtype)
+
+    def update(rows: slice, X_b: Array) -> Moments:
+        X_b = np.require(X_b, requirements=["C", "W"])  # one kind of array is compiled for
+        W_b = W[rows] if n == len(group) else W[rows][:, first] / factor[first]
+        M, G, violation = np.zeros((n, X_b.shape[1]), W.dtype), np.zeros((n, n)), np.zeros(n)
+        step2 = kernel(X_b, X_b @ V, W_b, S, M, G, violation)
+        violations[rows.start] = violation[group] * share**2
+        if n == len(group):
+            return Moments(M.T, G, step2)
+        W[rows] = W_b[:, group] * factor
+        return Moments(M[group].T * share, G[np.ix_(group, group)] * np.outer(share, share), step2)
+
+    return update
+
+
+def _numpy_rule(S: Array, violations: dict[int, Array]) -> Rule:
+    """Return the rule that solves all rows; it notes what each block violated before, squared."""
+
+    def rule(rows: slice, W_b: Array, XV: Array) -> Array:
         violation = np.minimum(W_b, W_b @ S.astype(W_b.dtype) - XV)
-        violations.append(np.einsum("ij,ij->j", violation, violation, dtype=np.float64))
+        violations[rows.start] = np.einsum("ij,ij->j", violation, violation, dtype=np.float64)
         return nnls(S, XV, support=W_b > 0).astype(W_b.dtype)
 
     return rule

@@ -35,6 +35,9 @@ from opnmf_pipeline.exceptions import ConvergenceWarning
 
 SEED_LIMIT = 2**31
 
+FAR_FROM_ONE = 256
+"""A W_init with so large values, or so small ones, is brought near 1: its scale does not matter."""
+
 DTYPES = ("float32", "float64")
 
 FREE_SETTINGS = {
@@ -242,21 +245,26 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Start, solve, and set the fitted attributes."""
         check_memory(self.max_memory, X, k, sample_size(X.shape[0], k))
         facts = check_data(X, type(self).__name__)
+        X.rescale(facts.largest)
         spectrum_ = spectrum(X, k)
         W = self._start(X, k, facts, spectrum_, W_init)
         level = logging.INFO if self.verbose else logging.DEBUG
         checkpoint = self._checkpoint(X, k, spectrum_)
-        progress = Progress(self.tol, self.max_iter, self.callback, level, checkpoint)
+        progress = Progress(
+            self.tol, self.max_iter, self.callback, level, checkpoint, unit=1 / X.scale
+        )
         if spectrum_.wide:
             # the iterates know X only through XXᵀ, which the square stand-in shares
-            with RowBlocks(spectrum_.compressed(), self.dtype, X.n_threads) as square:
+            with RowBlocks(
+                spectrum_.compressed(), self.dtype, X.n_threads, compressed=True
+            ) as square:
                 W = self._solve(square, W, progress)
         else:
             W = self._solve(X, W, progress)
         W[facts.zero_rows] = 0
         self._set_factors(X, W)
         self.kkt_residual_ = kkt_residual(X, self.coef_)
-        self.lower_bound_ = spectrum_.lower_bound(k)
+        self.lower_bound_ = spectrum_.lower_bound(k) / X.scale
         self.history_ = progress.history
         self.n_iter_ = len(progress.history)
         self.converged_ = progress.converged
@@ -281,9 +289,9 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     ) -> Array:
         """Return the first W, an array that the solver may overwrite."""
         if W_init is not None:
-            return np.array(W_init, dtype=self.dtype, order="C")
+            return _of_moderate_size(np.asarray(W_init)).astype(self.dtype, order="C")
         rng = check_random_state(self.random_state)
-        return initial_weights(X, k, self.init, spectrum_, facts.mean, rng)
+        return initial_weights(X, k, self.init, spectrum_, facts.mean * X.scale, rng)
 
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
         """Return the last W of the solver; the first may be overwritten."""
@@ -295,8 +303,9 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         sizes = np.sqrt(np.diag(G)) * np.linalg.norm(M, axis=0)
         order = np.argsort(-sizes, kind="stable")
         self.coef_ = np.ascontiguousarray(W[:, order])
-        self.components_ = M.T[order].astype(self.dtype)
-        self.reconstruction_err_ = residual_norm(X, self.coef_, self.components_)
+        H = M.T[order].astype(self.dtype)
+        self.components_ = H * H.dtype.type(1 / X.scale)
+        self.reconstruction_err_ = residual_norm(X, self.coef_, H) / X.scale
         self.mse_ = self.reconstruction_err_
         self.n_components_ = W.shape[1]
 
@@ -308,9 +317,23 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             value=self._criterion.last(self),
             limit=self._criterion.limit(f"tol={self.tol:g}"),
         )
+        message += self._other_way
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     @property
     def _criterion(self) -> Criterion:
         """What had to become small."""
         return CHANGE
+
+    @property
+    def _other_way(self) -> str:
+        """What to try where a fit does not converge, as the end of a message."""
+        return ""
+
+
+def _of_moderate_size(W: Array) -> Array:
+    """Return a copy of W, multiplied by a power of two where its largest value is far from 1."""
+    largest = float(W.max())
+    if largest == 0 or 1 / FAR_FROM_ONE < largest < FAR_FROM_ONE:
+        return W.copy()
+    return np.ldexp(W.astype(np.float64), -int(np.frexp(largest)[1]))

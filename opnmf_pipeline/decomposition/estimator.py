@@ -14,9 +14,15 @@ from opnmf_pipeline.decomposition.passes import Array, RowBlocks
 from opnmf_pipeline.decomposition.progress import Criterion, Iteration, Progress
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 
+OTHER_WAY_MSG = "; solver='adaptive', which runs use, ends after some dozens of passes"
+
 
 class OPNMF(ProjectiveNMF):
     """Orthonormal projective non-negative matrix factorization.
+
+    Without ``solver`` it makes the published iterates, as the library ``opnmf`` does: they take
+    tens of thousands of passes and often end far from the parts that are there. Runs of
+    opnmf-pipeline use ``solver='adaptive'``, which takes dozens of passes.
 
     Finds W ≥ 0 with X ≈ WWᵀX, where the columns of W tend to be orthonormal, so that each voxel
     belongs to few components.
@@ -28,19 +34,24 @@ class OPNMF(ProjectiveNMF):
         to X with the voxels of each subject shuffled, and the one is chosen beyond which
         components gain no more than on shuffled data, see `rank_permute`. ``'auto'`` tries all
         from 2 to half of the smaller side of X, 40 at most.
-    solver : {'multiplicative', 'accelerated', 'orthonormal'}, default='multiplicative'
+    solver : {'multiplicative', 'adaptive', 'accelerated', 'orthonormal'}, default='multiplicative'
         ``multiplicative`` makes the published iterates [1]_, [2]_:
         W ← W ∘ (XXᵀW) ⊘ (WWᵀXXᵀW), W ← max(W, 1e-16), W ← W / ‖W‖₂.
         ``accelerated`` goes to a stationary point of that update, in some dozens of passes over X.
         ``orthonormal`` has WᵀW = I exactly: every voxel belongs to one
         component, and the error never rises [3]_.
-    init : {'nndsvd', 'nndsvda', 'nndsvdar', 'random', 'custom'}, default='nndsvd'
-        The first W; for ``custom`` it is given to `fit` as ``W_init``.
+        ``adaptive`` returns what ``orthonormal`` finds where it has a lower error and agrees better
+        between two halves of the subjects (with more subjects than voxels: between two starts),
+        and else a stationary point that starts from what the halves of the subjects have in common.
+    init : {'nndsvd', 'nndsvda', 'nndsvdar', 'brainparts', 'random', 'custom'}, default='nndsvd'
+        The first W; for ``custom`` it is given to `fit` as ``W_init``. ``brainparts`` is NNDSVD
+        with its zeros set to 0.1, the start of the programs brainparts and sopnmf.
     n_init : int, default=10
-        Starts of ``orthonormal``: the first W, and random voxels.
+        Starts of ``orthonormal``: the first W, and random voxels. Of ``adaptive``: those for
+        disjoint parts, where it chooses these.
     tol : float, default=1e-5
-        Converged once ‖W_old − W‖_F / ‖W_old‖_F is below this; for ``accelerated``, once the KKT
-        residual is below ten times this.
+        Converged once ‖W_old − W‖_F / ‖W_old‖_F is below this; for ``accelerated`` and the
+        overlapping parts of ``adaptive``, once the KKT residual is below ten times this.
     max_iter : int, default=50000
         The most iterations to make.
     random_state : int, RandomState or None, default=None
@@ -172,6 +183,10 @@ class OPNMF(ProjectiveNMF):
     @property
     def _criterion(self) -> Criterion:
         return SOLVERS[self.solver].criterion
+
+    @property
+    def _other_way(self) -> str:
+        return OTHER_WAY_MSG if self.solver == "multiplicative" else ""
 
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
         solver = SOLVERS[self.solver]

@@ -11,11 +11,14 @@ import numpy as np
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks
 from opnmf_pipeline.decomposition.spectrum import Spectrum
 
-INITS = ("nndsvd", "nndsvda", "nndsvdar", "random", "custom")
+INITS = ("nndsvd", "nndsvda", "nndsvdar", "brainparts", "random", "custom")
 """The start values to choose from; for ``custom`` the user gives W."""
 
 NEGLIGIBLE = 1e-6
 """NNDSVD weights below this are zero."""
+
+BRAINPARTS_FILL = 0.1
+"""The programs brainparts and sopnmf replace the zeros of NNDSVD by this value, for all data."""
 
 
 def initial_weights(
@@ -29,9 +32,10 @@ def initial_weights(
         The data, non-negative.
     k : int
         Number of components.
-    init : {'nndsvd', 'nndsvda', 'nndsvdar', 'random'}
+    init : {'nndsvd', 'nndsvda', 'nndsvdar', 'brainparts', 'random'}
         ``nndsvd`` leaves zeros, ``nndsvda`` fills them with the mean of X, ``nndsvdar`` with
-        random numbers of up to about a hundredth of it; ``random`` draws |N(0, 1)|·√(mean / k).
+        random numbers of up to about a hundredth of it, ``brainparts`` with 0.1 as the programs
+        brainparts and sopnmf do; ``random`` draws |N(0, 1)|·√(mean / k).
     spectrum : Spectrum
         Of X.
     mean : float
@@ -44,6 +48,8 @@ def initial_weights(
     W = nndsvd(*spectrum.singular_triplets(X, k))
     if init == "nndsvda":
         W[W == 0] = mean
+    elif init == "brainparts":
+        W[W == 0] = BRAINPARTS_FILL * np.sqrt(X.scale)  # NNDSVD has the unit of the root of X
     elif init == "nndsvdar":
         empty = W == 0
         W[empty] = _positive_noise(rng, int(empty.sum()), mean / 100, X.dtype)
@@ -71,23 +77,27 @@ def nndsvd(U: Array, values: Array, V: Array) -> Array:
     ndarray of shape (n_rows, k)
         Non-negative, in the dtype of U.
     """
-    W = np.empty_like(U)
-    W[:, 0] = np.sqrt(values[0]) * np.abs(U[:, 0])
-    for j in range(1, len(values)):
-        u, v = U[:, j], V[:, j]
-        sign = 1 if _product_of_norms(u, v, 1) > _product_of_norms(u, v, -1) else -1
-        part = np.maximum(sign * u, 0)
-        size = np.linalg.norm(part)
-        weight = np.sqrt(values[j] * _product_of_norms(u, v, sign))
-        W[:, j] = part * (weight / size if size > 0 else 0)
+    positive, negative = (
+        np.prod(norms, axis=0) for norms in zip(_norms(U), _norms(V), strict=True)
+    )
+    sign = np.where(positive > negative, 1, -1).astype(U.dtype)
+    W: Array = np.maximum(U * sign, 0)
+    W[:, 0] = np.abs(U[:, 0])
+    sizes = np.sqrt(np.einsum("ij,ij->j", W, W))
+    weights = np.sqrt(values * np.maximum(positive, negative))
+    weights[0] = np.sqrt(values[0])
+    sizes[0] = 1
+    W *= np.divide(weights, sizes, out=np.zeros_like(weights), where=sizes > 0)
     W[NEGLIGIBLE > W] = 0
     return W
 
 
-def _product_of_norms(u: Array, v: Array, sign: int) -> float:
-    """Return ‖u₊‖·‖v₊‖ of the parts of u and v that have a sign."""
-    parts = (np.maximum(sign * x, 0) for x in (u, v))
-    return float(np.prod([np.linalg.norm(part) for part in parts]))
+def _norms(A: Array) -> tuple[Array, Array]:
+    """Return the norms of the positive and of the negative part of each column."""
+    part = np.maximum(A, 0)
+    positive = np.sqrt(np.einsum("ij,ij->j", part, part))
+    np.minimum(A, 0, out=part)
+    return positive, np.sqrt(np.einsum("ij,ij->j", part, part))
 
 
 def _positive_noise(

@@ -30,6 +30,10 @@ from opnmf_pipeline.decomposition.progress import Progress
 FLOOR = 1e-16
 """Weights are kept above this, since a zero could never grow again."""
 
+FAR_FROM_ONE = 256
+"""A spectral norm that is so many times 1, or 1 so many times it, comes from the scale of the first
+W. Left alone it would make the next change a small difference of large numbers."""
+
 RuleMaker = Callable[[Array, Array], tuple[Array, Rule]]
 """From M and G of the current W to the M for the sweep and the update of a block of rows."""
 
@@ -104,6 +108,8 @@ def iterate(
         old_norm, norm = norm, spectral_norm(state.G) if normalize else norm
         error = objective(norm_X2, *state.of_scaled(norm))
         progress.record(error, _change(state, size2, norm / old_norm))
+        if normalize and not 1 / FAR_FROM_ONE < norm < FAR_FROM_ONE:
+            state, norm = _shifted(W, state, norm)
         progress.save(W=W, norm=norm, M=state.M, G=state.G)
     W /= norm
     return W
@@ -112,6 +118,13 @@ def iterate(
 def multiplicative(X: RowBlocks, W: Array, progress: Progress) -> Array:
     """Return the last W of the published update, see `iterate`."""
     return iterate(X, W, orthonormal_rule, progress, normalize=True)
+
+
+def _shifted(W: Array, state: Moments, norm: float) -> tuple[Moments, float]:
+    """Divide W in place, its moments and its norm by the power of two nearest to the norm."""
+    shift = 2.0 ** -round(np.log2(norm))
+    W *= W.dtype.type(shift)
+    return Moments(state.M * shift, state.G * shift**2), norm * shift
 
 
 def spectral_norm(G: Array) -> float:

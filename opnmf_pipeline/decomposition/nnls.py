@@ -1,5 +1,7 @@
 """Non-negative least squares for many rows that share one Gram matrix."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from opnmf_pipeline.decomposition.passes import Array
@@ -39,17 +41,45 @@ def nnls(S: Array, B: Array, support: Array) -> Array:
     -------
     ndarray of shape (n_rows, k), float64
     """
+    groups = equal_directions(S)
+    first = groups.first
+    Z = _pivot(S[np.ix_(first, first)], B[:, first], support[:, first])
+    shared: Array = Z[:, groups.group] * groups.share
+    return shared
+
+
+class Groups(NamedTuple):
+    """Directions that are equal up to their lengths, as groups.
+
+    Attributes
+    ----------
+    first : ndarray of shape (n_groups,), int
+        The first direction of each group.
+    group : ndarray of shape (k,), int
+        The group of each direction.
+    share : ndarray of shape (k,), float64
+        What each direction gets of the weight of the first one of its group.
+    """
+
+    first: Array
+    group: Array
+    share: Array
+
+
+def equal_directions(S: Array) -> Groups:
+    """Return the groups of equal directions, from the Gram matrix S."""
     lengths = np.sqrt(np.diag(S))
     products = np.outer(lengths, lengths)
     equal = ((1 - RIDGE) * products <= S) & (products > 0) | np.eye(len(S), dtype=bool)
-    same_as = equal.argmax(axis=1)  # the first of the equal directions
-    distinct, position, counts = np.unique(same_as, return_inverse=True, return_counts=True)
-    if len(distinct) == len(S):
-        return _pivot(S, B, support)
-    Z = _pivot(S[np.ix_(distinct, distinct)], B[:, distinct], support[:, distinct])
+    same_as = equal.argmax(axis=1)
+    first, group, counts = np.unique(same_as, return_inverse=True, return_counts=True)
     ratio = np.divide(lengths[same_as], lengths, out=np.ones_like(lengths), where=lengths > 0)
-    shared: Array = Z[:, position] * (ratio / counts[position])
-    return shared
+    return Groups(first, group, ratio / counts[group])
+
+
+def ridged(S: Array) -> Array:
+    """Return S with the ridge added to its diagonal."""
+    return S + RIDGE * np.diag(np.diag(S))
 
 
 def _pivot(S: Array, B: Array, support: Array) -> Array:
@@ -65,7 +95,7 @@ def _pivot(S: Array, B: Array, support: Array) -> Array:
        comparisons. SIAM J. Sci. Comput. 33(6). https://doi.org/10.1137/110821172
     """
     k = len(S)
-    S = S + RIDGE * np.diag(np.diag(S))
+    S = ridged(S)
     B = B.astype(np.float64)
     Z = np.zeros_like(B)
     rows = np.arange(len(B))

@@ -15,10 +15,20 @@ References
 import numpy as np
 from sklearn.utils import check_random_state
 
+from opnmf_pipeline.decomposition.compilation import row_assigner
 from opnmf_pipeline.decomposition.optimality import objective
-from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm, sweep
+from opnmf_pipeline.decomposition.passes import (
+    Array,
+    Moments,
+    RowBlocks,
+    moments,
+    squared_norm,
+    sweep,
+    total,
+)
 from opnmf_pipeline.decomposition.progress import Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
+from opnmf_pipeline.decomposition.seeding import far_rows
 from opnmf_pipeline.selection.shape import unit_columns
 
 SAMPLE_ROWS = 2**14
@@ -27,14 +37,20 @@ SAMPLE_ROWS = 2**14
 ROWS_PER_COMPONENT = 400
 """or on so many per component, if that is more."""
 
+FAR_ROWS_PER_COMPONENT = 50
+"""Of fewer rows, those that are far apart are always the same few: starts are any rows."""
+
+START_STEP = 3
+"""A random start is improved on so many times fewer rows before it is crossed."""
+
 SEARCH_TOL = 0.03
 """A start is good enough to compare once about one row in two thousand changes component,"""
 
 SEARCH_SWEEPS = 40
 """or after so many sweeps."""
 
-TRIAL_SWEEPS = 5
-"""What came out of a sample is compared after so many sweeps over all rows."""
+TIE = 8
+"""A row keeps its component until another is better by more than so many rounding errors."""
 
 
 def orthonormal(
@@ -56,7 +72,7 @@ def orthonormal(
     progress : Progress
         Receives objective and change of every sweep over X.
     n_init : int
-        Number of starts: the given one, and random rows of X.
+        Number of starts: the given one, and random rows of X that are far apart.
     random_state : int, RandomState or None
         Source of the random starts.
 
@@ -65,11 +81,18 @@ def orthonormal(
     ndarray of shape (n_rows, k)
         Each row has one positive entry at most.
     """
-    if saved := progress.resumed:
-        W[...], V = saved["W"], saved["V"]
-    else:
+    V = np.empty((X.shape[1], W.shape[1]))
+    if not progress.resumed:
         rng = check_random_state(random_state)
         V = search(X, unit_columns(moments(X, W).M), n_init, rng)
+        W[...] = 0
+    return finish(X, W, V, progress)
+
+
+def finish(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
+    """Return the orthonormal W that directions V lead to, or continue from a checkpoint."""
+    if saved := progress.resumed:
+        W[...], V = saved["W"], saved["V"]
     alternate(X, W, V, progress)
     # squared in float64: float32 sums would leave WᵀW − I above 1e-6
     norms = np.sqrt(np.einsum("ij,ij->j", W, W, dtype=np.float64))
@@ -88,7 +111,7 @@ def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
     X : RowBlocks of shape (n_rows, n_columns)
         The data, non-negative.
     W : ndarray of shape (n_rows, k)
-        Overwritten.
+        Overwritten; each row has one positive entry at most.
     V : ndarray of shape (n_columns, k), float64
         First directions, of norm 1.
     progress : Progress
@@ -102,7 +125,7 @@ def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
     norm_X2 = squared_norm(X)
     size2 = float(progress.resumed.get("size2", np.vdot(W, W)))
     while not progress.done:
-        state = sweep(X, W, V, _assign)
+        state = _assign(X, W, V)
         norms = np.sqrt(np.diag(state.G))
         empty = np.flatnonzero(norms == 0)
         norms[empty] = 1
@@ -122,22 +145,21 @@ def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
 def search(X: RowBlocks, V: Array, n_init: int, rng: np.random.RandomState) -> Array:
     """Return the best directions found from a start and from random rows.
 
-    Every random start is improved on a random sample of the rows, and crossed with the best
-    directions so far: of the components of both, those are dropped one by one that are missed
+    Random starts are improved on a part of one random sample of the rows. Each is crossed with the
+    best directions so far: of the components of both, those are dropped one by one that are missed
     least. So a component that one start found and another missed is kept. A child that is better
-    on all rows takes the place of the best.
+    on the whole sample takes the place of the best.
     """
     k = V.shape[1]
-    best, error = _settle(X, V, SEARCH_SWEEPS)
-    for _ in range(n_init - 1):
-        sample = _sample(X, k, rng)
-        with RowBlocks(sample, str(X.dtype), X.n_threads) as small:
-            start = sample[rng.choice(len(sample), k, replace=False)].T
-            new, _ = _settle(small, unit_columns(start), SEARCH_SWEEPS)
-            child, _ = _settle(small, _cross(sample, np.hstack([best, new]), k), SEARCH_SWEEPS)
-        child, child_error = _settle(X, child, TRIAL_SWEEPS)
-        if child_error < error:
-            best, error = child, child_error
+    sample = _sample(X, k, rng)
+    step = START_STEP if len(sample) < X.shape[0] else 1
+    with RowBlocks(sample, str(X.dtype), X.n_threads) as small, small.thinned(step) as part:
+        best, error = _settle(small, V)
+        for _ in range(n_init - 1):
+            new, _ = _settle(part, _random_start(part[:], k, rng))
+            child, child_error = _settle(small, cross(sample, np.hstack([best, new]), k))
+            if child_error < error:
+                best, error = child, child_error
     return best
 
 
@@ -149,18 +171,25 @@ def sample_size(n_rows: int, k: int) -> int:
 def _sample(X: RowBlocks, k: int, rng: np.random.RandomState) -> Array:
     """Return random rows of X, in order and in memory."""
     rows = np.sort(rng.choice(X.shape[0], sample_size(X.shape[0], k), replace=False))
-    return np.asarray(X.X[rows], dtype=X.dtype)
+    return X[rows]
 
 
-def _settle(X: RowBlocks, V: Array, n_sweeps: int) -> tuple[Array, float]:
+def _random_start(X: Array, k: int, rng: np.random.RandomState) -> Array:
+    """Return the directions of k random rows, which are far apart if there are rows enough."""
+    if len(X) >= FAR_ROWS_PER_COMPONENT * k:
+        return far_rows(X, k, rng)
+    return unit_columns(X[rng.choice(len(X), k, replace=False)].T)
+
+
+def _settle(X: RowBlocks, V: Array) -> tuple[Array, float]:
     """Improve directions until few rows change component; return them and the error."""
-    progress = Progress(SEARCH_TOL, n_sweeps)
+    progress = Progress(SEARCH_TOL, SEARCH_SWEEPS)
     W = np.zeros((X.shape[0], V.shape[1]), dtype=X.dtype)
     V = alternate(X, W, V, progress)
     return V, progress.history[-1].objective
 
 
-def _cross(X: Array, V: Array, k: int) -> Array:
+def cross(X: Array, V: Array, k: int) -> Array:
     """Drop columns of V, each time the one whose rows lose least by their second best."""
     scores = np.square(np.maximum(X @ V.astype(X.dtype), 0))
     kept = np.ones(V.shape[1], dtype=bool)
@@ -182,9 +211,25 @@ def _two_best(scores: Array) -> tuple[Array, Array]:
     return last[:, -1], last[:, -2]
 
 
-def _assign(rows: slice, W_b: Array, XV: Array) -> Array:
+def _assign(X: RowBlocks, W: Array, V: Array) -> Moments:
+    """Leave each row its largest product only, in one pass; return the moments of the new W."""
+    kernel = row_assigner(X.dtype)
+    if kernel is None:
+        return sweep(X, W, V, _numpy_rule)
+    tie, V, k = 1 + TIE * float(np.finfo(X.dtype).eps), V.astype(X.dtype), V.shape[1]
+
+    def update(rows: slice, X_b: Array) -> Moments:
+        X_b = np.require(X_b, requirements=["C", "W"])  # one kind of array is compiled for
+        M, G = np.zeros((k, X_b.shape[1]), W.dtype), np.zeros((k, k))
+        step2 = kernel(X_b, X_b @ V, W[rows], tie, M, G)
+        return Moments(M.T, G, step2)
+
+    return total(X, W, update)
+
+
+def _numpy_rule(rows: slice, W_b: Array, XV: Array) -> Array:
     """Leave each row its largest entry only; the component that the row had wins a tie."""
-    XV *= 1 + 8 * np.finfo(XV.dtype).eps * (W_b > 0)
+    XV *= 1 + TIE * np.finfo(XV.dtype).eps * (W_b > 0)
     index = np.arange(len(XV)), XV.argmax(axis=1)
     new = np.zeros_like(XV)
     new[index] = np.maximum(XV[index], 0)

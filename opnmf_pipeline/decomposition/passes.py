@@ -70,9 +70,15 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         The dtype to compute in: float32 or float64.
     n_threads : int, optional
         Number of worker threads; by default as many as BLAS would use.
+    compressed : bool, default=False
+        Whether X stands in for data with the same XXᵀ, so that its columns are no subjects.
     """
 
-    def __init__(self, X: Array, dtype: str, n_threads: int | None = None) -> None:
+    def __init__(
+        self, X: Array, dtype: str, n_threads: int | None = None, *, compressed: bool = False
+    ) -> None:
+        self.compressed = compressed
+        self.scale = 1.0
         self.dtype = np.dtype(dtype)
         self.mapped = _is_mapped(X)
         self.X = X if self.mapped else self._cast(X)
@@ -87,6 +93,19 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         n_rows, n_columns = self.X.shape
         return n_rows, n_columns
 
+    def rescale(self, largest: float) -> None:
+        """Multiply X by the power of two that brings its largest value into (½, 1].
+
+        Then no result depends on the unit of the data. The products with a power of two are exact,
+        and data that have their largest value there already are left alone.
+        """
+        fraction, exponent = np.frexp(largest)
+        self.scale = float(np.ldexp(1.0, int(fraction == 0.5) - int(exponent)))
+
+    def __getitem__(self, index: Any) -> Array:
+        """Return a part of X in the dtype of the arithmetic, rescaled."""
+        return self._cast(self.X[index])
+
     def __enter__(self) -> "RowBlocks":
         self._exit.enter_context(threadpool_limits(1, user_api="blas"))
         self._pool = self._exit.enter_context(ThreadPoolExecutor(self.n_threads))
@@ -95,18 +114,27 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
     def __exit__(self, *exc_info: object) -> None:
         self._exit.close()
 
+    def thinned(self, step: int) -> "RowBlocks":
+        """Return every step-th row, in memory."""
+        rows = np.ascontiguousarray(self[::step])
+        return RowBlocks(rows, str(self.dtype), self.n_threads, compressed=self.compressed)
+
     def map(self, function: Callable[[slice, Array], T]) -> Iterator[T]:
         """Yield ``function(rows, X[rows])`` for each block, in order."""
 
         def work(rows: slice) -> T:
-            return function(rows, self._cast(self.X[rows]))
+            return function(rows, self[rows])
 
         parallel = min(self.n_threads, len(self.blocks)) > 1
         return self._pool.map(work, self.blocks) if parallel else map(work, self.blocks)
 
     def _cast(self, X: Array) -> Array:
         with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused
-            return np.asarray(X, dtype=self.dtype)
+            if self.scale == 1:
+                return np.asarray(X, dtype=self.dtype)
+            # in the wider dtype: float32 cannot hold all values of float64, nor float16 the scale
+            wide = np.result_type(X.dtype, self.dtype)
+            return np.asarray(X * wide.type(self.scale), dtype=self.dtype)
 
 
 def _is_mapped(X: Array) -> bool:
@@ -125,7 +153,7 @@ def default_threads() -> int:
 
 def moments(X: RowBlocks, W: Array) -> Moments:
     """Return XᵀW and WᵀW."""
-    return _total(X, W, lambda rows, X_b: Moments(X_b.T @ W[rows], _squares(X, W[rows])))
+    return total(X, W, lambda rows, X_b: Moments(X_b.T @ W[rows], _squares(X, W[rows])))
 
 
 def sweep(X: RowBlocks, W: Array, M: Array, rule: Rule) -> Moments:
@@ -158,7 +186,7 @@ def sweep(X: RowBlocks, W: Array, M: Array, rule: Rule) -> Moments:
         W_b[...] = new
         return Moments(X_b.T @ new, _squares(X, new), step2, along)
 
-    return _total(X, W, update)
+    return total(X, W, update)
 
 
 def squared_norm(X: RowBlocks) -> float:
@@ -183,8 +211,8 @@ def _squares(X: RowBlocks, W_b: Array) -> Array:
     return W_b.T @ W_b
 
 
-def _total(X: RowBlocks, W: Array, function: Callable[[slice, Array], Moments]) -> Moments:
-    """Add up the moments of the blocks."""
+def total(X: RowBlocks, W: Array, function: Callable[[slice, Array], Moments]) -> Moments:
+    """Return the sum of the moments of the blocks, added in order."""
     k = W.shape[1]
     M, G, step2, along = np.zeros((X.shape[1], k)), np.zeros((k, k)), 0.0, 0.0
     for part in X.map(function):

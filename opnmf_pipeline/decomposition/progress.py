@@ -12,6 +12,11 @@ from opnmf_pipeline.decomposition.passes import Array
 
 logger = logging.getLogger(__name__)
 
+NOT_FINITE_MSG = (
+    "the objective is {objective} at iteration {n}: the values of X, or of W_init, differ by more "
+    "orders of magnitude than the arithmetic can hold; look for outliers, or use dtype='float64'"
+)
+
 LOG_EVERY = 100
 """The course of a fit is logged once in so many iterations."""
 
@@ -86,6 +91,8 @@ class Progress:
         Level at which the course is logged.
     checkpoint : Checkpoint, optional
         Where `save` puts the state of the solver; a file from before is taken up.
+    unit : float, default=1
+        Objectives are multiplied by this: solvers see X rescaled.
 
     Attributes
     ----------
@@ -106,12 +113,15 @@ class Progress:
         callback: Callable[[Iteration], object] | None = None,
         level: int = logging.DEBUG,
         checkpoint: Checkpoint | None = None,
+        *,
+        unit: float = 1.0,
     ) -> None:
         self.tol = tol
         self.max_iter = max_iter
         self.callback = callback
         self.level = level
         self.checkpoint = checkpoint
+        self.unit = unit
         self.history: list[Iteration] = []
         self.converged = False
         self.stopped = False
@@ -128,7 +138,9 @@ class Progress:
 
     def record(self, objective: float, change: float, converged: bool | None = None) -> None:
         """Take the outcome of one more iteration; by default its change tells convergence."""
-        record = Iteration(len(self.history), objective, change)
+        if not np.isfinite(objective):
+            raise ValueError(NOT_FINITE_MSG.format(objective=objective, n=len(self.history)))
+        record = Iteration(len(self.history), objective * self.unit, change)
         self.history.append(record)
         self.converged = change < self.tol if converged is None else converged
         if self.callback is not None and self.callback(record):

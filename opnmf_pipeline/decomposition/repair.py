@@ -8,7 +8,10 @@ EXPLAINED = 1e-5
 """A row with a smaller share of its squared norm left needs no component of its own."""
 
 N_CANDIDATES = 2**14
-"""So many rows are compared in memory, the worst of every block."""
+"""So many rows are compared in memory, the worst of every block,"""
+
+CANDIDATE_BYTES = 2**25
+"""or fewer, where these would take more memory than this in float64."""
 
 
 def worst_explained(X: RowBlocks, W: Array, V: Array, n: int) -> Array:
@@ -36,7 +39,8 @@ def worst_explained(X: RowBlocks, W: Array, V: Array, n: int) -> Array:
     if n == 0:
         return np.empty((X.shape[1], 0))
     V = V.astype(X.dtype)
-    per_block = max(n, N_CANDIDATES // len(X.blocks))
+    n_candidates = min(N_CANDIDATES, CANDIDATE_BYTES // (8 * X.shape[1]))
+    per_block = max(n, n_candidates // len(X.blocks))
 
     def candidates(rows: slice, X_b: Array) -> tuple[Array, Array]:
         R = X_b - W[rows] @ V.T

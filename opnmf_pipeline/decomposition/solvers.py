@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from opnmf_pipeline.decomposition.accelerated import KKT, accelerate
+from opnmf_pipeline.decomposition.adaptive import KKT_OR_CHANGE, adaptive
 from opnmf_pipeline.decomposition.multiplicative import multiplicative
 from opnmf_pipeline.decomposition.orthonormal import orthonormal
 from opnmf_pipeline.decomposition.passes import Array
@@ -94,6 +95,31 @@ SOLVERS = {
             "random_state": "seed of the random voxels",
         },
     ),
+    "adaptive": Solver(
+        run=adaptive,
+        label="disjoint or overlapping parts",
+        summary="disjoint parts where they explain more and agree better between halves of the "
+        "subjects than overlapping ones, else overlapping parts, which halves of the subjects have "
+        "in common",
+        methods="Two kinds of solution were compared: exactly orthonormal components, so that each "
+        "{element} belongs to one component [pompili2014], and stationary points of the published "
+        "update, found by solving, in turn, for the weights of every {element} by non-negative "
+        "least squares [kim2011] and for the loadings that follow from them. Both were fitted to "
+        "halves of the subjects, from random {elements} that are far apart [charikar2021] (seed "
+        "{random_state}). Disjoint components were taken if they had the lower reconstruction "
+        "error and also agreed better between the halves; they were then refined from {n_init} "
+        "starts. Else the fit started from the mean of the matched overlapping components of the "
+        "halves and of a solution from {init}, or, where the error of that mean was high, from the "
+        "best two of these solutions. The fit ended when the residual of the optimality "
+        "conditions fell below ten times the tolerance {tol:g} (for disjoint components, when the "
+        "relative change of W fell below {tol:g}), or after at most {max_iter:,} passes over the "
+        "data.",
+        criterion=KKT_OR_CHANGE,
+        settings={
+            "n_init": "number of starts of disjoint parts, where these are chosen",
+            "random_state": "seed of the random voxels and of the halves of the subjects",
+        },
+    ),
 }
 """By the name that the parameter and the setting ``solver`` take."""
 
@@ -104,7 +130,7 @@ def meanings(setting: str) -> str:
     Examples
     --------
     >>> from opnmf_pipeline.decomposition.solvers import meanings
-    >>> meanings("random_state")
+    >>> meanings("random_state").split("; ")[0]
     'orthonormal: seed of the random voxels'
     """
     return _by_name({name: solver.settings.get(setting, "") for name, solver in SOLVERS.items()})

@@ -1,18 +1,32 @@
-"""Singular values and vectors of X, from its Gram matrix on the smaller side."""
+"""Singular values and vectors of X, from its Gram matrix on the smaller side or a part of it.
+
+References
+----------
+.. [1] Musco & Musco (2015). Randomized block Krylov methods for stronger and faster approximate
+   singular value decomposition. NeurIPS. https://arxiv.org/abs/1504.05477
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh
-from sklearn.utils.extmath import randomized_svd
 
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm
 
 RANK_TOLERANCE = 1e-7
 """Singular values below this share of the largest are rounding errors of the Gram matrix."""
 
-GRAM_SIDE = 7900
-"""Up to this size a Gram matrix is formed: it takes 500 MB."""
+GRAM_ROWS = 7900
+"""Up to so many rows XXᵀ of a wide X is formed: it takes 500 MB."""
+
+GRAM_COLUMNS = 1000
+"""Up to so many columns XᵀX of a tall X is formed: beyond, it takes longer than all other steps."""
+
+KRYLOV_BLOCKS = 5
+"""So many passes over X, each a block of directions, stand in for XᵀX."""
+
+OVERSAMPLING = 10
+"""A block has so many directions more than there are components."""
 
 COLUMN_BYTES = 2**26
 """Size of a float64 block of columns of a wide X."""
@@ -63,21 +77,57 @@ class Spectrum:
 def spectrum(X: RowBlocks, k: int) -> Spectrum:
     """Decompose the Gram matrix of X: k values of a tall X, all of a wide one.
 
-    Where both sides of X are too long for a Gram matrix, a randomized range finder takes its place.
-    Its values are a little low, so that the lower bound is a little high; and X is never called
-    wide.
+    Of a tall X with many columns, the values are those that a Krylov space contains. They are a
+    little low, so that the lower bound is a little high. A wide X with many rows is called tall.
     """
     n_rows, n_columns = X.shape
-    if min(X.shape) > GRAM_SIDE:
-        _, values, Vt = randomized_svd(X.X, k, random_state=0)
-        return Spectrum(values.astype(np.float64), Vt.T, squared_norm(X), wide=False)
-    wide = n_columns > n_rows
-    gram = _gram_of_rows(X) if wide else _gram_of_columns(X)
-    n = gram.shape[0]
-    first = 0 if wide else n - k
-    values, vectors = eigh(gram, subset_by_index=[first, n - 1])
+    wide = n_rows < n_columns and n_rows <= GRAM_ROWS
+    if wide:
+        values, vectors = eigh(_gram_of_rows(X))
+    elif n_columns <= GRAM_COLUMNS:
+        gram = _gram_of_columns(X)
+        values, vectors = eigh(gram, subset_by_index=[n_columns - k, n_columns - 1])
+    else:
+        values, vectors = _krylov(X, k)
     singular_values = np.sqrt(np.maximum(values[::-1], 0))
-    return Spectrum(singular_values, vectors[:, ::-1], float(np.trace(gram)), wide)
+    return Spectrum(singular_values, vectors[:, ::-1], squared_norm(X), wide)
+
+
+def spectrum_bytes(n_rows: int, n_columns: int, k: int) -> int:
+    """Return the memory that `spectrum` needs, for three arrays of the size of the largest one."""
+    if n_rows < n_columns and n_rows <= GRAM_ROWS:
+        size = n_rows**2
+    elif n_columns <= GRAM_COLUMNS:
+        size = n_columns**2
+    else:
+        size = n_columns * min(n_columns, KRYLOV_BLOCKS * (k + OVERSAMPLING))
+    return 3 * 8 * size
+
+
+def _krylov(X: RowBlocks, k: int) -> tuple[Array, Array]:
+    """Return the k largest eigenvalues of XᵀX and their vectors, from a block Krylov space [1]_."""
+    n_columns = X.shape[1]
+    size = min(k + OVERSAMPLING, n_columns)
+    block = np.linalg.qr(np.random.RandomState(0).standard_normal((n_columns, size)))[0]
+    basis, products = np.empty((n_columns, 0)), np.empty((n_columns, 0))
+    while block.size and basis.shape[1] < KRYLOV_BLOCKS * size:
+        basis = np.hstack([basis, block])
+        new = _gram_times(X, block)
+        products = np.hstack([products, new])
+        for _ in range(2):  # once leaves rounding errors
+            new = new - basis @ (basis.T @ new)
+        block = np.linalg.qr(new)[0][:, : n_columns - basis.shape[1]]
+    values, vectors = eigh(basis.T @ products)
+    return values[-k:], basis @ vectors[:, -k:]
+
+
+def _gram_times(X: RowBlocks, V: Array) -> Array:
+    """Return XᵀXV."""
+    V_cast = V.astype(X.dtype)
+    total = np.zeros(V.shape)
+    for part in X.map(lambda _, X_b: X_b.T @ (X_b @ V_cast)):
+        total += part
+    return total
 
 
 def _gram_of_columns(X: RowBlocks) -> Array:
@@ -99,7 +149,7 @@ def _gram_of_rows(X: RowBlocks) -> Array:
     step = max(1, COLUMN_BYTES // (8 * n_rows))
     total = np.zeros((n_rows, n_rows))
     for i in range(0, n_columns, step):
-        part = X.X[:, i : i + step].astype(np.float64)
+        part = X[:, i : i + step].astype(np.float64)
         total += part @ part.T
     return total
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks
-from opnmf_pipeline.decomposition.spectrum import GRAM_SIDE
+from opnmf_pipeline.decomposition.spectrum import spectrum_bytes
 
 AUTO = "auto"
 """n_components that asks for a search, from 2 to half of the smaller side of X,"""
@@ -33,6 +33,10 @@ NEGATIVE_MSG = (
     "Negative values in data passed to {name} (input X): {n} of them, the least is {least:g}; "
     "the factorization is defined for X >= 0"
 )
+ALL_ZERO_MSG = (
+    "all values of X with shape {shape}, passed to {name}, are zero: there is nothing to "
+    "factorize; check the mask and the images"
+)
 MEMORY_MSG = (
     "max_memory={limit:.0f} MB is too little: the fit needs about {needed:.0f} MB "
     "({weights:.0f} MB for arrays of the size of W); raise it, ask for fewer components, or pass X "
@@ -48,11 +52,14 @@ class DataFacts(NamedTuple):
     ----------
     mean : float
         Mean of X.
+    largest : float
+        Largest value of X.
     zero_rows : ndarray of shape (n_rows,), bool
         Rows of zeros only.
     """
 
     mean: float
+    largest: float
     zero_rows: Array
 
 
@@ -65,6 +72,7 @@ class _BlockFacts(NamedTuple):
     first_bad: int
     n_negative: int
     least: float
+    largest: float
 
 
 def ranks_to_try(n_components: int | str | Iterable[int], shape: tuple[int, int]) -> list[int]:
@@ -102,7 +110,7 @@ def check_memory(limit: float | None, X: RowBlocks, k: int, n_sample: int) -> No
     n_rows, n_columns = X.shape
     weights = 4 * n_rows * k * X.dtype.itemsize
     sample = n_sample * n_columns * X.dtype.itemsize
-    gram = 3 * 8 * min(n_rows, n_columns, GRAM_SIDE) ** 2
+    gram = spectrum_bytes(n_rows, n_columns, k)
     data = 0 if X.mapped else X.X.nbytes
     needed = INTERPRETER_MB + (weights + sample + gram + data) / 1e6
     if needed > limit:
@@ -110,7 +118,7 @@ def check_memory(limit: float | None, X: RowBlocks, k: int, n_sample: int) -> No
 
 
 def check_data(X: RowBlocks, name: str) -> DataFacts:
-    """Look at every value of X once; refuse NaN, infinity and negative values.
+    """Look at every value of X once; refuse NaN, infinity, negative values and zeros only.
 
     Parameters
     ----------
@@ -128,21 +136,26 @@ def check_data(X: RowBlocks, name: str) -> DataFacts:
     if n_negative:
         least = min(block.least for block in blocks)
         raise ValueError(NEGATIVE_MSG.format(name=name, n=n_negative, least=least))
+    largest = max(block.largest for block in blocks)
+    if largest == 0:
+        raise ValueError(ALL_ZERO_MSG.format(name=name, shape=X.shape))
     nonzero = np.concatenate([block.nonzero for block in blocks])
-    return DataFacts(sum(block.total for block in blocks) / float(np.prod(X.shape)), ~nonzero)
+    mean = sum(block.total for block in blocks) / float(np.prod(X.shape))
+    return DataFacts(mean, largest, ~nonzero)
 
 
 def _look_at(rows: slice, X_b: Array) -> _BlockFacts:
     """Gather the facts of one block."""
     with np.errstate(over="ignore", invalid="ignore"):
-        total, least = float(X_b.sum(dtype=np.float64)), float(X_b.min())
+        total = float(X_b.sum(dtype=np.float64))
+        least, largest = float(X_b.min()), float(X_b.max())
     n_bad = first_bad = n_negative = 0
     if not np.isfinite(total):
         bad = ~np.isfinite(X_b)
         n_bad, first_bad = int(bad.sum()), rows.start + int(np.argmax(bad.any(axis=1)))
     elif least < 0:
         n_negative = int((X_b < 0).sum())
-    return _BlockFacts(total, np.any(X_b, axis=1), n_bad, first_bad, n_negative, least)
+    return _BlockFacts(total, np.any(X_b, axis=1), n_bad, first_bad, n_negative, least, largest)
 
 
 def check_start(W_init: Array | None, init: str, shape: tuple[int, int]) -> None:

@@ -378,7 +378,7 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
 
 def _task(graph: Graph, given: Mapping[str, Any], config: PipelineConfig) -> Any:
     known = {name: value for name, value in given.items() if value is not None}
-    (n_splits,) = [len(step.over[SPLIT]) for step in graph.steps if SPLIT in step.over] or [0]
+    n_splits = next((len(step.over[SPLIT]) for step in graph.steps if SPLIT in step.over), 0)
     return OpnmfWorkflow(**workflow_settings(config) | {"n_splits": n_splits} | known)
 
 

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 RANK, SPLIT, SEED = "n_components", "split", "seed"
-"""Names of the numbers that steps are repeated for: k, number of the split, seed of shuffling."""
+"""Names of the numbers that steps are repeated for: k, number of the split, seed."""
 
 GIVEN = {
     "images": "one 3D image per subject",
@@ -283,13 +283,14 @@ def _fit(
     stage: Stage,
     config: PipelineConfig,
     over: Mapping[str, Sequence[int]],
+    options: Mapping[str, Any] | None = None,
     *,
     title: str = "",
     side_by_side: bool = False,
-    **inputs: Any,
 ) -> Step:
+    """Return a step of fits; ``options`` are further inputs, or replace settings."""
     settings = config.decomposition.of_each_fit()
-    inputs = {"matrix_dir": MATRIX, RANK: Over(RANK), **inputs, **settings}
+    inputs = {"matrix_dir": MATRIX, RANK: Over(RANK), **settings, **(options or {})}
     return Step(name, stage, inputs, over, title, is_fit=True, side_by_side=side_by_side)
 
 
@@ -319,12 +320,17 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
         steps.append(Step("splits", MAKE_SPLITS, {**inputs, **options}))
         over = {RANK: config.ranks, SPLIT: range(1, n_splits + 1)}
         split = Each("splits", "split_files")
-        steps.append(_fit("halves", FIT_HALVES, config, over, side_by_side=True, split_file=split))
+        for name in ("halves", "shared") if selection.shared_start else ("halves",):
+            of_halves = {"split_file": split, "shared_start": name == "shared"}
+            steps.append(_fit(name, FIT_HALVES, config, over, of_halves, side_by_side=True))
+    if seeds := config.start_seeds:
+        over = {RANK: config.ranks, SEED: seeds}
+        start = {"init": "random", "random_state": Over(SEED)}
+        steps.append(_fit("start", DECOMPOSE, config, over, start, side_by_side=True))
     if seeds := selection.permutation_seeds:
         over = {RANK: config.ranks, SEED: seeds}
-        steps.append(
-            _fit("permuted", FIT_PERMUTED, config, over, side_by_side=True, seed=Over(SEED))
-        )
+        shuffled = {"seed": Over(SEED)}
+        steps.append(_fit("permuted", FIT_PERMUTED, config, over, shuffled, side_by_side=True))
     return steps
 
 
@@ -338,10 +344,14 @@ def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[st
         "planted": Given("planted"),
         "draw": config.report.figures,
     }
-    if "halves" in studied:
-        inputs["halves_files"] = Every((Of("halves", "halves_file"),), in_order=True)
-    if "permuted" in studied:
-        inputs["permuted_files"] = Every((Of("permuted", "permuted_file"),), in_order=True)
+    for step, output, name in (
+        ("halves", "halves_file", "halves_files"),
+        ("shared", "halves_file", "shared_files"),
+        ("start", "factorization_dir", "start_dirs"),
+        ("permuted", "permuted_file", "permuted_files"),
+    ):
+        if step in studied:
+            inputs[name] = Every((Of(step, output),), in_order=True)
     choice = config.selection.of_choice().items()
     inputs |= {name: value for name, value in choice if value is not None}
     return Step("select", SELECT_RANK, inputs)

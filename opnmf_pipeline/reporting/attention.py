@@ -18,6 +18,7 @@ __all__ = [
     "find_other_units",
     "sentences_about_cohort",
     "sentences_about_fit",
+    "sentences_about_starts",
 ]
 
 SMALL_PART = 0.001
@@ -31,6 +32,8 @@ SAME = 1e-5
 """Two images are nearly identical if 1 − r is below this,"""
 SAME_SHARE = 0.1
 """or below this share of the median of 1 − r between subjects and their nearest."""
+START_MATTERS = 0.7
+"""Components depend on the start if the label maps of two starts agree by less than this (ARI)."""
 OTHER_UNITS = 10.0
 """The values of an image are in other units if its norm is so many times the median, or less than
 the median by as much."""
@@ -42,6 +45,7 @@ def attention(facts: Facts) -> list[str]:
     sentences = []
     for fit in facts.fits:
         sentences += sentences_about_fit(fit.info, fit.parts["n_voxels"].tolist())
+        sentences += sentences_about_starts(fit.k, facts.selection.of(fit.k))
     if facts.quality:
         quality = facts.quality
         sentences += sentences_about_cohort(quality.subjects, facts.errors, quality.covered)
@@ -83,6 +87,26 @@ def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> l
             f"{_named(small)}."
         )
     return sentences
+
+
+def sentences_about_starts(k: int, measures: Mapping[str, Any]) -> list[str]:
+    """Return a sentence if the components of a fit depend on the start.
+
+    Parameters
+    ----------
+    k : int
+        Number of components.
+    measures : mapping of str to object
+        Measures of k, by the columns of ``desc-opnmf_metrics.tsv``.
+    """
+    agreement = measures.get("start_label_ari", np.nan)
+    if not agreement < START_MATTERS:
+        return []
+    return [
+        f"k = {k}: the components depend on the start: the label maps of two random starts on the "
+        f"same subjects agree only by {agreement:.2f} (adjusted Rand index). Do not interpret "
+        "single components; compare with a smaller k or with another solver."
+    ]
 
 
 def sentences_about_cohort(

@@ -22,8 +22,10 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
         (
             selection.reproducibility,
             f"Curves of the agreement between the two parts of each split of the cohort {over}",
-            "Agreement between the fits of the two parts of each split of the cohort. Lines show "
-            "means (dashed: medians), bands show one standard deviation, dots show single splits.",
+            "Agreement between the fits of the two parts of each split of the cohort, each from a "
+            "random start of its own. Solid lines show means, bands show one standard deviation, "
+            "dots show single splits. Dashed lines show medians, and for comparison the agreement "
+            "of two random starts on all subjects.",
         ),
         (
             selection.hierarchy,

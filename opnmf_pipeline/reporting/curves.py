@@ -32,19 +32,25 @@ class _Curve:
 
 AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
     "Components": (
-        "agreement of halves",
+        "agreement",
         [
             _Curve("inner_product", "matched inner product, mean", BLUE),
             _Curve("inner_product_median", "matched inner product, median", BLUE, dashed=True),
+            _Curve("start_inner_product", "inner product of two starts", GREEN, dashed=True),
+            _Curve("shared_start_inner_product", "inner product, shared start", GREY, dashed=True),
             _Curve("stability", "stability coefficient, mean", ORANGE),
             _Curve("stability_median", "stability coefficient, median", ORANGE, dashed=True),
         ],
     ),
     "Parts (winner takes all)": (
-        "agreement of halves",
+        "agreement",
         [
             _Curve("label_ari", "adjusted Rand index", BLUE),
-            _Curve("label_ami", "adjusted mutual information", GREEN),
+            _Curve("start_label_ari", "adjusted Rand index of two starts", GREEN, dashed=True),
+            _Curve(
+                "shared_start_label_ari", "adjusted Rand index, shared start", GREY, dashed=True
+            ),
+            _Curve("label_ami", "adjusted mutual information", PURPLE),
             _Curve("label_dice", "Dice of matched parts", ORANGE),
         ],
     ),

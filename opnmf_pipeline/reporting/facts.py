@@ -127,6 +127,11 @@ class SelectionFacts:
         """Numbers of components that were compared."""
         return [int(k) for k in self.metrics["n_components"]]
 
+    def of(self, k: int) -> Mapping[str, Any]:
+        """Return the measures of a number of components, by column."""
+        (row,) = self.metrics.loc[self.metrics["n_components"] == k].to_dict("records")
+        return {str(name): value for name, value in row.items()}
+
     @property
     def chosen(self) -> int | None:
         """The chosen number of components, or None."""

@@ -20,6 +20,8 @@ INITS = {
     "of the data [boutsidis2008]",
     "nndsvdar": "non-negative double singular value decomposition with zeros replaced by small "
     "random numbers [boutsidis2008]",
+    "brainparts": "non-negative double singular value decomposition [boutsidis2008] with zeros set "
+    "to 0.1",
     "random": "random non-negative values",
 }
 MASKS = {
@@ -174,11 +176,22 @@ def _selection(
         sentences.append(f"Fits with {listed} components were compared.")
     if split := _splits(selection):
         sentences.append(
-            f"Reproducibility was measured {split}. Both parts were factorized independently. The "
-            "measures were the mean inner product of matched components of both parts "
-            "[sotiras2017], matched to maximize this mean [kuhn1955], and the adjusted Rand index "
-            "[hubert1985] of the winner-takes-all maps, which assign each "
+            f"Reproducibility was measured {split}. Both parts were factorized independently, each "
+            "from a random start of its own. The measures were the mean inner product of matched "
+            "components of both parts [sotiras2017], matched to maximize this mean [kuhn1955], and "
+            "the adjusted Rand index [hubert1985] of the winner-takes-all maps, which assign each "
             f"{grid.element} to the component with the largest weight."
+        )
+        if selection.get("shared_start"):
+            sentences.append(
+                "For comparison, both parts were also factorized from the start of the fits of all "
+                "subjects."
+            )
+    if n := selection.get("n_starts"):
+        sentences.append(
+            f"Fits of all subjects from {n} random starts were compared by the inner product of "
+            "matched components and the adjusted Rand index, to measure how much the components "
+            "depend on the start."
         )
     if n := selection.get("n_permutations"):
         data = "a null data set" if n == 1 else f"{n} null data sets"

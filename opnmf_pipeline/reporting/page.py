@@ -54,7 +54,10 @@ def render_page(facts: Facts, *, figures: bool) -> str:
     selection, quality = facts.selection, facts.quality
     curves = selection_figures(selection)
     cohort = _draw_quality(quality, facts.errors) if quality and figures else []
-    sections = [compose_section(fit, facts.covariates, figures=figures) for fit in facts.fits]
+    sections = [
+        compose_section(fit, selection.of(fit.k), facts.covariates, figures=figures)
+        for fit in facts.fits
+    ]
     pictures = [*curves, *cohort, *(figure for section in sections for figure in section.figures)]
     return (
         _environment()

@@ -134,6 +134,15 @@ REFERENCES = {
         "141, 15–25",
         "10.1016/j.neucom.2014.02.018",
     ),
+    "charikar2021": Reference(
+        "Charikar & Hu, 2021",
+        ("Charikar, Moses", "Hu, Lunjia"),
+        "2021",
+        "Approximation algorithms for orthogonal non-negative matrix factorization",
+        "International Conference on Artificial Intelligence and Statistics",
+        "PMLR 130, 2728–2736",
+        "10.48550/arXiv.2103.01398",
+    ),
     "kim2011": Reference(
         "Kim & Park, 2011",
         ("Kim, Jingu", "Park, Haesun"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,14 @@ from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings
 from opnmf_pipeline.reporting.tables import parts_table
 
-__all__ = ["Section", "compose_section"]
+__all__ = ["Section", "compose_section", "sentences_about_agreement"]
+
+AGREEMENTS = {
+    "start_": "Two random starts on all subjects",
+    "": "Two parts of the cohort, each with a random start of its own,",
+    "shared_start_": "Two parts of the cohort with a shared start",
+}
+"""What agrees in a pair of measures, by the beginning of the names of both measures."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,17 @@ class Section:
         return [*self.maps, *self.loadings, *filter(None, [self.course])]
 
 
-def compose_section(fit: FitFacts, covariates: pd.DataFrame, *, figures: bool) -> Section:
+def compose_section(
+    fit: FitFacts, measures: Mapping[str, Any], covariates: pd.DataFrame, *, figures: bool
+) -> Section:
     """Return the texts, tables and pictures about a fit.
 
     Parameters
     ----------
     fit : FitFacts
         The fit.
+    measures : mapping of str to object
+        Measures of its number of components, by the columns of ``desc-opnmf_metrics.tsv``.
     covariates : DataFrame
         Age, sex and site, one row per subject; may have no column.
     figures : bool
@@ -74,7 +86,7 @@ def compose_section(fit: FitFacts, covariates: pd.DataFrame, *, figures: bool) -
         drawn.append(draw_effects(effects))
     return Section(
         n_components=fit.k,
-        facts=_sentence(fit),
+        facts=" ".join([_sentence(fit), *sentences_about_agreement(measures)]),
         maps=map_figures(fit),
         parts=parts_table(fit),
         loadings=drawn,
@@ -93,3 +105,22 @@ def _sentence(fit: FitFacts) -> str:
         "The distance from a stationary point of the published update (KKT residual) is "
         f"{info['KKTResidual']:.1e}."
     )
+
+
+def sentences_about_agreement(measures: Mapping[str, Any]) -> list[str]:
+    """Return sentences about the agreement of starts and of parts of the cohort, where measured.
+
+    Parameters
+    ----------
+    measures : mapping of str to object
+        Measures of a number of components, by the columns of ``desc-opnmf_metrics.tsv``.
+    """
+    sentences = []
+    for prefix, what in AGREEMENTS.items():
+        cosine, ari = (measures.get(prefix + name) for name in ("inner_product", "label_ari"))
+        if pd.notna(cosine) and pd.notna(ari):
+            sentences.append(
+                f"{what} agree by {cosine:.2f} (mean cosine of matched components) and {ari:.2f} "
+                "(adjusted Rand index of the winner-takes-all maps)."
+            )
+    return sentences

@@ -37,6 +37,8 @@ def compare_finished(study: Study, outcome: Outcome) -> None:
         "factorization_dirs": fits,
         "mask_file": outcome.path("mask", "mask_file"),
         "halves_files": outcome.paths("halves", "halves_file"),
+        "shared_files": outcome.paths("shared", "halves_file"),
+        "start_dirs": outcome.paths("start", "factorization_dir"),
         "permuted_files": outcome.paths("permuted", "permuted_file"),
         "planted": study.planted,
         "draw": step.inputs["draw"],

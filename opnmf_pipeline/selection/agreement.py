@@ -5,7 +5,8 @@ To add a measure, add its column to :data:`AGREEMENT_COLUMNS` and its value to :
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from opnmf_pipeline.selection.reproducibility import (
 )
 from opnmf_pipeline.selection.shape import Weights, winner_takes_all
 
-__all__ = ["AGREEMENT_COLUMNS", "agreement"]
+__all__ = ["AGREEMENT_COLUMNS", "START_COLUMNS", "agreement", "agreement_of_starts"]
 
 AGREEMENT_COLUMNS = {
     "inner_product": "Mean cosine of matched components of the two parts",
@@ -34,6 +35,15 @@ AGREEMENT_COLUMNS = {
     "stability_voxel_sd": "Stability coefficient, standard deviation over the rows of W",
 }
 """Measures that `agreement` returns, with a description of each."""
+
+START_COLUMNS = {
+    "start_inner_product": "Mean cosine of matched components of two fits of all subjects from "
+    "different random starts, mean over all pairs of starts; 1 if the start does not matter",
+    "start_label_ari": "Adjusted Rand index of the winner-takes-all maps of two fits of all "
+    "subjects from different random starts, mean over all pairs of starts; 1 if the start does not "
+    "matter",
+}
+"""Measures that `agreement_of_starts` returns, with a description of each."""
 
 
 def agreement(W_a: Weights, W_b: Weights) -> dict[str, float]:
@@ -67,3 +77,23 @@ def agreement(W_a: Weights, W_b: Weights) -> dict[str, float]:
         "stability_voxel_sd": known.std() if known.size else np.nan,
     }
     return {name: float(value) for name, value in found.items()}
+
+
+def agreement_of_starts(weights: Sequence[Weights]) -> dict[str, float]:
+    """Return how much fits of the same data from different starts agree.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray of shape (n_voxels, n_components), non-negative
+        W of each fit, two or more; all have the same number of components.
+
+    Returns
+    -------
+    dict of str to float
+        One value for each key of ``START_COLUMNS``: the mean over all pairs of fits.
+    """
+    pairs = [agreement(W_a, W_b) for W_a, W_b in combinations(weights, 2)]
+    return {
+        name: float(np.mean([pair[name.removeprefix("start_")] for pair in pairs]))
+        for name in START_COLUMNS
+    }

@@ -7,6 +7,9 @@ with the number of splits. By the correction of Nadeau & Bengio 2003 (Machine Le
 https://doi.org/10.1023/A:1024068626366), the variance of the mean over J splits with equally many
 training and test subjects is (1/J + 1) times the variance over the splits. So the rules use the
 standard deviation over the splits as the standard error.
+
+All columns that the rules use come from fits of the parts with independent random starts. The
+agreement of fits with a shared start is higher where both fits are wrong in the same way.
 """
 
 from __future__ import annotations
@@ -121,7 +124,8 @@ def _reproducibility_peak(curves: Curves) -> Choice:
     k = int(ks[level].max())
     good = sorted({*ks[level].tolist(), *ks[peaks].tolist()})
     reason = (
-        f"Reproducibility (mean inner product of matched components) peaks at k = {ks[best]}: "
+        f"Reproducibility (mean inner product of matched components of halves with independent "
+        f"starts) peaks at k = {ks[best]}: "
         f"{_pm(values[best], sd[best])}{_beside(ks, values, best)}. "
         f"The elbow of the error is at k = {bend}"
     )
@@ -327,8 +331,8 @@ RULES = {
     "reproducibility-peak": Rule(
         _reproducibility_peak,
         ("reconstruction_error", *_with_sd("inner_product")),
-        "the highest peak of the mean inner product of matched components that is larger than the "
-        "noise, at the elbow of the error or before it",
+        "the highest peak of the mean inner product of matched components of halves with "
+        "independent starts that is larger than the noise, at the elbow of the error or before it",
     ),
     "null-crossing": Rule(
         _null_crossing,
@@ -344,8 +348,8 @@ RULES = {
     "weighted": Rule(
         _weighted,
         _with_sd(*WEIGHTS),
-        "the k with the highest weighted mean of reproducibility and explained variance out of "
-        "sample",
+        "the k with the highest weighted mean of reproducibility (of halves with independent "
+        "starts) and explained variance out of sample",
     ),
 }
 """Rules by their names, which are the values of the setting ``selection.rule``."""

@@ -21,7 +21,14 @@ from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.splits import SPLIT_FILE
 from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
 
-__all__ = ["ERROR_COLUMNS", "FIT_HALVES", "HALVES_FILE", "SPLIT_COLUMNS", "fit_halves"]
+__all__ = [
+    "ERROR_COLUMNS",
+    "FIT_HALVES",
+    "HALVES_FILE",
+    "SHARED_COLUMNS",
+    "SPLIT_COLUMNS",
+    "fit_halves",
+]
 
 HALVES_FILE = "halves.json"
 """Name of the file with the result of the comparison."""
@@ -35,6 +42,14 @@ ERROR_COLUMNS = {
 }
 """Errors in and out of sample."""
 
+SHARED_COLUMNS = {
+    f"shared_start_{name}": f"{name} of fits that both start from decomposition.init. It can be "
+    f"higher than {name}, for which each part has a random start of its own, because a shared "
+    "start leads both fits to similar solutions, right or wrong"
+    for name in ("inner_product", "label_ari")
+}
+"""Agreement of fits from a shared start, next to that of fits from independent starts."""
+
 SPLIT_COLUMNS = {
     "n_components": "Number of components, k",
     "split": "Number of the split",
@@ -43,6 +58,7 @@ SPLIT_COLUMNS = {
     "n_second": "Number of subjects in the second part",
     **ERROR_COLUMNS,
     **AGREEMENT_COLUMNS,
+    **SHARED_COLUMNS,
     "n_iter": "Iterations of both fits, summed",
     "converged": "Whether both fits converged",
 }
@@ -56,12 +72,15 @@ def fit_halves(
     split_file: Path,
     options: DecompositionConfig,
     *,
+    shared_start: bool = False,
     n_procs: int | None = None,
 ) -> Path:
     """Factorize both parts of a split and compare the components.
 
-    Both fits use the settings of the fit of the whole cohort. The initialization of each fit uses
-    only the subjects of its own part. The components are not saved.
+    Each fit has a random start of its own, and otherwise the settings of the fit of the whole
+    cohort. Components that agree were then found in both parts. A shared start, or one that is
+    computed from the data, such as NNDSVD, leads both fits to similar solutions, and they can
+    agree although both are wrong. The components are not saved.
 
     Parameters
     ----------
@@ -74,14 +93,17 @@ def fit_halves(
     split_file : path
         One file of :func:`opnmf_pipeline.stages.splits.make_splits`.
     options : DecompositionConfig
-        Settings of both fits.
+        Settings of the fits. The seeds of the two starts follow from ``random_state`` and the
+        number of the split.
+    shared_start : bool
+        Start both fits as the settings say, from ``init`` with the same seed.
     n_procs : int, optional
         Largest number of BLAS threads.
 
     Returns
     -------
     path
-        ``halves.json``, with the keys of ``SPLIT_COLUMNS``.
+        ``halves.json``, with the keys of ``SPLIT_COLUMNS`` except those of ``SHARED_COLUMNS``.
     """
     X, sidecar = matrix_for(matrix_file, n_components)
     split = json.loads(split_file.read_text(encoding="utf-8"))
@@ -89,9 +111,14 @@ def fit_halves(
     parts = [
         np.ascontiguousarray(X[:, [column[name] for name in half]]) for half in split["Halves"]
     ]
+    numbers = 2 * split["Split"] - 1, 2 * split["Split"]
+    starts = [options if shared_start else options.from_random_start(n) for n in numbers]
     with threadpool_limits(n_procs), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the table has a column for it
-        a, b = (estimator(n_components, options).fit(part) for part in parts)
+        a, b = (
+            estimator(n_components, start).fit(part)
+            for start, part in zip(starts, parts, strict=True)
+        )
     measures = {
         "n_components": n_components,
         "split": split["Split"],
@@ -134,6 +161,7 @@ def _run(call: Call) -> dict[str, Path]:
         call["n_components"],
         call.path("split_file"),
         call.section(DecompositionConfig, n_components=call["n_components"]),
+        shared_start=call["shared_start"],
         n_procs=call.n_procs,
     )
     return {"halves_file": halves_file}
@@ -144,7 +172,16 @@ FIT_HALVES = Stage(
     summary="Factorize both parts of one split of the cohort, and compare the components.",
     run=_run,
     folder="halves",
-    inputs={"matrix_dir": MATRIX_DIR, "n_components": N_COMPONENTS, "split_file": SPLIT_FILE},
+    inputs={
+        "matrix_dir": MATRIX_DIR,
+        "n_components": N_COMPONENTS,
+        "split_file": SPLIT_FILE,
+        "shared_start": Field(
+            Kind.FLAG,
+            "start both fits from init, not each from a random start of its own",
+            default=False,
+        ),
+    },
     outputs={
         "halves_file": Field(Kind.JSON, "errors and agreement of the fits of both parts (JSON)")
     },

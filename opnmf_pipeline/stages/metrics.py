@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ from sklearn.metrics import adjusted_rand_score
 
 from opnmf_pipeline.images.shape import symmetry
 from opnmf_pipeline.images.space import Mask
-from opnmf_pipeline.selection.agreement import AGREEMENT_COLUMNS
+from opnmf_pipeline.selection.agreement import (
+    AGREEMENT_COLUMNS,
+    START_COLUMNS,
+    agreement_of_starts,
+)
 from opnmf_pipeline.selection.ranks import gains, hierarchy
 from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap, winner_takes_all
 from opnmf_pipeline.stages.decompose import Factorization
-from opnmf_pipeline.stages.halves import ERROR_COLUMNS, SPLIT_COLUMNS
+from opnmf_pipeline.stages.halves import ERROR_COLUMNS, SHARED_COLUMNS, SPLIT_COLUMNS
 from opnmf_pipeline.stages.spaces import open_mask
 
 __all__ = [
@@ -30,7 +34,7 @@ __all__ = [
     "split_table",
 ]
 
-OVER_SPLITS = [*ERROR_COLUMNS, *AGREEMENT_COLUMNS]
+OVER_SPLITS = [*ERROR_COLUMNS, *AGREEMENT_COLUMNS, *SHARED_COLUMNS]
 """Columns of the table of splits whose mean over the splits is in the table of metrics."""
 
 METRICS_COLUMNS = {
@@ -49,6 +53,8 @@ METRICS_COLUMNS = {
         for suffix, what in (("", "mean"), ("_sd", "standard deviation"))
     },
     "n_splits": "Number of splits",
+    **START_COLUMNS,
+    "n_starts": "Number of random starts that were compared",
     "sparsity": "Mean Hoyer sparsity of the components, from 0 (flat) to 1 (a single weight)",
     "largest_overlap": "Largest cosine between two components; 0 where WᵀW is diagonal",
     "symmetry": "Mean over components of the largest correlation between the mirror image of a "
@@ -75,6 +81,7 @@ def metrics_table(
     fits: Sequence[Factorization],
     splits: pd.DataFrame,
     permuted: Iterable[Path],
+    starts: Iterable[Factorization],
     mask_file: Path,
     planted: Path | None = None,
 ) -> pd.DataFrame:
@@ -88,6 +95,8 @@ def metrics_table(
         Result of :func:`split_table`; may be empty.
     permuted : iterable of path
         Files of :func:`opnmf_pipeline.stages.permuted.fit_permuted`, in any order.
+    starts : iterable of Factorization
+        Fits of the whole cohort from random starts, in any order.
     mask_file : path
         The mask that the rows of the matrix came from.
     planted : path, optional
@@ -101,7 +110,7 @@ def metrics_table(
     mask = open_mask(mask_file)
     table = pd.DataFrame([_indices(fit, mask) for fit in fits])
     ks = table["n_components"].tolist()
-    for part in (_null(permuted), _over_splits(splits)):
+    for part in (_null(permuted), _over_splits(splits), _over_starts(starts)):
         if not part.empty:
             table = table.merge(part, how="left", on="n_components")
     for gradient, error in (
@@ -116,18 +125,31 @@ def metrics_table(
     return table[[name for name in METRICS_COLUMNS if name in table]]
 
 
-def split_table(halves: Iterable[Path]) -> pd.DataFrame:
+def split_table(halves: Iterable[Path], shared: Iterable[Path] = ()) -> pd.DataFrame:
     """Return one row per number of components and split, sorted by both.
 
     Parameters
     ----------
     halves : iterable of path
         Files of :func:`opnmf_pipeline.stages.halves.fit_halves`, in any order.
+    shared : iterable of path
+        Files of the same function with ``shared_start``, in any order.
     """
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in halves]
-    table = pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
-    table = table.sort_values(["n_components", "split"], ignore_index=True)
-    return table.drop(columns="left_out") if table["left_out"].isna().all() else table
+    which = ["n_components", "split"]
+    rows = [
+        pd.DataFrame(map(_read, files), columns=list(SPLIT_COLUMNS)).set_index(which)
+        for files in (halves, shared)
+    ]
+    for name in SHARED_COLUMNS:
+        rows[0][name] = rows[1][name.removeprefix("shared_start_")]
+    table = rows[0].sort_index().reset_index()
+    optional = ["left_out", *SHARED_COLUMNS]
+    return table.drop(columns=[name for name in optional if table[name].isna().all()])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def hierarchy_table(fits: Sequence[Factorization]) -> pd.DataFrame:
@@ -178,7 +200,7 @@ def _indices(fit: Factorization, mask: Mask) -> dict[str, Any]:
 
 
 def _null(permuted: Iterable[Path]) -> pd.DataFrame:
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in permuted]
+    rows = [_read(path) for path in permuted]
     if not rows:
         return pd.DataFrame()
     errors = pd.DataFrame(rows).sort_values(["n_components", "seed"]).groupby("n_components")
@@ -190,9 +212,26 @@ def _over_splits(splits: pd.DataFrame) -> pd.DataFrame:
     if splits.empty:
         return pd.DataFrame()
     by_rank = splits.groupby("n_components")
-    means = by_rank[OVER_SPLITS].mean()
-    sds = by_rank[OVER_SPLITS].std().add_suffix("_sd")
+    measured = [name for name in OVER_SPLITS if name in splits]
+    means = by_rank[measured].mean()
+    sds = by_rank[measured].std().add_suffix("_sd")
     return means.join(sds).join(by_rank.size().rename("n_splits")).reset_index()
+
+
+def _over_starts(starts: Iterable[Factorization]) -> pd.DataFrame:
+    """Return the agreement of the fits of each k; a k with a single fit has no row."""
+    rows = []
+    by_seed = sorted(starts, key=lambda fit: fit.info["Settings"]["random_state"])
+    for k, fits in groupby(sorted(by_seed, key=_rank), key=_rank):
+        weights = [fit.W for fit in fits]
+        if len(weights) > 1:
+            found = agreement_of_starts(weights)
+            rows.append({"n_components": k, **found, "n_starts": len(weights)})
+    return pd.DataFrame(rows)
+
+
+def _rank(fit: Factorization) -> int:
+    return int(fit.W.shape[1])
 
 
 def _planted_agreement(fit: Factorization, truth: NDArray[Any]) -> float:

@@ -57,6 +57,8 @@ def select_rank(
     mask_file: Path,
     *,
     halves: Iterable[Path] = (),
+    shared: Iterable[Path] = (),
+    starts: Iterable[Path] = (),
     permuted: Iterable[Path] = (),
     planted: Path | None = None,
     rule: str | None = None,
@@ -83,6 +85,11 @@ def select_rank(
         The mask that the rows of the matrix came from.
     halves : iterable of path
         Files of :func:`opnmf_pipeline.stages.halves.fit_halves`, in any order.
+    shared : iterable of path
+        Files of the same function with ``shared_start``, in any order.
+    starts : iterable of path
+        Files of :func:`opnmf_pipeline.stages.decompose.decompose` of the whole cohort from random
+        starts, several for each number of components, in any order.
     permuted : iterable of path
         Files of :func:`opnmf_pipeline.stages.permuted.fit_permuted`, in any order.
     planted : path, optional
@@ -106,10 +113,10 @@ def select_rank(
         The rule needs a column that has no values; names the setting that fills it.
     """
     found = sorted(map(read_factorization, fits), key=lambda fit: fit.W.shape[1])
-    permuted = list(permuted)
-    splits = split_table(halves)
+    splits = split_table(halves, shared)
+    from_starts = map(read_factorization, starts)
     with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
-        metrics = metrics_table(found, splits, permuted, mask_file, planted)
+        metrics = metrics_table(found, splits, permuted, from_starts, mask_file, planted)
         hierarchy = hierarchy_table(found) if len(found) > 1 else pd.DataFrame()
     choice = _choice(metrics, rule, rank_range)
     _write(metrics, out_dir / SELECTION_FILES["metrics"], METRICS_COLUMNS)
@@ -194,6 +201,8 @@ def _run(call: Call) -> dict[str, Path]:
         call.folder,
         call.path("mask_file"),
         halves=call.paths("halves_files"),
+        shared=call.paths("shared_files"),
+        starts=[folder / FACTORIZATION_FILE for folder in call.paths("start_dirs")],
         permuted=call.paths("permuted_files"),
         planted=call.optional_path("planted"),
         rule=call["rule"],
@@ -221,6 +230,15 @@ SELECT_RANK = Stage(
         "factorization_dirs": FACTORIZATION_DIRS,
         "mask_file": MASK_FILE,
         "halves_files": Field(Kind.JSON, "files of FitHalves, in any order", many=True, default=()),
+        "shared_files": Field(
+            Kind.JSON, "files of FitHalves with shared_start, in any order", many=True, default=()
+        ),
+        "start_dirs": Field(
+            Kind.FOLDER,
+            "folders of Decompose with random starts, several per number of components",
+            many=True,
+            default=(),
+        ),
         "permuted_files": Field(
             Kind.JSON, "files of FitPermuted, in any order", many=True, default=()
         ),

@@ -118,11 +118,11 @@ def test_check_counts_every_fit(command, capsys):
     printed = capsys.readouterr().out
     assert "components    2\n" in printed
     assert "to compare    1, 3\n" in printed
-    assert "fits to make  18 (orthonormal)" in printed  # 3 numbers: all, 4 halves, 1 shuffled
+    assert "fits to make  27 (orthonormal)" in printed  # 3 numbers: all, 4 halves, 3 starts, 1 null
 
 
 def test_check_counts_a_fit_for_each_age_and_for_the_others(write_config, settings, capsys):
     settings["decomposition"] = {"n_components": 1}
     settings["selection"] = {"leave_out": "age"}  # six subjects, each of another age
     assert main(["check", str(write_config(settings))]) == 0
-    assert "fits to make  13 " in capsys.readouterr().out
+    assert "fits to make  16 " in capsys.readouterr().out

@@ -132,7 +132,7 @@ def test_every_problem_is_named_at_once(write_config):
         ("decomposition.n_components=2.5", "valid integer"),
         ("decomposition.n_components=yes", "valid integer"),
         ("decomposition.solver=cd", "decomposition.solver"),
-        ("decomposition.init=nndsdv", "'nndsvd', 'nndsvda', 'nndsvdar' or 'random'"),
+        ("decomposition.init=nndsdv", "'nndsvd', 'nndsvda', 'nndsvdar', 'brainparts' or 'random'"),
         ("decomposition.tol=-1", "greater than or equal to 0"),
         ("decomposition.max_iter=0", "greater than or equal to 1"),
         ("decomposition.random_state=-1", "greater than or equal to 0"),
@@ -284,8 +284,8 @@ def test_defaults_are_those_of_the_estimator():
     assert options.n_components == (parameters["n_components"].default,)
 
 
-def test_runs_use_the_fast_solver_and_the_estimator_the_published_one():
-    assert DecompositionConfig().solver == "accelerated"
+def test_runs_use_the_best_solver_and_the_estimator_the_published_one():
+    assert DecompositionConfig().solver == "adaptive"
     assert OPNMF().solver == "multiplicative"
 
 
@@ -316,6 +316,43 @@ def test_seeds_of_permutations_count_on_from_that_of_the_settings():
     selection = SelectionConfig(random_state=7, n_permutations=3)
     assert selection.permutation_seeds == [7, 8, 9]
     assert SelectionConfig(random_state=7).permutation_seeds == []
+
+
+@pytest.mark.parametrize(
+    ("selection", "n_starts"),
+    [
+        ({}, 0),
+        ({"n_permutations": 1}, 0),
+        ({"n_splits": 1}, 3),
+        ({"leave_out": "site"}, 3),
+        ({"n_splits": 2, "n_starts": 0}, 0),
+        ({"n_starts": 5}, 5),
+    ],
+)
+def test_starts_are_compared_where_halves_are(selection, n_starts):
+    assert SelectionConfig.model_validate(selection).n_starts == n_starts
+
+
+def test_one_start_cannot_be_compared():
+    with pytest.raises(ValidationError, match="one start cannot be compared; set 2 or more, or 0"):
+        SelectionConfig(n_starts=1)
+
+
+def test_each_start_and_each_half_has_another_seed():
+    sections = {"decomposition": {"random_state": 5}, "selection": {"n_starts": 3}}
+    config = PipelineConfig.model_validate(BASE | sections)
+    assert config.start_seeds == [6, 7, 8]
+    fits = [config.decomposition.from_random_start(number) for number in (1, 2)]
+    assert [(fit.init, fit.random_state) for fit in fits] == [("random", 6), ("random", 7)]
+    assert fits[0].model_copy(update={"init": "nndsvd", "random_state": 5}) == config.decomposition
+    last = DecompositionConfig(random_state=2**31 - 1)
+    assert last.from_random_start(2).random_state == 1  # the largest seed is followed by 0
+
+
+def test_a_shared_start_doubles_the_fits_of_halves():
+    selection = {"n_splits": 5, "n_starts": 2, "shared_start": True, "n_permutations": 4}
+    config = PipelineConfig.model_validate(BASE | {"selection": selection})
+    assert config.n_fits(n_splits=5) == 1 + 2 + 4 * 5 + 4
 
 
 def test_all_that_splits_depend_on():

@@ -95,8 +95,7 @@ def test_simulated_data_are_non_negative():
     assert (X > 0).all()
 
 
-def test_planted_number_is_chosen_and_no_number_in_noise(monkeypatch):
-    monkeypatch.setattr(ranks, "N_SPLITS", 3)
+def test_planted_number_is_chosen_and_no_number_in_noise():
     labels = np.repeat(np.arange(1, 5), 80).reshape(8, 8, 5)
     found, nothing = (
         ranks.study(ranks.cohort(labels, noise, blur=0), range(2, 8)) for noise in (0.2, 5)

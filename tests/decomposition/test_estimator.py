@@ -142,10 +142,9 @@ def test_rows_of_zeros_get_weight_zero(X, estimator_class):
     assert W[5].any()
 
 
-def test_data_of_zeros_have_zero_weights(estimator_class):
-    model = estimator_class(2, max_iter=5).fit(np.zeros((6, 4)))
-    assert not model.coef_.any()
-    assert model.mse_ == 0
+def test_data_of_zeros_are_refused(estimator_class):
+    with pytest.raises(ValueError, match=r"all values of X with shape \(6, 4\), .* are zero"):
+        estimator_class(2, max_iter=5).fit(np.zeros((6, 4)))
 
 
 def test_same_seed_same_bits(X, estimator_class):
@@ -222,6 +221,11 @@ def test_course_is_logged(X, estimator_class, caplog, verbose, level):
     assert messages[0].startswith("iteration 0: objective ")
     assert messages[-1].startswith(f"converged at iteration {model.n_iter_ - 1}: objective ")
     assert len(messages) == 1 + -(-model.n_iter_ // 100)
+
+
+def test_a_fit_of_the_published_update_that_does_not_converge_names_the_solver_that_would(X):
+    with pytest.warns(ConvergenceWarning, match="solver='adaptive', which runs use, ends after"):
+        OPNMF(3, max_iter=2).fit(X)
 
 
 @pytest.mark.parametrize("solver", ["multiplicative", "accelerated"])

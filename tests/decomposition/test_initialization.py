@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
 from opnmf_pipeline.decomposition.passes import RowBlocks
 from opnmf_pipeline.decomposition.spectrum import spectrum
@@ -58,6 +59,19 @@ def test_nndsvda_and_nndsvdar_fill_the_zeros(X):
     assert 0 < noisy[zeros].mean() < X.mean() / 50
 
 
+@pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_brainparts_fills_the_zeros_with_a_tenth(X, unit):
+    """Iterates depend on the ratios of the weights only, also where the data are rescaled."""
+    filled = obvious_nndsvd(unit * X, 4)
+    filled[filled == 0] = 0.1
+    theirs = OPNMF(4, init="custom", max_iter=50, dtype="float64").fit(unit * X, W_init=filled)
+    ours = OPNMF(4, init="brainparts", max_iter=50, dtype="float64").fit(unit * X)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-9)
+    other = OPNMF(4, max_iter=50, dtype="float64").fit(unit * X)
+    assert np.abs(ours.coef_ - other.coef_).max() > 1e-4
+
+
 @pytest.mark.parametrize("shape", [(30, 8), (8, 30)])
 def test_components_beyond_the_rank_start_empty(shape):
     rng = np.random.default_rng(0)
@@ -82,14 +96,17 @@ def test_spectrum_gives_singular_values_bound_and_stand_in(shape):
         np.testing.assert_allclose(L @ L.T, X @ X.T, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(60, 40), (40, 60)])
-def test_range_finder_stands_in_for_a_large_gram_matrix(shape, monkeypatch):
-    monkeypatch.setattr("opnmf_pipeline.decomposition.spectrum.GRAM_SIDE", 10)
+@pytest.mark.parametrize("shape", [(90, 70), (70, 90), (70, 3)])
+def test_krylov_space_stands_in_for_a_large_gram_matrix(shape, monkeypatch):
+    monkeypatch.setattr("opnmf_pipeline.decomposition.spectrum.GRAM_ROWS", 10)
+    monkeypatch.setattr("opnmf_pipeline.decomposition.spectrum.GRAM_COLUMNS", 2)
     rng = np.random.default_rng(0)
     X = rng.random((shape[0], 5)) @ rng.random((5, shape[1])) + 0.01 * rng.random(shape)
-    np.testing.assert_allclose(start(X, 4), obvious_nndsvd(X, 4), atol=1e-3)
+    k = min(4, shape[1] - 1)
+    np.testing.assert_allclose(start(X, k), obvious_nndsvd(X, k), atol=1e-6)
     with RowBlocks(X, "float64") as blocks:
-        found = spectrum(blocks, 4)
+        found = spectrum(blocks, k)
     values = np.linalg.svd(X, compute_uv=False)
     assert not found.wide
-    assert found.lower_bound(4) == pytest.approx(np.sqrt(np.sum(values[4:] ** 2)), rel=0.01)
+    np.testing.assert_allclose(found.values, values[:k])
+    assert found.lower_bound(k) == pytest.approx(np.sqrt(np.sum(values[k:] ** 2)))

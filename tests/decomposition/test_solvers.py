@@ -40,7 +40,8 @@ def test_descriptions_name_the_solvers():
     assert meanings("n_init").startswith("orthonormal: number of starts")
     assert criteria() == (
         "multiplicative, orthonormal: relative change of W in an iteration below tol; "
-        "accelerated: KKT residual below 10 x tol"
+        "accelerated: KKT residual below 10 x tol; "
+        "adaptive: KKT residual (for disjoint parts, the relative change of W) below 10 x tol"
     )
 
 

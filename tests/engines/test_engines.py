@@ -28,6 +28,8 @@ STUDY = [
     "selection.candidates=[4]",
     "selection.n_splits=2",
     "selection.stratify=age",
+    "selection.shared_start=true",
+    "selection.n_starts=2",
     "selection.n_permutations=1",
 ]
 
@@ -43,12 +45,13 @@ def results(folder):
 
 
 def fits(folder):
-    """Content of W and H of every fit of the whole cohort."""
+    """Content of W and H of every fit of the whole cohort, by k and start."""
     found = {}
     for path in folder.glob("work/**/factorization.json"):
         info = json.loads(path.read_text())
         files = [path.with_name(name).read_bytes() for name in ("W.npy", "H.npy")]
-        found[info["NumberOfComponents"]] = files
+        start = (info["Settings"]["init"], info["Settings"]["random_state"])
+        found[info["NumberOfComponents"], *start] = files
     return found
 
 
@@ -69,7 +72,8 @@ def test_engines_give_the_same_bytes(full, module_study, engine):
 @pytest.mark.parametrize("engine", OTHERS)
 def test_engines_give_the_same_fits(full, module_study, engine):
     expected = fits(module_study.out("local"))
-    assert len(expected) == 3
+    starts = [("nndsvd", 0), ("random", 1), ("random", 2)]
+    assert sorted(expected) == [(k, *start) for k in (2, 3, 4) for start in starts]
     assert fits(module_study.out(engine)) == expected
 
 
@@ -99,7 +103,7 @@ def test_one_line_for_each_stage_in_the_same_words(full, engine):
     _, lines = full[engine]
     _, local_lines = full["local"]
     assert sorted(lines) == sorted(local_lines)
-    assert len(lines) == 1 + 2 + 1 + 3 + 2 + 1 + 3 * 2 + 3 + 1 + 1
+    assert len(lines) == 1 + 2 + 1 + 3 + 2 + 1 + 3 * (2 + 2 + 2 + 1) + 1 + 1
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -142,11 +146,16 @@ def test_a_study_computes_only_what_is_new(study, engine):
         *STUDY,
         "selection.candidates=[4, 1]",
         "selection.n_splits=3",
+        "selection.n_starts=3",
         "selection.n_permutations=2",
         "output.overwrite=true",
     )
-    new = {f"halves, k = {k}, split 3" for k in (2, 3, 4)}
-    new |= {f"halves, k = 1, split {number}" for number in (1, 2, 3)}
+    new = set()
+    for halves in ("halves", "shared"):
+        new |= {f"{halves}, k = {k}, split 3" for k in (2, 3, 4)}
+        new |= {f"{halves}, k = 1, split {number}" for number in (1, 2, 3)}
+    new |= {f"start, k = {k}, seed 3" for k in (2, 3, 4)}
+    new |= {f"start, k = 1, seed {seed}" for seed in (1, 2, 3)}
     new |= {f"permuted, k = {k}, seed 1" for k in (2, 3, 4)}
     new |= {"permuted, k = 1, seed 0", "permuted, k = 1, seed 1"}
     assert set(more.computed) == new | {"splits", "decompose, k = 1", "select", "report"}

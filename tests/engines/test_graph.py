@@ -19,6 +19,8 @@ PLAIN = {
 NO_PICTURES = {("maps", "report")}
 PICTURES = {("maps", "figures"), ("figures", "report")}
 HALVES = {("images", "splits"), ("splits", "halves"), ("matrix", "halves"), ("halves", "select")}
+STARTS = {("matrix", "start"), ("start", "select")}
+SHARED = {("splits", "shared"), ("matrix", "shared"), ("shared", "select")}
 
 
 def config(**sections):
@@ -30,8 +32,14 @@ def config(**sections):
     [
         ({"report": {"figures": False}}, NO_PICTURES),
         ({}, PICTURES),
-        ({"selection": {"n_splits": 2}}, PICTURES | HALVES),
-        ({"selection": {"leave_out": "site"}}, PICTURES | HALVES),
+        ({"selection": {"n_splits": 2}}, PICTURES | HALVES | STARTS),
+        ({"selection": {"leave_out": "site"}}, PICTURES | HALVES | STARTS),
+        ({"selection": {"n_splits": 2, "n_starts": 0}}, PICTURES | HALVES),
+        ({"selection": {"n_starts": 2}}, PICTURES | STARTS),
+        (
+            {"selection": {"n_splits": 2, "n_starts": 0, "shared_start": True}},
+            PICTURES | HALVES | SHARED,
+        ),
         (
             {"selection": {"candidates": [3, 4], "n_permutations": 1}},
             PICTURES

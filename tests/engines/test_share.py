@@ -7,7 +7,7 @@ from opnmf_pipeline.runs.run import run, run_share
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
-SPLIT = ["selection.n_splits=2", "selection.n_permutations=1"]
+SPLIT = ["selection.n_splits=2", "selection.n_starts=2", "selection.n_permutations=1"]
 
 
 def maps_and_tables(out):
@@ -21,7 +21,7 @@ def test_shares_add_up_to_a_run(study, tmp_path):
     ]
     assert sum(map(len, shares)) == len(set.union(*shares))
     fits = {title for title in set.union(*shares) if not title.startswith("maps")}
-    assert len(fits) == 2 * (1 + 2 + 1)
+    assert len(fits) == 2 * (1 + 2 + 2 + 1)
     assert min(map(len, shares)) >= 2
     assert not study.out("local").joinpath("group").exists()
 

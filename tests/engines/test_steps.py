@@ -3,9 +3,10 @@
 import pytest
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.engines.steps import Graph, steps_of
+from opnmf_pipeline.engines.steps import Graph, Over, steps_of
 
 STUDY = {"n_splits": 2, "n_permutations": 2, "random_state": 7, "candidates": [5, 3, 4]}
+STUDY |= {"n_starts": 2, "shared_start": True}
 
 
 def graph_of(*, n_splits=None, **selection):
@@ -72,6 +73,10 @@ def test_what_is_compared_comes_by_increasing_numbers(graph):
     assert fits == ["decompose_k2", "decompose_k3", "candidate_k4", "candidate_k5"]
     halves = taken(graph, "select", "halves_files")
     assert halves == [f"halves_k{k}_split{split}" for k in (2, 3, 4, 5) for split in (1, 2)]
+    shared = taken(graph, "select", "shared_files")
+    assert shared == [name.replace("halves", "shared") for name in halves]
+    starts = taken(graph, "select", "start_dirs")
+    assert starts == [f"start_k{k}_seed{seed}" for k in (2, 3, 4, 5) for seed in (1, 2)]
     permuted = taken(graph, "select", "permuted_files")
     assert permuted == [f"permuted_k{k}_seed{seed}" for k in (2, 3, 4, 5) for seed in (7, 8)]
 
@@ -88,9 +93,26 @@ def test_all_that_a_job_waits_for(graph):
 
 
 def test_splits_and_seeds(graph):
-    numbers = [one.numbers for one in graph.jobs if one.k == 4]
-    assert [found["split"] for found in numbers if "split" in found] == [1, 2]
-    assert [found["seed"] for found in numbers if "seed" in found] == [7, 8]
+    def numbers(step, name):
+        return [one.numbers[name] for one in graph.jobs if one.k == 4 and one.step.name == step]
+
+    assert numbers("halves", "split") == numbers("shared", "split") == [1, 2]
+    assert numbers("permuted", "seed") == [7, 8]
+    assert numbers("start", "seed") == [1, 2]
+
+
+def test_a_start_is_random_with_its_own_seed(graph):
+    inputs = job(graph, "start_k4_seed2").step.inputs
+    assert (inputs["init"], inputs["random_state"]) == ("random", Over("seed"))
+    assert job(graph, "candidate_k4").step.inputs["init"] == "nndsvd"
+
+
+def test_only_the_shared_halves_have_a_shared_start(graph):
+    shared = {
+        name: job(graph, f"{name}_k4_split1").step.inputs["shared_start"]
+        for name in ("halves", "shared")
+    }
+    assert shared == {"halves": False, "shared": True}
 
 
 def test_a_cohort_can_have_another_number_of_splits_than_the_settings():

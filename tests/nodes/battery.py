@@ -84,6 +84,11 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         fit_halves(matrix, folder(f"halves{number}"), K, split, options)
         for number, split in enumerate(splits)
     ]
+    shared = fit_halves(matrix, folder("shared"), K, splits[1], options, shared_start=True)
+    starts = [
+        decompose(matrix, folder(f"start{number}"), K, options.from_random_start(number))
+        for number in (1, 2)
+    ]
     permuted = fit_permuted(matrix, folder("permuted"), K, 3, options)
     coarse = decompose(matrix, folder("coarse"), K - 1, options)
     maps = write_maps(fit, mask_file, folder("maps"))
@@ -100,6 +105,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         folder("selection"),
         mask_file,
         halves=halves,
+        shared=[shared],
+        starts=starts,
         permuted=[permuted],
         planted=maps / "dseg.nii.gz",
         rule="reproducibility-peak",
@@ -174,8 +181,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=make_splits,
         ),
         "FitHalves": Case(
-            inputs={**at, **FIT, "split_file": splits[1]},
-            outputs={"halves_file": halves[1]},
+            inputs={**at, **FIT, "split_file": splits[1], "shared_start": True},
+            outputs={"halves_file": shared},
             sections={"": DecompositionConfig},
             without=("n_components",),
             stage=fit_halves,
@@ -219,6 +226,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "factorization_dirs": [fit_dir, str(coarse.parent)],
                 "mask_file": mask_file,
                 "halves_files": halves,
+                "shared_files": [shared],
+                "start_dirs": [str(start.parent) for start in starts],
                 "permuted_files": [permuted],
                 "planted": maps / "dseg.nii.gz",
                 "rule": "reproducibility-peak",

@@ -30,6 +30,8 @@ RENAMED = {
     "factorization_files": "factorization_dirs",
     "fits": "factorization_dirs",
     "halves": "halves_files",
+    "shared": "shared_files",
+    "starts": "start_dirs",
     "permuted": "permuted_files",
     "figures": "components_figures",
     "quality": "quality_dir",

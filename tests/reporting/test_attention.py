@@ -7,6 +7,7 @@ from opnmf_pipeline.reporting.attention import (
     find_other_units,
     sentences_about_cohort,
     sentences_about_fit,
+    sentences_about_starts,
 )
 from opnmf_pipeline.reporting.outliers import LIMIT, excess
 
@@ -113,3 +114,14 @@ def test_many_names_are_cut_short(subjects, errors):
     subjects.loc[subjects.index[:12], "coverage"] = 0.5
     (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
     assert "sub-007 (50%) and 4 more" in sentence
+
+
+@pytest.mark.parametrize("measures", [{}, {"start_label_ari": np.nan}, {"start_label_ari": 0.75}])
+def test_starts_that_agree_need_no_attention(measures):
+    assert sentences_about_starts(20, measures) == []
+
+
+def test_components_that_depend_on_the_start_need_attention():
+    (sentence,) = sentences_about_starts(20, {"start_label_ari": 0.654})
+    assert sentence.startswith("k = 20: the components depend on the start: ")
+    assert "agree only by 0.65 (adjusted Rand index)" in sentence

@@ -125,6 +125,21 @@ def test_how_the_cohort_was_split_and_a_number_chosen():
         assert expected in text
 
 
+def test_the_starts_of_halves_and_the_comparison_of_starts():
+    def text(**selection):
+        return " ".join(describe(settings={"selection": selection}).paragraphs)
+
+    own = "Both parts were factorized independently, each from a random start of its own."
+    starts = "Fits of all subjects from 3 random starts were compared by the inner product"
+    shared = "both parts were also factorized from the start of the fits of all subjects"
+    whole = text(n_splits=5, n_starts=3, shared_start=True)
+    assert [words in whole for words in (own, starts, shared)] == [True, True, True]
+    plain = text(n_splits=5, n_starts=0, shared_start=False)
+    assert [words in plain for words in (own, starts, shared)] == [True, False, False]
+    alone = text(n_starts=3)
+    assert [words in alone for words in (own, starts, shared)] == [False, True, False]
+
+
 def test_sites_that_were_left_out():
     text = " ".join(describe(settings={"selection": {"leave_out": "site"}}).paragraphs)
     assert "by leaving out the subjects of each site in turn" in text

@@ -19,5 +19,5 @@ def test_the_plan_of_a_cohort_whose_first_images_differ(write_config, settings, 
     assert plan.n_voxels == n_voxels
     assert plan.matrix_bytes == 4 * n_voxels * N_SUBJECTS
     assert plan.memory_bytes == fit_bytes(n_voxels, N_SUBJECTS, 3, "float32")
-    assert plan.n_fits == 2 * (1 + 2 * 3 + 2)
+    assert plan.n_fits == 2 * (1 + 2 * 3 + 3 + 2)
     assert plan.grid.spacing == (3, 3, 3)

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from opnmf_pipeline.selection.agreement import AGREEMENT_COLUMNS, agreement
+from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.selection.agreement import (
+    AGREEMENT_COLUMNS,
+    START_COLUMNS,
+    agreement,
+    agreement_of_starts,
+)
 from opnmf_pipeline.selection.reproducibility import (
     matched_inner_products,
     stability_coefficient,
@@ -36,3 +42,33 @@ def test_means_medians_and_spread_are_those_of_the_pairs_and_voxels():
     assert found["stability_median"] == pytest.approx(np.sort(stability)[29:31].mean())
     variance = np.mean((stability - found["stability"]) ** 2)
     assert found["stability_voxel_sd"] == pytest.approx(np.sqrt(variance))
+
+
+def test_all_pairs_of_starts_count():
+    """The second and the third start agree, and the first agrees with neither."""
+    same = np.repeat(np.eye(2), 6, axis=0)
+    other = np.tile(np.eye(2), (6, 1))
+    ari = agreement(other, same)["label_ari"]
+    found = agreement_of_starts([other, same, same[:, ::-1]])
+    assert list(found) == list(START_COLUMNS)
+    assert found["start_inner_product"] == pytest.approx((0.5 + 0.5 + 1) / 3)
+    assert found["start_label_ari"] == pytest.approx((2 * ari + 1) / 3)
+    assert ari < 0
+
+
+def from_random_starts(X, k):
+    fits = [OPNMF(k, solver="accelerated", init="random", random_state=seed) for seed in (1, 2, 3)]
+    return agreement_of_starts([fit.fit(X).coef_ for fit in fits])
+
+
+def test_starts_agree_on_planted_parts(X):
+    found = from_random_starts(X, 3)
+    assert found["start_inner_product"] > 0.99
+    assert found["start_label_ari"] > 0.99
+
+
+def test_starts_disagree_on_noise():
+    noise = np.random.default_rng(1).random((1000, 40))
+    found = from_random_starts(noise, 8)
+    assert found["start_inner_product"] < 0.7
+    assert found["start_label_ari"] < 0.3

@@ -155,6 +155,24 @@ def test_the_chosen_number_and_why(study):
     assert '<th scope="col" class="chosen">k&nbsp;=&nbsp;3</th>' in page
 
 
+def test_agreement_of_starts_is_in_the_section_of_its_k(study, tmp_path):
+    folders = [tmp_path / name for name in ("start1", "start2", "compared")]
+    for folder in folders:
+        folder.mkdir()
+    *starts, compared = folders
+    options = DecompositionConfig(max_iter=20)
+    fits = [
+        decompose(study.matrix, folder, 3, options.from_random_start(number))
+        for number, folder in enumerate(starts, start=1)
+    ]
+    selected = select_rank([study.fit.factorization], compared, study.mask, starts=fits)
+    study.selection = SelectionFiles.in_folder(selected)
+    page = study.page()
+    section = page[page.index('<section id="k3">') :]
+    assert "Two random starts on all subjects agree by 1.00 (mean cosine" in section
+    assert '<th scope="row" class="text">start label ari' in page
+
+
 def test_errors_of_subjects_are_those_of_their_columns(study):
     """The formula from loadings and WᵀW, against the differences themselves."""
     quality = _read_quality(study.quality, study.mask)

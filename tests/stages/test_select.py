@@ -11,6 +11,7 @@ from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig,
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.exceptions import SelectionError
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.selection.agreement import agreement
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.selection.rules import FIT
 from opnmf_pipeline.selection.shape import winner_takes_all
@@ -28,8 +29,14 @@ OPTIONS = DecompositionConfig(solver="orthonormal", n_init=2, dtype="float64")
 KS = (2, 3, 4)
 
 
-def model(k, X):
-    return OPNMF(k, solver="orthonormal", n_init=2, dtype="float64", random_state=0).fit(X)
+def model(k, X, seed=0, init="nndsvd"):
+    settings = {"solver": "orthonormal", "n_init": 2, "dtype": "float64"}
+    return OPNMF(k, init=init, random_state=seed, **settings).fit(X)
+
+
+def models(k, parts, seeds):
+    """Fit each part from a random start of its own."""
+    return [model(k, part, seed, "random") for part, seed in zip(parts, seeds, strict=True)]
 
 
 class Study:
@@ -52,11 +59,37 @@ class Study:
             for k in KS
             for path in self.splits
         ]
+        self.shared = [
+            fit_halves(
+                self.matrix,
+                self.folder(f"shared{k}-{path.stem}"),
+                k,
+                path,
+                OPTIONS,
+                shared_start=True,
+            )
+            for k in KS
+            for path in self.splits
+        ]
+        self.starts = [
+            decompose(self.matrix, self.folder(f"start{k}-{n}"), k, OPTIONS.from_random_start(n))
+            for k in KS
+            for n in (1, 2, 3)
+        ]
         self.permuted = [
             fit_permuted(self.matrix, self.folder(f"permuted{k}-{seed}"), k, seed, OPTIONS)
             for k in KS
             for seed in (0, 1)
         ]
+
+    def parts(self, split):
+        names = json.loads(split.read_text())["Halves"]
+        return [self.X[:, [self.subjects.index(name) for name in half]] for half in names]
+
+    def of(self, k):
+        """Return the fits of one k from random starts."""
+        first = 3 * KS.index(k)
+        return self.starts[first : first + 3]
 
     def folder(self, name):
         path = self.root / name
@@ -64,7 +97,8 @@ class Study:
         return path
 
     def select(self, name, fits=None, **options):
-        options = {"halves": self.halves, "permuted": self.permuted, "draw": False} | options
+        files = {"halves": self.halves, "shared": self.shared, "starts": self.starts}
+        options = files | {"permuted": self.permuted, "draw": False} | options
         return select_rank(
             self.fits if fits is None else fits, self.folder(name), self.mask, **options
         )
@@ -90,9 +124,8 @@ def error(X, W):
 
 def test_halves_are_fitted_and_projected_as_one_would_by_hand(study):
     found = json.loads(study.halves[2].read_text())  # k = 3, the first split
-    names = json.loads(study.splits[0].read_text())["Halves"]
-    parts = [study.X[:, [study.subjects.index(name) for name in half]] for half in names]
-    first, second = (model(3, part).coef_ for part in parts)
+    parts = study.parts(study.splits[0])
+    first, second = (fit.coef_ for fit in models(3, parts, seeds=(1, 2)))
     assert (found["n_components"], found["split"], found["n_first"]) == (3, 1, 5)
     inside = [error(part, W) ** 2 for part, W in zip(parts, (first, second), strict=True)]
     outside = [error(part, W) ** 2 for part, W in zip(parts, (second, first), strict=True)]
@@ -106,12 +139,25 @@ def test_halves_are_fitted_and_projected_as_one_would_by_hand(study):
     assert found["converged"]
 
 
+def test_the_starts_of_halves_are_their_own_or_shared(study):
+    parts = study.parts(study.splits[1])
+    own, shared = (json.loads(files[5].read_text()) for files in (study.halves, study.shared))
+    assert [(found["n_components"], found["split"]) for found in (own, shared)] == [(4, 2)] * 2
+    for found, fits in (
+        (own, models(4, parts, seeds=(3, 4))),
+        (shared, [model(4, part) for part in parts]),
+    ):
+        expected = agreement(*(fit.coef_ for fit in fits))
+        assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert own["inner_product"] != pytest.approx(shared["inner_product"], abs=1e-4)
+
+
 def test_a_group_left_out_is_projected_one_way(study, tmp_path):
     split = {"Split": 1, "LeftOut": "A", "Halves": [study.subjects[:6], study.subjects[6:]]}
     path = tmp_path / "split.json"
     path.write_text(json.dumps(split))
     found = json.loads(fit_halves(study.matrix, tmp_path, 2, path, OPTIONS).read_text())
-    W, left = model(2, study.X[:, :6]).coef_, study.X[:, 6:]
+    W, left = model(2, study.X[:, :6], 1, "random").coef_, study.X[:, 6:]
     assert found["left_out"] == "A"
     assert found["out_of_sample_error"] == pytest.approx(error(left, W), rel=1e-5)
     share = 1 - (error(left, W) / np.linalg.norm(left)) ** 2
@@ -146,11 +192,48 @@ def test_metrics_are_means_over_splits(study, selected):
     assert (metrics["n_splits"] == 2).all()
 
 
+def test_agreement_from_a_shared_start_is_beside_that_from_independent_ones(study, selected):
+    metrics, splits = table(selected, "metrics"), table(selected, "splits")
+    shared = [json.loads(path.read_text()) for path in study.shared]
+    for name in ("inner_product", "label_ari"):
+        values = [found[name] for found in shared]
+        np.testing.assert_allclose(splits[f"shared_start_{name}"], values, rtol=1e-6)
+        means = np.reshape(values, (3, 2)).mean(axis=1)
+        np.testing.assert_allclose(metrics[f"shared_start_{name}"], means, rtol=1e-6)
+    alone = study.select("unshared", shared=())
+    assert not table(alone, "metrics").columns.str.startswith("shared").any()
+    assert not table(alone, "splits").columns.str.startswith("shared").any()
+
+
+def test_starts_are_compared_for_each_k(study, selected):
+    metrics = table(selected, "metrics")
+    assert metrics["n_starts"].tolist() == [3, 3, 3]
+    for row, k in enumerate(KS):
+        weights = [read_factorization(path).W for path in study.of(k)]
+        pairs = [agreement(weights[a], weights[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
+        for name in ("inner_product", "label_ari"):
+            expected = sum(pair[name] for pair in pairs) / 3
+            assert metrics[f"start_{name}"][row] == pytest.approx(expected, rel=1e-6)
+    planted = metrics.set_index("n_components").loc[3]
+    assert planted["start_inner_product"] > 0.99
+    assert planted["start_label_ari"] == 1
+
+
+def test_a_single_start_is_compared_with_nothing(study):
+    few = [*study.of(2), study.of(3)[0]]
+    metrics = table(study.select("few-starts", starts=few), "metrics")
+    assert metrics["n_starts"].fillna(0).tolist() == [3, 0, 0]
+    assert metrics["start_label_ari"].isna().tolist() == [False, True, True]
+    assert "n_starts" not in table(study.select("no-starts", starts=()), "metrics")
+
+
 def test_the_order_of_the_fits_does_not_matter(study, selected):
     backwards = study.select(
         "backwards",
         fits=study.fits[::-1],
         halves=study.halves[::-1],
+        shared=study.shared[::-1],
+        starts=study.starts[::-1],
         permuted=study.permuted[::-1],
         rule="reproducibility-peak",
     )
@@ -186,7 +269,8 @@ def test_every_column_is_described(selected, name):
 def test_pictures_are_those_for_which_there_are_data(study, selected):
     pictures = {"errors.png", "reproducibility.png", "hierarchy.png"}
     assert {path.name for path in selected.glob("*.png")} == pictures
-    alone = study.select("alone", fits=study.fits[:1], halves=(), permuted=(), draw=True)
+    nothing = dict.fromkeys(("halves", "shared", "starts", "permuted"), ())
+    alone = study.select("alone", fits=study.fits[:1], draw=True, **nothing)
     assert {path.name for path in alone.iterdir()} == {"metrics.tsv", "metrics.json"}
 
 

@@ -76,7 +76,7 @@ class Checkpoint:
     def write(self, arrays: Mapping[str, Array]) -> None:
         """Replace the file."""
         with written_whole(self.path) as partial, partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, identity=json.dumps(self.identity), **arrays)
+            np.savez(file, identity=json.dumps(self.identity), **arrays)
         self._written = time.monotonic()
 
     def remove(self) -> None:

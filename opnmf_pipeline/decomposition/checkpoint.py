@@ -75,8 +75,9 @@ class Checkpoint:
 
     def write(self, arrays: Mapping[str, Array]) -> None:
         """Replace the file."""
+        content: dict[str, Any] = {"identity": json.dumps(self.identity), **arrays}
         with written_whole(self.path) as partial, partial.open("wb") as file:
-            np.savez(file, identity=json.dumps(self.identity), **arrays)
+            np.savez(file, **content)
         self._written = time.monotonic()
 
     def remove(self) -> None:

@@ -17,7 +17,7 @@ from opnmf_pipeline.reporting.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, S
 
 __all__ = ["draw_errors", "draw_reproducibility"]
 
-PANEL_INCHES = (3.6, 3.0)
+PANEL_INCHES = (3.6, 3.6)
 FEW_RANKS = 12
 """Up to this many numbers of components, each has a tick."""
 
@@ -212,4 +212,4 @@ def _finish(axis: Axes, ks: pd.Series[int], choice: Mapping[str, Any] | None) ->
                 va="top",
                 fontsize=8,
             )
-    axis.legend(loc="best")
+    axis.legend(loc="upper left", bbox_to_anchor=(0, -0.24))  # inside, it would cover curves

@@ -48,7 +48,7 @@ def test_threads_memory_maps_and_repetition_give_the_same_bits(shape, tmp_path):
 
 
 def test_the_log_says_what_was_chosen_and_why(caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="opnmf_pipeline"):
         model(verbose=1).fit(disjoint_parts())
     assert "parts: error" in caplog.text
 

@@ -41,7 +41,7 @@ def test_numpy_solves_the_rows_where_numba_cannot(reason, monkeypatch, caplog):
         monkeypatch.setenv(compilation.SWITCH, "0")
     else:
         monkeypatch.setitem(sys.modules, "opnmf_pipeline.decomposition.kernels", None)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="opnmf_pipeline"):
         fitted = fit()
     assert "NumPy solves the rows" in caplog.text
     np.testing.assert_allclose(fitted.coef_, expected.coef_, atol=1e-4)

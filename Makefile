@@ -23,10 +23,11 @@ coverage: $(VENV)/installed
 		$(BIN)/coverage report --include="opnmf_pipeline/$$room/*" --skip-covered --fail-under=95 || exit 1; \
 	done
 
+# The long tests of tests/robustness take more than an hour: `make test-robustness` runs them
 test-slow: $(VENV)/installed
-	$(BIN)/python -m pytest -m "slow and not slurm"
+	$(BIN)/python -m pytest -m "slow and not slurm" --ignore=tests/robustness
 
-# Runs the generated tests of tests/robustness with 40 times as many cases
+# Runs all tests of tests/robustness, and the generated ones with 40 times as many cases
 test-robustness: $(VENV)/installed
 	OPNMF_CASES=40 $(BIN)/python -m pytest tests/robustness
 

@@ -13,7 +13,7 @@ from opnmf_pipeline.config import Override, PipelineConfig, load_config, read_ya
 from opnmf_pipeline.dataset.folder import FinishedRun
 from opnmf_pipeline.exceptions import ConfigError, FileError, OutputError
 from opnmf_pipeline.files import read_object
-from opnmf_pipeline.images.bids import check_dataset
+from opnmf_pipeline.images.bids import OF_THE_ROW, check_dataset
 from opnmf_pipeline.runs.boilerplate import boilerplate
 from opnmf_pipeline.runs.project import project
 
@@ -21,8 +21,6 @@ __all__ = ["execute", "settings_of"]
 
 IMAGE_QUERY = "image"
 """Name of the query to use if a filter file has several queries."""
-OF_THE_ROW = ("sub", "subject", "ses", "session")
-"""Entities that identify the subject and the session of an image."""
 GROUP_FLAGS = ("boilerplate_only", "resource_monitor", "strict")
 PLUGIN_KEYS = ("engine", "plugin", "plugin_args")
 

@@ -14,6 +14,7 @@ from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.config import PipelineConfig, load_config
 from opnmf_pipeline.dataset.description import settings_yaml
 from opnmf_pipeline.exceptions import OPNMFError
+from opnmf_pipeline.images.bids import OF_THE_ROW
 from opnmf_pipeline.logs import library_versions
 
 __all__ = ["write_crash_file"]
@@ -37,8 +38,6 @@ Traceback
 ---------
 {traceback}
 """
-PEOPLE = ("sub", "subject", "ses", "session")
-"""Filters whose values identify participants."""
 
 
 def write_crash_file(error: BaseException, args: argparse.Namespace) -> Path:
@@ -78,7 +77,7 @@ def _settings(args: argparse.Namespace) -> str:
         return "(none)"
     settings = config.settings()
     filters: dict[str, Any] = settings["inputs"].get("filters", {})
-    for entity in PEOPLE:
+    for entity in OF_THE_ROW:
         if entity in filters:
             filters[entity] = f"({len(filters[entity])} values)"
     return settings_yaml(settings)

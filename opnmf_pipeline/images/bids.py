@@ -21,6 +21,7 @@ from opnmf_pipeline.exceptions import CohortError, FileError
 from opnmf_pipeline.files import is_utf8, read_object, written_whole
 
 __all__ = [
+    "OF_THE_ROW",
     "check_dataset",
     "common_entity",
     "entities_of",
@@ -39,6 +40,8 @@ EXTRA = "extra_entities"
 INDEX_FILE = "opnmf-index.parquet"
 ROOT_KEY = b"opnmf_pipeline_root"
 N_NAMED = 5
+OF_THE_ROW = ("sub", "subject", "ses", "session")
+"""Entities that identify the subject and the session of an image."""
 ALIKE = ("space", "cohort", "res", "den", "label", "desc")
 """Entities that say what an image shows and where: one value is expected in a cohort."""
 

@@ -32,11 +32,8 @@ from opnmf_pipeline.decomposition.optimality import best_scale, objective
 from opnmf_pipeline.decomposition.passes import Array, Moments, RowBlocks, moments, squared_norm
 from opnmf_pipeline.decomposition.progress import Criterion, Progress
 from opnmf_pipeline.decomposition.seeding import far_rows
-from opnmf_pipeline.selection.reproducibility import (
-    label_agreement,
-    matched_inner_products,
-)
-from opnmf_pipeline.selection.shape import unit_columns, winner_takes_all
+from opnmf_pipeline.selection.reproducibility import cosine_and_rand_index
+from opnmf_pipeline.selection.shape import unit_columns
 
 logger = logging.getLogger(__name__)
 
@@ -237,10 +234,8 @@ def _agreement(pair: Pair) -> float:
     The mean of the cosine of matched components, which counts three times, and of the Rand index,
     which differs less between right and wrong: compact parts have equal labels by chance.
     """
-    first, second = pair
-    cosine = float(matched_inner_products(first, second).mean())
-    labels = winner_takes_all(first), winner_takes_all(second)
-    return (3 * cosine + label_agreement(*labels, first.shape[1])["ari"]) / 4
+    cosine, rand_index = cosine_and_rand_index(*pair)
+    return (3 * cosine + rand_index) / 4
 
 
 def _random_start(X: RowBlocks, k: int, rng: np.random.RandomState) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.selection.reproducibility import (
+    cosine_and_rand_index,
     label_agreement,
     matched_inner_products,
     stability_coefficient,
@@ -92,8 +93,7 @@ def agreement_of_starts(weights: Sequence[Weights]) -> dict[str, float]:
     dict of str to float
         One value for each key of ``START_COLUMNS``: the mean over all pairs of fits.
     """
-    pairs = [agreement(W_a, W_b) for W_a, W_b in combinations(weights, 2)]
-    return {
-        name: float(np.mean([pair[name.removeprefix("start_")] for pair in pairs]))
-        for name in START_COLUMNS
-    }
+    with threadpool_limits(1):  # as in `agreement`
+        pairs = [cosine_and_rand_index(W_a, W_b) for W_a, W_b in combinations(weights, 2)]
+    means = np.mean(pairs, axis=0)
+    return {name: float(mean) for name, mean in zip(START_COLUMNS, means, strict=True)}

@@ -15,9 +15,15 @@ from sklearn.metrics import (
     normalized_mutual_info_score,
 )
 
-from opnmf_pipeline.selection.shape import Weights, unit_columns
+from opnmf_pipeline.selection.shape import Weights, unit_columns, winner_takes_all
 
-__all__ = ["label_agreement", "matched_inner_products", "matching", "stability_coefficient"]
+__all__ = [
+    "cosine_and_rand_index",
+    "label_agreement",
+    "matched_inner_products",
+    "matching",
+    "stability_coefficient",
+]
 
 Labels = NDArray[np.integer]
 
@@ -66,6 +72,29 @@ def matched_inner_products(W_a: Weights, W_b: Weights) -> NDArray[np.float64]:
     return matched
 
 
+def cosine_and_rand_index(W_a: Weights, W_b: Weights) -> tuple[float, float]:
+    """Return the mean cosine of matched components, and the adjusted Rand index of the labels.
+
+    Parameters
+    ----------
+    W_a, W_b : ndarray of shape (n_voxels, n_components)
+
+    Returns
+    -------
+    cosine, rand_index : float
+        The mean of `matched_inner_products`, and ``ari`` of `label_agreement`.
+    """
+    labels = _known(winner_takes_all(W_a), winner_takes_all(W_b))
+    cosine = float(matched_inner_products(W_a, W_b).mean())
+    return cosine, float(adjusted_rand_score(*labels))
+
+
+def _known(labels_a: Labels, labels_b: Labels) -> tuple[Labels, Labels]:
+    """Leave out the voxels that have no label in either map."""
+    known = (labels_a != 0) | (labels_b != 0)
+    return labels_a[known], labels_b[known]
+
+
 def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> dict[str, float]:
     """Compare two label maps.
 
@@ -106,8 +135,7 @@ def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> di
     >>> found["ari"], found["variation_of_information"], found["dice"]
     (1.0, 0.0, 1.0)
     """
-    known = (labels_a != 0) | (labels_b != 0)
-    a, b = labels_a[known], labels_b[known]
+    a, b = _known(labels_a, labels_b)
     counts = np.zeros((n_components + 1, n_components + 1), dtype=np.int64)
     np.add.at(counts, (a, b), 1)
     information = mutual_info_score(None, None, contingency=counts) / np.log(2)

@@ -16,11 +16,11 @@ import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.folder import OutputFolder
+from opnmf_pipeline.disk import full_disk_named
 from opnmf_pipeline.engines import local
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.engines.steps import Job
-from opnmf_pipeline.files import full_disk_named
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.logs import log_file

@@ -29,8 +29,14 @@ def lead(facts: Facts) -> str:
     return (
         f"Images of {_people(facts)} were factorized into {listed} components by orthonormal "
         "projective non-negative matrix factorization (OPNMF). Each component is a set of regions "
-        "whose values vary together across subjects."
+        "whose values vary together across subjects." + _mask(facts)
     )
+
+
+def _mask(facts: Facts) -> str:
+    if not facts.mask:
+        return ""
+    return f" The analysis mask contains the {facts.grid.elements} with {facts.mask}."
 
 
 def tiles(facts: Facts) -> dict[str, str]:

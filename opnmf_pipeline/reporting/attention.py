@@ -56,8 +56,9 @@ def attention(facts: Facts) -> list[str]:
     sentences = []
     for fit in facts.fits:
         sentences += sentences_about_fit(fit.info, fit.parts["n_voxels"].tolist())
-        sentences += sentences_about_places(fit.k, fit.parts, _expected(facts.quality))
         sentences += sentences_about_starts(fit.k, facts.selection.of(fit.k))
+    parts = {fit.k: fit.parts for fit in facts.fits}
+    sentences += sentences_about_places(parts, _expected(facts.quality))
     if facts.quality:
         quality = facts.quality
         sentences += sentences_about_cohort(quality.subjects, facts.errors, quality.covered)
@@ -102,31 +103,31 @@ def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> l
 
 
 def sentences_about_places(
-    k: int, parts: pd.DataFrame, expected: Collection[str] = ()
+    parts: Mapping[int, pd.DataFrame], expected: Collection[str] = ()
 ) -> list[str]:
-    """Return a sentence if parts lie mostly where the images should show little.
+    """Return a sentence if parts lie mostly where grey-matter maps should show little.
 
     Parameters
     ----------
-    k : int
-        Number of components.
-    parts : DataFrame
-        Label table. Without the columns of :data:`PLACES`, there is nothing to say.
+    parts : mapping of int to DataFrame
+        Label table of each number of components. Without the columns of :data:`PLACES`, there is
+        nothing to say.
     expected : collection of str
         Columns where components are expected, such as ``white_matter`` for white-matter maps.
     """
     places = [
-        f"{words}: {_named(components)}"
+        f"k = {k}, {words}: {_named(components)}."
+        for k, table in parts.items()
         for column, words in PLACES.items()
-        if column in parts and column not in expected
-        if (components := _mostly(parts, column))
+        if column in table and column not in expected
+        if (components := _mostly(table, column))
     ]
     if not places:
         return []
     return [
-        f"k = {k}: components whose part is mostly {'; '.join(places)}. They may be artefacts of "
-        "segmentation, registration or smoothing. Look at these maps before you interpret them; a "
-        "higher mask.threshold or mask.method: template excludes more of such voxels."
+        f"Components that lie mostly outside grey matter. {' '.join(places)} They may be artefacts "
+        "of segmentation, registration or smoothing. Look at these maps before you interpret them. "
+        "A higher mask.threshold or mask.method: template excludes more of such voxels."
     ]
 
 

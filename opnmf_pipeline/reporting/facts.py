@@ -183,6 +183,8 @@ class Facts:
         Grid of the mask.
     mask : str
         What the voxels of the mask have in common; empty if unknown.
+    in_standard_space : bool
+        Whether the images count as images in the standard space.
     only_brain : bool
         Whether voxels outside the brain of the template were excluded.
     images : DataFrame
@@ -212,6 +214,7 @@ class Facts:
     n_sessions: int | None
     grid: GridFacts
     mask: str
+    in_standard_space: bool
     only_brain: bool
     images: pd.DataFrame
     mixed_entities: str

@@ -34,9 +34,13 @@ def lead(facts: Facts) -> str:
 
 
 def _mask(facts: Facts) -> str:
-    if not facts.mask:
-        return ""
-    return f" The analysis mask contains the {facts.grid.elements} with {facts.mask}."
+    space = (
+        " The images were taken to be in MNI152 space, as their file names, headers or grid say."
+        if facts.in_standard_space
+        else ""
+    )
+    rule = f" The analysis mask contains the {facts.grid.elements} with {facts.mask}."
+    return space + (rule if facts.mask else "")
 
 
 def tiles(facts: Facts) -> dict[str, str]:

@@ -177,6 +177,7 @@ def make_report(
         n_sessions=len(named) if "session_id" in named else None,
         grid=mask.grid,
         mask=rule,
+        in_standard_space=mask.in_standard_space,
         only_brain=only_brain,
         images=images,
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",

@@ -124,15 +124,15 @@ def test_lesions_differ_in_size_and_not_in_units(subjects, errors):
 )
 def test_components_in_places_of_artefacts_are_named(column, words):
     parts = pd.DataFrame({"index": [1, 2, 3], "rim": 0.2, "white_matter": 0.5, "csf_or_outside": 0})
-    assert sentences_about_places(3, parts) == []
+    assert sentences_about_places({3: parts}) == []
     parts[column] = [0.5, 0.6, np.nan]
-    (sentence,) = sentences_about_places(3, parts)
-    assert sentence.startswith(f"k = 3: components whose part is mostly {words}. They may be")
-    assert sentences_about_places(3, parts, expected=[column]) == []
+    (sentence,) = sentences_about_places({3: parts, 4: parts})
+    assert f"outside grey matter. k = 3, {words}. k = 4, {words}. They may be" in sentence
+    assert sentences_about_places({3: parts}, expected=[column]) == []
 
 
 def test_without_a_standard_space_there_are_no_places():
-    assert sentences_about_places(2, pd.DataFrame({"index": [1, 2], "n_voxels": [1, 2]})) == []
+    assert sentences_about_places({2: pd.DataFrame({"index": [1, 2]})}) == []
 
 
 @pytest.mark.parametrize(

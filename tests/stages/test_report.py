@@ -129,11 +129,11 @@ def test_a_scan_that_was_entered_twice_is_named(cohort, tmp_path):
 def test_parts_on_the_rim_need_attention(study):
     study.place(rim=0.75)
     page = study.page()
-    assert "mostly on the rim of the brain or outside it: component 1 (75%), component 2" in page
+    assert "k = 3, on the rim of the brain or outside it: component 1 (75%), component 2" in page
 
 
 def test_the_mask_is_described(study):
-    said = "contains the voxels with mean over the subjects &gt; 0.1, within the MNI152 brain mask."
+    said = "contains the voxels with mean over the subjects &gt; 0.2, within the MNI152 brain mask."
     settings = MaskConfig().settings()
     assert said in study.page(settings=json.dumps({"mask": settings}))
     del settings["within"]  # as in the settings of version 0.1

@@ -44,7 +44,7 @@ def test_what_does_not_change_results_does_not_make_another_run(section):
     [
         {"inputs": {"bids": "/other"}},
         {"inputs": {"bids": "/data", "filters": {"label": "GM"}}},
-        {"mask": {"threshold": 0.2}},
+        {"mask": {"threshold": 0.15}},
         {"matrix": {"smoothing_fwhm": 4}},
         {"decomposition": {"tol": 1e-3}},
         {"selection": {"n_splits": 2}},

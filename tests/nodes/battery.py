@@ -34,7 +34,7 @@ from tests.builders import Cohort
 
 K = 3
 # Not the defaults, so that a setting which is not passed on shows
-MASK = {"threshold": 0.2, "method": "coverage", "coverage": 0.5}
+MASK = {"threshold": 0.15, "method": "coverage", "coverage": 0.5, "within": "none"}
 MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}

@@ -22,7 +22,14 @@ class Vertices:
 
 
 def describe(
-    solver="multiplicative", mask="mean", *, grid=VOXELS, settings=None, choice=None, **fit
+    solver="multiplicative",
+    mask="mean",
+    *,
+    grid=VOXELS,
+    settings=None,
+    choice=None,
+    only_brain=False,
+    **fit,
 ):
     info = {
         "NumberOfComponents": 20,
@@ -42,6 +49,7 @@ def describe(
         choice,
         solver=SOLVERS[solver].methods,
         qualified=True,
+        only_brain=only_brain,
     )
 
 
@@ -98,6 +106,20 @@ def test_the_numbers_that_were_used():
         "opnmf-pipeline 0.1.0 on Python 3.11.7 with NumPy 2.0 (Harris et al., 2020).",
     ):
         assert expected in text
+
+
+def test_the_brain_mask_is_named_and_cited():
+    found = describe(only_brain=True)
+    text = " ".join(found.paragraphs)
+    assert "above 0.1, within the brain mask of the MNI152 template (Fonov et al., 2011), f" in text
+    assert "fonov2011" in keys(found)
+    assert "brain mask" not in " ".join(describe().paragraphs)
+
+
+def test_a_number_of_subjects_of_the_mask():
+    mask = MaskConfig(method="coverage", threshold=0, n_subjects=5).model_dump()
+    text = " ".join(describe(settings={"mask": mask}).paragraphs)
+    assert "with a value above 0 in at least 5 subjects formed" in text
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -93,6 +93,9 @@ class Mask(Protocol):
     def label_table(self, W: NDArray[np.floating], labels: NDArray[np.int16]) -> pd.DataFrame:
         """Return one row per component that describes its part, with ``index`` and ``name``."""
 
+    def positions(self) -> NDArray[np.float64] | None:
+        """Return the coordinates of each row in mm, (n_rows, 3); None if rows have no place."""
+
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror place is in the mask, and those mirror rows."""
 

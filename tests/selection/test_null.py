@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
-from sklearn.metrics import adjusted_rand_score
 
 from opnmf_pipeline.images.volumes.mask import Mask
 from opnmf_pipeline.selection.agreement import agreement
@@ -65,9 +64,7 @@ def test_parts_are_compact():
 
 
 def test_the_seed_defines_the_null_and_more_pairs_begin_with_the_same():
-    first, again, more = (
-        null_agreement(UNEQUAL, UNEQUAL, POSITIONS, n, seed=4) for n in (2, 2, 3)
-    )
+    first, again, more = (null_agreement(UNEQUAL, UNEQUAL, POSITIONS, n, seed=4) for n in (2, 2, 3))
     other = null_agreement(UNEQUAL, UNEQUAL, POSITIONS, 2, seed=5)
     for name in ("label_ari", "cosine", "dice"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))

@@ -75,7 +75,7 @@ def component_agreement(W_a: Weights, W_b: Weights) -> Agreement:
 
 
 def null_agreement(
-    W_a: Weights, W_b: Weights, positions: Positions, n_null: int, seed: int
+    W_a: Weights, W_b: Weights, positions: Positions, n_null: int, seed: int | Sequence[int]
 ) -> Agreement:
     """Return how much two factorizations agree by chance: with their parts at random places.
 
@@ -87,7 +87,7 @@ def null_agreement(
         Coordinates of the rows, in mm; None if they have none.
     n_null : int
         Number of pairs of random factorizations, at least 1.
-    seed : int
+    seed : int or sequence of int
         Seed; a larger number of pairs starts with those of a smaller number.
 
     Returns
@@ -241,4 +241,6 @@ def _neighbours(centres: NDArray[np.float64]) -> NDArray[np.int64]:
     pairs = np.stack(np.triu_indices(len(centres), 1), axis=1)
     a, b = centres[pairs[:, 0]], centres[pairs[:, 1]]
     nearest, _ = cKDTree(centres).query((a + b) / 2)
-    return pairs[nearest >= 0.4999 * np.linalg.norm(a - b, axis=1)]
+    apart = np.linalg.norm(a - b, axis=1)
+    neighbours: NDArray[np.int64] = pairs[nearest >= 0.4999 * apart]
+    return neighbours

@@ -65,7 +65,7 @@ def test_a_job_takes_what_has_its_own_numbers(graph):
     assert taken(graph, "maps_k2", "factorization_dir") == ["decompose_k2"]
     assert taken(graph, "figures_k3", "components_file") == ["maps_k3"]
     assert taken(graph, "halves_k5_split2", "split_file") == ["splits"]
-    assert names(graph.needs(job(graph, "halves_k5_split2"))) == ["matrix", "splits"]
+    assert names(graph.needs(job(graph, "halves_k5_split2"))) == ["matrix", "splits", "mask"]
 
 
 def test_what_is_compared_comes_by_increasing_numbers(graph):

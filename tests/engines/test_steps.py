@@ -113,6 +113,9 @@ def test_only_the_shared_halves_have_a_shared_start(graph):
         for name in ("halves", "shared")
     }
     assert shared == {"halves": False, "shared": True}
+    null = {name: job(graph, f"{name}_k4_split1").step.inputs["n_null"] for name in shared}
+    assert null == {"halves": 5, "shared": 0}  # both would be alike
+    assert job(graph, "select").step.inputs["n_null"] == 5
 
 
 def test_a_cohort_can_have_another_number_of_splits_than_the_settings():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import (
+    NULL_SETTINGS,
     SPLIT_SETTINGS,
     DecompositionConfig,
     InputsConfig,

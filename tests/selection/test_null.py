@@ -119,6 +119,24 @@ def test_overlapping_components_agree_more_by_chance_than_their_parts():
     assert overlapping > disjoint + 0.1
 
 
+def test_each_factorization_keeps_its_own_sizes():
+    """Nothing agrees with a part of all rows but one; two halves would agree with two halves."""
+    halves = np.repeat(np.eye(2), N_ROWS // 2, axis=0)
+    rest = np.eye(2)[(np.arange(N_ROWS) == 0).astype(int)]
+    for pair in ((halves, rest), (rest, halves)):
+        assert np.abs(null_agreement(*pair, POSITIONS, 6, 0).label_ari).max() < 0.001
+    assert np.abs(null_agreement(halves, halves, POSITIONS, 6, 0).label_ari).max() > 0.01
+
+
+def test_the_largest_weights_are_in_the_middle_of_the_part():
+    """The middle of a single part is the same, so components with equal weights are equal."""
+    rng = np.random.default_rng(0)
+    W = rng.exponential(size=(N_ROWS, 1))
+    null = null_agreement(W, rng.permutation(W), POSITIONS, 2, seed=0)
+    assert null.cosine.min() > 0.999
+    assert null_agreement(W, W, None, 2, seed=0).cosine.max() < 0.6
+
+
 def test_rows_without_positions_are_in_random_order():
     rng = np.random.default_rng(0)
     W = voronoi(8, rng)

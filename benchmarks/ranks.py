@@ -34,7 +34,7 @@ from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.images.simulation import PLANTED_LABELS, simulate_cohort
 from opnmf_pipeline.selection.agreement import agreement_by_chance
 from opnmf_pipeline.selection.choice import choose_rank
-from opnmf_pipeline.selection.null import Positions
+from opnmf_pipeline.selection.null import Positions, random_parts
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.selection.reproducibility import (
     label_agreement,
@@ -64,6 +64,8 @@ STEP = 16
 REAL_RANGE = range(2, 41, 2)
 N_SMALL, SMALL_VOXELS, SMALL_RANGE = 10, 2000, range(2, 13)
 SMALL_NOISE = (0.3, 1, 10)
+SMALL_BOX = 3.0 * np.argwhere(np.ones((20, 10, 10)))
+"""Positions of the voxels of the small cohorts, in mm."""
 
 
 KINDS = ("hard", "soft") if planted_cohorts.TOOL.exists() else ()
@@ -157,7 +159,7 @@ def matrix_of(data: Path, case: Case) -> tuple[Array, Array]:
         make = planted_cohorts.tool().cohort
         X: Array = make(case.source, case.planted, case.noise, N_SUBJECTS, 1, STEP)[0]
         mask = np.asarray(nb.load(data / "planted" / "mask.nii.gz").dataobj)
-        return X, 3.0 * np.argwhere(mask)[::STEP]
+        return X, 2.0 * np.argwhere(mask)[::STEP]
     labels = parts(data, case.planted)
     return cohort(labels, case.noise, case.blur), 4.0 * np.argwhere(labels)
 
@@ -205,8 +207,8 @@ def small_cohorts(noise: float) -> pd.DataFrame:
         rng = np.random.default_rng(seed)
         n_parts = int(rng.integers(4, 10))
         sizes = 50 + rng.multinomial(SMALL_VOXELS - 50 * n_parts, rng.dirichlet(np.ones(n_parts)))
-        labels = np.repeat(np.arange(1, n_parts + 1), sizes)
-        table = study(cohort(labels, noise, blur=0, seed=seed), None, SMALL_RANGE)
+        labels = random_parts(SMALL_BOX, sizes, rng) + 1
+        table = study(cohort(labels, noise, blur=0, seed=seed), SMALL_BOX, SMALL_RANGE)
         for rule in RULES:
             word = said(choose_rank(table, rule), n_parts)
             rows.append({"noise": noise, "rule": rule, "said": word})
@@ -393,7 +395,7 @@ The {n_cases} cases in which the parts can be found:
 
 The rules and their margins were revised after some of the cases above had been seen. The cohorts
 in this table were simulated afterwards, {n_small} per row: {small_voxels} voxels, {n_subjects}
-subjects, 4 to 9 parts of random sizes (50 voxels or more), white noise, k from 2 to 12. The counts
+subjects, 4 to 9 compact parts of random sizes (50 voxels or more), white noise, k from 2 to 12. The counts
 are: planted k chosen / planted k only in the list of good k / no clear k / another k. With noise of
 10, no part can be found.
 

@@ -395,9 +395,9 @@ The {n_cases} cases in which the parts can be found:
 
 The rules and their margins were revised after some of the cases above had been seen. The cohorts
 in this table were simulated afterwards, {n_small} per row: {small_voxels} voxels, {n_subjects}
-subjects, 4 to 9 compact parts of random sizes (50 voxels or more), white noise, k from 2 to 12. The counts
-are: planted k chosen / planted k only in the list of good k / no clear k / another k. With noise of
-10, no part can be found.
+subjects, 4 to 9 compact parts of random sizes (50 voxels or more), white noise, k from 2 to 12. The
+counts are: planted k chosen / planted k only in the list of good k / no clear k / another k. With
+noise of 10, no part can be found.
 
 {small}
 

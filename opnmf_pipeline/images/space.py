@@ -136,6 +136,9 @@ class Mask(Protocol):
             mask is not in the standard space, or if this space has no tissues.
         """
 
+    def positions(self) -> NDArray[np.float64] | None:
+        """Return the coordinates of each row in mm, (n_rows, 3); None if rows have no place."""
+
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror place is in the mask, and those mirror rows."""
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.reporting.facts import Facts, QualityFacts
 from opnmf_pipeline.reporting.outliers import RULE, find_outliers
+from opnmf_pipeline.reporting.tables import by_chance
 
 __all__ = [
     "attention",
@@ -167,8 +168,9 @@ def sentences_about_starts(k: int, measures: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"k = {k}: the components depend on the start: the label maps of two random starts on the "
-        f"same subjects agree only by {agreement:.2f} (adjusted Rand index). Do not interpret "
-        "single components; compare with a smaller k or with another solver."
+        f"same subjects agree only by {agreement:.2f} (adjusted Rand index"
+        f"{by_chance(measures, 'start_label_ari')}). Do not interpret single components; compare "
+        "with a smaller k or with another solver."
     ]
 
 

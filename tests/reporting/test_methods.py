@@ -158,6 +158,9 @@ def test_the_starts_of_halves_and_the_comparison_of_starts():
     assert [words in whole for words in (own, starts, shared)] == [True, True, True]
     plain = text(n_splits=5, n_starts=0, shared_start=False)
     assert [words in plain for words in (own, starts, shared)] == [True, False, False]
+    chance = "that of 5 pairs of random label maps for each comparison"
+    assert chance in text(n_splits=5, n_null=5)
+    assert chance not in text(n_splits=5, n_null=0) + text(n_null=5)
     alone = text(n_starts=3)
     assert [words in alone for words in (own, starts, shared)] == [False, True, False]
 

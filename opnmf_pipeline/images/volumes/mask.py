@@ -206,6 +206,11 @@ class Mask:
             }
         )
 
+    def positions(self) -> NDArray[np.float64]:
+        """Return the coordinates of the voxels in mm, shape (n_voxels, 3)."""
+        positions: NDArray[np.float64] = apply_affine(self.image.affine, np.argwhere(self.inside))
+        return positions
+
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror voxel is in the mask, and those mirror rows.
 
@@ -214,7 +219,7 @@ class Mask:
         """
         row_of = np.full(self.inside.shape, -1)
         row_of[self.inside] = np.arange(np.count_nonzero(self.inside))
-        positions = apply_affine(self.image.affine, np.argwhere(self.inside))
+        positions = self.positions()
         positions[:, 0] *= -1
         indices = np.rint(apply_affine(np.linalg.inv(self.image.affine), positions)).astype(int)
         rows = np.flatnonzero(((indices >= 0) & (indices < self.inside.shape)).all(axis=1))

@@ -144,3 +144,9 @@ def test_a_mask_is_opened_without_reading_its_voxels(tmp_path):
     assert mask.grid.spacing == (3, 3, 3)
     with pytest.raises(ImageError, match=f"{path}: cannot be read .* copy it again"):
         mask.inside  # noqa: B018
+
+
+def test_positions_are_the_coordinates_of_the_rows(mask):
+    places = [(1, 2, 1), (3, 0, 2), (3, 1, 0), (4, 3, 2)]  # C order of the grid
+    expected = [(AFFINE @ [*place, 1])[:3] for place in places]
+    np.testing.assert_allclose(mask.positions(), expected)

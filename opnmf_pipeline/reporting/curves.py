@@ -64,7 +64,7 @@ AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
 def draw_errors(
     metrics: pd.DataFrame, out_file: Path, choice: Mapping[str, Any] | None = None
 ) -> Path:
-    """Draw the error, the explained variance in and out of sample, and the gain per component.
+    """Draw the error, R² in and out of sample, and the gain per component.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def _draw_error(axis: Axes, metrics: pd.DataFrame) -> None:
 
 
 def _draw_explained(axis: Axes, metrics: pd.DataFrame) -> None:
-    axis.set(title="In and out of sample", ylabel="explained variance (%)")
+    axis.set(title="In and out of sample", ylabel="R² about the mean image (%)")
     for curve in (
         _Curve("half_explained_variance", "fitted subjects", BLUE),
         _Curve("out_of_sample_explained_variance", "subjects not fitted", GREEN),

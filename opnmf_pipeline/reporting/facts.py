@@ -72,6 +72,9 @@ class FitFacts:
         For each component, the index of the other component with the largest overlap.
     overlaps : ndarray of shape (n_components,), float64
         Cosine of each component and this other component.
+    explained, explained_about_zero : float
+        Share of the variance that the fit explains, about the mean image (R²) and about zero. The
+        first is NaN for a fit of version 0.1, which did not store the norm about the mean.
     errors : Series or None
         Relative reconstruction error of each subject; None if the norms of the images are unknown.
     montage, label_map : path or None
@@ -84,6 +87,8 @@ class FitFacts:
     loadings: pd.DataFrame
     nearest: NDArray[np.intp]
     overlaps: NDArray[np.float64]
+    explained: float
+    explained_about_zero: float
     errors: pd.Series[float] | None = None
     montage: Path | None = None
     label_map: Path | None = None
@@ -92,11 +97,6 @@ class FitFacts:
     def k(self) -> int:
         """Number of components."""
         return int(self.info["NumberOfComponents"])
-
-    @property
-    def explained(self) -> float:
-        """Share of the sum of squares of the data that the fit explains."""
-        return float(1 - (self.info["ReconstructionError"] / self.info["Norm"]) ** 2)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from opnmf_pipeline.reporting.facts import Facts
 
 __all__ = ["choice", "lead", "tiles", "title"]
@@ -36,7 +38,8 @@ def lead(facts: Facts) -> str:
 def tiles(facts: Facts) -> dict[str, str]:
     """Return the main numbers by their names."""
     info, chosen = facts.fits[0].info, facts.selection.chosen
-    explained = [f"{fit.explained:.1%}" for fit in (facts.fits[0], facts.fits[-1])]
+    ends = (facts.fits[0].explained, facts.fits[-1].explained)
+    explained = " to ".join(dict.fromkeys(f"{share:.1%}" for share in ends if np.isfinite(share)))
     sizes = " x ".join(f"{size:g}" for size in facts.grid.spacing)
     elements = facts.grid.elements.capitalize()
     return {
@@ -46,7 +49,7 @@ def tiles(facts: Facts) -> dict[str, str]:
         ),
         "Components (k)": ", ".join(str(fit.k) for fit in facts.fits),
         **({"Chosen k": str(chosen)} if chosen else {}),
-        "Explained by the fit": " to ".join(dict.fromkeys(explained)),
+        **({"R² about the mean image": explained} if explained else {}),
         "Solver": facts.fits[0].solver.label,
     }
 

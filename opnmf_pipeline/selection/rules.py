@@ -241,8 +241,8 @@ def _one_standard_error(curves: Curves) -> Choice:
     within = net >= net[best] - limits
     k, limit = int(ks[within][0]), limits[within][0]
     reason = (
-        f"Each of the last components of the table adds {free:.2g} to the out-of-sample explained "
-        f"variance. Without this gain per component, the explained variance is highest at k = "
+        f"Each of the last components of the table adds {free:.2g} to R² out of sample, about the "
+        f"mean image. Without this gain per component, R² is highest at k = "
         f"{ks[best]}, and k = {k} is the smallest candidate within one standard error of the "
         f"difference ({limit:.2g})."
     )

@@ -27,7 +27,7 @@ from opnmf_pipeline.reporting.facts import (
     SolverFacts,
 )
 from opnmf_pipeline.reporting.page import render_page
-from opnmf_pipeline.selection.errors import relative_errors
+from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
@@ -205,6 +205,8 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitF
         loadings=loadings,
         nearest=nearest,
         overlaps=overlaps,
+        explained=explained_variance(info["ReconstructionError"], info.get("NormAboutMean", 0.0)),
+        explained_about_zero=explained_variance(info["ReconstructionError"], info["Norm"]),
         errors=errors,
         montage=files.montage,
         label_map=files.parts,

@@ -129,14 +129,30 @@ def test_nothing_needs_attention(study):
 
 
 def test_the_numbers(study):
-    values = {"Norm": 10.0, "ReconstructionError": 1.0, "LowerBound": 0.5, "KKTResidual": 2e-3}
+    values = {
+        "Norm": 10.0,
+        "NormAboutMean": 2.0,
+        "ReconstructionError": 1.0,
+        "LowerBound": 0.5,
+        "KKTResidual": 2e-3,
+    }
     values |= {"Iterations": 3}
     study.change(Converged=False, **values)
     page = study.page()
     assert "stopped without converging after 3 iterations" in page
-    assert "error of 1, which explains 99.0% of the data." in page
+    assert "error of 1, which explains 75.0% of the variance about the mean image" in page
+    assert "(R²; 99.0% about zero)." in page
+    assert "<dt>R² about the mean image</dt><dd>75.0%</dd>" in page
     assert "No factorization into 3 components can have an error below 0.5." in page
     assert "stationary point of the published update (KKT residual) is 2.0e-03" in page
+
+
+def test_a_fit_of_an_old_version_has_no_variance_about_the_mean(study):
+    del study.info["NormAboutMean"]
+    study.change()
+    page = study.page()
+    assert "R²" not in page[: page.index('id="measures"')]
+    assert "which explains" not in page
 
 
 def test_subjects_without_outliers_are_said_to_have_none(study):

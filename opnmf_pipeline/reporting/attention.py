@@ -41,7 +41,7 @@ N_NAMED = 8
 
 
 def attention(facts: Facts) -> list[str]:
-    """Return sentences about problems of the fits, of the images and of the choice of k."""
+    """Return sentences about problems of the fits and of the images."""
     sentences = []
     for fit in facts.fits:
         sentences += sentences_about_fit(fit.info, fit.parts["n_voxels"].tolist())
@@ -54,9 +54,6 @@ def attention(facts: Facts) -> list[str]:
             f"The file names of the images have different entities ({facts.mixed_entities}). "
             "Check that these images can be compared."
         )
-    choice = facts.selection.choice
-    if choice.get("flat"):
-        sentences.append(f"The choice of k is uncertain: {choice['reason']}")
     return sentences
 
 

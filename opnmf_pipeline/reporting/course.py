@@ -30,18 +30,21 @@ def draw_course(info: Mapping[str, Any], tolerance: float | None) -> Figure:
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.7))
         _line(left, sweeps, objective)
-        left.set(xlabel="sweep", ylabel="reconstruction error")
+        left.set(xlabel="sweep over the data", ylabel="reconstruction error")
         left.ticklabel_format(axis="y", useOffset=False)
         _line(right, sweeps, np.where(change > 0, change, np.nan))
-        right.set(xlabel="sweep", ylabel="relative change of W", yscale="log")
+        right.set(xlabel="sweep over the data", ylabel="relative change of W", yscale="log")
         if tolerance:
             _mark(right, tolerance)
         image = png(figure)
+    lowest = int(objective.argmin())
     return Figure(
         image,
-        alt=f"The error falls to {info['ReconstructionError']:.5g} in {info['Iterations']} sweeps",
+        alt=f"Curves of the error and of the change of W over {len(sweeps)} sweeps",
         caption="Course of the fit: reconstruction error and relative change of W after each "
-        "sweep over the data.",
+        f"sweep over the data. The lowest error is {objective[lowest]:.5g}, after sweep "
+        f"{sweeps[lowest]}; the error of the result is "
+        f"{info['ReconstructionError']:.5g}.",
     )
 
 

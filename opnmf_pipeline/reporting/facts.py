@@ -137,6 +137,11 @@ class SelectionFacts:
         """The chosen number of components, or None."""
         return self.choice.get("k")
 
+    @property
+    def flat(self) -> bool:
+        """Whether no number is clearly better, so that the chosen one is a convention."""
+        return bool(self.choice.get("flat"))
+
 
 @dataclass(frozen=True)
 class QualityFacts:
@@ -180,6 +185,8 @@ class Facts:
         Grid of the mask.
     images : DataFrame
         Table of the subjects. It may have columns ``image`` and ``sha256``, and it may be empty.
+    entities : mapping of str to str
+        BIDS entities and suffix that say what all images show and where, such as ``label: GM``.
     mixed_entities : str
         BIDS entities, such as ``space``, that differ between the images, with their values; empty
         if there are none.
@@ -205,6 +212,7 @@ class Facts:
     n_sessions: int | None
     grid: GridFacts
     images: pd.DataFrame
+    entities: Mapping[str, str]
     mixed_entities: str
     covariates: pd.DataFrame
     quality: QualityFacts | None

@@ -48,7 +48,11 @@ def tiles(facts: Facts) -> dict[str, str]:
             ",", "\u202f"
         ),
         "Components (k)": ", ".join(str(fit.k) for fit in facts.fits),
-        **({"Chosen k": str(chosen)} if chosen else {}),
+        **(
+            {"k by convention" if facts.selection.flat else "Chosen k": str(chosen)}
+            if chosen
+            else {}
+        ),
         **({"R² about the mean image": explained} if explained else {}),
         "Solver": facts.fits[0].solver.label,
     }
@@ -57,9 +61,12 @@ def tiles(facts: Facts) -> dict[str, str]:
 def choice(facts: Facts) -> str:
     """Return a sentence with the chosen number of components and its reason.
 
-    Without a choice, the sentence says so; with a single k it is empty.
+    Without a choice, the sentence says so; with a single k it is empty. No other part of the page
+    repeats the reason.
     """
     made = facts.selection.choice
+    if facts.selection.flat:
+        return f"k = {made['k']} is a convention, not a finding. {made['reason']}"
     if made.get("k"):
         return f"Chosen: {made['k']} components. {made['reason']}"
     if made:

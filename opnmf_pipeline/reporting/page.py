@@ -146,6 +146,8 @@ def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
         facts.selection.choice or None,
         solver=facts.fits[0].solver.methods,
         qualified=facts.quality is not None,
+        entities=facts.entities,
+        covariates=[str(name) for name in facts.covariates],
     )
 
 

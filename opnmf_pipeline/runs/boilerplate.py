@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.description import read_json
 from opnmf_pipeline.dataset.folder import FinishedRun
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.images.bids import common_entities
+from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.logs import library_versions
+from opnmf_pipeline.reporting.covariates import find_covariates
 from opnmf_pipeline.reporting.facts import GridFacts
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.runs.plan import make_plan
@@ -48,7 +53,9 @@ def _of_finished(config: PipelineConfig) -> Methods | None:
     if done.settings != determining_settings(config):
         return None
     fits = [read_json(done.path("fit", k)) for k in done.ks]
-    return _methods(config, fits, open_mask(done.path("mask")).grid)
+    cohort = read_cohort(done.path("cohort"))
+    grid = open_mask(done.path("mask")).grid
+    return _methods(config, fits, grid, cohort["image"].tolist(), cohort)
 
 
 def _of_plan(config: PipelineConfig) -> Methods:
@@ -63,12 +70,26 @@ def _of_plan(config: PipelineConfig) -> Methods:
         }
         for k in config.decomposition.n_components
     ]
-    return _methods(config, fits, plan.grid)
+    return _methods(config, fits, plan.grid, plan.images, plan.cohort)
 
 
-def _methods(config: PipelineConfig, fits: Sequence[dict[str, Any]], grid: GridFacts) -> Methods:
-    solver = SOLVERS[config.decomposition.solver].methods
-    return describe_methods(fits, config.settings(), grid, None, solver=solver, qualified=True)
+def _methods(
+    config: PipelineConfig,
+    fits: Sequence[dict[str, Any]],
+    grid: GridFacts,
+    images: Sequence[str],
+    cohort: pd.DataFrame,
+) -> Methods:
+    return describe_methods(
+        fits,
+        config.settings(),
+        grid,
+        None,
+        solver=SOLVERS[config.decomposition.solver].methods,
+        qualified=True,
+        entities=common_entities(images),
+        covariates=[str(name) for name in find_covariates(cohort)],
+    )
 
 
 def _markdown(methods: Methods) -> str:

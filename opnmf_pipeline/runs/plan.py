@@ -37,6 +37,10 @@ class Plan:
 
     Attributes
     ----------
+    images : list of str
+        Images of the cohort; of a simulated cohort, a few of them.
+    cohort : DataFrame
+        Table of the subjects.
     n_subjects : int
         Number of rows of the cohort: subjects, or sessions of subjects.
     grid : Grid
@@ -52,6 +56,8 @@ class Plan:
         Number of fits, including the fits of split halves and of null data.
     """
 
+    images: list[str]
+    cohort: pd.DataFrame
     n_subjects: int
     grid: Grid
     n_voxels: int
@@ -97,6 +103,8 @@ def make_plan(config: PipelineConfig) -> Plan:
     check_rank(config, n_voxels, grid.elements)
     n_subjects = len(cohort)
     return Plan(
+        images=images,
+        cohort=cohort,
         n_subjects=n_subjects,
         grid=grid,
         n_voxels=n_voxels,

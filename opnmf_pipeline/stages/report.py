@@ -15,7 +15,7 @@ import pandas as pd
 from opnmf_pipeline.decomposition.progress import CHANGE
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.files import read_object
-from opnmf_pipeline.images.bids import mixed_entities
+from opnmf_pipeline.images.bids import common_entities, mixed_entities
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.covariates import find_covariates
@@ -174,6 +174,7 @@ def make_report(
         n_sessions=len(named) if "session_id" in named else None,
         grid=mask.grid,
         images=images,
+        entities=common_entities(images["image"]) if "image" in images else {},
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
         covariates=find_covariates((images if images.empty else by_row(images)).reindex(rows)),
         quality=assessed,

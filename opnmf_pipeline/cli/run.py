@@ -109,7 +109,11 @@ def _table(summary: Summary) -> Table:
         collapse_padding=True,
     )
     if choice is not None:
-        table.caption = "* chosen   + also good"
+        table.caption = (
+            "* by convention: no k is clearly better   + within the noise of the best"
+            if choice.get("flat")
+            else "* chosen   + also good"
+        )
     for row in metrics.to_dict("records"):
         cells = [_cell(row, name) for name in columns]
         chosen = choice is not None and row["n_components"] == choice["k"]

@@ -7,14 +7,15 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from opnmf_pipeline.reporting.figure import BLUE, ORANGE, STYLE, Figure, png
 
 __all__ = ["draw_course"]
 
 
-def draw_course(info: Mapping[str, Any], tolerance: float | None) -> Figure:
-    """Draw the error and the change of W against sweeps over the data.
+def draw_course(info: Mapping[str, Any], tolerance: float | None) -> Figure | None:
+    """Draw the error and the change of W against sweeps over the data; None after a single sweep.
 
     Parameters
     ----------
@@ -27,10 +28,12 @@ def draw_course(info: Mapping[str, Any], tolerance: float | None) -> Figure:
     history = info["History"]
     objective, change = np.array(history["objective"]), np.array(history["change"])
     sweeps = np.arange(1, len(objective) + 1)
+    if len(sweeps) < 2:
+        return None
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.7))
         _line(left, sweeps, objective)
-        left.set(xlabel="sweep over the data", ylabel="reconstruction error")
+        left.set(xlabel="sweep over the data", ylabel="error (image units)")
         left.ticklabel_format(axis="y", useOffset=False)
         _line(right, sweeps, np.where(change > 0, change, np.nan))
         right.set(xlabel="sweep over the data", ylabel="relative change of W", yscale="log")
@@ -52,6 +55,8 @@ def _line(axis: Any, sweeps: Any, values: Any) -> None:
     axis.plot(sweeps, values, color=BLUE, marker="o" if len(sweeps) < 60 else None, markersize=3)
     if len(sweeps) > 100:
         axis.set_xscale("log")
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _mark(axis: Any, tolerance: float) -> None:

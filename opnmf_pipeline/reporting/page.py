@@ -35,6 +35,9 @@ RUNS, RUNS_END = "<!-- runs -->", "<!-- /runs -->"
 MAX_PICTURE_BYTES = 6 * 2**20
 """Largest size of all pictures; keeps a page with the viewer and its volumes below 20 MB."""
 
+MAX_ROWS = 2000
+"""Largest number of rows of a table of subjects or images, for the same reason."""
+
 
 def render_page(facts: Facts, *, figures: bool) -> str:
     """Return the page as HTML; parts without content are left out.
@@ -78,6 +81,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             methods=_methods(facts, settings),
             images=images_table(facts.images),
             pictures=_pictures(pictures),
+            max_rows=MAX_ROWS,
             viewer=_viewer(facts),
             niivue=_niivue() if facts.volumes else "",
         )
@@ -117,8 +121,8 @@ def _environment() -> Environment:
 
 def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
     maps = {
-        "Mean of the subjects": quality.mean,
-        "Standard deviation over the subjects": quality.sd,
+        "Mean of the subjects (units of the images)": quality.mean,
+        "Standard deviation over the subjects (units of the images)": quality.sd,
         "Coverage: share of the subjects with data": quality.coverage,
     }
     return [quality.draw_maps(maps), draw_errors(errors, find_outliers(errors))]
@@ -162,19 +166,27 @@ def _niivue() -> Markup:
 
 
 def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, str]:
-    """Return every picture as a data URL; compression is lossless if all of them fit."""
-    for lossless in (True, False):
-        found = {figure.image: _embedded(figure.image, lossless=lossless) for figure in figures}
+    """Return every picture as a data URL.
+
+    Compression is lossless if all of them fit. Else they are made smaller until they fit.
+    """
+    scale, lossless = 1.0, True
+    while True:
+        found = {
+            figure.image: _embedded(figure.image, scale, lossless=lossless) for figure in figures
+        }
         if sum(map(len, found.values())) <= MAX_PICTURE_BYTES:
-            break
-    return found
+            return found
+        scale, lossless = scale if lossless else scale * 0.8, False
 
 
-def _embedded(picture: Path | bytes, *, lossless: bool) -> str:
+def _embedded(picture: Path | bytes, scale: float, *, lossless: bool) -> str:
     """Return a picture as a data URL in WebP, which needs at most half the space of PNG."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
-        image.convert("RGB").save(buffer, "webp", lossless=lossless, quality=75)
+        size = [max(1, round(side * scale)) for side in image.size]
+        smaller = image.convert("RGB").resize((size[0], size[1]))
+        smaller.save(buffer, "webp", lossless=lossless, quality=75)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

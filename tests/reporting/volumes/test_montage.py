@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from nilearn.datasets import load_mni152_template
 
-from opnmf_pipeline.reporting.volumes.montage import _part_colours, draw_components, draw_parts
+from opnmf_pipeline.reporting.figure import part_colours
+from opnmf_pipeline.reporting.volumes.montage import draw_components, draw_parts
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,8 @@ def test_figures_are_closed(components, template, tmp_path):
 
 @pytest.mark.parametrize("k", [1, 8, 18, 19, 60])
 def test_parts_have_colours_of_their_own_and_none_is_grey(k):
-    colours = np.array([_part_colours(k)(number)[:3] for number in range(k)])
+    colours = np.array(part_colours(k))
+    assert colours.shape == (k, 3)
     assert len(np.unique(colours, axis=0)) == k
     assert (np.ptp(colours, axis=1) > 0.05).all()
 

@@ -43,9 +43,10 @@ N_NAMED = 8
 def attention(facts: Facts) -> list[str]:
     """Return sentences about problems of the fits and of the images."""
     sentences = []
-    for fit in facts.fits:
-        sentences += sentences_about_fit(fit.info, fit.parts["n_voxels"].tolist())
-        sentences += sentences_about_starts(fit.k, facts.selection.of(fit.k))
+    sizes = {fit.k: fit.parts["n_voxels"].tolist() for fit in facts.fits}
+    for k, info in zip(facts.ks, facts.infos, strict=True):
+        sentences += sentences_about_fit(info, sizes.get(k, []))
+        sentences += sentences_about_starts(k, facts.selection.of(k))
     if facts.quality:
         quality = facts.quality
         sentences += sentences_about_cohort(quality.subjects, facts.errors, quality.covered)

@@ -173,8 +173,13 @@ class Facts:
 
     Attributes
     ----------
+    infos : sequence of dict
+        Content of ``factorization.json``, one per number of components: of the fits with maps, or,
+        without maps, of the fits that were compared.
+    solver : SolverFacts
+        Solver of these fits.
     fits : sequence of FitFacts
-        One per number of components.
+        Fits with maps, one per number of components; empty in a report of a comparison alone.
     selection : SelectionFacts
         Comparison of the numbers of components.
     n_subjects : int
@@ -206,6 +211,8 @@ class Facts:
         YAML of the settings.
     """
 
+    infos: Sequence[Mapping[str, Any]]
+    solver: SolverFacts
     fits: Sequence[FitFacts]
     selection: SelectionFacts
     n_subjects: int
@@ -224,8 +231,20 @@ class Facts:
     @property
     def versions(self) -> Mapping[str, str]:
         """Versions of the software that computed the results."""
-        versions: Mapping[str, str] = self.fits[0].info["Versions"]
+        versions: Mapping[str, str] = self.infos[0]["Versions"]
         return versions
+
+    @property
+    def ks(self) -> list[int]:
+        """Numbers of components of the fits."""
+        return [int(info["NumberOfComponents"]) for info in self.infos]
+
+    @property
+    def explained(self) -> list[float]:
+        """R² about the mean image of each fit; NaN where it is unknown."""
+        if self.fits:
+            return [fit.explained for fit in self.fits]
+        return [float(self.selection.of(k)["explained_variance"]) for k in self.ks]
 
     @property
     def errors(self) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import numpy as np
 
 __all__ = [
     "BLUE",
+    "DPI",
     "GREEN",
     "GREY",
     "ORANGE",

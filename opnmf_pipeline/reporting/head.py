@@ -26,19 +26,22 @@ def title(settings: Mapping[str, Any]) -> str:
 
 def lead(facts: Facts) -> str:
     """Return the paragraph that describes the run."""
-    ks = [str(fit.k) for fit in facts.fits]
+    ks = [str(k) for k in facts.ks]
     listed = " and ".join(filter(None, [", ".join(ks[:-1]), ks[-1]]))
-    return (
+    text = (
         f"Images of {_people(facts)} were factorized into {listed} components by orthonormal "
         "projective non-negative matrix factorization (OPNMF). Each component is a set of regions "
         "whose values vary together across subjects."
     )
+    if not facts.fits:
+        text += " This page compares the numbers of components. A comparison writes no maps."
+    return text
 
 
 def tiles(facts: Facts) -> dict[str, str]:
     """Return the main numbers by their names."""
-    info, chosen = facts.fits[0].info, facts.selection.chosen
-    ends = (facts.fits[0].explained, facts.fits[-1].explained)
+    info, chosen = facts.infos[0], facts.selection.chosen
+    ends = (facts.explained[0], facts.explained[-1])
     explained = " to ".join(dict.fromkeys(f"{share:.1%}" for share in ends if np.isfinite(share)))
     sizes = " x ".join(f"{size:g}" for size in facts.grid.spacing)
     elements = facts.grid.elements.capitalize()
@@ -47,14 +50,14 @@ def tiles(facts: Facts) -> dict[str, str]:
         f"{elements} of {sizes} mm" if sizes else elements: f"{info['NumberOfVoxels']:,}".replace(
             ",", "\u202f"
         ),
-        "Components (k)": ", ".join(str(fit.k) for fit in facts.fits),
+        "Components (k)": ", ".join(map(str, facts.ks)),
         **(
             {"k by convention" if facts.selection.flat else "Chosen k": str(chosen)}
             if chosen
             else {}
         ),
         **({"R² about the mean image": explained} if explained else {}),
-        "Solver": facts.fits[0].solver.label,
+        "Solver": facts.solver.label,
     }
 
 
@@ -71,7 +74,7 @@ def choice(facts: Facts) -> str:
         return f"Chosen: {made['k']} components. {made['reason']}"
     if made:
         return f"No number of components was chosen. {made['reason']}"
-    if len(facts.fits) > 1:
+    if len(facts.infos) > 1:
         return (
             "No number of components was chosen in this run: results for every k are shown. "
             "Set selection.n_splits to measure how well the components of each k reproduce."

@@ -27,7 +27,7 @@ from opnmf_pipeline.stages.report import (
 )
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.spaces import open_mask
-from opnmf_pipeline.tables import write_table
+from opnmf_pipeline.tables import as_typed, read_table, write_table
 from tests.builders import AFFINE
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -153,6 +153,37 @@ def test_a_fit_of_an_old_version_has_no_variance_about_the_mean(study):
     page = study.page()
     assert "R²" not in page[: page.index('id="measures"')]
     assert "which explains" not in page
+
+
+def test_a_comparison_alone_has_a_page(study):
+    out_file = study.folder / "report.html"
+    study.change(Converged=False)
+    make_report(
+        study.selection,
+        [],
+        study.mask,
+        out_file,
+        compared=[study.fit.factorization],
+        quality=study.quality,
+        cohort_file=study.cohort,
+    )
+    page = out_file.read_text(encoding="utf-8")
+    assert "A comparison writes no maps." in page
+    assert "k = 3: the fit did not converge" in page
+    assert "factorized by orthonormal projective" in page
+    explained = as_typed(read_table(study.selection.metrics))["explained_variance"].item()
+    assert f"<dt>R² about the mean image</dt><dd>{explained:.1%}</dd>" in page
+    ids = set(re.findall(r'<section id="(\w+)"', page))
+    assert ids == {"summary", "measures", "quality", "methods", "provenance"}
+    assert "niivue" not in page.lower()
+    assert "outlier" not in page  # without maps, no subject was reconstructed
+
+
+def test_long_tables_name_the_file_with_all_rows(study, monkeypatch):
+    monkeypatch.setattr("opnmf_pipeline.reporting.page.MAX_ROWS", 4)
+    page = study.page()
+    assert "These are the first 4 of 6 rows; the file <code>logs/cohort.tsv</code>" in page
+    assert "the file <code>group/desc-opnmf_subjects.tsv</code> has all of them" in page
 
 
 def test_subjects_without_outliers_are_said_to_have_none(study):

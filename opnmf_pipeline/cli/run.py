@@ -24,8 +24,8 @@ __all__ = ["execute", "run_and_print", "shown"]
 SHOWN = {
     "n_components": ("k", "{:.0f}"),
     "reconstruction_error": ("error", "{:.5g}"),
-    "explained_variance": ("R² about\nthe mean", "{:.1%}"),
-    "out_of_sample_explained_variance": ("R² out of\nsample", "{:.1%}"),
+    "explained_variance": ("R² about\nmean", "{:.1%}"),
+    "out_of_sample_explained_variance": ("R² out\nof\nsample", "{:.1%}"),
     "n_iter": ("iterations", "{:.0f}"),
     "inner_product": ("inner product\nof halves", "{:.3f}"),
     "label_ari": ("ARI of\nhalves", "{:.3f}"),

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opnmf_pipeline.reporting.facts import GridFacts
+from opnmf_pipeline.reporting.associations import ADJUSTED, CLUSTER_NOTE, ETA2, D, R
+from opnmf_pipeline.reporting.facts import AssociationFacts, GridFacts
 from opnmf_pipeline.reporting.outliers import RULE
 from opnmf_pipeline.reporting.references import REFERENCES, Reference
 
@@ -30,6 +31,11 @@ MASKS = {
     "template": "with a value above {threshold:g} in the grey-matter map of the MNI152 template "
     "[fonov2011]",
     "image": "inside a given mask",
+}
+EFFECTS = {
+    R: "correlations (partial correlations in the model with all covariates)",
+    D: "differences divided by the residual standard deviation [hedges1985]",
+    ETA2: "shares of the variance (partial η²)",
 }
 ENGINES = {"nipype": "Nipype {version} [gorgolewski2011]", "pydra": "Pydra {version} [jarecka2020]"}
 LIBRARIES = {
@@ -68,6 +74,7 @@ def describe_methods(
     *,
     solver: str,
     qualified: bool,
+    associations: AssociationFacts | None = None,
 ) -> Methods:
     """Return the methods section of a run.
 
@@ -88,12 +95,15 @@ def describe_methods(
         the names of the places of the grid.
     qualified : bool
         Whether the quality of the cohort was measured.
+    associations : AssociationFacts or None
+        Associations of the loadings with covariates, if they were measured.
     """
     paragraphs = [
         _images(fits[0], settings.get("mask", {}), grid),
         _decomposition(fits, solver, grid),
         _selection(settings.get("selection", {}), choice, grid),
         _quality() if qualified else "",
+        _associations(associations) if associations and associations.covariates else "",
         _software(fits[0]["Versions"], settings.get("execution", {}).get("engine", "local")),
     ]
     keys: list[str] = []
@@ -226,6 +236,26 @@ def _quality() -> str:
     return (
         "A subject counted as an outlier if the logarithm of its relative reconstruction error, "
         f"‖x − Wh‖ / ‖x‖, was {RULE} [leys2013]."
+    )
+
+
+def _associations(facts: AssociationFacts) -> str:
+    names = _enumerated(list(facts.covariates))
+    measures = [text for name, text in EFFECTS.items() if (facts.table["measure"] == name).any()]
+    adjusted = facts.table[facts.table["model"] == ADJUSTED]
+    together = _enumerated([str(name) for name in adjusted["covariate"].unique()])
+    return (
+        f"Associations of the loadings on each component with {names} were described by linear "
+        "models (ordinary least squares, statsmodels [seabold2010]) with one covariate each"
+        + (f", and by one model with {together} together" if together else "")
+        + f". Effect sizes are {_enumerated(measures)}, with 95% confidence intervals for "
+        "correlations and differences. p-values were corrected over the components by the false "
+        "discovery rate [benjamini1995]."
+        + (
+            " Standard errors were cluster-robust, by subject."
+            if CLUSTER_NOTE in facts.notes
+            else ""
+        )
     )
 
 

@@ -18,8 +18,9 @@ from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.bids import mixed_entities
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
 from opnmf_pipeline.images.space import Mask
-from opnmf_pipeline.reporting.covariates import find_covariates
+from opnmf_pipeline.reporting.covariates import restore_covariates
 from opnmf_pipeline.reporting.facts import (
+    AssociationFacts,
     Facts,
     FitFacts,
     QualityFacts,
@@ -29,6 +30,7 @@ from opnmf_pipeline.reporting.facts import (
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.selection.errors import relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
+from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import ON_TEMPLATE
@@ -54,6 +56,9 @@ class FitFiles:
         Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
     montage, parts : path or None
         Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
+    associations : path or None
+        Table of :func:`opnmf_pipeline.stages.associations.write_associations`; its sidecar is in
+        the same folder.
     """
 
     factorization: Path
@@ -62,6 +67,7 @@ class FitFiles:
     loadings: Path
     montage: Path | None = None
     parts: Path | None = None
+    associations: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -165,8 +171,7 @@ def make_report(
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
-    rows = found[0].loadings.index
-    named = identifiers(rows.tolist())
+    named = identifiers(found[0].loadings.index.tolist())
     facts = Facts(
         fits=found,
         selection=_read_selection(selection),
@@ -175,7 +180,7 @@ def make_report(
         grid=mask.grid,
         images=images,
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
-        covariates=find_covariates((images if images.empty else by_row(images)).reindex(rows)),
+        covariates=_covariates(images, found[0]),
         quality=assessed,
         volumes=shown,
         on_background=bool(background),
@@ -208,7 +213,26 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitF
         errors=errors,
         montage=files.montage,
         label_map=files.parts,
+        associations=_read_associations(files.associations) if files.associations else None,
     )
+
+
+def _read_associations(path: Path) -> AssociationFacts:
+    about = read_object(path.with_suffix(".json"))
+    return AssociationFacts(
+        table=as_typed(read_table(path), text=("component", "covariate", "level", "reference")),
+        covariates=about["Covariates"],
+        unused=about["NotUsed"],
+        notes=about["Notes"],
+    )
+
+
+def _covariates(images: pd.DataFrame, fit: FitFacts) -> pd.DataFrame:
+    """Return the covariates that the models contain, one row per row of the loadings."""
+    rows = fit.loadings.index
+    if images.empty or fit.associations is None:
+        return pd.DataFrame(index=rows)
+    return restore_covariates(by_row(images).reindex(rows), fit.associations.covariates)
 
 
 def _solver_facts(settings: Mapping[str, Any]) -> SolverFacts:
@@ -260,6 +284,10 @@ def _run(call: Call) -> dict[str, Path]:
             "labels_figures",
         )
     ]
+    tables = [
+        folder / ASSOCIATIONS_FILES["associations"] for folder in call.paths("associations_dirs")
+    ]
+    lists.append(tables or [None] * len(fits))
     quality_dir = call.optional_path("quality_dir")
     report_file = make_report(
         SelectionFiles.in_folder(call.path("selection_dir")),
@@ -303,6 +331,12 @@ MAKE_REPORT = Stage(
         "labels_figures": Field(
             Kind.PICTURE,
             "pictures of DrawFigures, one per number of components",
+            many=True,
+            default=(),
+        ),
+        "associations_dirs": Field(
+            Kind.FOLDER,
+            "folders of MeasureAssociations, one per number of components",
             many=True,
             default=(),
         ),

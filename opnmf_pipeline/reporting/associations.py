@@ -7,8 +7,7 @@ contains all of them. The models describe a cohort: an association is not a caus
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -183,21 +182,21 @@ def _adjusted(
         notes.append(SMALL_NOTE.format(n=n, left=", ".join(names) or "no covariate"))
         return []
     model = _Model.of(ADJUSTED, varying, known)
-    if n - np.linalg.matrix_rank(model.X) < MIN_DF:
+    if n - model.X.shape[1] < MIN_DF:
         notes.append(FEW_ROWS_NOTE.format(n=n, p=model.X.shape[1]))
         return []
     if n < len(known):
         notes.append(COMPLETE_NOTE.format(n=n, total=len(known)))
     if constant := [one.name for one in covariates if one.name not in names]:
         notes.append(CONSTANT_NOTE.format(names=" and ".join(constant)))
-    if alike := [name for name in names if name not in model.separable]:
+    if alike := [term.covariate.name for term in model.terms if not term.columns]:
         notes.append(ALIKE_NOTE.format(names=" and ".join(alike)))
     return [model]
 
 
 def _complete(covariates: Sequence[Covariate], people: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Return the rows with all covariates; levels that have few subjects there are left out."""
-    known = np.all([covariate.values.notna() for covariate in covariates], axis=0)
+    known: NDArray[np.bool_] = np.all([one.values.notna() for one in covariates], axis=0)
     while True:
         before = known
         for covariate in covariates:
@@ -212,12 +211,18 @@ def _complete(covariates: Sequence[Covariate], people: NDArray[np.intp]) -> NDAr
 
 @dataclass(frozen=True)
 class _Term:
-    """A covariate in a design matrix: its columns, and its levels without the reference."""
+    """A covariate in a design matrix.
+
+    A number has one column, divided by ``scale``. The levels of other covariates have one column
+    each, except the reference (treatment coding). There are no columns if the effect cannot be
+    separated from those of other covariates.
+    """
 
     covariate: Covariate
     columns: range
-    levels: Sequence[str]
-    reference: str | None
+    levels: Sequence[str] = ()
+    reference: str | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -235,31 +240,19 @@ class _Model:
         blocks, terms, first = [np.ones((int(known.sum()), 1))], [], 1
         for covariate in covariates:
             values = covariate.values[known]
-            levels: list[str] = []
-            reference = None
-            if covariate.levels:  # treatment coding: one column per level but the reference
+            if covariate.levels:
                 reference, *levels = map(str, values.cat.remove_unused_categories().cat.categories)
                 block = np.column_stack([values == level for level in levels]).astype(float)
+                columns = range(first, first + len(levels))
+                terms.append(_Term(covariate, columns, levels, reference))
             else:
-                numbers = values.to_numpy(np.float64)
-                block = (numbers - numbers.mean())[:, None]
-            columns = range(first, first + block.shape[1])
-            terms.append(_Term(covariate, columns, levels, reference))
+                numbers, columns = values.to_numpy(np.float64), range(first, first + 1)
+                block = ((numbers - numbers.mean()) / numbers.std())[:, None]
+                terms.append(_Term(covariate, columns, scale=numbers.std()))
             blocks.append(block)
             first = columns.stop
-        return cls(name, terms, np.column_stack(blocks), known)
-
-    @cached_property
-    def separable(self) -> set[str]:
-        """Names of the covariates whose columns are no combinations of other columns."""
-        X = self.X / np.linalg.norm(self.X, axis=0)
-        rank = np.linalg.matrix_rank(X)
-        return {
-            term.covariate.name
-            for term in self.terms
-            if rank - np.linalg.matrix_rank(np.delete(X, list(term.columns), axis=1))
-            == len(term.columns)
-        }
+        X, terms = _of_full_rank(np.column_stack(blocks), terms)
+        return cls(name, terms, X, known)
 
     def effects(
         self, loadings: pd.Series[Any], people: NDArray[np.intp] | None
@@ -283,17 +276,40 @@ class _Model:
         fit = _Fit(ols, robust) if varies else None
         for term in self.terms:
             about = {"covariate": term.covariate.name, "model": self.name, "n": len(y)}
-            usable = fit if term.covariate.name in self.separable else None
+            usable = fit if term.columns else None
             first = term.columns.start
             if not term.levels:
-                yield about | {"measure": R} | (usable.correlation(first) if usable else {})
+                found = usable.correlation(first, term.scale) if usable else {}
+                yield about | {"measure": R} | found
                 continue
             about["reference"] = term.reference
             if len(term.levels) > 1:
                 yield about | {"measure": ETA2} | (usable.share(term.columns) if usable else {})
-            for level, column in zip(term.levels, term.columns, strict=True):
+            for column, level in enumerate(term.levels, start=first):
                 found = usable.difference(column) if usable else {}
                 yield about | {"level": level, "measure": D} | found
+
+
+def _of_full_rank(
+    X: NDArray[np.float64], terms: Sequence[_Term]
+) -> tuple[NDArray[np.float64], list[_Term]]:
+    """Leave out columns that are combinations of those before them.
+
+    The coefficients of a term do not depend on which of the others' columns are left out, if none
+    of its own columns is a combination of other columns. The other terms lose their columns.
+    """
+    unit = X / np.linalg.norm(X, axis=0)
+    kept = [0]
+    for column in range(1, X.shape[1]):
+        if np.linalg.matrix_rank(unit[:, [*kept, column]]) > len(kept):
+            kept.append(column)
+    found = []
+    for term in terms:
+        others = np.delete(unit, list(term.columns), axis=1)
+        separable = len(kept) - np.linalg.matrix_rank(others) == len(term.columns)
+        first = kept.index(term.columns.start) if separable else 0
+        found.append(replace(term, columns=range(first, first + len(term.columns) * separable)))
+    return X[:, kept], found
 
 
 @dataclass(frozen=True)
@@ -308,16 +324,16 @@ class _Fit:
         """Degrees of freedom of the tests: number of clusters − 1 if the errors are robust."""
         return float(getattr(self.robust, "df_resid_inference", None) or self.ols.df_resid)
 
-    def _coefficient(self, column: int) -> dict[str, float]:
+    def _coefficient(self, column: int, scale: float = 1.0) -> dict[str, float]:
         return {
-            "estimate": self.robust.params[column],
-            "se": self.robust.bse[column],
+            "estimate": self.robust.params[column] / scale,
+            "se": self.robust.bse[column] / scale,
             "statistic": self.robust.tvalues[column],
             "df": self.df,
             "p": self.robust.pvalues[column],
         }
 
-    def correlation(self, column: int) -> dict[str, float]:
+    def correlation(self, column: int, scale: float) -> dict[str, float]:
         """Return the partial correlation of a number, with the interval of Fisher's z."""
         t, df = self.ols.tvalues[column], self.ols.df_resid
         r = t / np.sqrt(t**2 + df)
@@ -328,7 +344,7 @@ class _Fit:
         half = quantile * widening / np.sqrt(df - 1)
         z = np.arctanh(r)
         low, high = np.tanh(z - half), np.tanh(z + half)
-        return {"effect": r, "ci_low": low, "ci_high": high, **self._coefficient(column)}
+        return {"effect": r, "ci_low": low, "ci_high": high, **self._coefficient(column, scale)}
 
     def difference(self, column: int) -> dict[str, float]:
         """Return the standardized difference of a level from the reference."""

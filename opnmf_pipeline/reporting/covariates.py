@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.exceptions import ConfigError
@@ -196,12 +197,9 @@ def restore_covariates(table: pd.DataFrame, described: Mapping[str, Any]) -> pd.
     """
     found = {}
     for name, about in described.items():
-        values = table[name]
-        if about["Type"] == NUMERIC:
-            found[name] = pd.to_numeric(typed(values), errors="coerce").astype(float)
-        else:
-            text = _text(values)
-            found[name] = text.where(text.isin(about["Levels"]))
+        text = _text(table[name])
+        is_number = about["Type"] == NUMERIC
+        found[name] = _numbers(text) if is_number else text.where(text.isin(about["Levels"]))
     return pd.DataFrame(found, index=table.index)
 
 
@@ -251,9 +249,8 @@ def _covariate(
         raise _NotUsableError(FEW_VALUES.format(n=n))
     if text.nunique() == 1:
         raise _NotUsableError(CONSTANT.format(value=text.dropna().iloc[0]))
-    numbers = typed(text.astype(object))
-    levels = _levels(described)
-    is_number = pd.api.types.is_numeric_dtype(numbers) and numbers.dtype != bool
+    kind, levels = typed(text).dtype, _levels(described)
+    is_number = pd.api.types.is_numeric_dtype(kind) and kind != bool
     declared = USUAL[meaning][0] if meaning else None
     if declared == NUMERIC:
         return _numeric(column, text, subjects)
@@ -265,7 +262,7 @@ def _covariate(
 
 
 def _numeric(column: pd.Series[Any], text: pd.Series[Any], subjects: pd.Series[str]) -> Covariate:
-    numbers = pd.to_numeric(typed(text.astype(object)), errors="coerce").astype(float)
+    numbers = _numbers(text)
     if (n := subjects[numbers.notna()].nunique()) < MIN_SUBJECTS:
         raise _NotUsableError(FEW_VALUES.format(n=n) + "; other values are not numbers")
     if numbers.nunique() == 1:
@@ -309,3 +306,16 @@ def _text(column: pd.Series[Any]) -> pd.Series[Any]:
     """Return a column as text without surrounding spaces; empty cells are missing values."""
     text = [None if pd.isna(cell) else str(cell).strip() or None for cell in column]
     return pd.Series(text, index=column.index, name=column.name, dtype=object)
+
+
+def _numbers(text: pd.Series[Any]) -> pd.Series[float]:
+    """Return text as numbers; other text is missing. ``89+``, as ages are cut off, is read as 89.
+
+    Examples
+    --------
+    >>> _numbers(pd.Series(["20", "89+", "unknown", "inf", None])).tolist()
+    [20.0, 89.0, nan, nan, nan]
+    """
+    numbers = pd.to_numeric(text.astype("string").str.rstrip("+"), errors="coerce")
+    found = pd.Series(numbers.to_numpy(np.float64, na_value=np.nan), text.index, name=text.name)
+    return found.where(np.isfinite(found))

@@ -77,7 +77,7 @@ def _effects(name: str, rows: pd.DataFrame) -> Effects:
     )
     first = simple.iloc[0]
     labels = {
-        R: "correlation",
+        R: "correlation r (adjusted: partial r)",
         D: f"{first['level']} minus {first['reference']}, in SD (d)",
         ETA2: "share of the variance explained (η²)",
     }
@@ -120,8 +120,8 @@ def _sentence(name: str, measure: str, row: pd.Series[Any], number: int) -> str:
 def _count(name: str, simple: pd.DataFrame, adjusted: pd.DataFrame) -> str:
     found = int((simple["p_fdr"] <= FDR).sum())
     text = (
-        f"At a false discovery rate of {FDR:.0%}, {name} is associated with the loadings on {found} "
-        f"of {len(simple)} components"
+        f"At a false discovery rate of {FDR:.0%}, {name} is associated with the loadings on "
+        f"{found} of {len(simple)} components"
     )
     if not adjusted.empty and adjusted["effect"].notna().any():
         text += f", and on {int((adjusted['p_fdr'] <= FDR).sum())} in the adjusted model"

@@ -103,7 +103,7 @@ def describe_methods(
         _decomposition(fits, solver, grid),
         _selection(settings.get("selection", {}), choice, grid),
         _quality() if qualified else "",
-        _associations(associations) if associations and associations.covariates else "",
+        _associations(associations, fits[0]["Versions"]),
         _software(fits[0]["Versions"], settings.get("execution", {}).get("engine", "local")),
     ]
     keys: list[str] = []
@@ -239,23 +239,24 @@ def _quality() -> str:
     )
 
 
-def _associations(facts: AssociationFacts) -> str:
+def _associations(facts: AssociationFacts | None, versions: Mapping[str, str]) -> str:
+    """Describe the models of covariates; return an empty text if there are none."""
+    if facts is None or not facts.covariates:
+        return ""
     names = _enumerated(list(facts.covariates))
     measures = [text for name, text in EFFECTS.items() if (facts.table["measure"] == name).any()]
     adjusted = facts.table[facts.table["model"] == ADJUSTED]
     together = _enumerated([str(name) for name in adjusted["covariate"].unique()])
     return (
         f"Associations of the loadings on each component with {names} were described by linear "
-        "models (ordinary least squares, statsmodels [seabold2010]) with one covariate each"
+        "models (ordinary least squares, "
+        + f"statsmodels {versions.get('statsmodels', '')}".strip()
+        + " [seabold2010]) with one covariate each"
         + (f", and by one model with {together} together" if together else "")
         + f". Effect sizes are {_enumerated(measures)}, with 95% confidence intervals for "
         "correlations and differences. p-values were corrected over the components by the false "
         "discovery rate [benjamini1995]."
-        + (
-            " Standard errors were cluster-robust, by subject."
-            if CLUSTER_NOTE in facts.notes
-            else ""
-        )
+        + (" Standard errors were cluster-robust by subject." * (CLUSTER_NOTE in facts.notes))
     )
 
 

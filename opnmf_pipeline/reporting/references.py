@@ -66,7 +66,7 @@ class Reference:
             "doi": self.doi,
             "url": self.url,
         }
-        if self.kind == "misc":
+        if self.kind in ("misc", "book"):
             fields["publisher"] = fields.pop("booktitle")
         lines = [f"  {name} = {{{value}}}" for name, value in fields.items() if value]
         return f"@{self.kind}{{{key},\n" + ",\n".join(lines) + "\n}"

@@ -130,5 +130,7 @@ def _note_sources(
             "dseg_json": [components],
             "loadings_json": [components, *images],
         }
+        if output.has("associations_json", k):
+            sources["associations_json"] = [bids_uri(output.path("loadings", k), output.root)]
         for name, uris in sources.items():
             output.write_text(name, with_sources(output.path(name, k), uris), k)

@@ -28,7 +28,7 @@ def write_associations(
     loadings_file: Path,
     cohort_file: Path,
     out_dir: Path,
-    names: Sequence[str] = (),
+    covariates: Sequence[str] = (),
     descriptions_file: Path | None = None,
 ) -> Path:
     """Write the associations of the loadings with covariates of the subjects.
@@ -45,7 +45,7 @@ def write_associations(
         * ``associations.tsv``: one row per component, effect and model;
         * ``associations.json``: its columns, the covariates, and the columns of ``cohort_file``
           that are not used, with the reason.
-    names : sequence of str
+    covariates : sequence of str
         Columns of ``cohort_file`` to use. Default: those that are described or have a usual name.
     descriptions_file : path, optional
         ``participants.json`` with descriptions of the columns.
@@ -66,7 +66,7 @@ def write_associations(
     table = by_row(read_cohort(cohort_file)).drop(columns="image", errors="ignore")
     subjects = identifiers(loadings.index.tolist())["participant_id"].tolist()
     descriptions = read_object(descriptions_file) if descriptions_file else {}
-    chosen = choose_covariates(table.reindex(loadings.index), subjects, names, descriptions)
+    chosen = choose_covariates(table.reindex(loadings.index), subjects, covariates, descriptions)
     found = measure_associations(loadings, chosen.used, subjects)
     write_table(found.table, out_dir / ASSOCIATIONS_FILES["associations"])
     sidecar = json_text(_describe(chosen, found))

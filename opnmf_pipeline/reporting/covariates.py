@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.tables import typed
@@ -31,8 +32,10 @@ NUMERIC, CATEGORICAL = "numeric", "categorical"
 USUAL: dict[str, tuple[str, Sequence[str]]] = {
     "age": (NUMERIC, ("age", "ageyears", "ageatscan", "ageatvisit")),
     "sex": (CATEGORICAL, ("sex", "gender")),
-    "site": (CATEGORICAL, ("site", "siteid", "center", "centre")),
-    "scanner": (CATEGORICAL, ("scanner", "scannerid")),
+    "site or scanner": (
+        CATEGORICAL,
+        ("site", "siteid", "center", "centre", "scanner", "scannerid"),
+    ),
     "diagnosis": (CATEGORICAL, ("diagnosis", "dx", "diagnosticgroup", "group")),
     "handedness": (CATEGORICAL, ("handedness",)),
     "head size": (NUMERIC, ("tiv", "icv", "etiv", "totalintracranialvolume", "intracranialvolume")),
@@ -42,6 +45,8 @@ USUAL: dict[str, tuple[str, Sequence[str]]] = {
 The columns of BIDS (age, sex, handedness) and what cohorts add. By default, only one column of
 each meaning is used: two columns for sex would each take away the effect of the other.
 """
+CONTROLS = ("control", "controls", "ctrl", "hc", "healthy", "healthycontrol", "cn", "nc")
+"""Usual names of the level that other diagnoses are compared with."""
 MAX_DEFAULT = 8
 """Most covariates by default: a dataset may describe its whole questionnaire."""
 MAX_LEVELS = 40
@@ -52,7 +57,7 @@ MIN_PER_LEVEL = 5
 NO_COLUMN_MSG = "report.covariates: the table of subjects has no column {name!r}; it has: {columns}"
 NOT_NAMED = "not named in report.covariates"
 NOT_KNOWN = "participants.json does not describe it, and its name is not a usual one"
-TAKEN = "{other} is used, which has the same meaning ({meaning})"
+TAKEN = "{other} is used; both columns are about {meaning}"
 ENOUGH = f"{MAX_DEFAULT} covariates are used by default"
 MOSTLY_MISSING = "fewer than half of the subjects have a value ({n} of {total})"
 FEW_VALUES = f"{{n}} subjects have a value; {MIN_SUBJECTS} are needed"
@@ -204,15 +209,20 @@ def restore_covariates(table: pd.DataFrame, described: Mapping[str, Any]) -> pd.
 
 
 def _meaning(name: str) -> str | None:
-    """Return the meaning of a column with a usual name: ``Sex`` and ``sex (m/f)`` differ.
+    """Return the meaning of a column with a usual name.
 
     Examples
     --------
     >>> _meaning("Age_at_scan"), _meaning("eTIV"), _meaning("stage")
     ('age', 'head size', None)
     """
-    plain = re.sub(r"[\W_]", "", name.casefold())
+    plain = _plain(name)
     return next((meaning for meaning, (_, usual) in USUAL.items() if plain in usual), None)
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case, with letters and digits only."""
+    return re.sub(r"[\W_]", "", name.casefold())
 
 
 def _described(about: Any) -> dict[str, Any]:
@@ -249,8 +259,8 @@ def _covariate(
         raise _NotUsableError(FEW_VALUES.format(n=n))
     if text.nunique() == 1:
         raise _NotUsableError(CONSTANT.format(value=text.dropna().iloc[0]))
-    kind, levels = typed(text).dtype, _levels(described)
-    is_number = pd.api.types.is_numeric_dtype(kind) and kind != bool
+    as_read, levels = typed(text), _levels(described)
+    is_number = is_numeric_dtype(as_read) and not is_bool_dtype(as_read)
     declared = USUAL[meaning][0] if meaning else None
     if declared == NUMERIC:
         return _numeric(column, text, subjects)
@@ -283,8 +293,9 @@ def _categorical(
     kept = sizes[sizes >= MIN_PER_LEVEL]
     if len(kept) < 2:
         raise _NotUsableError(FEW_LEVELS)
-    # The reference: the level that participants.json describes first, or the largest one
-    order = [level for level in levels if level in kept.index]
+    # The reference: the level that participants.json describes first, controls, or the largest one
+    controls = [str(level) for level in kept.index if _plain(str(level)) in CONTROLS]
+    order = [level for level in levels if level in kept.index] or controls
     rest = kept.drop(order).sort_index().sort_values(ascending=False, kind="stable")
     order += [str(level) for level in rest.index]
     values = pd.Series(

@@ -247,11 +247,10 @@ def _associations(facts: AssociationFacts | None, versions: Mapping[str, str]) -
     measures = [text for name, text in EFFECTS.items() if (facts.table["measure"] == name).any()]
     adjusted = facts.table[facts.table["model"] == ADJUSTED]
     together = _enumerated([str(name) for name in adjusted["covariate"].unique()])
+    software = f"statsmodels {versions.get('statsmodels', '')}".strip()
     return (
         f"Associations of the loadings on each component with {names} were described by linear "
-        "models (ordinary least squares, "
-        + f"statsmodels {versions.get('statsmodels', '')}".strip()
-        + " [seabold2010]) with one covariate each"
+        f"models (ordinary least squares, {software}) with one covariate each [seabold2010]"
         + (f", and by one model with {together} together" if together else "")
         + f". Effect sizes are {_enumerated(measures)}, with 95% confidence intervals for "
         "correlations and differences. p-values were corrected over the components by the false "

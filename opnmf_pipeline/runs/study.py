@@ -71,7 +71,7 @@ class Study:
     participants: list[str]
     n_splits: int
     planted: Path | None
-    descriptions: Path | None
+    descriptions: Path | None = None
 
     @property
     def what(self) -> str:

@@ -1,4 +1,4 @@
-"""Linear models of loadings on covariates, against scipy, formulas of statsmodels, and the truth."""
+"""Linear models of loadings on covariates, against scipy, formulas, and planted effects."""
 
 import numpy as np
 import pandas as pd

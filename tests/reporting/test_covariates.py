@@ -1,4 +1,4 @@
-"""Which columns of the table of subjects are covariates of the report, and why the others are not."""
+"""Which columns of the table of subjects are covariates of the report, and why others are not."""
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ def test_usual_names_are_used_and_one_of_sex_and_gender(people):
     found = chosen(people)
     assert names(found) == ["Age", "Sex", "site"]
     assert found.unused == {
-        "Gender": "Sex is used, which has the same meaning (sex)",
+        "Gender": "Sex is used; both columns are about sex",
         "iq": "participants.json does not describe it, and its name is not a usual one",
         "comment": "participants.json does not describe it, and its name is not a usual one",
     }
@@ -114,6 +114,12 @@ def test_the_reference_is_described_first_or_the_largest(people):
     (sex,) = chosen(people[["Sex"]], descriptions=levels).used
     assert sex.levels == ["F", "M"]
     assert sex.describe() == {"Type": "categorical", "Levels": ["F", "M"], "Reference": "F"}
+
+
+def test_controls_are_the_reference(people):
+    table = people[["Sex"]].replace({"F": "Control", "M": "patient"})
+    (group,) = chosen(table.rename(columns={"Sex": "group"})).used
+    assert group.levels == ["Control", "patient"]
 
 
 def test_truth_values_are_levels(people):

@@ -20,7 +20,7 @@ def table():
             "age": rng.integers(20, 80, N),
             "sex": ["F"] * 25 + ["M"] * 35,
             "site": np.resize([1, 2, 3], N),
-            "scanner": np.resize([f"s{n}" for n in range(7)], N),
+            "diagnosis": np.resize([f"s{n}" for n in range(7)], N),
         },
         index=[f"sub-{n:02d}" for n in range(N)],
     )
@@ -79,7 +79,7 @@ def test_models_are_next_to_each_other_in_the_table(table):
     site = shown[(shown["component"] == 1) & (shown["covariate"] == "site")]
     assert site["comparison"].tolist() == ["", f"2 {MINUS} 1", f"3 {MINUS} 1"]
     assert site["measure"].tolist() == ["η²", "d", "d"]
-    many = shown[(shown["component"] == 1) & (shown["covariate"] == "scanner")]
+    many = shown[(shown["component"] == 1) & (shown["covariate"] == "diagnosis")]
     assert many["measure"].tolist() == ["η²"]  # the file has the single levels
 
 

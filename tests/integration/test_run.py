@@ -229,10 +229,10 @@ def test_second_run_says_so(write_config, settings, tmp_path, capsys):
         ("mask.threshold=0.05", ["mask", "report"]),  # the same voxels are above it
         (
             "matrix.smoothing_fwhm=4",
-            ["mask", "matrix", "decompose", "maps", "select", "quality", "report"],
+            ["mask", "matrix", "decompose", "maps", "associations", "select", "quality", "report"],
         ),
-        ("decomposition.tol=0.01", ["decompose", "maps", "select", "report"]),
-        ("decomposition.init=random", ["decompose", "maps", "select", "report"]),
+        ("decomposition.tol=0.01", ["decompose", "maps", "associations", "select", "report"]),
+        ("decomposition.init=random", ["decompose", "maps", "associations", "select", "report"]),
         ("report.figures=true", ["figures", "select", "report"]),
         ("execution.n_procs=2", []),
     ],

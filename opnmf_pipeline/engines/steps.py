@@ -314,7 +314,7 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
         of_associations = {
             "loadings_file": Of("maps", "loadings_file"),
             "cohort_file": Given("covariates"),
-            "covariates": config.report.covariates or (),
+            "covariates": list(config.report.covariates or ()),
             "descriptions_file": Given("descriptions"),
         }
         yield Step("associations", MEASURE_ASSOCIATIONS, of_associations, over)

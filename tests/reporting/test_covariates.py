@@ -186,5 +186,5 @@ def test_columns_are_restored_from_their_description(people):
     table = restore_covariates(people, about)
     assert list(table) == ["Age", "site"]
     for covariate in found.used:
-        same = table[covariate.name].fillna("-") == covariate.values.astype(object).fillna("-")
-        assert same.all()
+        pairs = zip(table[covariate.name], covariate.values, strict=True)
+        assert all(a == b or (pd.isna(a) and pd.isna(b)) for a, b in pairs)

@@ -142,7 +142,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(adjusted):
     n_times = 200
     sex = np.repeat(["F", "M"], 30)
     age = 50 + 10 * (sex == "M") + rng.normal(0, 10, 60)
-    truth = 1.2  # difference in standard deviations, at equal age
+    truth = 2.5  # difference in standard deviations, at equal age
     H = rng.normal(size=(60, n_times)) - truth * (sex == "F")[:, None]
     if adjusted:
         H += 0.1 * age[:, None]

@@ -190,7 +190,7 @@ def test_metrics(load, cohort):
 
 def test_side_cars_are_json_with_a_description(example):
     sidecars = list((example.outputs.root / "group").glob("*.json"))
-    assert len(sidecars) == 5
+    assert len(sidecars) == 6
     for path in sidecars:
         content = json.loads(path.read_text())
         assert content, path
@@ -231,7 +231,7 @@ def test_second_run_says_so(write_config, settings, tmp_path, capsys):
             "matrix.smoothing_fwhm=4",
             ["mask", "matrix", "decompose", "maps", "associations", "select", "quality", "report"],
         ),
-        ("decomposition.tol=0.01", ["decompose", "maps", "associations", "select", "report"]),
+        ("decomposition.tol=0.01", ["decompose", "maps", "select", "report"]),
         ("decomposition.init=random", ["decompose", "maps", "associations", "select", "report"]),
         ("report.figures=true", ["figures", "select", "report"]),
         ("execution.n_procs=2", []),

@@ -232,7 +232,7 @@ def test_second_run_says_so(write_config, settings, tmp_path, capsys):
             ["mask", "matrix", "decompose", "maps", "associations", "select", "quality", "report"],
         ),
         ("decomposition.tol=0.01", ["decompose", "maps", "select", "report"]),
-        ("decomposition.init=random", ["decompose", "maps", "associations", "select", "report"]),
+        ("decomposition.init=random", ["decompose", "maps", "select", "report"]),
         ("report.figures=true", ["figures", "select", "report"]),
         ("execution.n_procs=2", []),
     ],

@@ -14,6 +14,7 @@ from opnmf_pipeline.config.section import (
     MOST_PROCESSES,
     TEXT,
     ComponentCounts,
+    Names,
     Section,
     allow_text,
     as_list,
@@ -254,7 +255,7 @@ class OutputConfig(Section):
 
 
 class ReportConfig(Section):
-    """Pictures of the results."""
+    """Pictures of the results, and their associations with covariates."""
 
     figures: bool = Field(True, description="Draw a montage of the components for each k.")
     background: Literal["auto", "template", "mean"] = Field(
@@ -262,6 +263,13 @@ class ReportConfig(Section):
         description="Background of the component maps: template: the MNI152 template; mean: the "
         "mean image of the subjects; auto: the template if the space is an MNI space, otherwise "
         "the mean.",
+    )
+    covariates: Names | None = Field(
+        None,
+        description="Columns of the participants table whose associations with the loadings are "
+        "described, such as `[age, sex, site, diagnosis, tiv]`; `[]`: none. Default: the columns "
+        "that participants.json describes, and those with a usual name, such as age, sex and site. "
+        "The report lists the columns that are not used, with the reason.",
     )
 
 

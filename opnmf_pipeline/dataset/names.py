@@ -57,6 +57,16 @@ OUTPUTS: dict[str, Output] = {
     "loadings_json": Output(
         "group/desc-opnmfK{k}_loadings.json", "Sidecar of the loadings", "JSON"
     ),
+    "associations": Output(
+        "group/desc-opnmfK{k}_associations.tsv",
+        "Associations of the loadings with covariates: effect sizes of linear models",
+        "TSV",
+    ),
+    "associations_json": Output(
+        "group/desc-opnmfK{k}_associations.json",
+        "Description of these columns, and the covariates that are used",
+        "JSON",
+    ),
     "image_loadings": Output(
         "{folder}/{row}_desc-opnmfK{k}_loadings.tsv",
         "Loadings of one image, written at the participant level of opnmf-bids",

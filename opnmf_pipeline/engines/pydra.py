@@ -83,6 +83,9 @@ GATHER = "gather"
         "figures_dirs": workflow.out(
             type=list[Directory], help="pictures of each fit; empty if no pictures are drawn"
         ),
+        "associations_dirs": workflow.out(
+            type=list[Directory], help="associations of each fit with covariates"
+        ),
         "metrics_file": workflow.out(type=Tsv, help="measures, one row per number of components"),
         "metrics_json": workflow.out(type=Json, help="description of the columns of metrics_file"),
         "selection_dir": workflow.out(type=Directory, help="tables, choice, pictures"),
@@ -95,6 +98,7 @@ def OpnmfWorkflow(
     participants: list[str],
     n_components: list[int],
     covariates: Tsv | None = None,
+    descriptions: Json | None = None,
     planted: File | None = None,
     mask: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     matrix: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
@@ -103,6 +107,7 @@ def OpnmfWorkflow(
     n_splits: int | None = None,
     figures: bool = True,
     on_template: bool = True,
+    report_covariates: list[str] | None = None,
     settings: str = "",
 ) -> Any:
     """From images to maps, figures, metrics and report, for each number of components.
@@ -117,6 +122,8 @@ def OpnmfWorkflow(
         Numbers of components to fit and to write maps for.
     covariates : Tsv, optional
         Table of the subjects, for the splits and the report.
+    descriptions : Json, optional
+        participants.json with descriptions of the columns of this table.
     planted : File, optional
         Label map of the true components, if known.
     mask : dict
@@ -134,6 +141,9 @@ def OpnmfWorkflow(
         Draw pictures.
     on_template : bool
         Draw on the MNI152 template, not on the mean of the subjects.
+    report_covariates : list[str], optional
+        Columns of covariates whose associations with the loadings are described. Default: those
+        that are described or have a usual name.
     settings : str
         YAML that the report shows.
     """
@@ -144,13 +154,14 @@ def OpnmfWorkflow(
             "matrix": matrix,
             "decomposition": {**decomposition, "n_components": n_components},
             "selection": selection,
-            "report": {"figures": figures},
+            "report": {"figures": figures, "covariates": report_covariates},
         }
     )
     given = {
         "images": images,
         "participants": participants,
         "covariates": covariates,
+        "descriptions": descriptions,
         "planted": planted,
         "on_template": on_template,
         "settings": settings,
@@ -231,6 +242,7 @@ class _Translator:
                 ("factorization_dirs", "decompose", "factorization_dir"),
                 ("maps_dirs", "maps", "maps_dir"),
                 ("figures_dirs", "figures", "figures_dir"),
+                ("associations_dirs", "associations", "associations_dir"),
             )
         ]
         select = self._made["select"]
@@ -364,6 +376,7 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
     config : PipelineConfig
         Settings; ``inputs``, ``output`` and ``execution`` are not used.
     """
+    covariates = config.report.covariates
     return {
         "n_components": list(config.decomposition.n_components),
         "mask": config.mask.settings(),
@@ -372,6 +385,7 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
         "selection": config.selection.settings(),
         "figures": config.report.figures,
         "on_template": config.report.background != "mean",
+        "report_covariates": None if covariates is None else list(covariates),
     }
 
 

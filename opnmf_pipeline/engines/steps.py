@@ -22,6 +22,7 @@ import networkx as nx
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
 from opnmf_pipeline.stages.halves import FIT_HALVES
@@ -55,6 +56,7 @@ GIVEN = {
     "images": "one 3D image per subject",
     "participants": "identifier of each subject",
     "covariates": "table of the subjects, for the splits and the report",
+    "descriptions": "participants.json with descriptions of the covariates, if there is one",
     "planted": "label map of the true components, if known",
     "on_template": "whether figures are drawn on the MNI152 template",
     "settings": "YAML of the settings, shown in the report",
@@ -307,6 +309,14 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
             "on_template": Given("on_template"),
         }
         yield Step("figures", DRAW_FIGURES, of_figures, over)
+    if config.report.covariates != ():
+        of_associations = {
+            "loadings_file": Of("maps", "loadings_file"),
+            "cohort_file": Given("covariates"),
+            "covariates": list(config.report.covariates or ()),
+            "descriptions_file": Given("descriptions"),
+        }
+        yield Step("associations", MEASURE_ASSOCIATIONS, of_associations, over)
 
 
 def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
@@ -382,6 +392,8 @@ def _report_step(config: PipelineConfig) -> Step:
     if mapped and figures:
         inputs["components_figures"] = Every((Of("figures", "components_figure"),))
         inputs["labels_figures"] = Every((Of("figures", "labels_figure"),))
+    if config.report.covariates != ():
+        inputs["associations_dirs"] = Every((Of("associations", "associations_dir"),))
     return Step("report", MAKE_REPORT, inputs)
 
 

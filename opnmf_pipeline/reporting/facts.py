@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.viewer import Embedded
 
-__all__ = ["Facts", "FitFacts", "GridFacts", "QualityFacts", "SelectionFacts", "SolverFacts"]
+__all__ = [
+    "AssociationFacts",
+    "Facts",
+    "FitFacts",
+    "GridFacts",
+    "QualityFacts",
+    "SelectionFacts",
+    "SolverFacts",
+]
 
 
 class GridFacts(Protocol):
@@ -54,6 +62,28 @@ class SolverFacts:
 
 
 @dataclass(frozen=True)
+class AssociationFacts:
+    """Associations of the loadings of a fit with covariates.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Table of :func:`opnmf_pipeline.reporting.associations.measure_associations`.
+    covariates : mapping of str to dict
+        Type and levels of each covariate.
+    unused : mapping of str to str
+        Columns of the table of subjects that are not used, each with the reason.
+    notes : sequence of str
+        What was left out of the models, as sentences.
+    """
+
+    table: pd.DataFrame
+    covariates: Mapping[str, Mapping[str, Any]]
+    unused: Mapping[str, str]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
 class FitFacts:
     """The fit with one number of components.
 
@@ -79,6 +109,8 @@ class FitFacts:
         Relative reconstruction error of each subject; None if the norms of the images are unknown.
     montage, label_map : path or None
         Pictures of the components and of their parts.
+    associations : AssociationFacts or None
+        Associations with covariates, if they were measured.
     """
 
     info: Mapping[str, Any]
@@ -92,6 +124,7 @@ class FitFacts:
     errors: pd.Series[float] | None = None
     montage: Path | None = None
     label_map: Path | None = None
+    associations: AssociationFacts | None = None
 
     @property
     def k(self) -> int:
@@ -205,8 +238,7 @@ class Facts:
         BIDS entities, such as ``space``, that differ between the images, with their values; empty
         if there are none.
     covariates : DataFrame
-        Columns of :func:`opnmf_pipeline.reporting.covariates.find_covariates`, one row per
-        subject.
+        Columns of the covariates that are used, one row per subject; may have no column.
     quality : QualityFacts or None
         Quality of the images.
     volumes : Embedded or None
@@ -257,6 +289,11 @@ class Facts:
         if self.fits:
             return [fit.explained for fit in self.fits]
         return [float(self.selection.of(k)["explained_variance"]) for k in self.ks]
+
+    @property
+    def associations(self) -> AssociationFacts | None:
+        """Covariates, columns that are not used, and notes; the same for all fits."""
+        return self.fits[0].associations if self.fits else None
 
     @property
     def errors(self) -> pd.DataFrame:

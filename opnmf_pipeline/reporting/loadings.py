@@ -28,8 +28,8 @@ def draw_loadings(loadings: pd.DataFrame, covariates: pd.DataFrame) -> Figure:
     loadings : DataFrame
         One row per subject, one column per component.
     covariates : DataFrame
-        Columns of :func:`opnmf_pipeline.reporting.covariates.find_covariates`, with the same rows.
-        Each becomes a strip of colours above the map.
+        Columns of :func:`opnmf_pipeline.reporting.covariates.restore_covariates`, with the same
+        rows. Each becomes a strip of colours above the map.
     """
     sd = loadings.std().replace(0, 1)
     Z = ((loadings - loadings.mean()) / sd).to_numpy().T

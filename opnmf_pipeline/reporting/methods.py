@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opnmf_pipeline.reporting.facts import GridFacts
+from opnmf_pipeline.reporting.associations import ADJUSTED, CLUSTER_NOTE, ETA2, D, R
+from opnmf_pipeline.reporting.facts import AssociationFacts, GridFacts
 from opnmf_pipeline.reporting.outliers import RULE
 from opnmf_pipeline.reporting.references import REFERENCES, Reference
 
@@ -43,6 +44,11 @@ MASKS = {
     "template": "with a value above {threshold:g} in the grey-matter map of the MNI152 template "
     "[fonov2011]",
     "image": "inside a given mask",
+}
+EFFECTS = {
+    R: "correlations (partial correlations in the model with all covariates)",
+    D: "differences divided by the residual standard deviation [hedges1985]",
+    ETA2: "shares of the variance (partial η²)",
 }
 ENGINES = {"nipype": "Nipype {version} [gorgolewski2011]", "pydra": "Pydra {version} [jarecka2020]"}
 LIBRARIES = {
@@ -83,7 +89,7 @@ def describe_methods(
     qualified: bool,
     only_brain: bool,
     entities: Mapping[str, str],
-    covariates: Sequence[str],
+    associations: AssociationFacts | None = None,
 ) -> Methods:
     """Return the methods section of a run.
 
@@ -108,8 +114,8 @@ def describe_methods(
         Whether the mask excludes what is outside the brain mask of the template.
     entities : mapping of str to str
         BIDS entities and suffix that say what all images show and where; may be empty.
-    covariates : sequence of str
-        Covariates whose association with the loadings was measured.
+    associations : AssociationFacts or None
+        Associations of the loadings with covariates, if they were measured.
     """
     if named := settings.get("output", {}).get("space"):
         entities = {**entities, "space": named}
@@ -117,8 +123,8 @@ def describe_methods(
         _images(fits[0], settings.get("mask", {}), grid, entities, only_brain=only_brain),
         _decomposition(fits, solver, grid),
         _selection(settings.get("selection", {}), choice, grid),
-        _covariates(covariates),
         _quality() if qualified else "",
+        _associations(associations, fits[0]["Versions"]),
         _software(fits[0]["Versions"], settings.get("execution", {}).get("engine", "local")),
     ]
     keys: list[str] = []
@@ -287,21 +293,30 @@ def _splits(selection: Mapping[str, Any]) -> str:
     )
 
 
-def _covariates(covariates: Sequence[str]) -> str:
-    sentence = "Covariates were not used in the factorization."
-    if covariates:
-        sentence += (
-            f" The association of the loadings with {_enumerated(covariates)} was described by "
-            "effect sizes (Pearson correlation for numbers, Cohen's d for two groups, η² for more "
-            "groups), without adjustment and without tests."
-        )
-    return sentence
-
-
 def _quality() -> str:
     return (
         "A subject counted as an outlier if the logarithm of its relative reconstruction error, "
         f"‖x − Wh‖ / ‖x‖, was {RULE} [leys2013]."
+    )
+
+
+def _associations(facts: AssociationFacts | None, versions: Mapping[str, str]) -> str:
+    """Describe the models of covariates; return an empty text if there are none."""
+    if facts is None or not facts.covariates:
+        return ""
+    names = _enumerated(list(facts.covariates))
+    measures = [text for name, text in EFFECTS.items() if (facts.table["measure"] == name).any()]
+    adjusted = facts.table[facts.table["model"] == ADJUSTED]
+    together = _enumerated([str(name) for name in adjusted["covariate"].unique()])
+    software = f"statsmodels {versions.get('statsmodels', '')}".strip()
+    return (
+        f"Associations of the loadings on each component with {names} were described by linear "
+        f"models (ordinary least squares, {software}) with one covariate each [seabold2010]"
+        + (f", and by one model with {together} together" if together else "")
+        + f". Effect sizes are {_enumerated(measures)}, with 95% confidence intervals for "
+        "correlations and differences. p-values were corrected over the components by the false "
+        "discovery rate [benjamini1995]."
+        + (" Standard errors were cluster-robust by subject." * (CLUSTER_NOTE in facts.notes))
     )
 
 

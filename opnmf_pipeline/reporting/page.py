@@ -17,6 +17,7 @@ from PIL import Image
 from opnmf_pipeline.config import parse_yaml, resolved
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
+from opnmf_pipeline.reporting.covariate_section import compose_covariates
 from opnmf_pipeline.reporting.facts import Facts, QualityFacts
 from opnmf_pipeline.reporting.figure import DPI, Figure
 from opnmf_pipeline.reporting.head import choice, lead, tiles, title
@@ -78,6 +79,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             curves=curves,
             measures=measures(selection.metrics, selection.descriptions),
             sections=sections,
+            covariates=compose_covariates(facts.associations),
             cohort=cohort,
             subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
             methods=_methods(facts, settings),
@@ -157,7 +159,7 @@ def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
         qualified=facts.quality is not None and bool(facts.fits),
         only_brain=facts.only_brain,
         entities=facts.entities,
-        covariates=[str(name) for name in facts.covariates] if facts.fits else [],
+        associations=facts.associations,
     )
 
 

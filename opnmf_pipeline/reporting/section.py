@@ -11,7 +11,7 @@ import pandas as pd
 
 from opnmf_pipeline.reporting.captions import map_figures
 from opnmf_pipeline.reporting.course import draw_course
-from opnmf_pipeline.reporting.effects import draw_effects, measure_effects
+from opnmf_pipeline.reporting.effects import draw_effects, effects_table, summarize_effects
 from opnmf_pipeline.reporting.facts import FitFacts
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings
@@ -45,6 +45,8 @@ class Section:
         Loadings, and their associations with covariates.
     effects : sequence of str
         Descriptions of these associations.
+    associations : DataFrame or None
+        Table of these associations; None if there are none.
     course : Figure or None
         Course of the fit.
     """
@@ -55,6 +57,7 @@ class Section:
     parts: pd.DataFrame
     loadings: Sequence[Figure]
     effects: Sequence[str]
+    associations: pd.DataFrame | None
     course: Figure | None
 
     @property
@@ -75,14 +78,13 @@ def compose_section(
     measures : mapping of str to object
         Measures of its number of components, by the columns of ``desc-opnmf_metrics.tsv``.
     covariates : DataFrame
-        Age, sex and site, one row per subject; may have no column.
+        The covariates that are used, one row per subject; may have no column.
     figures : bool
         Draw the loadings and the course of the fit.
     """
-    numbers = range(1, fit.k + 1)
-    loadings = fit.loadings.set_axis([f"component {number}" for number in numbers], axis=1)
-    effects = [measure_effects(loadings, column) for _, column in covariates.items()]
-    drawn = [draw_loadings(loadings, covariates)] if figures else []
+    measured = fit.associations.table if fit.associations else pd.DataFrame()
+    effects = summarize_effects(measured) if len(measured) else []
+    drawn = [draw_loadings(fit.loadings, covariates)] if figures else []
     if figures and effects:
         drawn.append(draw_effects(effects))
     return Section(
@@ -92,6 +94,7 @@ def compose_section(
         parts=parts_table(fit),
         loadings=drawn,
         effects=[effect.words for effect in effects],
+        associations=effects_table(measured) if effects else None,
         course=draw_course(fit.info, fit.solver.tolerance) if figures else None,
     )
 

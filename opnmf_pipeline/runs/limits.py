@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import pandas as pd
+
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.cohort import by_row, read_measures
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.reporting.attention import find_other_units
+from opnmf_pipeline.reporting.covariates import require_columns
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import GB, fit_bytes
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 
-__all__ = ["check_memory", "check_rank", "check_units"]
+__all__ = ["check_covariates", "check_memory", "check_rank", "check_units"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,25 @@ def check_rank(config: PipelineConfig, n: int, what: str) -> None:
         if mapped := config.decomposition.n_components:  # if not, both are among the candidates
             keys = keys[:1] if k in mapped else keys[1:]
         raise ConfigError(TOO_MANY_MSG.format(key=" or ".join(keys), k=k, n=n, what=what))
+
+
+def check_covariates(config: PipelineConfig, cohort: pd.DataFrame) -> None:
+    """Require that the cohort has the covariates of the report.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings with ``report.covariates``.
+    cohort : DataFrame
+        ``participant_id`` and covariates, one row per subject.
+
+    Raises
+    ------
+    ConfigError
+        A covariate is not a column of the cohort.
+    """
+    columns = by_row(cohort).drop(columns="image", errors="ignore")
+    require_columns(config.report.covariates or (), columns)
 
 
 def check_memory(config: PipelineConfig, matrix_dir: Path) -> None:

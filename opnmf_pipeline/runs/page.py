@@ -47,10 +47,13 @@ def write_report(output: OutputFolder) -> Path:
             loadings=output.intact("loadings", k),
             montage=there("montage", k),
             parts=there("parts", k),
+            associations=there("associations", k),
         )
         for k in output.ks
     ]
     output.intact("metrics_json")
+    for k in output.ks:
+        there("associations_json", k)
     selection = SelectionFiles(
         output.intact("metrics"),
         choice=there("selection"),

@@ -16,7 +16,7 @@ from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.simulation import simulated_participants
 from opnmf_pipeline.images.space import Grid, StandardSpace
-from opnmf_pipeline.runs.limits import check_rank
+from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.runs.study import (
     count_splits,
     determining_settings,
@@ -100,6 +100,7 @@ def make_plan(config: PipelineConfig) -> Plan:
     with TemporaryDirectory() as folder:
         images, names, cohort = _cohort(config, Path(folder))
         n_splits = count_splits(config, cohort)
+        check_covariates(config, cohort)
         space = space_of(images[0]).images
         n_procs = n_procs_of(config.execution)
         with naming_subjects(images, names):

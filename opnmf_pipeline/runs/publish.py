@@ -24,6 +24,7 @@ from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.images.cohort import COVARIATE_SUFFIX, read_cohort
 from opnmf_pipeline.reporting.page import with_runs
 from opnmf_pipeline.runs.study import Study
+from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import FIGURES_FILES
 from opnmf_pipeline.stages.maps import MAPS_FILES
@@ -74,7 +75,12 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     for k in maps:
         output.publish("fit", fits[k] / FACTORIZATION_FILE, k)
     figures = outcome.by_rank("figures", "figures_dir")
-    for folders, files in ((maps, MAPS_FILES), (figures, FIGURES_FILES)):
+    associations = outcome.by_rank("associations", "associations_dir")
+    for folders, files in (
+        (maps, MAPS_FILES),
+        (figures, FIGURES_FILES),
+        (associations, ASSOCIATIONS_FILES),
+    ):
         for k, folder in folders.items():
             for name, file in named_files(files, study.images[0]).items():
                 output.publish(name, folder / file, k)
@@ -122,5 +128,7 @@ def _note_sources(
             "dseg_json": [components],
             "loadings_json": [components, *images],
         }
+        if output.has("associations_json", k):
+            sources["associations_json"] = [bids_uri(output.path("loadings", k), output.root)]
         for name, uris in sources.items():
             output.write_text(name, with_sources(output.path(name, k), uris), k)

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.dataset.description import settings_yaml
+from opnmf_pipeline.dataset.description import participants_json, settings_yaml
 from opnmf_pipeline.dataset.names import WORK
 from opnmf_pipeline.engines.cache import Cache
 from opnmf_pipeline.engines.steps import Graph, steps_of
@@ -23,7 +23,7 @@ from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
 from opnmf_pipeline.images.space import StandardSpace
 from opnmf_pipeline.locks import only_run
-from opnmf_pipeline.runs.limits import check_rank
+from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.stages.splits import split_cohort
@@ -63,6 +63,8 @@ class Study:
         Number of splits of the cohort.
     planted : path or None
         Label map of the true components, for a simulated cohort.
+    descriptions : path or None
+        ``participants.json`` of the cohort.
     """
 
     config: PipelineConfig
@@ -71,6 +73,7 @@ class Study:
     participants: list[str]
     n_splits: int
     planted: Path | None
+    descriptions: Path | None = None
 
     @property
     def what(self) -> str:
@@ -112,6 +115,7 @@ class Study:
             "images": self.images,
             "participants": self.participants,
             "covariates": self.cohort_file,
+            "descriptions": self.descriptions,
             "planted": self.planted,
             "on_template": drawn_on_template(
                 self.config.report.background,
@@ -156,6 +160,8 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
             )
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
     cohort = read_cohort(collect_cohort(inputs, cohort_file))
+    check_covariates(config, cohort)
+    descriptions = participants_json(inputs)
     return Study(
         config=config,
         cohort_file=cohort_file,
@@ -163,6 +169,7 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
         participants=row_names(cohort),
         n_splits=count_splits(config, cohort),
         planted=planted,
+        descriptions=descriptions if descriptions and descriptions.exists() else None,
     )
 
 

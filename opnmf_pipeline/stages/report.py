@@ -20,8 +20,9 @@ from opnmf_pipeline.images.bids import common_entities, mixed_entities
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
 from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.space import Mask
-from opnmf_pipeline.reporting.covariates import find_covariates
+from opnmf_pipeline.reporting.covariates import restore_covariates
 from opnmf_pipeline.reporting.facts import (
+    AssociationFacts,
     Facts,
     FitFacts,
     QualityFacts,
@@ -31,6 +32,7 @@ from opnmf_pipeline.reporting.facts import (
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
+from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import ON_TEMPLATE
@@ -56,6 +58,9 @@ class FitFiles:
         Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
     montage, parts : path or None
         Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
+    associations : path or None
+        Table of :func:`opnmf_pipeline.stages.associations.write_associations`; its sidecar is in
+        the same folder.
     """
 
     factorization: Path
@@ -64,6 +69,7 @@ class FitFiles:
     loadings: Path
     montage: Path | None = None
     parts: Path | None = None
+    associations: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,7 @@ def make_report(
     rows = infos[0]["Participants"]
     named = identifiers(rows)
     rule, only_brain = _mask_rule(settings, mask)
+    associations = found[0].associations if found else None
     facts = Facts(
         infos=infos,
         solver=_solver_facts(infos[0]["Settings"]),
@@ -189,7 +196,7 @@ def make_report(
         images=images,
         entities=common_entities(images["image"]) if "image" in images else {},
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
-        covariates=find_covariates((images if images.empty else by_row(images)).reindex(rows)),
+        covariates=_covariates(images, rows, associations),
         quality=assessed,
         volumes=pictures.embed(volumes) if found else None,
         on_background=bool(background),
@@ -224,7 +231,27 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitF
         errors=errors,
         montage=files.montage,
         label_map=files.parts,
+        associations=_read_associations(files.associations) if files.associations else None,
     )
+
+
+def _read_associations(path: Path) -> AssociationFacts:
+    about = read_object(path.with_suffix(".json"))
+    return AssociationFacts(
+        table=as_typed(read_table(path), text=("component", "covariate", "level", "reference")),
+        covariates=about["Covariates"],
+        unused=about["NotUsed"],
+        notes=about["Notes"],
+    )
+
+
+def _covariates(
+    images: pd.DataFrame, rows: list[Any], associations: AssociationFacts | None
+) -> pd.DataFrame:
+    """Return the covariates that the models contain, one row per row of the loadings."""
+    if images.empty or associations is None:
+        return pd.DataFrame(index=pd.Index(rows))
+    return restore_covariates(by_row(images).reindex(rows), associations.covariates)
 
 
 def _solver_facts(settings: Mapping[str, Any]) -> SolverFacts:
@@ -285,6 +312,10 @@ def _run(call: Call) -> dict[str, Path]:
         for name in ("components_figures", "labels_figures")
     ]
     with_maps = fits if maps[0] else []
+    tables = [
+        folder / ASSOCIATIONS_FILES["associations"] for folder in call.paths("associations_dirs")
+    ]
+    drawn.append(tables or [None] * len(maps[0]))
     quality_dir = call.optional_path("quality_dir")
     report_file = make_report(
         SelectionFiles.in_folder(call.path("selection_dir")),
@@ -333,6 +364,12 @@ MAKE_REPORT = Stage(
         "labels_figures": Field(
             Kind.PICTURE,
             "pictures of DrawFigures, one per number of components",
+            many=True,
+            default=(),
+        ),
+        "associations_dirs": Field(
+            Kind.FOLDER,
+            "folders of MeasureAssociations, one per number of components",
             many=True,
             default=(),
         ),

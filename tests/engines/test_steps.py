@@ -51,8 +51,8 @@ def test_every_job_comes_after_those_that_it_needs(graph):
 def test_all_of_one_number_of_components_comes_before_the_next():
     of_maps = [name for name in names(graph_of().jobs) if "_k" in name]
     assert of_maps == [
-        *("decompose_k3", "maps_k3", "figures_k3"),
-        *("decompose_k2", "maps_k2", "figures_k2"),
+        *("decompose_k3", "maps_k3", "figures_k3", "associations_k3"),
+        *("decompose_k2", "maps_k2", "figures_k2", "associations_k2"),
     ]
 
 

@@ -209,7 +209,7 @@ def test_the_readme_lists_all_files_and_only_files_that_there_are(example):
 
 def test_side_cars_are_json_with_a_description(example):
     sidecars = list((example.outputs.root / "group").glob("*.json"))
-    assert len(sidecars) == 5
+    assert len(sidecars) == 6
     for path in sidecars:
         content = json.loads(path.read_text())
         assert content, path
@@ -248,7 +248,7 @@ def test_second_run_says_so(write_config, settings, tmp_path, capsys):
         ("mask.threshold=0.05", ["mask", "report"]),  # the same voxels are above it
         (
             "matrix.smoothing_fwhm=4",
-            ["mask", "matrix", "decompose", "maps", "select", "quality", "report"],
+            ["mask", "matrix", "decompose", "maps", "associations", "select", "quality", "report"],
         ),
         ("decomposition.tol=0.01", ["decompose", "maps", "select", "report"]),
         ("decomposition.init=random", ["decompose", "maps", "select", "report"]),
@@ -297,7 +297,10 @@ def test_another_number_of_components_computes_that_fit_only(load, tmp_path):
     run(load())
     before = results(tmp_path / "out")
     summary = run(load("decomposition.n_components=[2, 3, 4]"))
-    assert summary.computed == ["decompose, k = 4", "maps, k = 4", "select", "report"]
+    assert summary.computed == [
+        *(f"{name}, k = 4" for name in ("decompose", "maps", "associations")),
+        *("select", "report"),
+    ]
     after = results(tmp_path / "out")
     assert {name: after[name] for name in before if "K" in name} == {
         name: content for name, content in before.items() if "K" in name
@@ -333,7 +336,10 @@ def test_a_failing_fit_keeps_the_others(load, tmp_path, monkeypatch):
     assert "no memory for k = 3" in (out / "logs" / "opnmf-pipeline.log").read_text()
 
     monkeypatch.setattr(decompose, "decompose", original)
-    assert run(load()).computed == ["decompose, k = 3", "maps, k = 3", "select", "report"]
+    assert run(load()).computed == [
+        *(f"{name}, k = 3" for name in ("decompose", "maps", "associations")),
+        *("select", "report"),
+    ]
 
 
 def test_a_terminated_run_leaves_no_part_and_the_same_command_finishes(

@@ -18,6 +18,7 @@ from opnmf_pipeline.config import (
     MatrixConfig,
     SelectionConfig,
 )
+from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import draw_figures
@@ -128,6 +129,9 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     metrics = selection / "metrics.tsv"
     projected = project_subjects(images, people, fit, mask_file, folder("new") / "loadings.tsv")
     quality = assess_cohort(matrix, mask_file, folder("quality"))
+    of_few = write_associations(maps / "loadings.tsv", cohort_file, folder("of-few"))
+    loadings, many, described = write_people(folder("people"))
+    associations = write_associations(loadings, many, folder("associations"), ["stage"], described)
     report = make_report(
         SelectionFiles.in_folder(selection),
         [
@@ -138,6 +142,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 maps / "loadings.tsv",
                 figures / "components.png",
                 figures / "dseg.png",
+                of_few / "associations.tsv",
             )
         ],
         mask_file,
@@ -241,6 +246,19 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             },
             stage=draw_figures,
         ),
+        "MeasureAssociations": Case(
+            inputs={
+                "loadings_file": loadings,
+                "cohort_file": many,
+                "covariates": ["stage"],
+                "descriptions_file": described,
+            },
+            outputs={
+                "associations_dir": associations,
+                "associations_file": associations / "associations.tsv",
+            },
+            stage=write_associations,
+        ),
         "SelectRank": Case(
             inputs={
                 "factorization_dirs": [fit_dir, str(coarse.parent)],
@@ -279,6 +297,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "mask_file": mask_file,
                 "components_figures": [figures / "components.png"],
                 "labels_figures": [figures / "dseg.png"],
+                "associations_dirs": [str(of_few)],
                 "cohort_file": cohort_file,
                 "digests_file": digests,
                 "quality_dir": str(quality),
@@ -300,6 +319,20 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=project_subjects,
         ),
     }
+
+
+def write_people(folder: Path) -> tuple[Path, Path, Path]:
+    """Write loadings, covariates and their descriptions of more subjects than have images."""
+    names = [f"sub-{number:02d}" for number in range(12)]
+    rows = [f"{name}\t{3 + number % 5}\t{number}" for number, name in enumerate(names)]
+    loadings, cohort, described = (
+        folder / name for name in ("loadings.tsv", "cohort.tsv", "participants.json")
+    )
+    loadings.write_text("\n".join(["participant_id\tcomponent01\tcomponent02", *rows]) + "\n")
+    rows = [f"{name}\tx.nii\t{number}\t{number % 2}" for number, name in enumerate(names)]
+    cohort.write_text("\n".join(["participant_id\timage\tage\tstage", *rows]) + "\n")
+    described.write_text('{"stage": {"Levels": {"1": "early", "0": "late"}}}')
+    return loadings, cohort, described
 
 
 def content(value: Any) -> Any:

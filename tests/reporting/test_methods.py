@@ -30,7 +30,6 @@ def describe(
     choice=None,
     only_brain=False,
     entities=None,
-    covariates=(),
     **fit,
 ):
     info = {
@@ -53,7 +52,6 @@ def describe(
         qualified=True,
         only_brain=only_brain,
         entities=entities or {},
-        covariates=covariates,
     )
 
 
@@ -184,12 +182,6 @@ def test_a_space_of_the_settings_and_images_without_names():
     assert "The images were in the space MNI." in text
     unsmoothed = describe(Preprocessing={"negative": "error"}).paragraphs[0]
     assert "subjects was used, without further smoothing." in unsmoothed
-
-
-def test_covariates_are_named_with_what_was_done():
-    assert "Covariates were not used in the factorization." in " ".join(describe().paragraphs)
-    text = " ".join(describe(covariates=["age", "sex", "site"]).paragraphs)
-    assert "loadings with age, sex and site was described by effect sizes" in text
 
 
 def test_the_starts_of_halves_and_the_comparison_of_starts():

@@ -30,7 +30,7 @@ def study(people=("sub-1", "sub-2"), images=IMAGES, **sections):
     "section",
     [
         {"execution": {"n_procs": 3, "engine": "pydra", "work_dir": "/w"}},
-        {"report": {"figures": False}},
+        {"report": {"figures": False, "covariates": ["age"]}},
         {"output": {"dir": "/elsewhere", "overwrite": True}},
         {"inputs": {"bids": "/data", "database_dir": "/index"}},
     ],

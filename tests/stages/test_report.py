@@ -2,6 +2,7 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import nibabel as nb
@@ -11,6 +12,7 @@ import pytest
 
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig
 from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
@@ -330,3 +332,28 @@ def test_digests_of_the_images(study, tmp_path):
     digests.write_text(json.dumps([f"{number:064x}" for number in range(6)]))
     assert f"{3:064x}" in study.page(digests_file=digests)
     assert f"{3:064x}" not in study.page(digests_file=digests, cohort_file=None)
+
+
+def test_covariates_and_their_associations(study, tmp_path):
+    people = [f"sub-{number:02d}" for number in range(1, 25)]
+    table = pd.DataFrame({"participant_id": people, "age": range(24), "mood": ["<b>"] * 24})
+    loadings = pd.DataFrame({"participant_id": people, "component01": np.arange(24) % 7})
+    for name, frame in (("cohort", table), ("loadings", loadings)):
+        write_table(frame, tmp_path / f"{name}.tsv")
+    folder = write_associations(tmp_path / "loadings.tsv", tmp_path / "cohort.tsv", tmp_path)
+    study.fit = replace(study.fit, associations=folder / "associations.tsv")
+    page = study.page(cohort_file=None)
+    r = np.corrcoef(np.arange(24), np.arange(24) % 7)[0, 1]
+    assert f"larger values of age (r = {r:.2f}, 95% interval" in page
+    section = page[page.index('id="covariates"') : page.index('id="quality"')]
+    assert "<li>age: numeric</li>" in section
+    assert "an association is not a cause" in section
+    assert 'mood</td><td class="text">participants.json does not describe it' in section
+    assert "Associations of the loadings on each component with age were described by" in page
+    assert "*" not in section
+
+
+def test_without_associations_there_is_no_section(study):
+    page = study.page()
+    assert 'id="covariates"' not in page
+    assert "Associations" not in page

@@ -98,10 +98,12 @@ class Curves(NamedTuple):
     def beyond_chance(self, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return by how much a measure exceeds chance, and its standard deviation, (n_ks,) each.
 
-        A measure without a null is not changed.
+        A measure without a null is not changed. Below chance is 0, like chance: there, parts are
+        less compact than random ones, and the curve would show the noise of the null.
         """
-        null = self.by_chance(column)
-        return (self.of(column) - null) / (1 - null), self.of(f"{column}_sd") / (1 - null)
+        value, null = self.of(column), self.by_chance(column)
+        beyond = np.where(null > 0, np.maximum(value - null, 0) / (1 - null), value)
+        return beyond, self.of(f"{column}_sd") / (1 - null)
 
 
 @dataclass(frozen=True)

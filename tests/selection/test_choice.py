@@ -232,6 +232,15 @@ def test_agreement_that_compact_parts_have_by_chance_is_near_chance(table):
     assert "near chance at every k (label maps: ARI of 0.000 at most" in choice.reason
 
 
+def test_below_chance_there_is_no_peak(table):
+    """Of parts without structure, the null alone varies with k."""
+    table["inner_product"], table["inner_product_sd"] = 1 / KS, 0.002
+    table["inner_product_null"] = np.where(KS == 6, 0.6, 0.7)
+    choice = choose_rank(table, "reproducibility-peak")
+    assert choice.flat
+    assert "Reproducibility is flat (0.000" in choice.reason
+
+
 def test_a_single_component_agrees_by_chance_too(table):
     table.loc[0, ["inner_product", "inner_product_null"]] = 1
     assert choose_rank(table, "reproducibility-peak").k == PLANTED

@@ -223,6 +223,8 @@ def test_the_noise_grows_with_the_correction(table):
     choice = choose_rank(table, "reproducibility-peak")
     assert choice.k == PLANTED
     assert f"{PLANTED}: 0.800 ± 0.3" in choice.reason
+    table["inner_product_null_sd"] = 0.2  # it counts by (1 - 0.8) = 0.2: hypot(0.03, 0.04) / 0.1
+    assert "0.800 ± 0.5" in choose_rank(table, "reproducibility-peak").reason
 
 
 def test_agreement_that_compact_parts_have_by_chance_is_near_chance(table):

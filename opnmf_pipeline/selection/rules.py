@@ -96,12 +96,18 @@ class Curves(NamedTuple):
         return np.minimum(np.nan_to_num(self.of(name)), 1 - ROUNDING)
 
     def beyond_chance(self, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return by how much a measure exceeds chance, and its standard deviation, (n_ks,) each.
+        """Return by how much a measure exceeds chance, and its noise, (n_ks,) each.
 
-        A measure without a null is not changed.
+        A measure without a null is not changed. Below chance is 0, like chance: there, parts are
+        less compact than random ones, and the curve would show the noise of the null. The noise is
+        the standard deviation over splits and that over random pairs.
         """
-        null = self.by_chance(column)
-        return (self.of(column) - null) / (1 - null), self.of(f"{column}_sd") / (1 - null)
+        value, null = self.of(column), self.by_chance(column)
+        beyond = np.where(null > 0, np.maximum(value - null, 0) / (1 - null), value)
+        of_null = np.zeros(len(self.ks))
+        if (name := f"{column}_null_sd") in self.table:
+            of_null = np.nan_to_num(self.of(name)) * (1 - beyond)  # the closer to 1, the less
+        return beyond, np.hypot(self.of(f"{column}_sd"), of_null) / (1 - null)
 
 
 @dataclass(frozen=True)

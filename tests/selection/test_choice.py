@@ -223,6 +223,8 @@ def test_the_noise_grows_with_the_correction(table):
     choice = choose_rank(table, "reproducibility-peak")
     assert choice.k == PLANTED
     assert f"{PLANTED}: 0.800 ± 0.3" in choice.reason
+    table["inner_product_null_sd"] = 0.2  # it counts by (1 - 0.8) = 0.2: hypot(0.03, 0.04) / 0.1
+    assert "0.800 ± 0.5" in choose_rank(table, "reproducibility-peak").reason
 
 
 def test_agreement_that_compact_parts_have_by_chance_is_near_chance(table):
@@ -230,6 +232,15 @@ def test_agreement_that_compact_parts_have_by_chance_is_near_chance(table):
     choice = choose_rank(table, "weighted")
     assert choice.flat
     assert "near chance at every k (label maps: ARI of 0.000 at most" in choice.reason
+
+
+def test_below_chance_there_is_no_peak(table):
+    """Of parts without structure, the null alone varies with k."""
+    table["inner_product"], table["inner_product_sd"] = 1 / KS, 0.002
+    table["inner_product_null"] = np.where(KS == 6, 0.6, 0.7)
+    choice = choose_rank(table, "reproducibility-peak")
+    assert choice.flat
+    assert "Reproducibility is flat (0.000" in choice.reason
 
 
 def test_a_single_component_agrees_by_chance_too(table):

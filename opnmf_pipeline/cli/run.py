@@ -110,7 +110,7 @@ def _table(summary: Summary) -> Table:
     )
     if choice is not None:
         table.caption = (
-            "* by convention: no k is clearly better   + within the noise of the best"
+            "* by convention   + within the noise of the best"
             if choice.get("flat")
             else "* chosen   + also good"
         )

@@ -116,7 +116,7 @@ def test_run_prints_what_it_found(write_config, settings, tmp_path, capsys, monk
     assert main(["run", str(write_config(settings)), "--output", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "6 subjects, 59 voxels" in printed
-    assert "explained" in printed
+    assert "R² about" in printed
     assert f"maps      {out / 'group'}\n" in printed
     assert f"report    {out / 'report.html'}\n" in printed
     assert "pictures" not in printed

@@ -170,9 +170,7 @@ def test_the_numbers(study):
     assert "No factorization into 3 components can have an error below 0.5." in page
     assert "stationary point of the published update (KKT residual) is 2.0e-03" in page
 
-
-def test_a_fit_of_an_old_version_has_no_variance_about_the_mean(study):
-    del study.info["NormAboutMean"]
+    del study.info["NormAboutMean"]  # as in a fit of version 0.1
     study.change()
     page = study.page()
     assert "R²" not in page[: page.index('id="measures"')]
@@ -187,6 +185,7 @@ def test_a_comparison_alone_has_a_page(study):
         [],
         study.mask,
         out_file,
+        figures=False,
         compared=[study.fit.factorization],
         quality=study.quality,
         cohort_file=study.cohort,

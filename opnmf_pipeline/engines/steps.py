@@ -56,6 +56,8 @@ GIVEN = {
     "participants": "identifier of each subject",
     "covariates": "table of the subjects, for the splits and the report",
     "planted": "label map of the true components, if known",
+    "atlas_file": "label image of an atlas in the space of the images",
+    "atlas_labels": "names of the labels of this atlas",
     "on_template": "whether figures are drawn on the MNI152 template",
     "settings": "YAML of the settings, shown in the report",
 }
@@ -297,12 +299,18 @@ def _fit(
 def _map_steps(config: PipelineConfig) -> Iterator[Step]:
     over = {RANK: config.decomposition.n_components}
     yield _fit("decompose", DECOMPOSE, config, over)
-    of_maps = {"factorization_dir": Of("decompose", "factorization_dir"), "mask_file": MASK}
+    of_maps = {
+        "factorization_dir": Of("decompose", "factorization_dir"),
+        "mask_file": MASK,
+        "atlas_file": Given("atlas_file"),
+        "atlas_labels": Given("atlas_labels"),
+    }
     yield Step("maps", WRITE_MAPS, of_maps, over)
     if config.report.figures:
         of_figures = {
             "components_file": Of("maps", "components_file"),
             "labels_file": Of("maps", "labels_file"),
+            "labels_table": Of("maps", "labels_table"),
             "matrix_dir": MATRIX,
             "mask_file": MASK,
             "on_template": Given("on_template"),
@@ -364,6 +372,7 @@ def _report_step(config: PipelineConfig) -> Step:
         "factorization_dirs": Every((Of("decompose", "factorization_dir"),)),
         "components_files": Every((Of("maps", "components_file"),)),
         "labels_tables": Every((Of("maps", "labels_table"),)),
+        "regions_tables": Every((Of("maps", "regions_table"),)),
         "loadings_files": Every((Of("maps", "loadings_file"),)),
         "mask_file": MASK,
         "quality_dir": Of("quality", "quality_dir"),

@@ -48,7 +48,8 @@ def _of_finished(config: PipelineConfig) -> Methods | None:
     if done.settings != determining_settings(config):
         return None
     fits = [read_json(done.path("fit", k)) for k in done.ks]
-    return _methods(config, fits, open_mask(done.path("mask")).grid)
+    named = any(done.has("regions", k) for k in done.ks)
+    return _methods(config, fits, open_mask(done.path("mask")).grid, named=named)
 
 
 def _of_plan(config: PipelineConfig) -> Methods:
@@ -63,12 +64,16 @@ def _of_plan(config: PipelineConfig) -> Methods:
         }
         for k in config.decomposition.n_components
     ]
-    return _methods(config, fits, plan.grid)
+    return _methods(config, fits, plan.grid, named=plan.atlas is not None)
 
 
-def _methods(config: PipelineConfig, fits: Sequence[dict[str, Any]], grid: GridFacts) -> Methods:
+def _methods(
+    config: PipelineConfig, fits: Sequence[dict[str, Any]], grid: GridFacts, *, named: bool
+) -> Methods:
     solver = SOLVERS[config.decomposition.solver].methods
-    return describe_methods(fits, config.settings(), grid, None, solver=solver, qualified=True)
+    return describe_methods(
+        fits, config.settings(), grid, None, solver=solver, qualified=True, named=named
+    )
 
 
 def _markdown(methods: Methods) -> str:

@@ -46,6 +46,7 @@ def write_report(output: OutputFolder) -> Path:
             loadings=output.intact("loadings", k),
             montage=there("montage", k),
             parts=there("parts", k),
+            regions=there("regions", k),
         )
         for k in output.ks
     ]

@@ -27,7 +27,7 @@ from opnmf_pipeline.reporting.page import with_runs
 from opnmf_pipeline.runs.study import Study
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import FIGURES_FILES
-from opnmf_pipeline.stages.maps import MAPS_FILES
+from opnmf_pipeline.stages.maps import MAPS_FILES, REGIONS_FILES
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
 from opnmf_pipeline.stages.spaces import named_files
@@ -76,7 +76,8 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     for k in maps:
         output.publish("fit", fits[k] / FACTORIZATION_FILE, k)
     figures = outcome.by_rank("figures", "figures_dir")
-    for folders, files in ((maps, MAPS_FILES), (figures, FIGURES_FILES)):
+    files_of_maps = MAPS_FILES if study.atlas is None else MAPS_FILES | REGIONS_FILES
+    for folders, files in ((maps, files_of_maps), (figures, FIGURES_FILES)):
         for k, folder in folders.items():
             for name, file in named_files(files, study.images[0]).items():
                 output.publish(name, folder / file, k)

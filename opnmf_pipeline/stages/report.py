@@ -54,6 +54,8 @@ class FitFiles:
         Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
     montage, parts : path or None
         Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
+    regions : path or None
+        Table of :func:`opnmf_pipeline.stages.maps.write_maps`; it has no rows without an atlas.
     """
 
     factorization: Path
@@ -62,6 +64,7 @@ class FitFiles:
     loadings: Path
     montage: Path | None = None
     parts: Path | None = None
+    regions: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -198,16 +201,18 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitF
             relative_errors(norms.to_numpy(), loadings.to_numpy(), gram), index=norms.index
         )
     info = read_object(files.factorization)
+    regions = as_typed(read_table(files.regions), ("region",)) if files.regions else None
     return FitFacts(
         info=info,
         solver=_solver_facts(info["Settings"]),
-        parts=as_typed(read_table(files.labels_table)),
+        parts=as_typed(read_table(files.labels_table), ("proposed_name",)),
         loadings=loadings,
         nearest=nearest,
         overlaps=overlaps,
         errors=errors,
         montage=files.montage,
         label_map=files.parts,
+        regions=None if regions is None or regions.empty else regions,
     )
 
 
@@ -258,6 +263,7 @@ def _run(call: Call) -> dict[str, Path]:
             "loadings_files",
             "components_figures",
             "labels_figures",
+            "regions_tables",
         )
     ]
     quality_dir = call.optional_path("quality_dir")
@@ -292,6 +298,12 @@ MAKE_REPORT = Stage(
         ),
         "loadings_files": Field(
             Kind.TABLE, "loadings of WriteMaps, one per number of components", many=True
+        ),
+        "regions_tables": Field(
+            Kind.TABLE,
+            "tables of regions of WriteMaps, one per number of components",
+            many=True,
+            default=(),
         ),
         "mask_file": MASK_FILE,
         "components_figures": Field(

@@ -117,8 +117,7 @@ class Mask:
         """
         n_components = W.shape[1]
         n_voxels = np.bincount(labels, minlength=n_components + 1)[1:]
-        indices = np.argwhere(self.inside)
-        peaks = apply_affine(self.image.affine, indices[np.argmax(W, axis=0)])
+        peaks = self.positions[np.argmax(W, axis=0)]
         volume = float(np.prod(voxel_sizes(self.image.affine)))
         return pd.DataFrame(
             {
@@ -130,6 +129,17 @@ class Mask:
             }
         )
 
+    @cached_property
+    def positions(self) -> NDArray[np.float64]:
+        """Position of each row, in mm: an array of shape (n_voxels, 3)."""
+        positions: NDArray[np.float64] = apply_affine(self.image.affine, np.argwhere(self.inside))
+        return positions
+
+    @property
+    def hemispheres(self) -> NDArray[np.int8]:
+        """Hemisphere of each row: −1 left, 1 right, 0 at x = 0 mm, between them."""
+        return np.sign(np.round(self.positions[:, 0], 3)).astype(np.int8)
+
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror voxel is in the mask, and those mirror rows.
 
@@ -138,8 +148,7 @@ class Mask:
         """
         row_of = np.full(self.inside.shape, -1)
         row_of[self.inside] = np.arange(np.count_nonzero(self.inside))
-        positions = apply_affine(self.image.affine, np.argwhere(self.inside))
-        positions[:, 0] *= -1
+        positions = self.positions * [-1, 1, 1]
         indices = np.rint(apply_affine(np.linalg.inv(self.image.affine), positions)).astype(int)
         rows = np.flatnonzero(((indices >= 0) & (indices < self.inside.shape)).all(axis=1))
         mirrored = row_of[tuple(indices[rows].T)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import matplotlib
@@ -21,6 +23,9 @@ MAX_COLUMNS = 3
 PANEL_INCHES = (5.0, 2.2)
 TEXT_POINTS = 7
 PARTS_POINTS = 10
+TITLE_POINTS = 9
+TITLE_CHARACTERS = 64
+"""Longer titles would run into the next panel."""
 N_SLICES = 7
 
 
@@ -31,13 +36,17 @@ def template_image() -> Any:
     return load_mni152_template(resolution=TEMPLATE_MM)
 
 
-def draw_components(components_file: Path, background: Any, out_file: Path) -> Path:
+def draw_components(
+    components_file: Path, titles: Sequence[str], background: Any, out_file: Path
+) -> Path:
     """Draw every component in three cuts through its largest weight.
 
     Parameters
     ----------
     components_file : path
         4D image, one component per volume.
+    titles : sequence of str
+        Number and possibly name of each component.
     background : nibabel image
         Brain to draw on, in the same space.
     out_file : path
@@ -86,7 +95,8 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
                 axes=axis,
             )
         display.annotate(size=TEXT_POINTS)
-        axis.set_title(f"component {number + 1}", color="white", fontsize=10)
+        title = shorten(titles[number], TITLE_CHARACTERS, placeholder=" …")
+        axis.set_title(title, color="white", fontsize=TITLE_POINTS)
     return _save(figure, out_file)
 
 

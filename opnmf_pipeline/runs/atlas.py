@@ -6,12 +6,17 @@ import re
 from pathlib import Path
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.atlas import Atlas, labels_beside
 from opnmf_pipeline.stages.anatomy import open_atlas
 from opnmf_pipeline.stages.spaces import space_of
 
 __all__ = ["find_atlas", "is_mni152"]
 
+ELSEWHERE_MSG = (
+    "{atlas}: has no region in the field of view of {image}; set report.atlas to an atlas in the "
+    "space of the maps"
+)
 MNI152 = re.compile(r"space-(MNI|MNI152\w*?|MNIColin27)_")
 """Adult brains in MNI152 space; templates of children and the older MNI305 differ by too much."""
 
@@ -36,7 +41,7 @@ def find_atlas(config: PipelineConfig, image: str | Path, entities: str) -> Atla
     Raises
     ------
     ImageError
-        The atlas is not a label image, or the table does not name all its labels.
+        The atlas is not a label image, has labels without a name, or lies elsewhere.
     FileError
         Its labels cannot be found or read.
     """
@@ -45,6 +50,9 @@ def find_atlas(config: PipelineConfig, image: str | Path, entities: str) -> Atla
     given = config.report.atlas
     atlas = Atlas(given, config.report.atlas_labels or labels_beside(given))
     open_atlas(atlas)
+    grid = space_of(image).images.analysis_grid(image, config.mask.image, config.matrix)
+    if not grid.read_labels(given).any():
+        raise ImageError(ELSEWHERE_MSG.format(atlas=given, image=image))
     return atlas
 
 

@@ -110,7 +110,8 @@ def propose_names(overlaps: pd.DataFrame, n_components: int) -> list[str | None]
     """Name each component after the regions that have most of it.
 
     Regions of both hemispheres count together. If no few regions have a third of the component, it
-    is called widespread and named after the larger structures, such as lobes, if they are known.
+    is called widespread and named after the larger structures, such as lobes, if they are known. A
+    component with more than half of its weight outside the atlas is named so.
 
     Parameters
     ----------
@@ -123,21 +124,23 @@ def propose_names(overlaps: pd.DataFrame, n_components: int) -> list[str | None]
     Returns
     -------
     list of str or None
-        One name per component; None for a component without weight in the atlas.
+        One name per component; None for a component without weight.
     """
-    named = overlaps[overlaps["index"] != 0]
-    parts = dict(iter(named.groupby("component")))
+    parts = dict(iter(overlaps.groupby("component")))
     return [_name(parts[k]) if k in parts else None for k in range(1, n_components + 1)]
 
 
 def _name(overlaps: pd.DataFrame) -> str:
-    """Return the name of one component; all its rows are inside the atlas."""
+    """Return the name of one component, from its rows of the table."""
+    overlaps = overlaps[overlaps["index"] != 0]
+    if overlaps["percent_of_component"].sum() < HALF:
+        return f"Mostly {OUTSIDE}"
     split = [_side_of(str(name)) for name in overlaps["region"]]
     shares = pd.DataFrame(
         {
             "side": [side for side, _ in split],
             "what": [what for _, what in split],
-            "percent": overlaps["percent_of_component"].to_numpy(),
+            "percent": overlaps["percent_of_component"].to_numpy(dtype=np.float64),
         }
     )
     listed = _most(shares)

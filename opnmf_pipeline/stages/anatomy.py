@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,21 +21,10 @@ from opnmf_pipeline.stages.spaces import space_of
 
 __all__ = ["REGION_COLUMNS", "describe_places", "locate", "open_atlas"]
 
-logger = logging.getLogger(__name__)
-
 N_NAMED = 8
-LARGE_SHARE = 0.5
-"""An atlas that covers less than this share of the mask may be in another space."""
-
 UNNAMED_MSG = (
-    "{image}: has {n} labels that {labels} does not name ({named}); add a line for each, or set "
+    "{image}: has labels without a name in {labels}: {named}; add a line for each, or set "
     "report.atlas_labels to the labels of this atlas"
-)
-ELSEWHERE_MSG = (
-    "{image}: has no region in the mask of the analysis; give an atlas in the space of the maps"
-)
-PARTLY_MSG = (
-    "%s: covers %.0f %% of the mask; the percentages of regions are low if it is in another space"
 )
 
 REGION_COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -83,13 +70,16 @@ def open_atlas(atlas: Atlas) -> pd.DataFrame:
         The table cannot be read.
     """
     regions = read_regions(atlas.labels)
-    values = space_of(atlas.image).images.atlas_values(atlas.image)
-    unnamed = [str(value) for value in values if value not in regions.index]
+    _require_names(space_of(atlas.image).images.atlas_values(atlas.image), regions, atlas)
+    return regions
+
+
+def _require_names(labels: NDArray[np.int64], regions: pd.DataFrame, atlas: Atlas) -> None:
+    unnamed = [str(label) for label in np.unique(labels[labels != 0]) if label not in regions.index]
     if unnamed:
         named = ", ".join(unnamed[:N_NAMED] + ["..."] * (len(unnamed) > N_NAMED))
         names = {"image": atlas.image, "labels": atlas.labels}
-        raise ImageError(UNNAMED_MSG.format(n=len(unnamed), named=named, **names))
-    return regions
+        raise ImageError(UNNAMED_MSG.format(named=named, **names))
 
 
 def locate(
@@ -118,7 +108,7 @@ def locate(
     Raises
     ------
     ImageError
-        The atlas has no region in the mask.
+        The atlas is not a label image, or it has labels without a name.
     FileError
         The names of its regions cannot be read.
     """
@@ -130,9 +120,9 @@ def locate(
             places[f"peak_{side}_{axis}"] = values
     if atlas is None:
         return places, pd.DataFrame(columns=list(REGION_COLUMNS))
-    known = open_atlas(atlas)
+    known = read_regions(atlas.labels)
     at_rows = mask.grid.read_labels(atlas.image)[mask.inside]
-    _require_overlap(at_rows, atlas.image)
+    _require_names(at_rows, known, atlas)
     overlaps = region_overlaps(W, labels, at_rows)
     for column in reversed(known.columns):
         name = "region" if column == "name" else column
@@ -143,14 +133,6 @@ def locate(
         places[f"peak_{side}_region"] = pd.Series(at_peaks).map(known["name"])
     places["proposed_name"] = propose_names(overlaps, W.shape[1])
     return places, overlaps
-
-
-def _require_overlap(at_rows: NDArray[np.int64], image: Path) -> None:
-    covered = np.count_nonzero(at_rows) / at_rows.size
-    if covered == 0:
-        raise ImageError(ELSEWHERE_MSG.format(image=image))
-    if covered < LARGE_SHARE:
-        logger.warning(PARTLY_MSG, image, 100 * covered)
 
 
 def describe_places(places: pd.DataFrame) -> dict[str, Mapping[str, str]]:

@@ -57,7 +57,11 @@ LOADING = "Loading on {name} (row of H = WᵀX)"
 
 
 def write_maps(
-    factorization_file: Path, mask_file: Path, out_dir: Path, atlas: Atlas | None = None
+    factorization_file: Path,
+    mask_file: Path,
+    out_dir: Path,
+    atlas_file: Path | None = None,
+    atlas_labels: Path | None = None,
 ) -> Path:
     """Write component maps, winner-takes-all labels and loadings, with JSON sidecars.
 
@@ -78,8 +82,10 @@ def write_maps(
         * a ``.json`` for each of them.
 
         Images have the suffix of the space, ``.nii.gz`` for volumes.
-    atlas : Atlas, optional
-        Atlas in the space of the mask; its regions describe and name the components.
+    atlas_file : path, optional
+        Label image of an atlas in the space of the mask; its regions name the components.
+    atlas_labels : path, optional
+        Names of its labels. Default: the file next to it with the same name.
 
     Returns
     -------
@@ -87,12 +93,15 @@ def write_maps(
         ``out_dir``.
     """
     fit = read_factorization(factorization_file)
+    atlas = Atlas(atlas_file, atlas_labels or labels_beside(atlas_file)) if atlas_file else None
     mask, files = open_mask(mask_file), named_files(MAPS_FILES, mask_file)
     labels = winner_takes_all(fit.W)
     mask.write(fit.W.astype(np.float32), out_dir / files["components"])
     mask.write(labels, out_dir / files["dseg"])
     places, regions = locate(mask, fit.W, labels, atlas)
     table = pd.concat([mask.label_table(fit.W, labels), places], axis=1)
+    first = [column for column in ("index", "name", "proposed_name") if column in table]
+    table = table[first + [column for column in table if column not in first]]
     write_table(table, out_dir / files["dseg_tsv"])
     write_table(regions, out_dir / REGIONS_FILES["regions"])
     loadings = _loadings(fit)
@@ -157,9 +166,13 @@ def maps_memory(inputs: Mapping[str, Any]) -> int:
 
 def _run(call: Call) -> dict[str, Any]:
     factorization_file = call.path("factorization_dir") / FACTORIZATION_FILE
-    image, table = call.optional_path("atlas_file"), call.optional_path("atlas_labels")
-    atlas = Atlas(image, table or labels_beside(image)) if image else None
-    maps_dir = write_maps(factorization_file, call.path("mask_file"), call.folder, atlas)
+    maps_dir = write_maps(
+        factorization_file,
+        call.path("mask_file"),
+        call.folder,
+        call.optional_path("atlas_file"),
+        call.optional_path("atlas_labels"),
+    )
     files = named_files(MAPS_FILES, call.path("mask_file"))
     return {
         "maps_dir": maps_dir,

@@ -190,7 +190,7 @@ def test_metrics(load, cohort):
 
 def test_side_cars_are_json_with_a_description(example):
     sidecars = list((example.outputs.root / "group").glob("*.json"))
-    assert len(sidecars) == 5
+    assert len(sidecars) == 6
     for path in sidecars:
         content = json.loads(path.read_text())
         assert content, path

@@ -22,7 +22,14 @@ class Vertices:
 
 
 def describe(
-    solver="multiplicative", mask="mean", *, grid=VOXELS, settings=None, choice=None, **fit
+    solver="multiplicative",
+    mask="mean",
+    *,
+    grid=VOXELS,
+    settings=None,
+    choice=None,
+    named=False,
+    **fit,
 ):
     info = {
         "NumberOfComponents": 20,
@@ -42,6 +49,7 @@ def describe(
         choice,
         solver=SOLVERS[solver].methods,
         qualified=True,
+        named=named,
     )
 
 
@@ -176,3 +184,12 @@ def test_bibtex():
         "  number = {6},",
         "  pages = {3261--3281},",
     ]
+
+
+def test_the_atlas_is_described_and_cited():
+    own, shipped = {"atlas": "/data/own_dseg.nii.gz"}, {"desikan2006", "fischl2002"}
+    assert not shipped & set(keys(describe()))
+    assert shipped <= set(keys(describe(named=True)))
+    given = describe(named=True, settings={"report": own})
+    assert "by the regions of the atlas own_dseg.nii.gz. " in " ".join(given.paragraphs)
+    assert not shipped & set(keys(given))

@@ -26,5 +26,6 @@ def atlas_values(path: Path) -> NDArray[np.int64]:
     ImageError
         The file is not a 3D image, or it has values that are no labels.
     """
-    values: NDArray[np.int64] = np.unique(Grid.of(open_image(path)).read_labels(path))
-    return values[values != 0]
+    labels = Grid.of(open_image(path)).read_labels(path)
+    found: NDArray[np.int64] = np.unique(labels[labels != 0])
+    return found

@@ -171,10 +171,13 @@ class Grid:
         """
         image = open_image(path)
         values = np.nan_to_num(read_values(image, path))
-        if odd := [value for value in np.unique(values) if value < 0 or value != int(value)]:
+        whole = values.astype(np.int32)
+        odd = values[(values != whole) | (whole < 0)]
+        if odd.size:
             raise ImageError(NO_LABELS_MSG.format(path=path, value=odd[0]))
-        whole = nb.Nifti1Image(values.astype(np.int32), image.affine)
-        labels: NDArray[np.int64] = _resampled(whole, self, "nearest").astype(np.int64)
+        labels: NDArray[np.int64] = _resampled(
+            nb.Nifti1Image(whole, image.affine), self, "nearest"
+        ).astype(np.int64)
         return labels
 
     def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import shorten
+from textwrap import wrap
 from typing import Any
 
 import matplotlib
@@ -20,12 +20,12 @@ __all__ = ["draw_components", "draw_parts", "template_image"]
 TEMPLATE_MM = 2
 MAX_COLUMNS = 3
 """More columns would make the cuts too small on a printed page."""
-PANEL_INCHES = (5.0, 2.2)
+PANEL_INCHES = (5.0, 2.4)
 TEXT_POINTS = 7
 PARTS_POINTS = 10
 TITLE_POINTS = 9
-TITLE_CHARACTERS = 64
-"""Longer titles would run into the next panel."""
+TITLE_CHARACTERS = 56
+"""Longer lines of a title would run into the next panel."""
 N_SLICES = 7
 
 
@@ -95,8 +95,8 @@ def draw_components(
                 axes=axis,
             )
         display.annotate(size=TEXT_POINTS)
-        title = shorten(titles[number], TITLE_CHARACTERS, placeholder=" …")
-        axis.set_title(title, color="white", fontsize=TITLE_POINTS)
+        lines = wrap(titles[number], TITLE_CHARACTERS, max_lines=2, placeholder=" …")
+        axis.set_title("\n".join(lines), color="white", fontsize=TITLE_POINTS)
     return _save(figure, out_file)
 
 

@@ -6,6 +6,8 @@ from nilearn.datasets import load_mni152_template
 
 from opnmf_pipeline.reporting.volumes.montage import _part_colours, draw_components, draw_parts
 
+TITLES = ["component 1: Left insula", "component 2: " + "a very long name " * 20]
+
 
 @pytest.fixture(scope="module")
 def template():
@@ -29,7 +31,7 @@ def coloured(path):
 
 
 def test_components(components, template, tmp_path):
-    out = draw_components(components, template, tmp_path / "c.png")
+    out = draw_components(components, TITLES, template, tmp_path / "c.png")
     pixels = matplotlib.image.imread(out)
     assert pixels.shape[1] > pixels.shape[0] > 100
     assert 0.003 < coloured(out) < 0.5
@@ -48,14 +50,14 @@ def test_a_component_without_weight_is_drawn_empty(template, tmp_path):
     values = np.zeros((*template.shape, 2), dtype=np.float32)
     values[8:14, 20:28, 20:26, 0] = 1
     nb.Nifti1Image(values, template.affine).to_filename(tmp_path / "c.nii.gz")
-    assert draw_components(tmp_path / "c.nii.gz", template, tmp_path / "c.png").exists()
+    assert draw_components(tmp_path / "c.nii.gz", TITLES, template, tmp_path / "c.png").exists()
 
 
 def test_figures_are_closed(components, template, tmp_path):
     import matplotlib.pyplot as plt
 
     before = plt.get_fignums()
-    draw_components(components, template, tmp_path / "c.png")
+    draw_components(components, TITLES, template, tmp_path / "c.png")
     assert plt.get_fignums() == before
 
 
@@ -71,4 +73,5 @@ def test_cuts_go_through_the_largest_weight(template, tmp_path):
     values = np.zeros((*template.shape, 1), dtype=np.float32)
     values[8:14, 20:28, 30:36, 0] = 1
     nb.Nifti1Image(values, template.affine).to_filename(tmp_path / "c.nii.gz")
-    assert coloured(draw_components(tmp_path / "c.nii.gz", template, tmp_path / "c.png")) > 0.003
+    out = draw_components(tmp_path / "c.nii.gz", TITLES, template, tmp_path / "c.png")
+    assert coloured(out) > 0.003

@@ -81,6 +81,8 @@ def test_labels_on_another_grid_are_not_averaged(labels, tmp_path):
     affine[:3, 3] -= AFFINE[:3, :3].sum(axis=1) / 3  # the corners coincide
     path = write_image(tmp_path / "a.nii.gz", fine, affine)
     np.testing.assert_array_equal(Grid(SHAPE, AFFINE).read_labels(path), labels)
+    finer = Grid((9, 7, 5), AFFINE @ np.diag([0.4, 0.4, 0.4, 1]))
+    assert set(finer.read_labels(path).flat) <= {0, *labels.flat}
 
 
 @pytest.mark.parametrize(

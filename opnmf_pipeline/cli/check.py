@@ -20,7 +20,8 @@ def execute(args: argparse.Namespace) -> None:
     rows = {
         "subjects": f"{plan.n_subjects}",
         "grid": str(plan.grid),
-        plan.grid.elements: f"about {plan.n_voxels}",
+        "space": str(plan.space or "unknown"),
+        plan.grid.elements: f"about {plan.n_voxels}: {plan.mask}",
         "matrix": f"{_size(plan.matrix_bytes)} on disk",
         "memory": f"about {_size(plan.memory_bytes)}",
         "components": ", ".join(map(str, mapped)),

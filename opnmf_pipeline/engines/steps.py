@@ -260,8 +260,7 @@ def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
     studied = _study_steps(config, n_splits)
     selection = _selection_step(config, fits, {step.name for step in studied})
     quality = Step("quality", ASSESS_COHORT, {"matrix_dir": MATRIX, "mask_file": MASK})
-    report = [_report_step(config)] if mapped else []
-    return [*steps, *studied, selection, quality, *report]
+    return [*steps, *studied, selection, quality, _report_step(config)]
 
 
 MASK = Of("mask", "mask_file")
@@ -329,7 +328,9 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
         over = {RANK: config.ranks, SPLIT: range(1, n_splits + 1)}
         split = Each("splits", "split_files")
         for name in ("halves", "shared") if selection.shared_start else ("halves",):
-            of_halves = {"split_file": split, "shared_start": name == "shared"}
+            shared = name == "shared"
+            null = {"n_null": 0} if shared else selection.of_null()  # one null holds for both
+            of_halves = {"split_file": split, "mask_file": MASK, "shared_start": shared, **null}
             steps.append(_fit(name, FIT_HALVES, config, over, of_halves, side_by_side=True))
     if seeds := config.start_seeds:
         over = {RANK: config.ranks, SEED: seeds}
@@ -360,20 +361,20 @@ def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[st
     ):
         if step in studied:
             inputs[name] = Every((Of(step, output),), in_order=True)
+    if "start" in studied:
+        inputs |= config.selection.of_null()
     choice = config.selection.of_choice().items()
     inputs |= {name: value for name, value in choice if value is not None}
     return Step("select", SELECT_RANK, inputs)
 
 
 def _report_step(config: PipelineConfig) -> Step:
-    figures = config.report.figures
+    """Return the step of the report; without maps, it reports the comparison alone."""
+    figures, mapped = config.report.figures, bool(config.decomposition.n_components)
+    fits = "decompose" if mapped else "candidate"
     inputs: dict[str, Any] = {
         "selection_dir": Of("select", "selection_dir"),
-        "factorization_dirs": Every((Of("decompose", "factorization_dir"),)),
-        "components_files": Every((Of("maps", "components_file"),)),
-        "labels_tables": Every((Of("maps", "labels_table"),)),
-        "regions_tables": Every((Of("maps", "regions_table"),)),
-        "loadings_files": Every((Of("maps", "loadings_file"),)),
+        "factorization_dirs": Every((Of(fits, "factorization_dir"),)),
         "mask_file": MASK,
         "quality_dir": Of("quality", "quality_dir"),
         "cohort_file": Given("covariates"),
@@ -382,7 +383,12 @@ def _report_step(config: PipelineConfig) -> Step:
         "on_template": Given("on_template"),
         "figures": figures,
     }
-    if figures:
+    if mapped:
+        inputs["components_files"] = Every((Of("maps", "components_file"),))
+        inputs["labels_tables"] = Every((Of("maps", "labels_table"),))
+        inputs["regions_tables"] = Every((Of("maps", "regions_table"),))
+        inputs["loadings_files"] = Every((Of("maps", "loadings_file"),))
+    if mapped and figures:
         inputs["components_figures"] = Every((Of("figures", "components_figure"),))
         inputs["labels_figures"] = Every((Of("figures", "labels_figure"),))
     return Step("report", MAKE_REPORT, inputs)

@@ -25,6 +25,7 @@ def check_images(
     mask: MaskConfig,
     options: MatrixConfig,
     *,
+    only_brain: bool = False,
     n_procs: int = 1,
 ) -> NDArray[np.bool_]:
     """Read all images, and require that their values in the mask can be factorized.
@@ -39,6 +40,8 @@ def check_images(
         Which places are analysed.
     options : MatrixConfig
         Preprocessing of the images.
+    only_brain : bool
+        Exclude places outside the brain of the template.
     n_procs : int
         Largest number of processes.
 
@@ -55,7 +58,8 @@ def check_images(
     """
     peaks: list[int | None] = []
     read = partial(grid.read, options=options)
-    inside = group_mask(_noted(map_images(read, images, n_procs), options, peaks), grid, mask)
+    values = _noted(map_images(read, images, n_procs), options, peaks)
+    inside = group_mask(values, grid, mask, only_brain=only_brain)
     # The mask is known only after the last image; only doubtful images are read again
     doubtful = [n for n, peak in enumerate(peaks) if peak is None or not inside.flat[peak]]
     bad = [

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.reporting.captions import map_figures
@@ -14,7 +15,7 @@ from opnmf_pipeline.reporting.effects import draw_effects, measure_effects
 from opnmf_pipeline.reporting.facts import FitFacts
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings
-from opnmf_pipeline.reporting.tables import parts_table, regions_table
+from opnmf_pipeline.reporting.tables import by_chance, parts_table, regions_table
 
 __all__ = ["Section", "compose_section", "sentences_about_agreement"]
 
@@ -102,9 +103,15 @@ def compose_section(
 def _sentence(fit: FitFacts) -> str:
     info = fit.info
     end = "converged" if info["Converged"] else "stopped without converging"
+    explained = (
+        f", which explains {fit.explained:.1%} of the variance about the mean image (R²; "
+        f"{fit.explained_about_zero:.1%} about zero)"
+        if np.isfinite(fit.explained)
+        else ""
+    )
     return (
         f"The fit {end} after {info['Iterations']} iterations with a reconstruction error of "
-        f"{info['ReconstructionError']:.5g}, which explains {fit.explained:.1%} of the data. No "
+        f"{info['ReconstructionError']:.5g}{explained}. No "
         f"factorization into {fit.k} components can have an error below {info['LowerBound']:.5g}. "
         "The distance from a stationary point of the published update (KKT residual) is "
         f"{info['KKTResidual']:.1e}."
@@ -121,10 +128,13 @@ def sentences_about_agreement(measures: Mapping[str, Any]) -> list[str]:
     """
     sentences = []
     for prefix, what in AGREEMENTS.items():
-        cosine, ari = (measures.get(prefix + name) for name in ("inner_product", "label_ari"))
-        if pd.notna(cosine) and pd.notna(ari):
+        cosine, ari = (prefix + name for name in ("inner_product", "label_ari"))
+        if pd.notna(measures.get(cosine)) and pd.notna(measures.get(ari)):
             sentences.append(
-                f"{what} agree by {cosine:.2f} (mean cosine of matched components) and {ari:.2f} "
-                "(adjusted Rand index of the winner-takes-all maps)."
+                f"{what} agree by {measures[cosine]:.2f} (mean cosine of matched components"
+                f"{by_chance(measures, cosine)}) and {measures[ari]:.2f} (adjusted Rand index of "
+                f"the winner-takes-all maps{by_chance(measures, ari)})."
             )
+    if any("by chance" in sentence for sentence in sentences):
+        sentences.append("By chance means: for random compact parts of the same sizes.")
     return sentences

@@ -12,6 +12,7 @@ from opnmf_pipeline.reporting.facts import FitFacts
 
 __all__ = [
     "Measure",
+    "by_chance",
     "cell",
     "component_titles",
     "images_table",
@@ -142,14 +143,14 @@ def regions_table(regions: pd.DataFrame) -> pd.DataFrame:
 
 
 def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
-    """Return the quality of each subject, those with the largest errors first.
+    """Return the quality of each subject, those with the largest errors first, if there are any.
 
     Parameters
     ----------
     subjects : DataFrame
         ``coverage``, ``nearest`` and ``correlation``, indexed by subject.
     errors : DataFrame
-        Relative reconstruction errors: one row per subject, one column per k.
+        Relative reconstruction errors: one row per subject, one column per k; may be empty.
     """
     table = pd.DataFrame(
         {
@@ -160,6 +161,8 @@ def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame
             **{f"error, k = {k}": errors[k].map("{:.4f}".format) for k in errors},
         }
     )
+    if errors.empty:
+        return table
     last = errors[errors.columns[-1]]
     return table.set_axis(last).sort_index(ascending=False).reset_index(drop=True)
 
@@ -169,6 +172,18 @@ def images_table(images: pd.DataFrame) -> pd.DataFrame | None:
     if "sha256" not in images:
         return None
     return images[[name for name in IMAGE_COLUMNS if name in images]]
+
+
+def by_chance(measures: Mapping[str, Any], column: str) -> str:
+    """Return the agreement by chance that belongs to a measure, as text to add; may be empty.
+
+    Examples
+    --------
+    >>> by_chance({"label_ari": 0.5, "label_ari_null": 0.313}, "label_ari")
+    '; 0.31 by chance'
+    """
+    null = measures.get(f"{column}_null")
+    return f"; {null:.2f} by chance" if pd.notna(null) else ""
 
 
 def cell(value: Any) -> str:

@@ -31,7 +31,8 @@ def find_atlas(config: PipelineConfig, image: str | Path, entities: str) -> Atla
     image : path
         One of the images.
     entities : str
-        BIDS entities of the maps, such as ``space-MNI152_res-3mm_``.
+        BIDS entities of the maps, such as ``space-MNI152_res-3mm_``. If they name no space, the
+        header and the grid of the image decide.
 
     Returns
     -------
@@ -46,7 +47,12 @@ def find_atlas(config: PipelineConfig, image: str | Path, entities: str) -> Atla
         Its labels cannot be found or read.
     """
     if config.report.atlas is None:
-        return space_of(image).images.ATLAS if is_mni152(entities) else None
+        images = space_of(image).images
+        if "space-" in entities:
+            known = is_mni152(entities)
+        else:
+            known = images.standard_space(image) is not None
+        return images.ATLAS if known else None
     given = config.report.atlas
     atlas = Atlas(given, config.report.atlas_labels or labels_beside(given))
     open_atlas(atlas)

@@ -14,8 +14,9 @@ from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.check import check_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
+from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.simulation import simulated_participants
-from opnmf_pipeline.images.space import Grid
+from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.limits import check_rank
 from opnmf_pipeline.runs.study import (
@@ -40,10 +41,18 @@ class Plan:
 
     Attributes
     ----------
+    images : list of str
+        Images of the cohort; of a simulated cohort, a few of them.
+    cohort : DataFrame
+        Table of the subjects.
     n_subjects : int
         Number of rows of the cohort: subjects, or sessions of subjects.
     grid : Grid
         Grid of the analysis.
+    space : StandardSpace or None
+        Standard space of the images.
+    mask : str
+        What the voxels of the mask have in common.
     n_voxels : int
         Number of voxels (or other elements of the grid) in the mask; of a simulated cohort, an
         estimate.
@@ -57,8 +66,12 @@ class Plan:
         Atlas whose regions describe the components.
     """
 
+    images: list[str]
+    cohort: pd.DataFrame
     n_subjects: int
     grid: Grid
+    space: StandardSpace | None
+    mask: str
     n_voxels: int
     matrix_bytes: int
     memory_bytes: int
@@ -99,13 +112,27 @@ def make_plan(config: PipelineConfig) -> Plan:
         with naming_subjects(images, names):
             space.check_grids(images, images[0], resampled=config.matrix.resample is not None)
             grid = space.analysis_grid(images[0], config.mask.image, config.matrix)
-            inside = check_images(images, names, grid, config.mask, config.matrix, n_procs=n_procs)
+            standard = space.standard_space(images[0])
+            only_brain = config.mask.only_brain(in_standard_space=standard is not None)
+            inside = check_images(
+                images,
+                names,
+                grid,
+                config.mask,
+                config.matrix,
+                only_brain=only_brain,
+                n_procs=n_procs,
+            )
         n_voxels = int(inside.sum())
     check_rank(config, n_voxels, grid.elements)
     n_subjects = len(cohort)
     return Plan(
+        images=images,
+        cohort=cohort,
         n_subjects=n_subjects,
         grid=grid,
+        space=standard,
+        mask=describe_mask(config.mask, grid, only_brain=only_brain),
         n_voxels=n_voxels,
         matrix_bytes=4 * n_voxels * n_subjects,
         memory_bytes=fit_bytes(n_voxels, n_subjects, max(config.ranks), config.decomposition.dtype),

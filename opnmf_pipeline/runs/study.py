@@ -22,10 +22,12 @@ from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
+from opnmf_pipeline.images.space import StandardSpace
 from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.limits import check_rank
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
+from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.stages.splits import split_cohort
 
 __all__ = [
@@ -88,6 +90,11 @@ class Study:
         """BIDS entities ``space`` and ``res`` of the maps, such as ``space-MNI152_``."""
         return space_entities(self.config, self.images)
 
+    @property
+    def standard_space(self) -> StandardSpace | None:
+        """Standard space of the images."""
+        return space_of(self.images[0]).images.standard_space(self.images[0])
+
     def moved_to(self, folder: Path) -> Study:
         """Return the study with the table of the subjects copied to a folder that all jobs read."""
         cohort_file = folder / self.cohort_file.name
@@ -110,7 +117,11 @@ class Study:
             "planted": self.planted,
             "atlas_file": self.atlas and self.atlas.image,
             "atlas_labels": self.atlas and self.atlas.labels,
-            "on_template": drawn_on_template(self.config.report.background, self.space),
+            "on_template": drawn_on_template(
+                self.config.report.background,
+                self.space,
+                in_standard_space=self.standard_space is not None,
+            ),
             "settings": settings_yaml(shown_settings(self.config.settings())),
         }
 
@@ -187,7 +198,7 @@ def naming_subjects(images: Sequence[str], participants: Sequence[str]) -> Itera
         raise ImageError(f"{names[path]}: {error}") from None
 
 
-def drawn_on_template(background: str, space: str) -> bool:
+def drawn_on_template(background: str, space: str, *, in_standard_space: bool) -> bool:
     """Tell whether figures are drawn on the template.
 
     Parameters
@@ -197,8 +208,12 @@ def drawn_on_template(background: str, space: str) -> bool:
     space : str
         BIDS entities of the maps, such as ``space-MNI152_``; 'auto' draws on the template if they
         name an MNI space.
+    in_standard_space : bool
+        Whether the images are in the space of the template; 'auto' decides by it if the entities
+        name no space.
     """
-    return background == "template" or (background == "auto" and "space-MNI" in space)
+    in_space = "space-MNI" in space if "space-" in space else in_standard_space
+    return background == "template" or (background == "auto" and in_space)
 
 
 def work_dir(config: PipelineConfig) -> Path:

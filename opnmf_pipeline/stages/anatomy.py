@@ -113,9 +113,12 @@ def locate(
         The names of its regions cannot be read.
     """
     peaks = hemisphere_peaks(W, mask.hemispheres)
+    positions = mask.positions()
     places = pd.DataFrame(index=range(W.shape[1]))
     for side, rows in peaks.items():
-        found = np.where(rows[:, np.newaxis] >= 0, np.round(mask.positions[rows], 3), np.nan)
+        if positions is None:
+            break
+        found = np.where(rows[:, np.newaxis] >= 0, np.round(positions[rows], 3), np.nan)
         for axis, values in zip("xyz", found.T, strict=True):
             places[f"peak_{side}_{axis}"] = values
     if atlas is None:

@@ -99,7 +99,8 @@ def write_maps(
     mask.write(fit.W.astype(np.float32), out_dir / files["components"])
     mask.write(labels, out_dir / files["dseg"])
     places, regions = locate(mask, fit.W, labels, atlas)
-    table = pd.concat([mask.label_table(fit.W, labels), places], axis=1)
+    parts = mask.label_table(fit.W, labels)
+    table = pd.concat([parts, places], axis=1)
     first = [column for column in ("index", "name", "proposed_name") if column in table]
     table = table[first + [column for column in table if column not in first]]
     write_table(table, out_dir / files["dseg_tsv"])
@@ -116,7 +117,7 @@ def write_maps(
     _write_json(
         out_dir / files["dseg_json"],
         Description=f"Component with the largest weight in each {mask.grid.element}",
-        **mask.label_columns,
+        **{str(name): mask.label_columns[str(name)] for name in parts},
         **describe_places(places),
     )
     _write_json(

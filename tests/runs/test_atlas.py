@@ -26,7 +26,6 @@ def config(**report):
         ("space-MNIPediatricAsym_", False),
         ("space-MNI305_", False),
         ("space-mine_", False),
-        ("", False),
     ],
 )
 def test_the_atlas_is_for_adults_in_mni152(image, space, known):
@@ -58,3 +57,9 @@ def test_an_atlas_that_lies_elsewhere_is_refused(image, tmp_path):
 def test_labels_require_an_atlas():
     with pytest.raises(ValueError, match=r"`atlas_labels: PATH` requires `atlas: PATH`"):
         config(atlas_labels="labels.tsv")
+
+
+@pytest.mark.parametrize("code", [4, 2])
+def test_without_a_name_the_header_tells_the_space(tmp_path, code):
+    image = write_image(tmp_path / "i.nii.gz", np.ones(SHAPE, np.float32), codes=(code, code))
+    assert find_atlas(config(), image, "") == (ATLAS if code == 4 else None)

@@ -101,6 +101,6 @@ def test_what_is_no_label_image(tmp_path, values, message):
 
 def test_hemispheres_and_positions():
     mask = Mask(nb.Nifti1Image(np.ones(SHAPE, np.uint8), AFFINE))
-    assert mask.positions[0].tolist() == [6, -9, 12]
-    assert mask.positions[-1].tolist() == [-6, 0, 18]
+    assert mask.positions()[0].tolist() == [6, -9, 12]
+    assert mask.positions()[-1].tolist() == [-6, 0, 18]
     np.testing.assert_array_equal(mask.hemispheres[:: 4 * 3], [1, 1, 0, -1, -1])

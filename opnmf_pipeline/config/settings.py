@@ -271,6 +271,25 @@ class ReportConfig(Section):
         "that participants.json describes, and those with a usual name, such as age, sex and site. "
         "The report lists the columns that are not used, with the reason.",
     )
+    atlas: Path | None = Field(
+        None,
+        description="Label image of an atlas in the space of the maps. Its regions describe and "
+        "name the components. Default: the Desikan-Killiany and subcortical regions that the "
+        "package includes, if the maps are in MNI152 space; otherwise no atlas.",
+    )
+    atlas_labels: Path | None = Field(
+        None,
+        description="Names of the labels of `atlas`: a TSV or CSV file with the columns `index` "
+        "and `name`, an XML file of FSL, or a text file with a number and a name in each line "
+        "(FreeSurfer, ITK-SNAP, MRIcron). Default: the file next to `atlas` that has its name and "
+        "one of these endings.",
+    )
+
+    @model_validator(mode="after")
+    def _labels_of_an_atlas(self) -> ReportConfig:
+        if self.atlas_labels is not None and self.atlas is None:
+            raise ValueError("`atlas_labels: PATH` requires `atlas: PATH`; set both or neither")
+        return self
 
 
 class ExecutionConfig(Section):

@@ -53,6 +53,14 @@ OUTPUTS: dict[str, Output] = {
     ),
     "dseg_tsv": Output("group/{space}desc-opnmfK{k}_dseg.tsv", "Table of the labels", "TSV"),
     "dseg_json": Output("group/{space}desc-opnmfK{k}_dseg.json", "Sidecar of the labels", "JSON"),
+    "regions": Output(
+        "group/{space}desc-opnmfK{k}_regions.tsv",
+        "Regions of the atlas in each component, in per cent of the component and of the region",
+        "TSV",
+    ),
+    "regions_json": Output(
+        "group/{space}desc-opnmfK{k}_regions.json", "Sidecar of the regions", "JSON"
+    ),
     "loadings": Output("group/desc-opnmfK{k}_loadings.tsv", "Loadings of each subject", "TSV"),
     "loadings_json": Output(
         "group/desc-opnmfK{k}_loadings.json", "Sidecar of the loadings", "JSON"

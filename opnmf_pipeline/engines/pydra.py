@@ -106,6 +106,8 @@ def OpnmfWorkflow(
     selection: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     n_splits: int | None = None,
     figures: bool = True,
+    atlas_file: File | None = None,
+    atlas_labels: File | None = None,
     on_template: bool = True,
     report_covariates: list[str] | None = None,
     settings: str = "",
@@ -139,6 +141,10 @@ def OpnmfWorkflow(
         pass the number of values of that column, such as sites.
     figures : bool
         Draw pictures.
+    atlas_file : File, optional
+        Label image of an atlas in the space of the images; its regions name the components.
+    atlas_labels : File, optional
+        Names of the labels of this atlas. Default: the file next to it with the same name.
     on_template : bool
         Draw on the MNI152 template, not on the mean of the subjects.
     report_covariates : list[str], optional
@@ -163,6 +169,8 @@ def OpnmfWorkflow(
         "covariates": covariates,
         "descriptions": descriptions,
         "planted": planted,
+        "atlas_file": atlas_file,
+        "atlas_labels": atlas_labels,
         "on_template": on_template,
         "settings": settings,
     }

@@ -58,6 +58,8 @@ GIVEN = {
     "covariates": "table of the subjects, for the splits and the report",
     "descriptions": "participants.json with descriptions of the covariates, if there is one",
     "planted": "label map of the true components, if known",
+    "atlas_file": "label image of an atlas in the space of the images",
+    "atlas_labels": "names of the labels of this atlas",
     "on_template": "whether figures are drawn on the MNI152 template",
     "settings": "YAML of the settings, shown in the report",
 }
@@ -298,12 +300,18 @@ def _fit(
 def _map_steps(config: PipelineConfig) -> Iterator[Step]:
     over = {RANK: config.decomposition.n_components}
     yield _fit("decompose", DECOMPOSE, config, over)
-    of_maps = {"factorization_dir": Of("decompose", "factorization_dir"), "mask_file": MASK}
+    of_maps = {
+        "factorization_dir": Of("decompose", "factorization_dir"),
+        "mask_file": MASK,
+        "atlas_file": Given("atlas_file"),
+        "atlas_labels": Given("atlas_labels"),
+    }
     yield Step("maps", WRITE_MAPS, of_maps, over)
     if config.report.figures:
         of_figures = {
             "components_file": Of("maps", "components_file"),
             "labels_file": Of("maps", "labels_file"),
+            "labels_table": Of("maps", "labels_table"),
             "matrix_dir": MATRIX,
             "mask_file": MASK,
             "on_template": Given("on_template"),
@@ -388,6 +396,7 @@ def _report_step(config: PipelineConfig) -> Step:
     if mapped:
         inputs["components_files"] = Every((Of("maps", "components_file"),))
         inputs["labels_tables"] = Every((Of("maps", "labels_table"),))
+        inputs["regions_tables"] = Every((Of("maps", "regions_table"),))
         inputs["loadings_files"] = Every((Of("maps", "loadings_file"),))
     if mapped and figures:
         inputs["components_figures"] = Every((Of("figures", "components_figure"),))

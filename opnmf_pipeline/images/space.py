@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from opnmf_pipeline.images.atlas import Atlas
+
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
@@ -87,6 +89,15 @@ class Grid(Protocol):
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Return where an image is not zero on this grid, an array of ``shape``."""
 
+    def read_labels(self, path: Path) -> NDArray[np.int64]:
+        """Return the labels of an atlas on this grid, an array of ``shape``; 0 for no region.
+
+        Raises
+        ------
+        ImageError
+            The image has another number of dimensions, or values that are no labels.
+        """
+
     def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:
         """Write a mask of ``shape``, in the coordinate system of a reference image."""
 
@@ -104,6 +115,10 @@ class Mask(Protocol):
     @property
     def inside(self) -> NDArray[np.bool_]:
         """Whether each place is a row, an array of ``grid.shape``."""
+
+    @property
+    def hemispheres(self) -> NDArray[np.int8]:
+        """Hemisphere of each row: −1 left, 1 right, 0 between them."""
 
     @property
     def in_standard_space(self) -> bool:
@@ -152,8 +167,20 @@ class Images(Protocol):
     SUFFIX: str
     """Suffix of the maps that the space writes."""
 
+    ATLAS: Atlas | None
+    """Atlas for maps in MNI152 space, if the package includes one."""
+
     def is_image(self, path: str | Path) -> bool:
         """Tell by its name whether a file is an image of this space."""
+
+    def atlas_values(self, path: Path) -> NDArray[np.int64]:
+        """Return the labels that occur in the label image of an atlas, without 0.
+
+        Raises
+        ------
+        ImageError
+            The file is not a label image of this space.
+        """
 
     def image_files(self, path: str | Path) -> list[str]:
         """Return the files of an image, such as header and values."""

@@ -94,8 +94,8 @@ class FitFacts:
     solver : SolverFacts
         Its solver.
     parts : DataFrame
-        Label table, one row per component: ``index``, ``n_voxels``, ``volume`` (mm³), and
-        ``peak_x``, ``peak_y``, ``peak_z`` (mm).
+        Label table, one row per component: ``index``, ``n_voxels``, ``volume`` (mm³),
+        ``peak_x``, ``peak_y``, ``peak_z`` (mm), and ``proposed_name`` if there is an atlas.
     loadings : DataFrame
         One row per subject, one column per component.
     nearest : ndarray of shape (n_components,), int
@@ -109,6 +109,9 @@ class FitFacts:
         Relative reconstruction error of each subject; None if the norms of the images are unknown.
     montage, label_map : path or None
         Pictures of the components and of their parts.
+    regions : DataFrame or None
+        Regions of the atlas in each component, in the columns of
+        :data:`opnmf_pipeline.stages.anatomy.REGION_COLUMNS`; None without an atlas.
     associations : AssociationFacts or None
         Associations with covariates, if they were measured.
     """
@@ -124,6 +127,7 @@ class FitFacts:
     errors: pd.Series[float] | None = None
     montage: Path | None = None
     label_map: Path | None = None
+    regions: pd.DataFrame | None = None
     associations: AssociationFacts | None = None
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from opnmf_pipeline.reporting.associations import ADJUSTED, CLUSTER_NOTE, ETA2, D, R
@@ -87,6 +88,7 @@ def describe_methods(
     *,
     solver: str,
     qualified: bool,
+    located: bool,
     only_brain: bool,
     entities: Mapping[str, str],
     associations: AssociationFacts | None = None,
@@ -110,6 +112,8 @@ def describe_methods(
         the names of the places of the grid.
     qualified : bool
         Whether the quality of the cohort was measured.
+    located : bool
+        Whether an atlas describes the components.
     only_brain : bool
         Whether the mask excludes what is outside the brain mask of the template.
     entities : mapping of str to str
@@ -123,6 +127,7 @@ def describe_methods(
         _images(fits[0], settings.get("mask", {}), grid, entities, only_brain=only_brain),
         _decomposition(fits, solver, grid),
         _selection(settings.get("selection", {}), choice, grid),
+        _anatomy(settings.get("report", {}).get("atlas")) if located else "",
         _quality() if qualified else "",
         _associations(associations, fits[0]["Versions"]),
         _software(fits[0]["Versions"], settings.get("execution", {}).get("engine", "local")),
@@ -290,6 +295,22 @@ def _splits(selection: Mapping[str, Any]) -> str:
         + (f"; balanced for {balanced}" if balanced else "")
         + (f"; subjects with the same {together} in the same half" if together else "")
         + ")"
+    )
+
+
+def _anatomy(given: str | None) -> str:
+    atlas = (
+        f"of the atlas {PurePath(given).name}"
+        if given
+        else "of the Desikan-Killiany atlas [desikan2006] and of the subcortical segmentation of "
+        "FreeSurfer [fischl2002], drawn on an average of 35 people in MNI152 space "
+        "[postelnicu2009]; each region was enlarged by up to 4 mm into white matter and 2 mm into "
+        "background"
+    )
+    return (
+        f"The components were described by the regions {atlas}. The overlap of a component and a "
+        "region is the share of the weight of the component that is in the region. The components "
+        "were named after the regions that have most of their weight."
     )
 
 

@@ -25,7 +25,13 @@ from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.reporting.outliers import find_outliers
 from opnmf_pipeline.reporting.quality import draw_errors
 from opnmf_pipeline.reporting.section import compose_section
-from opnmf_pipeline.reporting.tables import cell, images_table, measures, subjects_table
+from opnmf_pipeline.reporting.tables import (
+    cell,
+    component_titles,
+    images_table,
+    measures,
+    subjects_table,
+)
 
 __all__ = ["render_page", "with_runs"]
 
@@ -142,7 +148,12 @@ def _viewer(facts: Facts) -> dict[str, Any] | None:
     images, ks = list(facts.volumes.images), [fit.k for fit in facts.fits]
     background = images.pop(0) if facts.on_background else ""
     fits = [
-        {"k": fit.k, "image": image, "peaks": fit.parts[PEAK].to_numpy().tolist()}
+        {
+            "k": fit.k,
+            "image": image,
+            "peaks": fit.parts[PEAK].to_numpy().tolist(),
+            "titles": component_titles(fit.parts),
+        }
         for fit, image in zip(facts.fits, images, strict=True)
     ]
     chosen = facts.selection.chosen
@@ -160,6 +171,7 @@ def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
         only_brain=facts.only_brain,
         entities=facts.entities,
         associations=facts.associations,
+        located=any(fit.regions is not None for fit in facts.fits),
     )
 
 

@@ -98,6 +98,35 @@ REFERENCES = {
         "108, 1–16",
         "10.1016/j.neuroimage.2014.11.045",
     ),
+    "desikan2006": Reference(
+        "Desikan et al., 2006",
+        ("Desikan, Rahul S.", "Ségonne, Florent", "Fischl, Bruce", "others"),
+        "2006",
+        "An automated labeling system for subdividing the human cerebral cortex on MRI scans into "
+        "gyral based regions of interest",
+        "NeuroImage",
+        "31(3), 968–980",
+        "10.1016/j.neuroimage.2006.01.021",
+    ),
+    "fischl2002": Reference(
+        "Fischl et al., 2002",
+        ("Fischl, Bruce", "Salat, David H.", "Busa, Evelina", "others"),
+        "2002",
+        "Whole brain segmentation: automated labeling of neuroanatomical structures in the human "
+        "brain",
+        "Neuron",
+        "33(3), 341–355",
+        "10.1016/S0896-6273(02)00569-X",
+    ),
+    "postelnicu2009": Reference(
+        "Postelnicu et al., 2009",
+        ("Postelnicu, Gheorghe", "Zöllei, Lilla", "Fischl, Bruce"),
+        "2009",
+        "Combined volumetric and surface registration",
+        "IEEE Transactions on Medical Imaging",
+        "28(4), 508–522",
+        "10.1109/TMI.2008.2004426",
+    ),
     "sotiras2017": Reference(
         "Sotiras et al., 2017",
         (

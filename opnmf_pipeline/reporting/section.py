@@ -15,7 +15,7 @@ from opnmf_pipeline.reporting.effects import draw_effects, effects_table, summar
 from opnmf_pipeline.reporting.facts import FitFacts
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings
-from opnmf_pipeline.reporting.tables import by_chance, parts_table
+from opnmf_pipeline.reporting.tables import by_chance, parts_table, regions_table
 
 __all__ = ["Section", "compose_section", "sentences_about_agreement"]
 
@@ -41,6 +41,8 @@ class Section:
         Components and parts.
     parts : DataFrame
         Table of the components and their parts; the first column is their number.
+    regions : DataFrame or None
+        Regions of the atlas that have most of each component; None without an atlas.
     loadings : sequence of Figure
         Loadings, and their associations with covariates.
     effects : sequence of str
@@ -55,6 +57,7 @@ class Section:
     facts: str
     maps: Sequence[Figure]
     parts: pd.DataFrame
+    regions: pd.DataFrame | None
     loadings: Sequence[Figure]
     effects: Sequence[str]
     associations: pd.DataFrame | None
@@ -92,6 +95,7 @@ def compose_section(
         facts=" ".join([_sentence(fit), *sentences_about_agreement(measures)]),
         maps=map_figures(fit),
         parts=parts_table(fit),
+        regions=None if fit.regions is None else regions_table(fit.regions),
         loadings=drawn,
         effects=[effect.words for effect in effects],
         associations=effects_table(measured) if effects else None,

@@ -14,9 +14,11 @@ __all__ = [
     "Measure",
     "by_chance",
     "cell",
+    "component_titles",
     "images_table",
     "measures",
     "parts_table",
+    "regions_table",
     "subjects_table",
 ]
 
@@ -24,6 +26,8 @@ IMAGE_COLUMNS = ("participant_id", "session_id", "image", "sha256")
 SMALLEST_OVERLAP = 0.0005
 """Smallest cosine that rounds to 0.001; below it, the table names no other component."""
 NAMES = {"n_iter": "iterations", "n_pieces": "connected pieces per part", "n_splits": "splits"}
+TOP_REGIONS = 5
+"""Number of regions of each component in the report."""
 SPREAD = "_sd"
 """Ending of the column with the standard deviation of another."""
 
@@ -81,11 +85,33 @@ def _cells(metrics: pd.DataFrame, column: str) -> list[str]:
     ]
 
 
+def component_titles(parts: pd.DataFrame) -> list[str]:
+    """Return the number of each component, and its proposed name if it has one.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        Label table: ``index`` and, with an atlas, ``proposed_name``.
+
+    Examples
+    --------
+    >>> component_titles(pd.DataFrame({"index": [1, 2], "proposed_name": ["Left insula", None]}))
+    ['component 1: Left insula', 'component 2']
+    """
+    names = parts.get("proposed_name", pd.Series(index=parts.index, dtype=object))
+    return [
+        f"component {index}: {name}" if pd.notna(name) else f"component {index}"
+        for index, name in zip(parts["index"], names, strict=True)
+    ]
+
+
 def parts_table(fit: FitFacts) -> pd.DataFrame:
-    """Return size, peak and overlap of each component."""
+    """Return name, size, peak and overlap of each component."""
+    named = "proposed_name" in fit.parts
     return pd.DataFrame(
         {
             "component": fit.parts["index"],
+            **({"proposed name": fit.parts["proposed_name"].fillna("n/a")} if named else {}),
             "voxels": fit.parts["n_voxels"],
             "volume (cm³)": (fit.parts["volume"] / 1000).map("{:.1f}".format),
             **{f"peak {axis} (mm)": fit.parts[f"peak_{axis}"] for axis in "xyz"},
@@ -96,6 +122,24 @@ def parts_table(fit: FitFacts) -> pd.DataFrame:
             ],
         }
     )
+
+
+def regions_table(regions: pd.DataFrame) -> pd.DataFrame:
+    """Return the regions that have most of each component.
+
+    Parameters
+    ----------
+    regions : DataFrame
+        Columns of :data:`opnmf_pipeline.stages.anatomy.REGION_COLUMNS`, by decreasing share of each
+        component.
+    """
+    names = {
+        "component": "component",
+        "region": "region",
+        "percent_of_component": "% of the component",
+        "percent_of_region": "% of the region",
+    }
+    return regions.groupby("component").head(TOP_REGIONS)[list(names)].rename(columns=names)
 
 
 def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:

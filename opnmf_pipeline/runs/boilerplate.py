@@ -51,8 +51,14 @@ def _of_finished(config: PipelineConfig) -> Methods | None:
         return None
     fits = [read_json(done.path("fit", k)) for k in done.ks]
     mask = open_mask(done.path("mask"))
-    images = read_cohort(done.path("cohort"))["image"].tolist()
-    return _methods(config, fits, mask.grid, images, in_standard_space=mask.in_standard_space)
+    return _methods(
+        config,
+        fits,
+        mask.grid,
+        read_cohort(done.path("cohort"))["image"].tolist(),
+        in_standard_space=mask.in_standard_space,
+        located=any(done.has("regions", k) for k in done.ks),
+    )
 
 
 def _of_plan(config: PipelineConfig) -> Methods:
@@ -67,8 +73,14 @@ def _of_plan(config: PipelineConfig) -> Methods:
         }
         for k in config.decomposition.n_components
     ]
-    standard = plan.space is not None
-    return _methods(config, fits, plan.grid, plan.images, in_standard_space=standard)
+    return _methods(
+        config,
+        fits,
+        plan.grid,
+        plan.images,
+        in_standard_space=plan.space is not None,
+        located=plan.atlas is not None,
+    )
 
 
 def _methods(
@@ -78,6 +90,7 @@ def _methods(
     images: Sequence[str],
     *,
     in_standard_space: bool,
+    located: bool,
 ) -> Methods:
     return describe_methods(
         fits,
@@ -86,6 +99,7 @@ def _methods(
         None,
         solver=SOLVERS[config.decomposition.solver].methods,
         qualified=True,
+        located=located,
         only_brain=config.mask.only_brain(in_standard_space=in_standard_space),
         entities=common_entities(images),
     )

@@ -48,6 +48,7 @@ def write_report(output: OutputFolder) -> Path:
             montage=there("montage", k),
             parts=there("parts", k),
             associations=there("associations", k),
+            regions=there("regions", k),
         )
         for k in output.ks
     ]

@@ -11,16 +11,19 @@ import pandas as pd
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines.resources import n_procs_of
+from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.check import check_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.simulation import simulated_participants
 from opnmf_pipeline.images.space import Grid, StandardSpace
+from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.runs.study import (
     count_splits,
     determining_settings,
     naming_subjects,
+    space_entities,
 )
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.memory import fit_bytes
@@ -59,6 +62,8 @@ class Plan:
         Most memory that a fit needs, in bytes.
     n_fits : int
         Number of fits, including the fits of split halves and of null data.
+    atlas : Atlas or None
+        Atlas whose regions describe the components.
     """
 
     images: list[str]
@@ -71,6 +76,7 @@ class Plan:
     matrix_bytes: int
     memory_bytes: int
     n_fits: int
+    atlas: Atlas | None
 
 
 def make_plan(config: PipelineConfig) -> Plan:
@@ -103,6 +109,7 @@ def make_plan(config: PipelineConfig) -> Plan:
         check_covariates(config, cohort)
         space = space_of(images[0]).images
         n_procs = n_procs_of(config.execution)
+        atlas = find_atlas(config, images[0], space_entities(config, images))
         with naming_subjects(images, names):
             space.check_grids(images, images[0], resampled=config.matrix.resample is not None)
             grid = space.analysis_grid(images[0], config.mask.image, config.matrix)
@@ -131,6 +138,7 @@ def make_plan(config: PipelineConfig) -> Plan:
         matrix_bytes=4 * n_voxels * n_subjects,
         memory_bytes=fit_bytes(n_voxels, n_subjects, max(config.ranks), config.decomposition.dtype),
         n_fits=config.n_fits(n_splits),
+        atlas=atlas,
     )
 
 

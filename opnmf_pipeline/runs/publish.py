@@ -27,7 +27,7 @@ from opnmf_pipeline.runs.study import Study
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import FIGURES_FILES
-from opnmf_pipeline.stages.maps import MAPS_FILES
+from opnmf_pipeline.stages.maps import MAPS_FILES, REGIONS_FILES
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
 from opnmf_pipeline.stages.spaces import named_files
@@ -77,7 +77,7 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     figures = outcome.by_rank("figures", "figures_dir")
     associations = outcome.by_rank("associations", "associations_dir")
     for folders, files in (
-        (maps, MAPS_FILES),
+        (maps, MAPS_FILES if study.atlas is None else MAPS_FILES | REGIONS_FILES),
         (figures, FIGURES_FILES),
         (associations, ASSOCIATIONS_FILES),
     ):

@@ -18,11 +18,13 @@ from opnmf_pipeline.engines.cache import Cache
 from opnmf_pipeline.engines.steps import Graph, steps_of
 from opnmf_pipeline.exceptions import ConfigError, ImageError
 from opnmf_pipeline.files import written_whole
+from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
 from opnmf_pipeline.images.space import StandardSpace
 from opnmf_pipeline.locks import only_run
+from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.spaces import space_of
@@ -37,6 +39,7 @@ __all__ = [
     "naming_subjects",
     "output_dir",
     "shown_settings",
+    "space_entities",
     "work_dir",
     "work_locked",
 ]
@@ -65,6 +68,8 @@ class Study:
         Label map of the true components, for a simulated cohort.
     descriptions : path or None
         ``participants.json`` of the cohort.
+    atlas : Atlas or None
+        Atlas whose regions describe the components.
     """
 
     config: PipelineConfig
@@ -74,6 +79,7 @@ class Study:
     n_splits: int
     planted: Path | None
     descriptions: Path | None = None
+    atlas: Atlas | None = None
 
     @property
     def what(self) -> str:
@@ -85,11 +91,7 @@ class Study:
     @property
     def space(self) -> str:
         """BIDS entities ``space`` and ``res`` of the maps, such as ``space-MNI152_``."""
-        config = self.config
-        entities = {"space": config.output.space or common_entity(self.images, "space")}
-        if config.matrix.resample is None and config.matrix.voxel_size is None:
-            entities["res"] = common_entity(self.images, "res")
-        return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
+        return space_entities(self.config, self.images)
 
     @property
     def standard_space(self) -> StandardSpace | None:
@@ -117,6 +119,8 @@ class Study:
             "covariates": self.cohort_file,
             "descriptions": self.descriptions,
             "planted": self.planted,
+            "atlas_file": self.atlas and self.atlas.image,
+            "atlas_labels": self.atlas and self.atlas.labels,
             "on_template": drawn_on_template(
                 self.config.report.background,
                 self.space,
@@ -149,6 +153,8 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
         There are fewer subjects than components, or a column of the settings does not exist.
     SelectionError
         The cohort cannot be split by the columns of the settings.
+    ImageError, FileError
+        The atlas of the settings cannot be read.
     OutputError
         The folder of intermediate results cannot be written, for a simulated cohort.
     """
@@ -162,15 +168,25 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
     cohort = read_cohort(collect_cohort(inputs, cohort_file))
     check_covariates(config, cohort)
     descriptions = participants_json(inputs)
+    images = cohort["image"].tolist()
     return Study(
         config=config,
         cohort_file=cohort_file,
-        images=cohort["image"].tolist(),
+        images=images,
         participants=row_names(cohort),
         n_splits=count_splits(config, cohort),
         planted=planted,
         descriptions=descriptions if descriptions and descriptions.exists() else None,
+        atlas=find_atlas(config, images[0], space_entities(config, images)),
     )
+
+
+def space_entities(config: PipelineConfig, images: Sequence[str]) -> str:
+    """Return the BIDS entities ``space`` and ``res`` of the maps, such as ``space-MNI152_``."""
+    entities = {"space": config.output.space or common_entity(images, "space")}
+    if config.matrix.resample is None and config.matrix.voxel_size is None:
+        entities["res"] = common_entity(images, "res")
+    return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
 
 
 @contextmanager

@@ -58,6 +58,8 @@ class FitFiles:
         Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
     montage, parts : path or None
         Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
+    regions : path or None
+        Table of :func:`opnmf_pipeline.stages.maps.write_maps`; it has no rows without an atlas.
     associations : path or None
         Table of :func:`opnmf_pipeline.stages.associations.write_associations`; its sidecar is in
         the same folder.
@@ -69,6 +71,7 @@ class FitFiles:
     loadings: Path
     montage: Path | None = None
     parts: Path | None = None
+    regions: Path | None = None
     associations: Path | None = None
 
 
@@ -219,10 +222,11 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitF
             relative_errors(norms.to_numpy(), loadings.to_numpy(), gram), index=norms.index
         )
     info = read_object(files.factorization)
+    regions = as_typed(read_table(files.regions), ("region",)) if files.regions else None
     return FitFacts(
         info=info,
         solver=_solver_facts(info["Settings"]),
-        parts=as_typed(read_table(files.labels_table)),
+        parts=as_typed(read_table(files.labels_table), ("proposed_name",)),
         loadings=loadings,
         nearest=nearest,
         overlaps=overlaps,
@@ -232,6 +236,7 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitF
         montage=files.montage,
         label_map=files.parts,
         associations=_read_associations(files.associations) if files.associations else None,
+        regions=None if regions is None or regions.empty else regions,
     )
 
 
@@ -309,7 +314,7 @@ def _run(call: Call) -> dict[str, Path]:
     maps = [call.paths(name) for name in ("components_files", "labels_tables", "loadings_files")]
     drawn: list[Sequence[Path | None]] = [
         call.paths(name) or [None] * len(maps[0])
-        for name in ("components_figures", "labels_figures")
+        for name in ("components_figures", "labels_figures", "regions_tables")
     ]
     with_maps = fits if maps[0] else []
     tables = [
@@ -354,6 +359,12 @@ MAKE_REPORT = Stage(
         ),
         "loadings_files": Field(
             Kind.TABLE, "loadings of WriteMaps, one per number of components", many=True, default=()
+        ),
+        "regions_tables": Field(
+            Kind.TABLE,
+            "tables of regions of WriteMaps, one per number of components",
+            many=True,
+            default=(),
         ),
         "components_figures": Field(
             Kind.PICTURE,

@@ -104,10 +104,13 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     ]
     permuted = fit_permuted(matrix, folder("permuted"), K, 3, options)
     coarse = decompose(matrix, folder("coarse"), K - 1, options)
-    maps = write_maps(fit, mask_file, folder("maps"))
+    atlas_labels = folder("atlas") / "labels.tsv"
+    atlas_labels.write_text("index\tname\n1\tthe mask\n")
+    maps = write_maps(fit, mask_file, folder("maps"), mask_file, atlas_labels)
     figures = draw_figures(
         maps / "components.nii.gz",
         maps / "dseg.nii.gz",
+        maps / "dseg.tsv",
         matrix,
         mask_file,
         folder("figures"),
@@ -142,6 +145,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 maps / "loadings.tsv",
                 figures / "components.png",
                 figures / "dseg.png",
+                maps / "regions.tsv",
                 of_few / "associations.tsv",
             )
         ],
@@ -220,12 +224,18 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=fit_permuted,
         ),
         "WriteMaps": Case(
-            inputs={"factorization_dir": fit_dir, "mask_file": mask_file},
+            inputs={
+                "factorization_dir": fit_dir,
+                "mask_file": mask_file,
+                "atlas_file": mask_file,
+                "atlas_labels": atlas_labels,
+            },
             outputs={
                 "maps_dir": maps,
                 "components_file": maps / "components.nii.gz",
                 "labels_file": maps / "dseg.nii.gz",
                 "labels_table": maps / "dseg.tsv",
+                "regions_table": maps / "regions.tsv",
                 "loadings_file": maps / "loadings.tsv",
                 "sidecars": [maps / f"{name}.json" for name in ("components", "dseg", "loadings")],
             },
@@ -235,6 +245,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs={
                 "components_file": maps / "components.nii.gz",
                 "labels_file": maps / "dseg.nii.gz",
+                "labels_table": maps / "dseg.tsv",
                 "matrix_dir": matrix_dir,
                 "mask_file": mask_file,
                 "on_template": False,
@@ -293,6 +304,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "factorization_dirs": [fit_dir],
                 "components_files": [maps / "components.nii.gz"],
                 "labels_tables": [maps / "dseg.tsv"],
+                "regions_tables": [maps / "regions.tsv"],
                 "loadings_files": [maps / "loadings.tsv"],
                 "mask_file": mask_file,
                 "components_figures": [figures / "components.png"],

@@ -28,6 +28,7 @@ def describe(
     grid=VOXELS,
     settings=None,
     choice=None,
+    located=False,
     only_brain=False,
     entities=None,
     **fit,
@@ -50,6 +51,7 @@ def describe(
         choice,
         solver=SOLVERS[solver].methods,
         qualified=True,
+        located=located,
         only_brain=only_brain,
         entities=entities or {},
     )
@@ -238,3 +240,12 @@ def test_bibtex():
         "  number = {6},",
         "  pages = {3261--3281},",
     ]
+
+
+def test_the_atlas_is_described_and_cited():
+    own, shipped = {"atlas": "/data/own_dseg.nii.gz"}, {"desikan2006", "fischl2002"}
+    assert not shipped & set(keys(describe()))
+    assert shipped <= set(keys(describe(located=True)))
+    given = describe(located=True, settings={"report": own})
+    assert "by the regions of the atlas own_dseg.nii.gz. " in " ".join(given.paragraphs)
+    assert not shipped & set(keys(given))

@@ -50,7 +50,7 @@ class Study:
         self.mask = make_mask(images, folder / "mask.nii.gz", MaskConfig(), MatrixConfig())
         self.matrix = build_matrix(images, people, self.mask, made("matrix"), MatrixConfig())
         fit = decompose(self.matrix, made("fit"), 3, DecompositionConfig(max_iter=20))
-        maps = write_maps(fit, self.mask, made("maps"))
+        maps = self.maps = write_maps(fit, self.mask, made("maps"))
         selection = select_rank([fit], made("selection"), self.mask)
         self.selection = SelectionFiles.in_folder(selection)
         self.fit = FitFiles(
@@ -356,3 +356,21 @@ def test_without_associations_there_is_no_section(study):
     page = study.page()
     assert 'id="covariates"' not in page
     assert "Associations" not in page
+
+
+def test_names_and_regions_are_shown(study, tmp_path):
+    assert "this run had no atlas" in study.page()
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("index\tname\n1\tthe <i>whole</i> mask\n")
+    write_maps(study.fit.factorization, study.mask, study.maps, study.mask, labels)
+    study.fit = replace(study.fit, regions=study.maps / "regions.tsv")
+    page = study.page()
+    assert "this run had no atlas" not in page
+    (data,) = re.findall(r'id="viewer-data">(.*?)</script>', page, re.DOTALL)
+    titles = json.loads(data)["fits"][0]["titles"]
+    assert titles[0] == "component 1: The <i>whole</i> mask"
+    assert page.count('<td class="text">The &lt;i&gt;whole&lt;/i&gt; mask</td>') == 3
+    assert page.count('<td class="text">the &lt;i&gt;whole&lt;/i&gt; mask</td>') == 3
+    assert page.count("mask</td><td>100</td><td>") == 3
+    assert "mask</td><td>100</td><td>100</td>" not in page  # three parts
+    assert "Desikan et al., 2006" in page

@@ -1,5 +1,6 @@
 """The space of volumes: 3D images in NIfTI and the other formats that nibabel reads."""
 
+from opnmf_pipeline.images.volumes.atlas import ATLAS, atlas_values
 from opnmf_pipeline.images.volumes.files import (
     SUFFIX,
     image_files,
@@ -13,10 +14,12 @@ from opnmf_pipeline.images.volumes.mask import Mask, open_mask
 from opnmf_pipeline.images.volumes.standard import standard_space
 
 __all__ = [
+    "ATLAS",
     "SUFFIX",
     "Grid",
     "Mask",
     "analysis_grid",
+    "atlas_values",
     "check_grids",
     "image_files",
     "is_image",

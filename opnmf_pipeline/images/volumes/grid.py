@@ -54,6 +54,10 @@ NOT_FINITE_MSG = (
     "{path}: has {n} NaN or infinite values, which resampling or smoothing would spread; "
     "set matrix.nan: zero or fix the image"
 )
+NO_LABELS_MSG = (
+    "{path}: has the value {value:g}, which is no label; give a label image, in which each region "
+    "has one whole number, not a probability map"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +175,25 @@ class Grid:
         mask = nb.Nifti1Image(inside.astype(np.uint8), image.affine)
         given: NDArray[np.bool_] = _resampled(mask, self, "nearest") != 0
         return given
+
+    def read_labels(self, path: Path) -> NDArray[np.int64]:
+        """Return the labels of an atlas, resampled to this grid by nearest neighbour.
+
+        Raises
+        ------
+        ImageError
+            The image is not 3D, or it has values that are no labels: negative or not whole.
+        """
+        image = open_image(path)
+        values = np.nan_to_num(read_values(image, path))
+        whole = values.astype(np.int32)
+        odd = values[(values != whole) | (whole < 0)]
+        if odd.size:
+            raise ImageError(NO_LABELS_MSG.format(path=path, value=odd[0]))
+        labels: NDArray[np.int64] = _resampled(
+            nb.Nifti1Image(whole, image.affine), self, "nearest"
+        ).astype(np.int64)
+        return labels
 
     def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:
         """Write a mask on this grid as NIfTI (uint8) with the space of a reference image.

@@ -147,8 +147,7 @@ class Mask:
         """
         n_components = W.shape[1]
         n_voxels = np.bincount(labels, minlength=n_components + 1)[1:]
-        indices = np.argwhere(self.inside)
-        peaks = apply_affine(self.image.affine, indices[np.argmax(W, axis=0)])
+        peaks = self.positions()[np.argmax(W, axis=0)]
         volume = float(np.prod(voxel_sizes(self.image.affine)))
         table = pd.DataFrame(
             {
@@ -210,6 +209,11 @@ class Mask:
         """Return the coordinates of the voxels in mm, shape (n_voxels, 3)."""
         positions: NDArray[np.float64] = apply_affine(self.image.affine, np.argwhere(self.inside))
         return positions
+
+    @property
+    def hemispheres(self) -> NDArray[np.int8]:
+        """Hemisphere of each row: −1 left, 1 right, 0 at x = 0 mm, between them."""
+        return np.sign(np.round(self.positions()[:, 0], 3)).astype(np.int8)
 
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror voxel is in the mask, and those mirror rows.

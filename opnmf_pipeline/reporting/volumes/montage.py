@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -21,8 +23,11 @@ __all__ = ["draw_components", "draw_parts", "template_image"]
 TEMPLATE_MM = 2
 MAX_COLUMNS = 3
 """More columns would make the cuts too small on a printed page."""
-PANEL_INCHES = (3.1, 1.5)
+PANEL_INCHES = (3.1, 1.6)
 TEXT_POINTS = 7
+TITLE_POINTS = 8
+TITLE_CHARACTERS = 42
+"""Longer lines of a title would run into the next panel."""
 N_SLICES = 6
 LEGEND_COLUMNS = 14
 COLOURS = "inferno"
@@ -39,13 +44,17 @@ def template_image() -> Any:
     return load_mni152_template(resolution=TEMPLATE_MM)
 
 
-def draw_components(components_file: Path, background: Any, out_file: Path) -> Path:
+def draw_components(
+    components_file: Path, titles: Sequence[str], background: Any, out_file: Path
+) -> Path:
     """Draw every component in three cuts through its largest weight.
 
     Parameters
     ----------
     components_file : path
         4D image, one component per volume.
+    titles : sequence of str
+        Number and possibly name of each component.
     background : nibabel image
         Brain to draw on, in the same space.
     out_file : path
@@ -67,7 +76,7 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
         figure, axes = plt.subplots(
             n_rows, n_columns, figsize=(width * n_columns, height * n_rows), squeeze=False
         )
-        figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.03, hspace=0.22)
+        figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.03, hspace=0.34)
         for number, axis in enumerate(axes.flat):
             axis.axis("off")
             if number >= k:
@@ -94,7 +103,8 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
                     axes=axis,
                 )
             display.annotate(size=TEXT_POINTS)
-            axis.set_title(f"component {number + 1}", color="white", loc="center", fontsize=9)
+            lines = wrap(titles[number], TITLE_CHARACTERS, max_lines=2, placeholder=" …")
+            axis.set_title("\n".join(lines), color="white", loc="center", fontsize=TITLE_POINTS)
         _draw_scale(figure)
         return save(figure, out_file, bbox_inches="tight")
 

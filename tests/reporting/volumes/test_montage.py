@@ -9,6 +9,8 @@ from opnmf_pipeline.reporting.figure import part_colours
 from opnmf_pipeline.reporting.volumes import montage
 from opnmf_pipeline.reporting.volumes.montage import draw_components, draw_parts
 
+TITLES = ["component 1: Left insula", "component 2: " + "a very long name " * 20]
+
 
 @pytest.fixture(scope="module")
 def template():
@@ -32,7 +34,7 @@ def coloured(path):
 
 
 def test_components(components, template, tmp_path):
-    out = draw_components(components, template, tmp_path / "c.png")
+    out = draw_components(components, TITLES, template, tmp_path / "c.png")
     pixels = matplotlib.image.imread(out)
     assert pixels.shape[1] > pixels.shape[0] > 100
     assert 0.003 < coloured(out) < 0.5
@@ -69,7 +71,7 @@ def test_the_label_map_has_a_legend_of_the_numbers_and_colours(template, tmp_pat
 
 def test_the_montage_has_a_colour_bar_from_the_threshold(components, template, monkeypatch):
     figures = kept(monkeypatch)
-    draw_components(components, template, components)
+    draw_components(components, TITLES, template, components)
     bar = next(axis for axis in figures[0].axes if "weight (%" in axis.get_xlabel())
     assert "below 5%: not drawn" in bar.get_xlabel()
     assert bar.get_xlim() == (5, 100)
@@ -80,12 +82,12 @@ def test_a_component_without_weight_is_drawn_empty(template, tmp_path):
     values = np.zeros((*template.shape, 2), dtype=np.float32)
     values[8:14, 20:28, 20:26, 0] = 1
     nb.Nifti1Image(values, template.affine).to_filename(tmp_path / "c.nii.gz")
-    assert draw_components(tmp_path / "c.nii.gz", template, tmp_path / "c.png").exists()
+    assert draw_components(tmp_path / "c.nii.gz", TITLES, template, tmp_path / "c.png").exists()
 
 
 def test_figures_are_closed(components, template, tmp_path):
     before = plt.get_fignums()
-    draw_components(components, template, tmp_path / "c.png")
+    draw_components(components, TITLES, template, tmp_path / "c.png")
     assert plt.get_fignums() == before
 
 
@@ -102,4 +104,5 @@ def test_cuts_go_through_the_largest_weight(template, tmp_path):
     values = np.zeros((*template.shape, 1), dtype=np.float32)
     values[8:14, 20:28, 30:36, 0] = 1
     nb.Nifti1Image(values, template.affine).to_filename(tmp_path / "c.nii.gz")
-    assert coloured(draw_components(tmp_path / "c.nii.gz", template, tmp_path / "c.png")) > 0.003
+    out = draw_components(tmp_path / "c.nii.gz", TITLES, template, tmp_path / "c.png")
+    assert coloured(out) > 0.003

@@ -329,8 +329,8 @@ class PipelineConfig(Section):
     @model_validator(mode="after")
     def _something_to_choose(self) -> PipelineConfig:
         limits = self.selection.range
-        if limits is not None and not any(limits[0] <= k <= limits[1] for k in self.ranks):
-            ks = ", ".join(map(str, self.ranks))
+        if limits is not None and not any(limits[0] <= k <= limits[1] for k in self.compared):
+            ks = ", ".join(map(str, self.compared))
             raise ValueError(f"selection.range: contains none of the numbers of components ({ks})")
         return self
 
@@ -340,11 +340,10 @@ class PipelineConfig(Section):
         mapped = self.decomposition.n_components
         return mapped + tuple(k for k in self.selection.candidates if k not in mapped)
 
-    def without_maps(self) -> PipelineConfig:
-        """Return the settings with all numbers of components as candidates, none with maps."""
-        selection = self.selection.model_copy(update={"candidates": tuple(sorted(self.ranks))})
-        decomposition = self.decomposition.model_copy(update={"n_components": ()})
-        return self.model_copy(update={"selection": selection, "decomposition": decomposition})
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """The numbers of components to compare: the candidates, or else those with maps."""
+        return self.selection.candidates or self.decomposition.n_components
 
     @property
     def start_seeds(self) -> list[int]:
@@ -356,5 +355,5 @@ class PipelineConfig(Section):
         """Return the number of fits of a run: of the cohort, of its halves, and of null data."""
         selection = self.selection
         per_split = 4 if selection.shared_start else 2
-        of_cohort = 1 + selection.n_starts
-        return len(self.ranks) * (of_cohort + per_split * n_splits + selection.n_permutations)
+        per_candidate = selection.n_starts + per_split * n_splits + selection.n_permutations
+        return len(self.ranks) + len(self.compared) * per_candidate

@@ -94,7 +94,7 @@ def make_plan(config: PipelineConfig) -> Plan:
             grid = space.analysis_grid(images[0], config.mask.image, config.matrix)
             inside = check_images(images, names, grid, config.mask, config.matrix, n_procs=n_procs)
         n_voxels = int(inside.sum())
-    check_rank(config, n_voxels, grid.elements)
+    check_rank(config, config.ranks, n_voxels, grid.elements)
     n_subjects = len(cohort)
     return Plan(
         n_subjects=n_subjects,

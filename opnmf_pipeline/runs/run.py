@@ -40,6 +40,7 @@ from opnmf_pipeline.runs.study import (
     work_locked,
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.select import SELECTION_FILES
 from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.tables import as_typed, read_table
 
@@ -180,13 +181,15 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
         finally:
             output.register(status)
     n_voxels, n_subjects = _shape(outcome)
+    selection_dir = outcome.path("select", "selection_dir")
+    assert selection_dir is not None
     return Summary(
         n_subjects=n_subjects,
         n_voxels=n_voxels,
         what=study.what,
         elements=_elements(outcome),
-        metrics=as_typed(read_table(output.path("metrics"))),
-        choice=_choice(output.path("selection")),
+        metrics=as_typed(read_table(selection_dir / SELECTION_FILES["metrics"])),
+        choice=_choice(selection_dir / SELECTION_FILES["selection"]),
         computed=outcome.computed,
         outputs=output,
     )

@@ -235,23 +235,26 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
     SelectionError
         The cohort cannot be split by the columns of the settings.
     """
-    check_rank(config, len(cohort), "subjects")
+    check_rank(config, config.ranks, len(cohort), "subjects")
     splits = split_cohort(cohort, config.selection)
     for split in splits:
         what = "subjects of a half"
         if split.left_out is not None:
             column = config.selection.leave_out
             what = f"subjects of the smaller part when {column} {split.left_out} is left out"
-        check_rank(config, min(map(len, split.halves)), what)
+        check_rank(config, config.compared, min(map(len, split.halves)), what)
     return len(splits)
 
 
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:
     """Return the settings that the results depend on.
 
-    The sections ``execution`` and ``report`` and the output folder are left out.
+    The sections ``execution`` and ``report`` and the output folder are left out. The candidates are
+    the numbers of components that are compared; there are none if nothing is compared.
     """
-    return _without(config.settings(), "execution", "report")
+    settings = _without(config.settings(), "execution", "report")
+    compared = config.compared if config.selection.is_study else ()
+    return settings | {"selection": settings["selection"] | {"candidates": sorted(compared)}}
 
 
 def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,6 +112,12 @@ class InputsConfig(Section):
         description="What to do if a subject has no image: error: stop; drop: leave the subject "
         "out.",
     )
+    on_empty: Literal["error", "drop"] = Field(
+        "error",
+        description="What to do if an image is zero everywhere in the mask, such as a lesion map "
+        "without a lesion: error: stop; drop: leave the subject out. With drop, all images are "
+        "read once more.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> InputsConfig:

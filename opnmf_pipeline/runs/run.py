@@ -110,7 +110,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     _output(config)
     with full_disk_named(output_dir(config)), TemporaryDirectory() as folder:
         # The cohort comes first, so that nothing is written if it cannot be found
-        study = collect_study(config, Path(folder) / "cohort.tsv")
+        study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
         display.note(f"collect: {len(study.images)} {study.what}")
         with only_run(output_dir(config), "output.dir", "--output"), work_locked(config):
             output = _output(config)  # again: another run may have ended since
@@ -154,7 +154,7 @@ def run_share(
     """
     display = display or SilentDisplay()
     with full_disk_named(work_dir(config)), TemporaryDirectory() as folder:
-        study = collect_study(config, Path(folder) / "cohort.tsv")
+        study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
         display.note(f"collect: {len(study.images)} {study.what}")
         graph = local.share_of(study.graph, number, n_shares)
         outcome = Outcome(display, _check_of(config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,16 +16,22 @@ from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.description import settings_yaml
 from opnmf_pipeline.dataset.names import WORK
 from opnmf_pipeline.engines.cache import Cache
+from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.engines.steps import Graph, steps_of
 from opnmf_pipeline.exceptions import ConfigError, ImageError
 from opnmf_pipeline.files import written_whole
 from opnmf_pipeline.images.bids import common_entity
+from opnmf_pipeline.images.check import empty_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
+from opnmf_pipeline.images.space import Grid
 from opnmf_pipeline.locks import only_run
+from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.limits import check_rank
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
+from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.stages.splits import split_cohort
+from opnmf_pipeline.tables import write_table
 
 __all__ = [
     "Study",
@@ -32,16 +39,21 @@ __all__ = [
     "count_splits",
     "determining_settings",
     "drawn_on_template",
+    "grid_of",
     "naming_subjects",
     "output_dir",
     "shown_settings",
+    "without_empty",
     "work_dir",
     "work_locked",
 ]
 
+logger = logging.getLogger(__name__)
+
 SAME_FOLDER_MSG = (
     "execution.work_dir: {folder} is the output folder; choose another folder with --work-dir"
 )
+EMPTY_MSG = "left out %d subject(s) whose image is zero everywhere in the mask: %s"
 NO_OUTPUT_MSG = "output.dir: is not set; name the output folder with --output"
 
 
@@ -111,7 +123,7 @@ class Study:
         }
 
 
-def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
+def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = silent) -> Study:
     """Find or simulate the cohort that the settings name.
 
     Parameters
@@ -120,6 +132,8 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
         The settings.
     cohort_file : path
         TSV to write: the table of the subjects.
+    track : callable
+        Shows progress, if images are read.
 
     Returns
     -------
@@ -136,6 +150,8 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
         The cohort cannot be split by the columns of the settings.
     OutputError
         The folder of intermediate results cannot be written, for a simulated cohort.
+    ImageError
+        With ``on_empty: drop``: images cannot be read, or the mask is empty.
     """
     inputs, planted = config.inputs, None
     if (simulation := inputs.simulation) is not None:
@@ -145,6 +161,9 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
             )
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
     cohort = read_cohort(collect_cohort(inputs, cohort_file))
+    if config.inputs.on_empty == "drop":
+        cohort = without_empty(cohort, config, track)
+        write_table(cohort, cohort_file)
     return Study(
         config=config,
         cohort_file=cohort_file,
@@ -155,9 +174,49 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
     )
 
 
+def without_empty(cohort: pd.DataFrame, config: PipelineConfig, track: Track) -> pd.DataFrame:
+    """Return the rows of a cohort whose images are not zero everywhere in the mask.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        ``participant_id`` and ``image``, one row per subject.
+    config : PipelineConfig
+        Settings of the mask and of the preprocessing.
+    track : callable
+        Shows progress.
+
+    Raises
+    ------
+    ImageError
+        Images cannot be read or are on different grids, or the mask is empty.
+    """
+    images, names = cohort["image"].tolist(), row_names(cohort)
+    with naming_subjects(images, names):
+        grid = grid_of(images, config)
+        options, n_procs = config.matrix, n_procs_of(config.execution)
+        empty = empty_images(images, grid, config.mask, options, n_procs=n_procs, track=track)
+    if empty:
+        logger.warning(EMPTY_MSG, len(empty), ", ".join(names[n] for n in empty))
+    return cohort.drop(index=cohort.index[empty]).reset_index(drop=True)
+
+
+def grid_of(images: Sequence[str], config: PipelineConfig) -> Grid:
+    """Return the grid of the analysis; require that all images are on it or can be resampled.
+
+    Raises
+    ------
+    ImageError
+        Headers of images are damaged, or images are on different grids.
+    """
+    space = space_of(images[0]).images
+    space.check_grids(images, images[0], resampled=config.matrix.resample is not None)
+    return space.analysis_grid(images[0], config.mask.image, config.matrix)
+
+
 @contextmanager
 def naming_subjects(images: Sequence[str], participants: Sequence[str]) -> Iterator[None]:
-    """Add the name of the subject to an error that begins with the path of an image.
+    """Add the name of the subject to each line of an error that begins with the path of an image.
 
     The stages that read images know only their paths, which need not contain the subject.
     """
@@ -165,10 +224,14 @@ def naming_subjects(images: Sequence[str], participants: Sequence[str]) -> Itera
         yield
     except ImageError as error:
         names = dict(zip(images, participants, strict=True))
-        path = str(error).partition(": ")[0]
-        if path not in names:
-            raise
-        raise ImageError(f"{names[path]}: {error}") from None
+        lines = [_named(line, names) for line in str(error).splitlines()]
+        raise ImageError("\n".join(lines)) from None
+
+
+def _named(line: str, names: Mapping[str, str]) -> str:
+    content = line.lstrip()
+    name = names.get(content.partition(": ")[0])
+    return line if name is None else f"{line[: -len(content)]}{name}: {content}"
 
 
 def drawn_on_template(background: str, space: str) -> bool:

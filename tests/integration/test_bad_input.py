@@ -65,6 +65,14 @@ def test_not_a_nifti(run, cohort, content):
     assert f"{cohort.images[0]}: cannot be read as an image" in run()
 
 
+def test_all_damaged_images_are_named_with_their_subjects(run, cohort):
+    for number in (0, 3):
+        cohort.images[number].write_bytes(cohort.images[number].read_bytes()[:-30])
+    message = run()
+    assert "2 of 6 images cannot be used:\n" in message
+    assert f"\n  sub-04: {cohort.images[3]}: cannot be read as an image" in message
+
+
 def test_four_dimensions(run, cohort):
     write_image(cohort.images[1], np.ones((*SHAPE, 2), dtype=np.float32))
     message = run()

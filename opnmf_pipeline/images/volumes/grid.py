@@ -15,6 +15,7 @@ from nibabel.affines import from_matvec, voxel_sizes
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.problems import joined, listed
 from opnmf_pipeline.images.volumes.files import open_image, read_values, set_space
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ __all__ = ["Grid", "analysis_grid", "check_grids"]
 
 logger = logging.getLogger(__name__)
 
-N_NAMED = 3
 LARGEST = 64
 """An image that is resampled may have so many times the voxels of the reference: edges of 1/4."""
 SPACES = {3: "Talairach", 4: "MNI152"}
@@ -198,15 +198,21 @@ def check_grids(
     paths, want = list(paths), Grid.of(open_image(reference))
     odd: list[str] = []
     spaces: dict[int, str | Path] = {}
+    unreadable: list[ImageError] = []
     for path in paths:
-        image = open_image(path)
+        try:
+            image = open_image(path)
+        except ImageError as error:
+            unreadable.append(error)
+            continue
         grid = Grid.of(image)
         spaces.setdefault(_space_code(image), path)
         fits = prod(grid.shape) <= LARGEST * prod(want.shape) if resampled else grid.same_as(want)
         if not fits:
-            odd.append(f"  {path}: {grid}")
+            odd.append(f"{path}: {grid}")
+    if unreadable:
+        raise joined(unreadable, len(paths))
     if odd:
-        named = "\n".join(odd[:N_NAMED] + ["  ..."] * (len(odd) > N_NAMED))
         message = TOO_LARGE_MSG if resampled else GRID_MSG
         raise ImageError(
             message.format(
@@ -214,7 +220,7 @@ def check_grids(
                 total=len(paths),
                 reference=reference,
                 want=want,
-                named=named,
+                named=listed(odd),
                 largest=LARGEST,
             )
         )

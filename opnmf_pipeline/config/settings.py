@@ -90,9 +90,14 @@ class InputsConfig(Section):
     table: Path | None = Field(
         None,
         description="TSV or CSV file with the columns participant_id (and session_id), a column "
-        "with the image paths, and covariates.",
+        "with the image paths, and covariates. The fields of a CSV file are separated by commas, "
+        "semicolons or tabs.",
     )
     path_column: str = Field("path", description="Column of `table` that holds the image paths.")
+    id_column: str = Field(
+        "participant_id",
+        description="Column of `table` and of `participants` that holds the subjects.",
+    )
     glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
     pattern: str = Field(
         r"(?P<participant_id>sub-[A-Za-z0-9+]+)",

@@ -130,7 +130,6 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
             cohort = _with_covariates(cohort, options.participants, options.id_column)
     cohort = _with_sessions(cohort)
     _require_names(cohort)
-    cohort["participant_id"] = _bids_names(cohort["participant_id"])
     _refuse_two_images(cohort)
     cohort = _without_content(cohort, options)
     there = cohort["image"].notna()
@@ -228,6 +227,7 @@ def _from_table(table: Path, path_column: str, id_column: str) -> pd.DataFrame:
         raise CohortError(
             NO_COLUMN_MSG.format(table=table, column=path_column, columns=_columns(cohort))
         )
+    cohort = _with_prefix(cohort)
     paths = [table.parent / path for path in cohort.pop(path_column).fillna("")]
     cohort = cohort.rename(columns={"image": "image" + COVARIATE_SUFFIX})
     cohort["image"] = [str(path) if path.is_file() or path.is_symlink() else None for path in paths]
@@ -259,7 +259,7 @@ def _from_glob(options: InputsConfig) -> pd.DataFrame:
         raise CohortError(
             NO_ID_IN_PATH_MSG.format(pattern=options.pattern, which=which, proposal=proposal)
         )
-    return pd.DataFrame({"participant_id": ids, "image": paths})
+    return _with_prefix(pd.DataFrame({"participant_id": ids, "image": paths}))
 
 
 def _proposal(pattern: str, paths: list[str]) -> str:
@@ -272,21 +272,22 @@ def _proposal(pattern: str, paths: list[str]) -> str:
     return PROPOSAL_MSG.format(pattern=quoted, ids=_some(found))
 
 
-def _bids_names(ids: pd.Series[str]) -> pd.Series[str]:
-    """Return identifiers with the prefix ``sub-``."""
+def _with_prefix(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Return a cohort whose subjects have the prefix ``sub-``, and tell which prefix is new."""
+    _require_names(cohort)
+    ids = cohort["participant_id"]
     bare = ids[~ids.str.startswith(PREFIX)]
     if not bare.empty:
         logger.warning(BARE_MSG, len(bare), bare.iloc[0], PREFIX + bare.iloc[0])
-    return ids.where(ids.str.startswith(PREFIX), PREFIX + ids)
+    return cohort.assign(participant_id=PREFIX + ids.str.removeprefix(PREFIX))
 
 
 def _with_covariates(
     found: pd.DataFrame, participants: Path, id_column: str, named: list[str] | None = None
 ) -> pd.DataFrame:
     table = _read_table(participants, id_column)
-    if found["participant_id"].str.startswith("sub-").all():
-        # BIDS allows both spellings in the table
-        table["participant_id"] = "sub-" + table["participant_id"].str.removeprefix("sub-")
+    # BIDS allows both spellings in the table
+    table["participant_id"] = PREFIX + table["participant_id"].str.removeprefix(PREFIX)
     _refuse_twice(table, participants, ["participant_id"])
     table[LISTED] = True
     if "session_id" not in found:

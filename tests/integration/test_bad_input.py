@@ -84,9 +84,7 @@ def test_mixed_grids(run, cohort):
     shifted[2, 3] += 1
     write_image(cohort.images[4], cohort.values[4], shifted)
     message = run()
-    assert (
-        f"{cohort.images[4]}: shape (5, 4, 3), voxels 3 x 3 x 3 mm, origin (6, -9, 13)" in message
-    )
+    assert f"sub-05: {cohort.images[4]}: origin at (6, -9, 13) mm, not (6, -9, 12) mm\n" in message
     assert "matrix.resample: to-first" in message
 
 
@@ -192,7 +190,7 @@ def test_signed_maps_with_nan(test_data, run):
     }
     message = run("decomposition.n_components=2", "mask.threshold=-1", inputs=inputs)
     assert "6 subject(s) have values in the mask" in message
-    assert f"00810001: {folder / 'con_00810001.img'}: " in message
+    assert f"sub-00810001: {folder / 'con_00810001.img'}: " in message
     assert "NaN or infinite and" in message
     assert "matrix.nan: zero" in message
     assert "matrix.negative: clip (to 0) or shift" in message

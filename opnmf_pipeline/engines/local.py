@@ -260,7 +260,7 @@ class _Engine:
         if not job.step.stage.free:
             yield {"track": self._display.track}
             return
-        with self._display.fit(f"k = {job.k}", work.inputs["tol"]) as callback:
+        with self._display.fit(f"k = {job.k}") as callback:
             settings = {k: v for k, v in work.settings.items() if k not in job.step.stage.free}
             key = self._cache.key(job.step.stage.name, work.contents, settings)
             checkpoint = self._cache.root / f"{job.step.kind}-{key[:16]}.checkpoint"

@@ -1,4 +1,4 @@
-"""What is done with files wherever they are: digests, JSON that others wrote, complete writing."""
+"""What is done with files in every folder: digests, reading of JSON, complete writing."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from opnmf_pipeline.exceptions import FileError, OutputError
+from opnmf_pipeline.exceptions import FileError
 
 __all__ = [
     "PARTIAL",
-    "allocate",
     "file_digest",
     "folder_digest",
-    "full_disk_named",
     "is_utf8",
     "read_object",
-    "require_space",
     "sweep",
     "synced",
     "why_missing",
@@ -32,17 +29,12 @@ __all__ = [
 
 PARTIAL = ".partial"
 """Ending of the names of files and folders that are not complete."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES)
 """Errors of file systems that cannot write a folder, or a file that is read-only, to the disk."""
 
 LONGEST = 60
 NOT_JSON_MSG = "{path}: cannot be read as JSON ({reason})"
 NO_OBJECT_MSG = "{path}: expected an object {{...}}, got {content}"
-FULL_MSG = (
-    "{folder}: the disk or the quota is full: {needed} are needed, {free} are free; free some "
-    "space, or choose other folders with --output and --work-dir, and run the same command again"
-)
 DANGLING_MSG = (
     "is a link to a file that is not there; get its content first, for example with `datalad get`"
 )
@@ -156,74 +148,3 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def allocate(path: Path) -> None:
-    """Reserve space on the disk for all bytes of a sparse file.
-
-    Without it, a write to a memory map ends the process with SIGBUS when the disk is full.
-
-    Raises
-    ------
-    OutputError
-        The disk is full.
-    """
-    n_bytes = path.stat().st_size
-    with path.open("rb+") as stream:
-        try:
-            os.posix_fallocate(stream.fileno(), 0, n_bytes)
-        except AttributeError:  # macOS lacks the function
-            return
-        except OSError as error:
-            if error.errno in FULL:
-                raise OutputError(_full(path.parent, _size(n_bytes))) from None
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
-
-
-@contextmanager
-def full_disk_named(folder: Path) -> Iterator[None]:
-    """Name the folder and the free space if the disk becomes full inside the with block.
-
-    Raises
-    ------
-    OutputError
-        The disk or the quota is full.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        if isinstance(error.filename, str | Path):  # a failed write has none
-            folder = Path(error.filename).parent
-        raise OutputError(_full(folder, "more bytes")) from None
-
-
-def require_space(report: str, folder: Path) -> None:
-    """Raise the error of a full disk if the report of an error in another process says so.
-
-    Parameters
-    ----------
-    report : str
-        Text of the error; it may contain a traceback.
-    folder : path
-        Folder that the process wrote to.
-
-    Raises
-    ------
-    OutputError
-        The disk or the quota is full.
-    """
-    if any(f"[Errno {code}]" in report for code in FULL):
-        raise OutputError(_full(folder, "more bytes"))
-
-
-def _full(folder: Path, needed: str) -> str:
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    free = _size(shutil.disk_usage(there).free)
-    return FULL_MSG.format(folder=folder, needed=needed, free=free)
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes:,} bytes"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from opnmf_pipeline.disk import full_disk_named
 from opnmf_pipeline.exceptions import OutputError
-from opnmf_pipeline.files import full_disk_named, sweep
+from opnmf_pipeline.files import sweep
 
 __all__ = ["LOCKS", "only_run"]
 

@@ -21,7 +21,8 @@ ARROWS = {
 
 FOUNDATIONS = {
     PACKAGE,
-    *("config", "dataset", "exceptions", "files", "locks", "logs", "progress", "tables", "workers"),
+    *("config", "dataset", "disk", "exceptions", "files", "locks", "logs", "progress", "tables"),
+    "workers",
 }
 """What every room may import; the first one is the package itself, for its version."""
 

@@ -129,7 +129,7 @@ def _cell(row: dict[Hashable, Any], name: str) -> str:
 def _print(summary: Summary, console: Terminal) -> None:
     output = summary.outputs
     size = f"{summary.n_subjects} {summary.what}, {summary.n_voxels} {summary.elements}"
-    console.print(f"\n{size}")
+    console.print(f"\n{size}: {summary.mask}")
     console.print(_table(summary))
     if (choice := summary.choice) is not None:
         console.print(f"{choice['reason']}\n")

@@ -144,10 +144,23 @@ class MaskConfig(Section):
         "of `image`.",
     )
     threshold: float = Field(
-        0.1, description="Threshold of the mask, in units of the images (or of the template)."
+        0.2, description="Threshold of the mask, in units of the images (or of the template)."
     )
     coverage: float = Field(
         0.9, gt=0, le=1, description="Fraction of the subjects for `method: coverage`, in (0, 1]."
+    )
+    n_subjects: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Number of subjects for `method: coverage`, in place of the fraction "
+        "`coverage`: for lesions and other sparse maps.",
+    )
+    within: Literal["auto", "brain", "none"] = Field(
+        "auto",
+        description="brain: exclude voxels outside the brain mask of the MNI152 template of "
+        "nilearn; none: do not exclude them; auto: brain for the methods mean and coverage if the "
+        "images are in MNI152 space, otherwise none.",
     )
     image: Path | None = Field(
         None,
@@ -160,6 +173,17 @@ class MaskConfig(Section):
         if (self.method == "image") != (self.image is not None):
             raise ValueError("`method: image` requires `image: PATH`; set both or neither")
         return self
+
+    @model_validator(mode="after")
+    def _subjects_with_coverage(self) -> MaskConfig:
+        if self.n_subjects is not None and self.method != "coverage":
+            raise ValueError("`n_subjects` requires `method: coverage`")
+        return self
+
+    def only_brain(self, *, in_standard_space: bool) -> bool:
+        """Return whether elements outside the brain of the template are excluded."""
+        auto = in_standard_space and self.method in ("mean", "coverage")
+        return self.within == "brain" or (self.within == "auto" and auto)
 
 
 class MatrixConfig(Section):

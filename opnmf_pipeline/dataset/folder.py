@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.dataset.names import COMPARISON, OUTPUTS, WORK
+from opnmf_pipeline.disk import full_disk_named
 from opnmf_pipeline.exceptions import OutputError
 from opnmf_pipeline.files import (
     PARTIAL,
     file_digest,
-    full_disk_named,
     sweep,
     written_whole,
 )

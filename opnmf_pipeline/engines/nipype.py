@@ -27,6 +27,7 @@ from nipype.utils.ram_estimator import RamEstimator
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
+from opnmf_pipeline.disk import require_space
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.resources import (
     n_procs_of,
@@ -47,7 +48,7 @@ from opnmf_pipeline.engines.steps import (
     steps_of,
 )
 from opnmf_pipeline.exceptions import EngineError
-from opnmf_pipeline.files import require_space, sweep
+from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import GB

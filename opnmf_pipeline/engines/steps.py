@@ -321,7 +321,9 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
         over = {RANK: config.compared, SPLIT: range(1, n_splits + 1)}
         split = Each("splits", "split_files")
         for name in ("halves", "shared") if selection.shared_start else ("halves",):
-            of_halves = {"split_file": split, "shared_start": name == "shared"}
+            shared = name == "shared"
+            null = {"n_null": 0} if shared else selection.of_null()  # one null holds for both
+            of_halves = {"split_file": split, "mask_file": MASK, "shared_start": shared, **null}
             steps.append(_fit(name, FIT_HALVES, config, over, of_halves, side_by_side=True))
     if seeds := config.start_seeds:
         over = {RANK: config.compared, SEED: seeds}
@@ -352,6 +354,8 @@ def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[st
     ):
         if step in studied:
             inputs[name] = Every((Of(step, output),), in_order=True)
+    if "start" in studied:
+        inputs |= config.selection.of_null()
     choice = config.selection.of_choice().items()
     inputs |= {name: value for name, value in choice if value is not None}
     return Step("select", SELECT_RANK, inputs)

@@ -26,6 +26,7 @@ def check_images(
     mask: MaskConfig,
     options: MatrixConfig,
     *,
+    only_brain: bool = False,
     n_procs: int = 1,
     track: Track = silent,
 ) -> NDArray[np.bool_]:
@@ -41,6 +42,8 @@ def check_images(
         Which places are analysed.
     options : MatrixConfig
         Preprocessing of the images.
+    only_brain : bool
+        Exclude places outside the brain of the template.
     n_procs : int
         Largest number of processes.
     track : callable
@@ -57,7 +60,7 @@ def check_images(
         Images are damaged, have NaN or negative values in the mask, or are zero in it; or the mask
         is empty. The error names all of these images.
     """
-    inside, doubtful = _read_all(images, grid, mask, options, n_procs, track)
+    inside, doubtful = _read_all(images, grid, mask, options, only_brain, n_procs, track)
     bad = [
         f"{names[n]}: {images[n]}: {found}"
         for n in doubtful
@@ -74,6 +77,7 @@ def empty_images(
     mask: MaskConfig,
     options: MatrixConfig,
     *,
+    only_brain: bool = False,
     n_procs: int = 1,
     track: Track = silent,
 ) -> list[int]:
@@ -86,7 +90,7 @@ def empty_images(
     ImageError
         Images are damaged, or the mask is empty.
     """
-    inside, doubtful = _read_all(images, grid, mask, options, n_procs, track)
+    inside, doubtful = _read_all(images, grid, mask, options, only_brain, n_procs, track)
     return [n for n in doubtful if not grid.read(images[n], options)[inside].any()]
 
 
@@ -95,6 +99,7 @@ def _read_all(
     grid: Grid,
     mask: MaskConfig,
     options: MatrixConfig,
+    only_brain: bool,
     n_procs: int,
     track: Track,
 ) -> tuple[NDArray[np.bool_], list[int]]:
@@ -105,7 +110,7 @@ def _read_all(
     peaks: list[int | None] = []
     read = partial(grid.read, options=options)
     values = track(map_images(read, images, n_procs), "reading images", len(images))
-    inside = group_mask(_noted(values, options, peaks), grid, mask)
+    inside = group_mask(_noted(values, options, peaks), grid, mask, only_brain=only_brain)
     doubtful = [n for n, peak in enumerate(peaks) if peak is None or not inside.flat[peak]]
     return inside, doubtful
 

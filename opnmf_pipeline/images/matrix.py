@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
+from opnmf_pipeline.disk import allocate
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.files import allocate, written_whole
+from opnmf_pipeline.files import written_whole
 from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid, Mask

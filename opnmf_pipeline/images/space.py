@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,25 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Grid", "Images", "Mask"]
+__all__ = ["Grid", "Images", "Mask", "StandardSpace"]
+
+
+class StandardSpace(NamedTuple):
+    """The standard space of images: coordinates in which a template and its tissues are known.
+
+    Attributes
+    ----------
+    name : str
+        Name of the space, such as ``MNI152``.
+    evidence : str
+        What says so, for messages.
+    """
+
+    name: str
+    evidence: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, according to {self.evidence}"
 
 
 class Grid(Protocol):
@@ -31,11 +49,14 @@ class Grid(Protocol):
         Name of a place in messages, singular and plural: ``voxel``, ``voxels``.
     template : str
         Name of the template of the mask ``method: template``, for messages.
+    brain : str
+        Name of the mask of :meth:`read_brain`, for messages.
     """
 
     element: ClassVar[str]
     elements: ClassVar[str]
     template: ClassVar[str]
+    brain: ClassVar[str]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,6 +81,9 @@ class Grid(Protocol):
     def read_template(self) -> NDArray[np.floating]:
         """Return the values of the template on this grid, an array of ``shape``."""
 
+    def read_brain(self) -> NDArray[np.bool_]:
+        """Return which places are in the brain of the template, an array of ``shape``."""
+
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Return where an image is not zero on this grid, an array of ``shape``."""
 
@@ -81,6 +105,10 @@ class Mask(Protocol):
     def inside(self) -> NDArray[np.bool_]:
         """Whether each place is a row, an array of ``grid.shape``."""
 
+    @property
+    def in_standard_space(self) -> bool:
+        """Whether the mask is in the standard space, so that templates can be compared with it."""
+
     def masked(self, path: Path) -> NDArray[Any]:
         """Return the values of a map in the mask: (n_rows,), or (n_rows, n_maps) for several."""
 
@@ -92,6 +120,24 @@ class Mask(Protocol):
 
     def label_table(self, W: NDArray[np.floating], labels: NDArray[np.int16]) -> pd.DataFrame:
         """Return one row per component that describes its part, with ``index`` and ``name``."""
+
+    def composition(self, weights: NDArray[np.floating]) -> pd.DataFrame | None:
+        """Return how maps are divided among tissues of the template.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_rows, n_maps)
+            Non-negative.
+
+        Returns
+        -------
+        DataFrame or None
+            One row per map, one share of its sum per column; NaN for a map of zeros. None if the
+            mask is not in the standard space, or if this space has no tissues.
+        """
+
+    def positions(self) -> NDArray[np.float64] | None:
+        """Return the coordinates of each row in mm, (n_rows, 3); None if rows have no place."""
 
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror place is in the mask, and those mirror rows."""
@@ -111,6 +157,9 @@ class Images(Protocol):
 
     def image_files(self, path: str | Path) -> list[str]:
         """Return the files of an image, such as header and values."""
+
+    def standard_space(self, path: str | Path) -> StandardSpace | None:
+        """Return the standard space of an image, or None if nothing says that it is in one."""
 
     def check_grids(
         self, paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False

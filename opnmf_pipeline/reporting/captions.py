@@ -25,7 +25,9 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
             "Agreement between the fits of the two parts of each split of the cohort, each from a "
             "random start of its own. Solid lines show means, bands show one standard deviation, "
             "dots show single splits. Dashed lines show medians, and for comparison the agreement "
-            "of two random starts on all subjects.",
+            "of two random starts on all subjects. Grey lines show the agreement by "
+            "chance, of random compact parts with the same sizes. Their bands show one standard "
+            "deviation over random parts.",
         ),
         (
             selection.hierarchy,

@@ -38,6 +38,7 @@ AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
             _Curve("inner_product_median", "matched inner product, median", BLUE, dashed=True),
             _Curve("start_inner_product", "inner product of two starts", GREEN, dashed=True),
             _Curve("shared_start_inner_product", "inner product, shared start", GREY, dashed=True),
+            _Curve("inner_product_null", "inner product by chance", GREY),
             _Curve("stability", "stability coefficient, mean", ORANGE),
             _Curve("stability_median", "stability coefficient, median", ORANGE, dashed=True),
         ],
@@ -50,6 +51,7 @@ AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
             _Curve(
                 "shared_start_label_ari", "adjusted Rand index, shared start", GREY, dashed=True
             ),
+            _Curve("label_ari_null", "adjusted Rand index by chance", GREY),
             _Curve("label_ami", "adjusted mutual information", PURPLE),
             _Curve("label_dice", "Dice of matched parts", ORANGE),
         ],
@@ -132,6 +134,9 @@ def draw_reproducibility(
 ) -> Path:
     """Draw the agreement of the two parts of the splits: means, standard deviations, each split.
 
+    By chance means: of random compact parts with the same sizes. The band is then the standard
+    deviation over random parts, not over splits.
+
     Parameters
     ----------
     metrics : DataFrame
@@ -154,7 +159,7 @@ def draw_reproducibility(
             axis.set(title=title, ylabel=ylabel)
             for curve in curves:
                 _curve(axis, metrics, curve)
-                if not curve.dashed:
+                if not curve.dashed and curve.column in splits:
                     _points(axis, splits, curve)
             _finish(axis, metrics["n_components"], choice)
         return save(figure, out_file)

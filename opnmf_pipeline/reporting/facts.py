@@ -152,6 +152,8 @@ class QualityFacts:
         Table of :func:`opnmf_pipeline.stages.quality.assess_cohort`, indexed by subject.
     covered : ndarray of shape (n_voxels,)
         Share of the subjects with data in each voxel of the mask.
+    tissues : mapping of str to float
+        Share of the mean image in each tissue of the template; empty if the space is unknown.
     """
 
     mean: Path
@@ -160,6 +162,7 @@ class QualityFacts:
     draw_maps: Callable[[Mapping[str, Path]], Figure]
     subjects: pd.DataFrame
     covered: NDArray[np.floating]
+    tissues: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,12 @@ class Facts:
         Number of sessions, if the images are sessions of subjects.
     grid : GridFacts
         Grid of the mask.
+    mask : str
+        What the voxels of the mask have in common; empty if unknown.
+    in_standard_space : bool
+        Whether the images count as images in the standard space.
+    only_brain : bool
+        Whether voxels outside the brain of the template were excluded.
     images : DataFrame
         Table of the subjects. It may have columns ``image`` and ``sha256``, and it may be empty.
     mixed_entities : str
@@ -204,6 +213,9 @@ class Facts:
     n_subjects: int
     n_sessions: int | None
     grid: GridFacts
+    mask: str
+    in_standard_space: bool
+    only_brain: bool
     images: pd.DataFrame
     mixed_entities: str
     covariates: pd.DataFrame

@@ -29,8 +29,18 @@ def lead(facts: Facts) -> str:
     return (
         f"Images of {_people(facts)} were factorized into {listed} components by orthonormal "
         "projective non-negative matrix factorization (OPNMF). Each component is a set of regions "
-        "whose values vary together across subjects."
+        "whose values vary together across subjects." + _mask(facts)
     )
+
+
+def _mask(facts: Facts) -> str:
+    space = (
+        " The images were taken to be in MNI152 space, as their file names, headers or grid say."
+        if facts.in_standard_space
+        else ""
+    )
+    rule = f" The analysis mask contains the {facts.grid.elements} with {facts.mask}."
+    return space + (rule if facts.mask else "")
 
 
 def tiles(facts: Facts) -> dict[str, str]:

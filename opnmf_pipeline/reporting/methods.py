@@ -26,7 +26,7 @@ INITS = {
 }
 MASKS = {
     "mean": "whose mean over the subjects was above {threshold:g}",
-    "coverage": "with a value above {threshold:g} in at least {coverage:.0%} of the subjects",
+    "coverage": "with a value above {threshold:g} in at least {subjects} subjects",
     "template": "with a value above {threshold:g} in the grey-matter map of the MNI152 template "
     "[fonov2011]",
     "image": "inside a given mask",
@@ -68,6 +68,7 @@ def describe_methods(
     *,
     solver: str,
     qualified: bool,
+    only_brain: bool,
 ) -> Methods:
     """Return the methods section of a run.
 
@@ -88,9 +89,11 @@ def describe_methods(
         the names of the places of the grid.
     qualified : bool
         Whether the quality of the cohort was measured.
+    only_brain : bool
+        Whether the mask excludes what is outside the brain mask of the template.
     """
     paragraphs = [
-        _images(fits[0], settings.get("mask", {}), grid),
+        _images(fits[0], settings.get("mask", {}), grid, only_brain=only_brain),
         _decomposition(fits, solver, grid),
         _selection(settings.get("selection", {}), choice, grid),
         _quality() if qualified else "",
@@ -116,7 +119,9 @@ def _cited(text: str, keys: list[str]) -> str:
     return CITATION.sub(cite, text)
 
 
-def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], grid: GridFacts) -> str:
+def _images(
+    fit: Mapping[str, Any], mask: Mapping[str, Any], grid: GridFacts, *, only_brain: bool
+) -> str:
     done = fit.get("Preprocessing", {})
     steps = []
     if fwhm := done.get("smoothing_fwhm"):
@@ -126,7 +131,9 @@ def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], grid: GridFacts) ->
     if done.get("negative") == "clip":
         steps.append("with negative values set to zero")
     prepared = f", {' and '.join(steps)}" if steps else ""
-    rule = MASKS[mask["method"]].format(**mask) if mask else "of the analysis mask"
+    rule = _mask(mask) if mask else "of the analysis mask"
+    if only_brain:
+        rule += ", within the brain mask of the MNI152 template [fonov2011],"
     size = " × ".join(f"{edge:g}" for edge in grid.spacing)
     number = f"{fit['NumberOfVoxels']:,} " if "NumberOfVoxels" in fit else ""
     shift = (
@@ -139,6 +146,11 @@ def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], grid: GridFacts) ->
         f"in the {number}{grid.elements}{f' ({size} mm)' if size else ''} {rule} formed a "
         f"non-negative {grid.element}-by-subject matrix X.{shift}"
     )
+
+
+def _mask(mask: Mapping[str, Any]) -> str:
+    subjects = mask.get("n_subjects") or f"{mask['coverage']:.0%} of the"
+    return MASKS[mask["method"]].format(**mask, subjects=subjects)
 
 
 def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str, grid: GridFacts) -> str:
@@ -192,6 +204,11 @@ def _selection(
             f"Fits of all subjects from {n} random starts were compared by the inner product of "
             "matched components and the adjusted Rand index, to measure how much the components "
             "depend on the start."
+        )
+    if (n := selection.get("n_null")) and (split or selection.get("n_starts")):
+        sentences.append(
+            f"The agreement expected by chance was that of {n} pairs of random label maps for each "
+            "comparison, with compact parts of the same sizes and components with the same weights."
         )
     if n := selection.get("n_permutations"):
         data = "a null data set" if n == 1 else f"{n} null data sets"

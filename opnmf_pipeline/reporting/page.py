@@ -146,6 +146,7 @@ def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
         facts.selection.choice or None,
         solver=facts.fits[0].solver.methods,
         qualified=facts.quality is not None,
+        only_brain=facts.only_brain,
     )
 
 

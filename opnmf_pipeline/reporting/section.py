@@ -14,7 +14,7 @@ from opnmf_pipeline.reporting.effects import draw_effects, measure_effects
 from opnmf_pipeline.reporting.facts import FitFacts
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings
-from opnmf_pipeline.reporting.tables import parts_table
+from opnmf_pipeline.reporting.tables import by_chance, parts_table
 
 __all__ = ["Section", "compose_section", "sentences_about_agreement"]
 
@@ -117,10 +117,13 @@ def sentences_about_agreement(measures: Mapping[str, Any]) -> list[str]:
     """
     sentences = []
     for prefix, what in AGREEMENTS.items():
-        cosine, ari = (measures.get(prefix + name) for name in ("inner_product", "label_ari"))
-        if pd.notna(cosine) and pd.notna(ari):
+        cosine, ari = (prefix + name for name in ("inner_product", "label_ari"))
+        if pd.notna(measures.get(cosine)) and pd.notna(measures.get(ari)):
             sentences.append(
-                f"{what} agree by {cosine:.2f} (mean cosine of matched components) and {ari:.2f} "
-                "(adjusted Rand index of the winner-takes-all maps)."
+                f"{what} agree by {measures[cosine]:.2f} (mean cosine of matched components"
+                f"{by_chance(measures, cosine)}) and {measures[ari]:.2f} (adjusted Rand index of "
+                f"the winner-takes-all maps{by_chance(measures, ari)})."
             )
+    if any("by chance" in sentence for sentence in sentences):
+        sentences.append("By chance means: for random compact parts of the same sizes.")
     return sentences

@@ -10,7 +10,15 @@ import pandas as pd
 
 from opnmf_pipeline.reporting.facts import FitFacts
 
-__all__ = ["Measure", "cell", "images_table", "measures", "parts_table", "subjects_table"]
+__all__ = [
+    "Measure",
+    "by_chance",
+    "cell",
+    "images_table",
+    "measures",
+    "parts_table",
+    "subjects_table",
+]
 
 IMAGE_COLUMNS = ("participant_id", "session_id", "image", "sha256")
 SMALLEST_OVERLAP = 0.0005
@@ -118,6 +126,18 @@ def images_table(images: pd.DataFrame) -> pd.DataFrame | None:
     if "sha256" not in images:
         return None
     return images[[name for name in IMAGE_COLUMNS if name in images]]
+
+
+def by_chance(measures: Mapping[str, Any], column: str) -> str:
+    """Return the agreement by chance that belongs to a measure, as text to add; may be empty.
+
+    Examples
+    --------
+    >>> by_chance({"label_ari": 0.5, "label_ari_null": 0.313}, "label_ari")
+    '; 0.31 by chance'
+    """
+    null = measures.get(f"{column}_null")
+    return f"; {null:.2f} by chance" if pd.notna(null) else ""
 
 
 def cell(value: Any) -> str:

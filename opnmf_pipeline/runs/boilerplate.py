@@ -48,7 +48,8 @@ def _of_finished(config: PipelineConfig) -> Methods | None:
     if done.settings != determining_settings(config):
         return None
     fits = [read_json(done.path("fit", k)) for k in done.ks]
-    return _methods(config, fits, open_mask(done.path("mask")).grid)
+    mask = open_mask(done.path("mask"))
+    return _methods(config, fits, mask.grid, in_standard_space=mask.in_standard_space)
 
 
 def _of_plan(config: PipelineConfig) -> Methods:
@@ -63,12 +64,25 @@ def _of_plan(config: PipelineConfig) -> Methods:
         }
         for k in config.decomposition.n_components
     ]
-    return _methods(config, fits, plan.grid)
+    return _methods(config, fits, plan.grid, in_standard_space=plan.space is not None)
 
 
-def _methods(config: PipelineConfig, fits: Sequence[dict[str, Any]], grid: GridFacts) -> Methods:
-    solver = SOLVERS[config.decomposition.solver].methods
-    return describe_methods(fits, config.settings(), grid, None, solver=solver, qualified=True)
+def _methods(
+    config: PipelineConfig,
+    fits: Sequence[dict[str, Any]],
+    grid: GridFacts,
+    *,
+    in_standard_space: bool,
+) -> Methods:
+    return describe_methods(
+        fits,
+        config.settings(),
+        grid,
+        None,
+        solver=SOLVERS[config.decomposition.solver].methods,
+        qualified=True,
+        only_brain=config.mask.only_brain(in_standard_space=in_standard_space),
+    )
 
 
 def _markdown(methods: Methods) -> str:

@@ -25,7 +25,7 @@ MEMORY_MSG = (
 )
 UNITS_MSG = (
     "the values of %d image(s) are in other units than those of the other images: %s times the "
-    "median norm; give all images the same units, such as a scale from 0 to 1"
+    "median; give all images the same units, such as a scale from 0 to 1"
 )
 TOO_MANY_MSG = "{key}: {k} is more than the {n} {what}; lower it to at most {n}"
 

@@ -10,6 +10,7 @@ from opnmf_pipeline.dataset.description import settings_yaml
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.runs.study import drawn_on_template, shown_settings
 from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
+from opnmf_pipeline.stages.spaces import open_mask
 
 __all__ = ["write_report"]
 
@@ -70,7 +71,11 @@ def write_report(output: OutputFolder) -> Path:
             quality=quality,
             runs=output.runs,
             settings=settings_yaml(shown_settings(settings)),
-            on_template=drawn_on_template(options["background"], output.space),
+            on_template=drawn_on_template(
+                options["background"],
+                output.space,
+                in_standard_space=open_mask(output.path("mask")).in_standard_space,
+            ),
             figures=options["figures"],
         )
         return output.publish("report", page)

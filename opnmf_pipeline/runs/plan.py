@@ -14,8 +14,9 @@ from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.images.check import check_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
+from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.simulation import simulated_participants
-from opnmf_pipeline.images.space import Grid
+from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.limits import check_rank
 from opnmf_pipeline.runs.study import (
@@ -23,10 +24,12 @@ from opnmf_pipeline.runs.study import (
     determining_settings,
     grid_of,
     naming_subjects,
+    only_brain_of,
     without_empty,
 )
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.memory import fit_bytes
+from opnmf_pipeline.stages.spaces import space_of
 
 __all__ = ["Plan", "make_plan"]
 
@@ -44,6 +47,10 @@ class Plan:
         Number of rows of the cohort: subjects, or sessions of subjects.
     grid : Grid
         Grid of the analysis.
+    space : StandardSpace or None
+        Standard space of the images.
+    mask : str
+        What the voxels of the mask have in common.
     n_voxels : int
         Number of voxels (or other elements of the grid) in the mask; of a simulated cohort, an
         estimate. If only headers were read: the number of all voxels, which is an upper limit.
@@ -57,6 +64,8 @@ class Plan:
 
     n_subjects: int
     grid: Grid
+    space: StandardSpace | None
+    mask: str
     n_voxels: int
     matrix_bytes: int
     memory_bytes: int
@@ -98,14 +107,18 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         images, names = rows["image"].tolist(), row_names(rows)
         with naming_subjects(images, names):
             grid = grid_of(images, config)
-            n_voxels = (
-                _count_voxels(images, names, grid, config, track) if deep else prod(grid.shape)
-            )
+            standard = space_of(images[0]).images.standard_space(images[0])
+            only_brain = only_brain_of(images, config)
+            n_voxels = prod(grid.shape)
+            if deep:
+                n_voxels = _count_voxels(images, names, grid, config, track)
     check_rank(config, config.ranks, n_voxels, grid.elements)
     n_subjects = len(cohort)
     return Plan(
         n_subjects=n_subjects,
         grid=grid,
+        space=standard,
+        mask=describe_mask(config.mask, grid, only_brain=only_brain),
         n_voxels=n_voxels,
         matrix_bytes=4 * n_voxels * n_subjects,
         memory_bytes=fit_bytes(n_voxels, n_subjects, max(config.ranks), config.decomposition.dtype),
@@ -117,9 +130,15 @@ def _count_voxels(
     images: list[str], names: list[str], grid: Grid, config: PipelineConfig, track: Track
 ) -> int:
     """Read and check all images, and return the number of voxels in the mask."""
-    n_procs = n_procs_of(config.execution)
     inside = check_images(
-        images, names, grid, config.mask, config.matrix, n_procs=n_procs, track=track
+        images,
+        names,
+        grid,
+        config.mask,
+        config.matrix,
+        only_brain=only_brain_of(images, config),
+        n_procs=n_procs_of(config.execution),
+        track=track,
     )
     return int(inside.sum())
 

@@ -16,12 +16,14 @@ import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.folder import OutputFolder
+from opnmf_pipeline.disk import full_disk_named
 from opnmf_pipeline.engines import local
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.engines.steps import Job
-from opnmf_pipeline.files import full_disk_named
+from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.progress import Display, SilentDisplay
@@ -61,6 +63,8 @@ class Summary:
         What the columns are, for messages: ``subjects``, or ``sessions of 40 subjects``.
     elements : str
         What the rows are, for messages: ``voxels``.
+    mask : str
+        What the rows have in common.
     metrics : DataFrame
         One row per number of components (``desc-opnmf_metrics.tsv``).
     choice : dict or None
@@ -75,6 +79,7 @@ class Summary:
     n_voxels: int
     what: str
     elements: str
+    mask: str
     metrics: pd.DataFrame
     choice: dict[str, Any] | None
     computed: list[str]
@@ -112,6 +117,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
         # The cohort comes first, so that nothing is written if it cannot be found
         study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
         display.note(f"collect: {len(study.images)} {study.what}")
+        display.note(f"space: {study.standard_space or 'unknown'}")
         with only_run(output_dir(config), "output.dir", "--output"), work_locked(config):
             output = _output(config)  # again: another run may have ended since
             output.sweep()
@@ -183,11 +189,14 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     n_voxels, n_subjects = _shape(outcome)
     selection_dir = outcome.path("select", "selection_dir")
     assert selection_dir is not None
+    mask, options = _mask(outcome), study.config.mask
+    only_brain = options.only_brain(in_standard_space=mask.in_standard_space)
     return Summary(
         n_subjects=n_subjects,
         n_voxels=n_voxels,
         what=study.what,
-        elements=_elements(outcome),
+        elements=mask.grid.elements,
+        mask=describe_mask(options, mask.grid, only_brain=only_brain),
         metrics=as_typed(read_table(selection_dir / SELECTION_FILES["metrics"])),
         choice=_choice(selection_dir / SELECTION_FILES["selection"]),
         computed=outcome.computed,
@@ -210,10 +219,10 @@ def _shape(outcome: Outcome) -> tuple[int, int]:
     return n_voxels, n_subjects
 
 
-def _elements(outcome: Outcome) -> str:
+def _mask(outcome: Outcome) -> Mask:
     mask_file = outcome.path("mask", "mask_file")
     assert mask_file is not None
-    return open_mask(mask_file).grid.elements
+    return open_mask(mask_file)
 
 
 def _compute(study: Study, outcome: Outcome, output: OutputFolder, display: Display) -> None:

@@ -24,7 +24,7 @@ from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.check import empty_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
-from opnmf_pipeline.images.space import Grid
+from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.limits import check_rank
@@ -41,6 +41,7 @@ __all__ = [
     "drawn_on_template",
     "grid_of",
     "naming_subjects",
+    "only_brain_of",
     "output_dir",
     "shown_settings",
     "without_empty",
@@ -98,6 +99,11 @@ class Study:
             entities["res"] = common_entity(self.images, "res")
         return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
 
+    @property
+    def standard_space(self) -> StandardSpace | None:
+        """Standard space of the images."""
+        return space_of(self.images[0]).images.standard_space(self.images[0])
+
     def moved_to(self, folder: Path) -> Study:
         """Return the study with the table of the subjects copied to a folder that all jobs read."""
         cohort_file = folder / self.cohort_file.name
@@ -118,7 +124,11 @@ class Study:
             "participants": self.participants,
             "covariates": self.cohort_file,
             "planted": self.planted,
-            "on_template": drawn_on_template(self.config.report.background, self.space),
+            "on_template": drawn_on_template(
+                self.config.report.background,
+                self.space,
+                in_standard_space=self.standard_space is not None,
+            ),
             "settings": settings_yaml(shown_settings(self.config.settings())),
         }
 
@@ -194,8 +204,15 @@ def without_empty(cohort: pd.DataFrame, config: PipelineConfig, track: Track) ->
     images, names = cohort["image"].tolist(), row_names(cohort)
     with naming_subjects(images, names):
         grid = grid_of(images, config)
-        options, n_procs = config.matrix, n_procs_of(config.execution)
-        empty = empty_images(images, grid, config.mask, options, n_procs=n_procs, track=track)
+        empty = empty_images(
+            images,
+            grid,
+            config.mask,
+            config.matrix,
+            only_brain=only_brain_of(images, config),
+            n_procs=n_procs_of(config.execution),
+            track=track,
+        )
     if empty:
         logger.warning(EMPTY_MSG, len(empty), ", ".join(names[n] for n in empty))
     return cohort.drop(index=cohort.index[empty]).reset_index(drop=True)
@@ -212,6 +229,12 @@ def grid_of(images: Sequence[str], config: PipelineConfig) -> Grid:
     space = space_of(images[0]).images
     space.check_grids(images, images[0], resampled=config.matrix.resample is not None)
     return space.analysis_grid(images[0], config.mask.image, config.matrix)
+
+
+def only_brain_of(images: Sequence[str], config: PipelineConfig) -> bool:
+    """Tell whether the mask excludes voxels outside the brain of the template."""
+    standard = space_of(images[0]).images.standard_space(images[0])
+    return config.mask.only_brain(in_standard_space=standard is not None)
 
 
 @contextmanager
@@ -234,7 +257,7 @@ def _named(line: str, names: Mapping[str, str]) -> str:
     return line if name is None else f"{line[: -len(content)]}{name}: {content}"
 
 
-def drawn_on_template(background: str, space: str) -> bool:
+def drawn_on_template(background: str, space: str, *, in_standard_space: bool) -> bool:
     """Tell whether figures are drawn on the template.
 
     Parameters
@@ -244,8 +267,12 @@ def drawn_on_template(background: str, space: str) -> bool:
     space : str
         BIDS entities of the maps, such as ``space-MNI152_``; 'auto' draws on the template if they
         name an MNI space.
+    in_standard_space : bool
+        Whether the images are in the space of the template; 'auto' decides by it if the entities
+        name no space.
     """
-    return background == "template" or (background == "auto" and "space-MNI" in space)
+    in_space = "space-MNI" in space if "space-" in space else in_standard_space
+    return background == "template" or (background == "auto" and in_space)
 
 
 def work_dir(config: PipelineConfig) -> Path:

@@ -11,15 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.config import DecompositionConfig
+from opnmf_pipeline.config import NULL_SETTINGS, DecompositionConfig, SelectionConfig
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.optimality import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning
-from opnmf_pipeline.selection.agreement import AGREEMENT_COLUMNS, agreement
+from opnmf_pipeline.selection.agreement import (
+    AGREEMENT_COLUMNS,
+    NULL_COLUMNS,
+    agreement,
+    agreement_by_chance,
+)
 from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
+from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.stages.splits import SPLIT_FILE
-from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
+from opnmf_pipeline.stages.stage import (
+    MASK_FILE,
+    MATRIX_DIR,
+    N_COMPONENTS,
+    Call,
+    Field,
+    Kind,
+    Stage,
+)
 
 __all__ = [
     "ERROR_COLUMNS",
@@ -58,6 +72,7 @@ SPLIT_COLUMNS = {
     "n_second": "Number of subjects in the second part",
     **ERROR_COLUMNS,
     **AGREEMENT_COLUMNS,
+    **NULL_COLUMNS,
     **SHARED_COLUMNS,
     "n_iter": "Iterations of both fits, summed",
     "converged": "Whether both fits converged",
@@ -72,6 +87,8 @@ def fit_halves(
     split_file: Path,
     options: DecompositionConfig,
     *,
+    mask_file: Path | None = None,
+    n_null: int = 0,
     shared_start: bool = False,
     n_procs: int | None = None,
 ) -> Path:
@@ -95,6 +112,10 @@ def fit_halves(
     options : DecompositionConfig
         Settings of the fits. The seeds of the two starts follow from ``random_state`` and the
         number of the split.
+    mask_file : path, optional
+        The mask that the rows of the matrix came from; ``n_null`` needs it.
+    n_null : int
+        Number of pairs of random compact label maps, for the agreement by chance. 0: off.
     shared_start : bool
         Start both fits as the settings say, from ``init`` with the same seed.
     n_procs : int, optional
@@ -103,7 +124,8 @@ def fit_halves(
     Returns
     -------
     path
-        ``halves.json``, with the keys of ``SPLIT_COLUMNS`` except those of ``SHARED_COLUMNS``.
+        ``halves.json``, with the keys of ``SPLIT_COLUMNS`` except those of ``SHARED_COLUMNS``, and
+        with those of ``NULL_COLUMNS`` only if ``n_null`` is not 0.
     """
     X, sidecar = matrix_for(matrix_file, n_components)
     split = json.loads(split_file.read_text(encoding="utf-8"))
@@ -119,6 +141,10 @@ def fit_halves(
             estimator(n_components, start).fit(part)
             for start, part in zip(starts, parts, strict=True)
         )
+    by_chance = {}
+    if n_null and mask_file is not None:
+        positions, seed = open_mask(mask_file).positions(), [n_components, split["Split"]]
+        by_chance = agreement_by_chance([a.coef_, b.coef_], positions, n_null, seed)
     measures = {
         "n_components": n_components,
         "split": split["Split"],
@@ -127,6 +153,7 @@ def fit_halves(
         "n_second": parts[1].shape[1],
         **_errors(a, b, parts, one_way=split["LeftOut"] is not None),
         **agreement(a.coef_, b.coef_),
+        **by_chance,
         "n_iter": int(a.n_iter_ + b.n_iter_),
         "converged": bool(a.converged_ and b.converged_),
     }
@@ -161,6 +188,8 @@ def _run(call: Call) -> dict[str, Path]:
         call["n_components"],
         call.path("split_file"),
         call.section(DecompositionConfig, n_components=call["n_components"]),
+        mask_file=call.path("mask_file"),
+        n_null=call["n_null"] or 0,
         shared_start=call["shared_start"],
         n_procs=call.n_procs,
     )
@@ -176,6 +205,7 @@ FIT_HALVES = Stage(
         "matrix_dir": MATRIX_DIR,
         "n_components": N_COMPONENTS,
         "split_file": SPLIT_FILE,
+        "mask_file": MASK_FILE,
         "shared_start": Field(
             Kind.FLAG,
             "start both fits from init, not each from a random start of its own",
@@ -185,6 +215,9 @@ FIT_HALVES = Stage(
     outputs={
         "halves_file": Field(Kind.JSON, "errors and agreement of the fits of both parts (JSON)")
     },
-    settings={DecompositionConfig: ("n_components",)},
+    settings={
+        DecompositionConfig: ("n_components",),
+        SelectionConfig: tuple(set(SelectionConfig.model_fields) - NULL_SETTINGS),
+    },
     memory=fit_memory,
 )

@@ -79,7 +79,8 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
     labels = winner_takes_all(fit.W)
     mask.write(fit.W.astype(np.float32), out_dir / files["components"])
     mask.write(labels, out_dir / files["dseg"])
-    write_table(mask.label_table(fit.W, labels), out_dir / files["dseg_tsv"])
+    parts = mask.label_table(fit.W, labels)
+    write_table(parts, out_dir / files["dseg_tsv"])
     loadings = _loadings(fit)
     write_table(loadings, out_dir / files["loadings"])
     _write_json(
@@ -92,7 +93,7 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
     _write_json(
         out_dir / files["dseg_json"],
         Description=f"Component with the largest weight in each {mask.grid.element}",
-        **mask.label_columns,
+        **{str(name): mask.label_columns[str(name)] for name in parts},
     )
     _write_json(out_dir / files["loadings_json"], **describe_loadings(loadings))
     return out_dir

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from opnmf_pipeline.config import MaskConfig, parse_yaml, resolved
 from opnmf_pipeline.decomposition.progress import CHANGE
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.bids import mixed_entities
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
+from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.covariates import find_covariates
 from opnmf_pipeline.reporting.facts import (
@@ -167,12 +169,16 @@ def make_report(
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
     rows = found[0].loadings.index
     named = identifiers(rows.tolist())
+    rule, only_brain = _mask_rule(settings, mask)
     facts = Facts(
         fits=found,
         selection=_read_selection(selection),
         n_subjects=named["participant_id"].nunique(),
         n_sessions=len(named) if "session_id" in named else None,
         grid=mask.grid,
+        mask=rule,
+        in_standard_space=mask.in_standard_space,
+        only_brain=only_brain,
         images=images,
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
         covariates=find_covariates((images if images.empty else by_row(images)).reindex(rows)),
@@ -230,15 +236,28 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
 
 
 def _read_quality(files: CohortFiles, mask_file: Path) -> QualityFacts:
-    pictures = space_of(mask_file).pictures
+    pictures, mask = space_of(mask_file).pictures, open_mask(mask_file)
+    mean = np.maximum(mask.masked(files.mean), 0)
+    tissues = mask.composition(mean[:, np.newaxis])
     return QualityFacts(
         mean=files.mean,
         sd=files.sd,
         coverage=files.coverage,
         draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file),
         subjects=by_row(read_measures(files.subjects)),
-        covered=open_mask(mask_file).masked(files.coverage),
+        covered=mask.masked(files.coverage),
+        tissues={} if tissues is None else dict(tissues.iloc[0]),
     )
+
+
+def _mask_rule(settings: str, mask: Mask) -> tuple[str, bool]:
+    """Return what the mask has in common, empty if unknown, and whether it is only brain."""
+    section = (resolved(parse_yaml(settings, "settings")) or {}).get("mask")
+    if not section:
+        return "", False
+    options = MaskConfig(**{"within": "none", **section})  # runs of 0.1 had no such setting
+    only_brain = options.only_brain(in_standard_space=mask.in_standard_space)
+    return describe_mask(options, mask.grid, only_brain=only_brain), only_brain
 
 
 def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template: bool) -> list[Any]:

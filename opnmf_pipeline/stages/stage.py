@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from opnmf_pipeline.config import Section
-from opnmf_pipeline.files import full_disk_named
+from opnmf_pipeline.disk import full_disk_named
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.memory import base_memory
 

@@ -19,7 +19,7 @@ METRICS = pd.DataFrame(
 
 
 def printed(choice):
-    summary = Summary(9, 99, "subjects", "vertices", METRICS, choice, [], None)
+    summary = Summary(9, 99, "subjects", "vertices", "mean > 0.1", METRICS, choice, [], None)
     console = Console(file=io.StringIO(), width=100)
     console.print(_table(summary))
     return [line.split() for line in console.file.getvalue().splitlines()]

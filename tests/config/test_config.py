@@ -345,6 +345,12 @@ def test_one_start_cannot_be_compared():
         SelectionConfig(n_starts=1)
 
 
+def test_one_random_pair_has_no_spread():
+    with pytest.raises(ValidationError, match="one pair has no standard deviation; set 2 or more"):
+        SelectionConfig(n_null=1)
+    assert SelectionConfig(n_null=0).of_null() == {"n_null": 0}
+
+
 def test_each_start_and_each_half_has_another_seed():
     sections = {"decomposition": {"random_state": 5}, "selection": {"n_starts": 3}}
     config = PipelineConfig.model_validate(BASE | sections)

@@ -170,10 +170,10 @@ def test_output_folder_of_another_run(tmp_path, write_config, settings, capfd):
     command = ["run", str(config), "--output", str(out), "--quiet"]
     assert main(command) == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert main([*command, "--set", "mask.threshold=0.2"]) == 2
+    assert main([*command, "--set", "mask.threshold=0.15"]) == 2
     message = capfd.readouterr().err
     assert (
-        f"output.dir: {out} contains the results of a different run (mask.threshold: 0.1, now 0.2)"
+        f"output.dir: {out} contains the results of a different run (mask.threshold: 0.2, now 0.15)"
         in message
     )
     assert "--overwrite" in message

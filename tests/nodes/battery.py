@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import (
+    NULL_SETTINGS,
     SPLIT_SETTINGS,
     DecompositionConfig,
     InputsConfig,
@@ -34,7 +35,7 @@ from tests.builders import Cohort
 
 K = 3
 # Not the defaults, so that a setting which is not passed on shows
-MASK = {"threshold": 0.2, "method": "coverage", "coverage": 0.5}
+MASK = {"threshold": 0.15, "method": "coverage", "coverage": 0.5, "within": "none"}
 MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
@@ -81,10 +82,21 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     fit = decompose(matrix, folder("fit"), K, options)
     splits = make_splits(people, folder("splits"), SelectionConfig(**SPLITS), cohort_file)
     halves = [
-        fit_halves(matrix, folder(f"halves{number}"), K, split, options)
+        fit_halves(
+            matrix, folder(f"halves{number}"), K, split, options, mask_file=mask_file, n_null=2
+        )
         for number, split in enumerate(splits)
     ]
-    shared = fit_halves(matrix, folder("shared"), K, splits[1], options, shared_start=True)
+    shared = fit_halves(
+        matrix,
+        folder("shared"),
+        K,
+        splits[1],
+        options,
+        mask_file=mask_file,
+        n_null=3,
+        shared_start=True,
+    )
     starts = [
         decompose(matrix, folder(f"start{number}"), K, options.from_random_start(number))
         for number in (1, 2)
@@ -111,6 +123,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         planted=maps / "dseg.nii.gz",
         rule="reproducibility-peak",
         rank_range=(3, 3),
+        n_null=2,
     )
     metrics = selection / "metrics.tsv"
     projected = project_subjects(images, people, fit, mask_file, folder("new") / "loadings.tsv")
@@ -181,10 +194,17 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=make_splits,
         ),
         "FitHalves": Case(
-            inputs={**at, **FIT, "split_file": splits[1], "shared_start": True},
+            inputs={
+                **at,
+                **FIT,
+                "split_file": splits[1],
+                "mask_file": mask_file,
+                "n_null": 3,
+                "shared_start": True,
+            },
             outputs={"halves_file": shared},
-            sections={"": DecompositionConfig},
-            without=("n_components",),
+            sections={"": DecompositionConfig, "selection": SelectionConfig},
+            without=("n_components", *(set(SelectionConfig.model_fields) - NULL_SETTINGS)),
             stage=fit_halves,
         ),
         "FitPermuted": Case(
@@ -232,6 +252,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "planted": maps / "dseg.nii.gz",
                 "rule": "reproducibility-peak",
                 "rank_range": (3, 3),
+                "n_null": 2,
                 "draw": True,
             },
             outputs={
@@ -240,7 +261,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "metrics_json": metrics.with_suffix(".json"),
             },
             sections={"": SelectionConfig},
-            without=tuple(set(SelectionConfig.model_fields) - {"rule"}),
+            without=tuple(set(SelectionConfig.model_fields) - {"rule", "n_null"}),
             stage=select_rank,
         ),
         "AssessCohort": Case(

@@ -22,7 +22,14 @@ class Vertices:
 
 
 def describe(
-    solver="multiplicative", mask="mean", *, grid=VOXELS, settings=None, choice=None, **fit
+    solver="multiplicative",
+    mask="mean",
+    *,
+    grid=VOXELS,
+    settings=None,
+    choice=None,
+    only_brain=False,
+    **fit,
 ):
     info = {
         "NumberOfComponents": 20,
@@ -42,6 +49,7 @@ def describe(
         choice,
         solver=SOLVERS[solver].methods,
         qualified=True,
+        only_brain=only_brain,
     )
 
 
@@ -100,6 +108,20 @@ def test_the_numbers_that_were_used():
         assert expected in text
 
 
+def test_the_brain_mask_is_named_and_cited():
+    found = describe(only_brain=True)
+    text = " ".join(found.paragraphs)
+    assert "above 0.1, within the brain mask of the MNI152 template (Fonov et al., 2011), f" in text
+    assert "fonov2011" in keys(found)
+    assert "brain mask" not in " ".join(describe().paragraphs)
+
+
+def test_a_number_of_subjects_of_the_mask():
+    mask = MaskConfig(method="coverage", threshold=0, n_subjects=5).model_dump()
+    text = " ".join(describe(settings={"mask": mask}).paragraphs)
+    assert "with a value above 0 in at least 5 subjects formed" in text
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_space_names_its_elements(solver):
     selection = {"n_splits": 5, "n_permutations": 2}
@@ -136,6 +158,9 @@ def test_the_starts_of_halves_and_the_comparison_of_starts():
     assert [words in whole for words in (own, starts, shared)] == [True, True, True]
     plain = text(n_splits=5, n_starts=0, shared_start=False)
     assert [words in plain for words in (own, starts, shared)] == [True, False, False]
+    chance = "that of 5 pairs of random label maps for each comparison"
+    assert chance in text(n_splits=5, n_null=5)
+    assert chance not in text(n_splits=5, n_null=0) + text(n_null=5)
     alone = text(n_starts=3)
     assert [words in alone for words in (own, starts, shared)] == [False, True, False]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from opnmf_pipeline.cli import main
+from opnmf_pipeline.disk import allocate
 from opnmf_pipeline.exceptions import OutputError
-from opnmf_pipeline.files import allocate
 from tests.engines.test_engines import results
 
 

@@ -27,7 +27,7 @@ from opnmf_pipeline.stages.report import (
 )
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.spaces import open_mask
-from opnmf_pipeline.tables import write_table
+from opnmf_pipeline.tables import as_typed, read_table, write_table
 from tests.builders import AFFINE
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -64,6 +64,12 @@ class Study:
 
     def change(self, **values):
         self.fit.factorization.write_text(json.dumps(self.info | values))
+
+    def place(self, **shares):
+        """Set in which tissues all parts are: the tiny images lie deep in white matter."""
+        table = as_typed(read_table(self.fit.labels_table))
+        others = dict.fromkeys(("white_matter", "csf_or_outside", "rim"), 0.1)
+        write_table(table.assign(**(others | shares)), self.fit.labels_table)
 
     def page(self, figures=False, **options):
         options = {"quality": self.quality, "cohort_file": self.cohort} | options
@@ -120,8 +126,24 @@ def test_a_scan_that_was_entered_twice_is_named(cohort, tmp_path):
     assert "Nearly identical images: sub-02 and sub-05 (r = 1.00000)" in page
 
 
+def test_parts_on_the_rim_need_attention(study):
+    study.place(rim=0.75)
+    page = study.page()
+    assert "k = 3, on the rim of the brain or outside it: component 1 (75%), component 2" in page
+
+
+def test_the_mask_is_described(study):
+    said = "contains the voxels with mean over the subjects &gt; 0.2, within the MNI152 brain mask."
+    settings = MaskConfig().settings()
+    assert said in study.page(settings=json.dumps({"mask": settings}))
+    del settings["within"]  # as in the settings of version 0.1
+    assert said not in study.page(settings=json.dumps({"mask": settings}))
+    assert "The analysis mask" not in study.page(settings="")
+
+
 def test_nothing_needs_attention(study):
     study.change(Converged=True)
+    study.place()
     page = study.page(quality=None)
     assert "Needs attention" not in page
     assert "Nothing needs attention" in page
@@ -141,6 +163,7 @@ def test_the_numbers(study):
 
 def test_subjects_without_outliers_are_said_to_have_none(study):
     study.change(Converged=True)
+    study.place()
     assert "and no subject is an outlier" in study.page()
 
 

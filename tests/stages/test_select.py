@@ -12,6 +12,7 @@ from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.exceptions import SelectionError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.selection.agreement import agreement
+from opnmf_pipeline.selection.null import null_agreement
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.selection.rules import FIT
 from opnmf_pipeline.selection.shape import winner_takes_all
@@ -22,6 +23,7 @@ from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.metrics import metrics_table
 from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.select import select_rank
+from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.stages.splits import make_splits
 from tests.builders import three_parts, write_cohort
 
@@ -55,7 +57,15 @@ class Study:
         self.splits = make_splits(cohort.subjects, self.folder("splits"), options)
         self.fits = [decompose(self.matrix, self.folder(f"fit{k}"), k, OPTIONS) for k in KS]
         self.halves = [
-            fit_halves(self.matrix, self.folder(f"halves{k}-{path.stem}"), k, path, OPTIONS)
+            fit_halves(
+                self.matrix,
+                self.folder(f"halves{k}-{path.stem}"),
+                k,
+                path,
+                OPTIONS,
+                mask_file=self.mask,
+                n_null=3,
+            )
             for k in KS
             for path in self.splits
         ]
@@ -98,7 +108,7 @@ class Study:
 
     def select(self, name, fits=None, **options):
         files = {"halves": self.halves, "shared": self.shared, "starts": self.starts}
-        options = files | {"permuted": self.permuted, "draw": False} | options
+        options = files | {"permuted": self.permuted, "draw": False, "n_null": 2} | options
         return select_rank(
             self.fits if fits is None else fits, self.folder(name), self.mask, **options
         )
@@ -217,6 +227,39 @@ def test_starts_are_compared_for_each_k(study, selected):
     planted = metrics.set_index("n_components").loc[3]
     assert planted["start_inner_product"] > 0.99
     assert planted["start_label_ari"] == 1
+
+
+def test_agreement_by_chance_is_beside_each_agreement(study, selected):
+    metrics, splits = table(selected, "metrics"), table(selected, "splits")
+    positions = open_mask(study.mask).positions()
+    for row, k in enumerate(KS):
+        for number, split in enumerate(study.splits, start=1):
+            W_a, W_b = (
+                fit.coef_ for fit in models(k, study.parts(split), (2 * number - 1, 2 * number))
+            )
+            null = null_agreement(W_a, W_b, positions, 3, [k, number, 0])
+            found = splits.set_index(["n_components", "split"]).loc[(k, number)]
+            assert found["label_ari_null"] == pytest.approx(null.label_ari.mean(), abs=1e-6)
+            spread = null.label_ari.std(ddof=1)
+            assert found["label_ari_null_sd"] == pytest.approx(spread, abs=1e-6)
+        for name in ("inner_product_null", "label_ari_null_sd"):
+            expected = splits.loc[splits["n_components"] == k, name].mean()
+            assert metrics[name][row] == pytest.approx(expected, abs=1e-6)
+        weights = [read_factorization(path).W for path in study.of(k)]
+        pairs = ((0, 1), (0, 2), (1, 2))
+        null = [
+            null_agreement(weights[a], weights[b], positions, 2, [k, 0, number]).label_ari
+            for number, (a, b) in enumerate(pairs)
+        ]
+        assert metrics["start_label_ari_null"][row] == pytest.approx(np.mean(null), abs=1e-6)
+    described = json.loads((selected / "metrics.json").read_text())
+    assert "random compact" in described["inner_product_null"]["Description"]
+
+
+def test_without_a_null_there_are_no_columns_for_it(study):
+    alone = study.select("no-null", halves=study.shared, n_null=0)
+    assert not table(alone, "metrics").columns.str.contains("_null").any()
+    assert not table(alone, "splits").columns.str.contains("_null").any()
 
 
 def test_a_single_start_is_compared_with_nothing(study):

@@ -10,6 +10,7 @@ from opnmf_pipeline.images.volumes.files import (
 )
 from opnmf_pipeline.images.volumes.grid import Grid, analysis_grid, check_grids
 from opnmf_pipeline.images.volumes.mask import Mask, open_mask
+from opnmf_pipeline.images.volumes.standard import standard_space
 
 __all__ = [
     "SUFFIX",
@@ -23,4 +24,5 @@ __all__ = [
     "open_mask",
     "read_values",
     "set_space",
+    "standard_space",
 ]

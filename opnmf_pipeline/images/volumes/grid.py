@@ -23,6 +23,13 @@ from numpy.typing import NDArray
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.problems import joined, listed
 from opnmf_pipeline.images.volumes.files import open_image, read_values, set_space
+from opnmf_pipeline.images.volumes.standard import (
+    MNI_CODE,
+    TALAIRACH_CODE,
+    load_template,
+    space_code,
+    standard_space,
+)
 
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
@@ -35,10 +42,10 @@ LARGEST = 64
 """An image that is resampled may have so many times the voxels of the reference: edges of 1/4."""
 SMALLEST_ANGLE = 0.1
 """Axes that differ by less than this, in degrees, are not named as a difference."""
-SPACES = {3: "Talairach", 4: "MNI152"}
-"""NIfTI space codes of two templates whose coordinates are different."""
+SPACES = {TALAIRACH_CODE: "Talairach", MNI_CODE: "MNI152"}
+"""Two spaces whose coordinates are different, by their codes in NIfTI headers."""
 ALIGNED_CODE = 2
-"""NIfTI space code of a mask if the images have none: aligned to another image."""
+"""NIfTI space code of a mask if that of the images is unknown: aligned to another image."""
 GRID_MSG = (
     "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n"
     "set matrix.resample: to-first (or to-mask), or drop these subjects"
@@ -68,6 +75,7 @@ class Grid:
     element: ClassVar[str] = "voxel"
     elements: ClassVar[str] = "voxels"
     template: ClassVar[str] = "the MNI152 grey-matter template"
+    brain: ClassVar[str] = "the MNI152 brain mask"
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
@@ -188,9 +196,16 @@ class Grid:
 
     def read_template(self) -> NDArray[np.float64]:
         """Return the grey-matter density of the MNI152 template, resampled to this grid."""
-        from nilearn.datasets import load_mni152_gm_template
+        return _resampled(load_template("gm_template"), self, "linear")
 
-        return _resampled(load_mni152_gm_template(resolution=1), self, "linear")
+    def read_white_matter(self) -> NDArray[np.float64]:
+        """Return the white-matter density of the MNI152 template, resampled to this grid."""
+        return _resampled(load_template("wm_template"), self, "linear")
+
+    def read_brain(self) -> NDArray[np.bool_]:
+        """Return the brain mask of the MNI152 template, resampled by nearest neighbour."""
+        brain: NDArray[np.bool_] = _resampled(load_template("brain_mask"), self, "nearest") != 0
+        return brain
 
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Return where an image is not zero, resampled to this grid by nearest neighbour."""
@@ -202,18 +217,25 @@ class Grid:
         return given
 
     def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:
-        """Write a mask on this grid as NIfTI (uint8) with the space code of a reference image.
+        """Write a mask on this grid as NIfTI (uint8) with the space of a reference image.
+
+        Its space code is that of MNI152 only if :func:`standard_space` finds this space.
 
         Parameters
         ----------
         inside : ndarray of shape ``shape``, bool
         reference : path
-            Image of one subject; its sform or qform code names the space of the affine.
+            Image of one subject.
         out_file : path
             File to write.
         """
         image = nb.Nifti1Image(inside.astype(np.uint8), self.affine)
-        set_space(image, _space_code(open_image(reference)) or ALIGNED_CODE)
+        code = space_code(open_image(reference))
+        if standard_space(reference):
+            code = MNI_CODE
+        elif code in (0, MNI_CODE):  # no code, or a file name that contradicts it
+            code = ALIGNED_CODE
+        set_space(image, code)
         image.to_filename(out_file)
 
 
@@ -254,7 +276,7 @@ def check_grids(
         grid = stored.oriented_as(want)
         if grid.same_as(want) and not stored.same_as(want):
             turned.append(path)
-        spaces.setdefault(_space_code(image), path)
+        spaces.setdefault(space_code(image), path)
         fits = prod(grid.shape) <= LARGEST * prod(want.shape) if resampled else grid.same_as(want)
         if not fits:
             odd.append(f"{path}: {want.differences(grid)}")
@@ -337,12 +359,3 @@ def _sizes(grid: Grid) -> str:
 
 def _origin(grid: Grid) -> str:
     return "(" + ", ".join(f"{value:g}" for value in grid.affine[:3, 3]) + ") mm"
-
-
-def _space_code(image: Any) -> int:
-    """Return the NIfTI space code of the affine in use, or 0 if the image has none."""
-    codes = [
-        int(image.header[name]) for name in ("sform_code", "qform_code") if name in image.header
-    ]
-    # The affine of an image is its sform if the sform has a code, or else its qform
-    return next(filter(None, codes), 0)

@@ -181,7 +181,7 @@ def test_check_says_that_it_read_headers_only(write_config, settings, cohort, ca
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "images        only the headers were read; --deep also reads" in printed
-    assert "voxels        at most 60\n" in printed
+    assert "voxels        at most 60: " in printed
     assert main([*command, "--deep"]) == 2
     message = capsys.readouterr().err
     assert "2 subject(s) have values in the mask" in message
@@ -193,7 +193,7 @@ def test_check_says_that_it_read_headers_only(write_config, settings, cohort, ca
         in printed
     )
     assert "subjects 4 " in printed
-    assert "voxels about 59 " in printed
+    assert "voxels about 59: " in printed
 
 
 DROP = "inputs.on_empty=drop"

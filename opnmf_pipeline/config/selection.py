@@ -153,6 +153,11 @@ class SelectionConfig(Section):
         """Whether the cohort is split: into random halves, or by leaving groups out."""
         return self.n_splits > 0 or self.leave_out is not None
 
+    @property
+    def is_study(self) -> bool:
+        """Whether numbers of components are compared by more than the fits with maps."""
+        return self.has_splits or bool(self.candidates or self.n_starts or self.n_permutations)
+
     @field_validator("n_null")
     @classmethod
     def _null_that_varies(cls, value: int) -> int:

@@ -91,9 +91,14 @@ class InputsConfig(Section):
     table: Path | None = Field(
         None,
         description="TSV or CSV file with the columns participant_id (and session_id), a column "
-        "with the image paths, and covariates.",
+        "with the image paths, and covariates. The fields of a CSV file are separated by commas, "
+        "semicolons or tabs.",
     )
     path_column: str = Field("path", description="Column of `table` that holds the image paths.")
+    id_column: str = Field(
+        "participant_id",
+        description="Column of `table` and of `participants` that holds the subjects.",
+    )
     glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
     pattern: str = Field(
         r"(?P<participant_id>sub-[A-Za-z0-9+]+)",
@@ -112,6 +117,12 @@ class InputsConfig(Section):
         "error",
         description="What to do if a subject has no image: error: stop; drop: leave the subject "
         "out.",
+    )
+    on_empty: Literal["error", "drop"] = Field(
+        "error",
+        description="What to do if an image is zero everywhere in the mask, such as a lesion map "
+        "without a lesion: error: stop; drop: leave the subject out. With drop, all images are "
+        "read once more.",
     )
 
     @model_validator(mode="after")
@@ -380,8 +391,8 @@ class PipelineConfig(Section):
     @model_validator(mode="after")
     def _something_to_choose(self) -> PipelineConfig:
         limits = self.selection.range
-        if limits is not None and not any(limits[0] <= k <= limits[1] for k in self.ranks):
-            ks = ", ".join(map(str, self.ranks))
+        if limits is not None and not any(limits[0] <= k <= limits[1] for k in self.compared):
+            ks = ", ".join(map(str, self.compared))
             raise ValueError(f"selection.range: contains none of the numbers of components ({ks})")
         return self
 
@@ -391,11 +402,10 @@ class PipelineConfig(Section):
         mapped = self.decomposition.n_components
         return mapped + tuple(k for k in self.selection.candidates if k not in mapped)
 
-    def without_maps(self) -> PipelineConfig:
-        """Return the settings with all numbers of components as candidates, none with maps."""
-        selection = self.selection.model_copy(update={"candidates": tuple(sorted(self.ranks))})
-        decomposition = self.decomposition.model_copy(update={"n_components": ()})
-        return self.model_copy(update={"selection": selection, "decomposition": decomposition})
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """The numbers of components to compare: the candidates, or else those with maps."""
+        return self.selection.candidates or self.decomposition.n_components
 
     @property
     def start_seeds(self) -> list[int]:
@@ -407,5 +417,5 @@ class PipelineConfig(Section):
         """Return the number of fits of a run: of the cohort, of its halves, and of null data."""
         selection = self.selection
         per_split = 4 if selection.shared_start else 2
-        of_cohort = 1 + selection.n_starts
-        return len(self.ranks) * (of_cohort + per_split * n_splits + selection.n_permutations)
+        per_candidate = selection.n_starts + per_split * n_splits + selection.n_permutations
+        return len(self.ranks) + len(self.compared) * per_candidate

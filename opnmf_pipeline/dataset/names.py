@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["OUTPUTS", "WORK", "Output"]
+__all__ = ["COMPARISON", "OUTPUTS", "WORK", "Output"]
 
 
 class Output(NamedTuple):
@@ -143,6 +143,20 @@ OUTPUTS: dict[str, Output] = {
     ),
 }
 """Output files, by their names in the code."""
+
+COMPARISON = (
+    "metrics",
+    "metrics_json",
+    "splits",
+    "splits_json",
+    "hierarchy",
+    "hierarchy_json",
+    "selection",
+    "errors_figure",
+    "reproducibility_figure",
+    "hierarchy_figure",
+)
+"""Files that compare numbers of components; the other files are about the cohort or one number."""
 
 WORK = "work"
 """Default folder of intermediate results; `execution.work_dir` can set another folder."""

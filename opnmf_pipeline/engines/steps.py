@@ -335,7 +335,7 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
             name: value for name, value in selection.of_splits().items() if value is not None
         }
         steps.append(Step("splits", MAKE_SPLITS, {**inputs, **options}))
-        over = {RANK: config.ranks, SPLIT: range(1, n_splits + 1)}
+        over = {RANK: config.compared, SPLIT: range(1, n_splits + 1)}
         split = Each("splits", "split_files")
         for name in ("halves", "shared") if selection.shared_start else ("halves",):
             shared = name == "shared"
@@ -343,11 +343,11 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
             of_halves = {"split_file": split, "mask_file": MASK, "shared_start": shared, **null}
             steps.append(_fit(name, FIT_HALVES, config, over, of_halves, side_by_side=True))
     if seeds := config.start_seeds:
-        over = {RANK: config.ranks, SEED: seeds}
+        over = {RANK: config.compared, SEED: seeds}
         start = {"init": "random", "random_state": Over(SEED)}
         steps.append(_fit("start", DECOMPOSE, config, over, start, side_by_side=True))
     if seeds := selection.permutation_seeds:
-        over = {RANK: config.ranks, SEED: seeds}
+        over = {RANK: config.compared, SEED: seeds}
         shuffled = {"seed": Over(SEED)}
         steps.append(_fit("permuted", FIT_PERMUTED, config, over, shuffled, side_by_side=True))
     return steps

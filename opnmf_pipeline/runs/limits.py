@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -32,13 +33,15 @@ UNITS_MSG = (
 TOO_MANY_MSG = "{key}: {k} is more than the {n} {what}; lower it to at most {n}"
 
 
-def check_rank(config: PipelineConfig, n: int, what: str) -> None:
+def check_rank(config: PipelineConfig, ks: Iterable[int], n: int, what: str) -> None:
     """Require that no number of components is larger than a limit.
 
     Parameters
     ----------
     config : PipelineConfig
         Settings with the numbers of components.
+    ks : iterable of int
+        Those of them that the limit applies to.
     n : int
         The limit.
     what : str
@@ -49,7 +52,7 @@ def check_rank(config: PipelineConfig, n: int, what: str) -> None:
     ConfigError
         A number of components is larger than ``n``.
     """
-    k = max(config.ranks)
+    k = max(ks)
     if k > n:
         keys = ["decomposition.n_components", "selection.candidates"]
         if mapped := config.decomposition.n_components:  # if not, both are among the candidates

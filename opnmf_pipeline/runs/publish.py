@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ from opnmf_pipeline.dataset.description import (
     bids_uri,
     dataset_description,
     describe_columns,
+    json_text,
     participants_json,
     read_json,
     settings_yaml,
@@ -28,18 +30,13 @@ from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import FIGURES_FILES
 from opnmf_pipeline.stages.maps import MAPS_FILES, REGIONS_FILES
+from opnmf_pipeline.stages.metrics import METRICS_COLUMNS
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
 from opnmf_pipeline.stages.spaces import named_files
-from opnmf_pipeline.tables import table_text
+from opnmf_pipeline.tables import read_table, table_text
 
 __all__ = ["publish"]
-
-FOLDERS = (
-    ("select", "selection_dir", SELECTION_FILES),
-    ("quality", "quality_dir", QUALITY_FILES),
-)
-"""Steps with one job: the output that is a folder, and the files in it to publish."""
 
 
 def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
@@ -54,7 +51,8 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     output : OutputFolder
         The folder of the run.
     """
-    inputs, settings = study.config.inputs, study.config.settings()
+    inputs, settings = study.config.inputs, output.completed(study.config.settings())
+    settings["output"].pop("overwrite")  # only the command that was given may replace results
     _publish_cohort(study, outcome, output, inputs)
     output.write_text("config", settings_yaml(settings))
     output.write_text("bidsignore", BIDSIGNORE)
@@ -65,11 +63,11 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         output.publish("mask", mask_file)
     if (page := outcome.path("report", "report_file")) is not None:
         output.write_text("report", with_runs(page.read_text(encoding="utf-8"), output.runs))
-    for step, made, files in FOLDERS:
-        for folder in outcome.paths(step, made):
-            for name, file in named_files(files, study.images[0]).items():
-                if (folder / file).exists():
-                    output.publish(name, folder / file)
+    if (selection_dir := outcome.path("select", "selection_dir")) is not None:
+        _publish_comparison(selection_dir, output)
+    if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
+        for name, file in named_files(QUALITY_FILES, study.images[0]).items():
+            output.publish(name, quality_dir / file)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")
     for k in maps:
@@ -85,6 +83,25 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
             for name, file in named_files(files, study.images[0]).items():
                 output.publish(name, folder / file, k)
     _note_sources(study, list(maps), output, inputs)
+
+
+def _publish_comparison(folder: Path, output: OutputFolder) -> None:
+    """Copy the comparison; the table of measures has a row for each number in the output folder."""
+    if not output.keeps_comparison:
+        for name, file in SELECTION_FILES.items():
+            if (folder / file).exists() and name not in ("metrics", "metrics_json"):
+                output.publish(name, folder / file)
+    new, path = read_table(folder / SELECTION_FILES["metrics"]), output.path("metrics")
+    old = read_table(path) if path.exists() and (output.keeps_comparison or output.kept_ks) else new
+    if not output.keeps_comparison:
+        old = old[old["n_components"].isin(map(str, output.kept_ks))]
+    first, second = (old, new) if output.keeps_comparison else (new, old)
+    added = second[~second["n_components"].isin(first["n_components"])]
+    table = pd.concat([first, added]).sort_values("n_components", key=pd.to_numeric)
+    columns = [name for name in METRICS_COLUMNS if name in table]
+    output.write_text("metrics", table_text(table[columns]))
+    described = {name: {"Description": METRICS_COLUMNS[name]} for name in columns}
+    output.write_text("metrics_json", json_text(described))
 
 
 def _publish_cohort(

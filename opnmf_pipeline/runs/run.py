@@ -43,6 +43,7 @@ from opnmf_pipeline.runs.study import (
     work_locked,
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.select import SELECTION_FILES
 from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.tables import as_typed, read_table
 
@@ -115,7 +116,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     _output(config)
     with full_disk_named(output_dir(config)), TemporaryDirectory() as folder:
         # The cohort comes first, so that nothing is written if it cannot be found
-        study = collect_study(config, Path(folder) / "cohort.tsv")
+        study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
         display.note(f"collect: {len(study.images)} {study.what}")
         display.note(f"space: {study.standard_space or 'unknown'}")
         with only_run(output_dir(config), "output.dir", "--output"), work_locked(config):
@@ -160,7 +161,7 @@ def run_share(
     """
     display = display or SilentDisplay()
     with full_disk_named(work_dir(config)), TemporaryDirectory() as folder:
-        study = collect_study(config, Path(folder) / "cohort.tsv")
+        study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
         display.note(f"collect: {len(study.images)} {study.what}")
         graph = local.share_of(study.graph, number, n_shares)
         outcome = Outcome(display, _check_of(config))
@@ -190,6 +191,8 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
                 output.write_text("readme", text)
             output.register(status)
     n_voxels, n_subjects = _shape(outcome)
+    selection_dir = outcome.path("select", "selection_dir")
+    assert selection_dir is not None
     mask, options = _mask(outcome), study.config.mask
     only_brain = options.only_brain(in_standard_space=mask.in_standard_space)
     return Summary(
@@ -198,8 +201,8 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
         what=study.what,
         elements=mask.grid.elements,
         mask=describe_mask(options, mask.grid, only_brain=only_brain),
-        metrics=as_typed(read_table(output.path("metrics"))),
-        choice=_choice(output.path("selection")),
+        metrics=as_typed(read_table(selection_dir / SELECTION_FILES["metrics"])),
+        choice=_choice(selection_dir / SELECTION_FILES["selection"]),
         computed=outcome.computed,
         outputs=output,
     )

@@ -309,7 +309,14 @@ def test_each_number_of_components_is_fitted_once():
     config = PipelineConfig.model_validate(BASE | sections)
     assert config.ranks == (3, 2, 4)
     assert config.n_fits(n_splits=5) == 3 * (1 + 2 * 5)
-    assert config.without_maps().ranks == (2, 3, 4)
+    assert config.compared == (2, 4, 3)
+    assert PipelineConfig.model_validate(BASE).compared == (10,)
+
+
+def test_a_number_that_is_not_compared_is_fitted_once():
+    sections = {"decomposition": {"n_components": 9}, "selection": {"candidates": [2, 4]}}
+    config = PipelineConfig.model_validate(BASE | sections)
+    assert config.n_fits(n_splits=5) == 3 + 2 * (2 * 5)
 
 
 def test_seeds_of_permutations_count_on_from_that_of_the_settings():

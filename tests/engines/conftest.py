@@ -48,7 +48,7 @@ class Lines:
     def track(self, items, description, total):
         yield from items
 
-    def fit(self, description, tol):
+    def fit(self, description):
         return _no_callback()
 
 

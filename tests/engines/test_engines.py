@@ -25,7 +25,7 @@ STAGES = [
     "report",
 ]
 STUDY = [
-    "selection.candidates=[4]",
+    "selection.candidates=[2, 3, 4]",
     "selection.n_splits=2",
     "selection.stratify=age",
     "selection.shared_start=true",
@@ -160,7 +160,7 @@ def test_a_study_computes_only_what_is_new(study, engine):
     more, _ = study.run(
         engine,
         *STUDY,
-        "selection.candidates=[4, 1]",
+        "selection.candidates=[4, 1, 2, 3]",
         "selection.n_splits=3",
         "selection.n_starts=3",
         "selection.n_permutations=2",

@@ -34,6 +34,7 @@ from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.images.simulation import PLANTED_LABELS, simulate_cohort
 from opnmf_pipeline.selection.agreement import agreement_by_chance
 from opnmf_pipeline.selection.choice import choose_rank
+from opnmf_pipeline.selection.errors import explained_variance, norm
 from opnmf_pipeline.selection.null import Positions, random_parts
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.selection.reproducibility import (
@@ -249,13 +250,15 @@ def split_measures(
     W = [fit(half, start=start + n).coef_.astype(np.float64) for n, half in enumerate(halves)]
     labels = [w.argmax(axis=1) + 1 for w in W]
     missed = np.hypot(*(projection_error(x, w) for x, w in zip(halves[::-1], W, strict=True)))
+    means = [half.mean(axis=1, dtype=np.float64) for half in halves]
+    about_means = np.hypot(*map(norm, halves[::-1], means))
     return {
         "inner_product": matched_inner_products(*W).mean(),
         "label_ari": label_agreement(*labels, W[0].shape[1])["ari"],
         **agreement_by_chance(W, positions, N_NULL, [W[0].shape[1], start]),
         "stability": float(np.nanmean(stability_coefficient(*W))),
         "out_of_sample_error": missed,
-        "out_of_sample_explained_variance": 1 - (missed / np.linalg.norm(X)) ** 2,
+        "out_of_sample_explained_variance": explained_variance(missed, about_means),
     }
 
 

@@ -36,6 +36,9 @@ OURS = re.compile(
 DEFAULT_IMAGE = ".nii.gz"
 """Ending of maps in the folders of versions that wrote no other."""
 
+EVERY_RUN = ("readme", "log", "registry")
+"""Files of every run, which it completes at its end."""
+
 NOT_WRITABLE_MSG = (
     "output.dir: {root}: cannot be written ({reason}); "
     "choose another folder (--output, or OUTPUT_DIR)"
@@ -136,6 +139,16 @@ class Dataset:
     def has(self, name: str, k: int | None = None) -> bool:
         """Return whether the run wrote an output."""
         return str(self.path(name, k).relative_to(self.root)) in self._files
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the kinds of files that the run wrote, in the order of :data:`OUTPUTS`."""
+        of_run = [name for name, output in OUTPUTS.items() if "{row}" not in output.path]
+        return [
+            name
+            for name in of_run
+            if name in EVERY_RUN or any(self.has(name, k) for k in (None, *self.ks))
+        ]
 
     def intact(self, name: str, k: int | None = None) -> Path:
         """Return the path of an output, and require that the file is as the run wrote it.

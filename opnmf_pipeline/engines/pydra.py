@@ -87,9 +87,7 @@ GATHER = "gather"
         "metrics_json": workflow.out(type=Json, help="description of the columns of metrics_file"),
         "selection_dir": workflow.out(type=Directory, help="tables, choice, pictures"),
         "quality_dir": workflow.out(type=Directory, help="quality of the images"),
-        "report_file": workflow.out(
-            type=File | None, help="report of the results; None if there are no maps"
-        ),
+        "report_file": workflow.out(type=File, help="report of the results"),
     }
 )
 def OpnmfWorkflow(
@@ -244,7 +242,7 @@ class _Translator:
             select.metrics_json,
             select.selection_dir,
             self._made["quality"].quality_dir,
-            self._made["report"].report_file if self._has("report") else None,
+            self._made["report"].report_file,
         )
 
     def _has(self, step: str) -> bool:

@@ -258,8 +258,7 @@ def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
     studied = _study_steps(config, n_splits)
     selection = _selection_step(config, fits, {step.name for step in studied})
     quality = Step("quality", ASSESS_COHORT, {"matrix_dir": MATRIX, "mask_file": MASK})
-    report = [_report_step(config)] if mapped else []
-    return [*steps, *studied, selection, quality, *report]
+    return [*steps, *studied, selection, quality, _report_step(config)]
 
 
 MASK = Of("mask", "mask_file")
@@ -362,13 +361,12 @@ def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[st
 
 
 def _report_step(config: PipelineConfig) -> Step:
-    figures = config.report.figures
+    """Return the step of the report; without maps, it reports the comparison alone."""
+    figures, mapped = config.report.figures, bool(config.decomposition.n_components)
+    fits = "decompose" if mapped else "candidate"
     inputs: dict[str, Any] = {
         "selection_dir": Of("select", "selection_dir"),
-        "factorization_dirs": Every((Of("decompose", "factorization_dir"),)),
-        "components_files": Every((Of("maps", "components_file"),)),
-        "labels_tables": Every((Of("maps", "labels_table"),)),
-        "loadings_files": Every((Of("maps", "loadings_file"),)),
+        "factorization_dirs": Every((Of(fits, "factorization_dir"),)),
         "mask_file": MASK,
         "quality_dir": Of("quality", "quality_dir"),
         "cohort_file": Given("covariates"),
@@ -377,7 +375,11 @@ def _report_step(config: PipelineConfig) -> Step:
         "on_template": Given("on_template"),
         "figures": figures,
     }
-    if figures:
+    if mapped:
+        inputs["components_files"] = Every((Of("maps", "components_file"),))
+        inputs["labels_tables"] = Every((Of("maps", "labels_table"),))
+        inputs["loadings_files"] = Every((Of("maps", "loadings_file"),))
+    if mapped and figures:
         inputs["components_figures"] = Every((Of("figures", "components_figure"),))
         inputs["labels_figures"] = Every((Of("figures", "labels_figure"),))
     return Step("report", MAKE_REPORT, inputs)

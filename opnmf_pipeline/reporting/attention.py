@@ -53,11 +53,12 @@ N_NAMED = 8
 
 
 def attention(facts: Facts) -> list[str]:
-    """Return sentences about problems of the fits, of the images and of the choice of k."""
+    """Return sentences about problems of the fits and of the images."""
     sentences = []
-    for fit in facts.fits:
-        sentences += sentences_about_fit(fit.info, fit.parts["n_voxels"].tolist())
-        sentences += sentences_about_starts(fit.k, facts.selection.of(fit.k))
+    sizes = {fit.k: fit.parts["n_voxels"].tolist() for fit in facts.fits}
+    for k, info in zip(facts.ks, facts.infos, strict=True):
+        sentences += sentences_about_fit(info, sizes.get(k, []))
+        sentences += sentences_about_starts(k, facts.selection.of(k))
     parts = {fit.k: fit.parts for fit in facts.fits}
     sentences += sentences_about_places(parts, _expected(facts.quality))
     if facts.quality:
@@ -68,9 +69,6 @@ def attention(facts: Facts) -> list[str]:
             f"The file names of the images have different entities ({facts.mixed_entities}). "
             "Check that these images can be compared."
         )
-    choice = facts.selection.choice
-    if choice.get("flat"):
-        sentences.append(f"The choice of k is uncertain: {choice['reason']}")
     return sentences
 
 

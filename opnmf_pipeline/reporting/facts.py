@@ -72,6 +72,9 @@ class FitFacts:
         For each component, the index of the other component with the largest overlap.
     overlaps : ndarray of shape (n_components,), float64
         Cosine of each component and this other component.
+    explained, explained_about_zero : float
+        Share of the variance that the fit explains, about the mean image (R²) and about zero. The
+        first is NaN for a fit of version 0.1, which did not store the norm about the mean.
     errors : Series or None
         Relative reconstruction error of each subject; None if the norms of the images are unknown.
     montage, label_map : path or None
@@ -84,6 +87,8 @@ class FitFacts:
     loadings: pd.DataFrame
     nearest: NDArray[np.intp]
     overlaps: NDArray[np.float64]
+    explained: float
+    explained_about_zero: float
     errors: pd.Series[float] | None = None
     montage: Path | None = None
     label_map: Path | None = None
@@ -92,11 +97,6 @@ class FitFacts:
     def k(self) -> int:
         """Number of components."""
         return int(self.info["NumberOfComponents"])
-
-    @property
-    def explained(self) -> float:
-        """Share of the sum of squares of the data that the fit explains."""
-        return float(1 - (self.info["ReconstructionError"] / self.info["Norm"]) ** 2)
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,11 @@ class SelectionFacts:
         """The chosen number of components, or None."""
         return self.choice.get("k")
 
+    @property
+    def flat(self) -> bool:
+        """Whether no number is clearly better, so that the chosen one is a convention."""
+        return bool(self.choice.get("flat"))
+
 
 @dataclass(frozen=True)
 class QualityFacts:
@@ -171,8 +176,13 @@ class Facts:
 
     Attributes
     ----------
+    infos : sequence of dict
+        Content of ``factorization.json``, one per number of components: of the fits with maps, or,
+        without maps, of the fits that were compared.
+    solver : SolverFacts
+        Solver of these fits.
     fits : sequence of FitFacts
-        One per number of components.
+        Fits with maps, one per number of components; empty in a report of a comparison alone.
     selection : SelectionFacts
         Comparison of the numbers of components.
     n_subjects : int
@@ -189,6 +199,8 @@ class Facts:
         Whether voxels outside the brain of the template were excluded.
     images : DataFrame
         Table of the subjects. It may have columns ``image`` and ``sha256``, and it may be empty.
+    entities : mapping of str to str
+        BIDS entities and suffix that say what all images show and where, such as ``label: GM``.
     mixed_entities : str
         BIDS entities, such as ``space``, that differ between the images, with their values; empty
         if there are none.
@@ -208,6 +220,8 @@ class Facts:
         YAML of the settings.
     """
 
+    infos: Sequence[Mapping[str, Any]]
+    solver: SolverFacts
     fits: Sequence[FitFacts]
     selection: SelectionFacts
     n_subjects: int
@@ -217,6 +231,7 @@ class Facts:
     in_standard_space: bool
     only_brain: bool
     images: pd.DataFrame
+    entities: Mapping[str, str]
     mixed_entities: str
     covariates: pd.DataFrame
     quality: QualityFacts | None
@@ -228,8 +243,20 @@ class Facts:
     @property
     def versions(self) -> Mapping[str, str]:
         """Versions of the software that computed the results."""
-        versions: Mapping[str, str] = self.fits[0].info["Versions"]
+        versions: Mapping[str, str] = self.infos[0]["Versions"]
         return versions
+
+    @property
+    def ks(self) -> list[int]:
+        """Numbers of components of the fits."""
+        return [int(info["NumberOfComponents"]) for info in self.infos]
+
+    @property
+    def explained(self) -> list[float]:
+        """R² about the mean image of each fit; NaN where it is unknown."""
+        if self.fits:
+            return [fit.explained for fit in self.fits]
+        return [float(self.selection.of(k)["explained_variance"]) for k in self.ks]
 
     @property
     def errors(self) -> pd.DataFrame:

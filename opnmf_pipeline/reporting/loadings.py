@@ -98,6 +98,7 @@ def _strips(covariates: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[Any]
 def _label(grid: Any, n_subjects: int, handles: dict[str, list[Any]]) -> None:
     grid.ax_heatmap.set(xlabel=f"{n_subjects} subjects", ylabel="component")
     grid.ax_heatmap.tick_params(labelsize=7)
+    grid.ax_heatmap.tick_params(axis="y", rotation=0)
     if grid.ax_col_colors is not None:
         grid.ax_col_colors.tick_params(labelsize=8, length=0)
     entries = [patch for some in handles.values() for patch in some[:8]]

@@ -24,6 +24,19 @@ INITS = {
     "to 0.1",
     "random": "random non-negative values",
 }
+KINDS = {
+    "FLAIR": "FLAIR images",
+    "T1w": "T1-weighted images",
+    "T2w": "T2-weighted images",
+    "cbf": "maps of cerebral blood flow",
+    "mask": "binary masks",
+    "pet": "PET images",
+    "probseg": "tissue probability maps",
+    "thickness": "maps of cortical thickness",
+}
+"""What images show, by their BIDS suffix."""
+TISSUES = {"GM": "grey-matter", "WM": "white-matter", "CSF": "cerebrospinal-fluid"}
+"""Tissues of probability maps, by the BIDS entity ``label``."""
 MASKS = {
     "mean": "whose mean over the subjects was above {threshold:g}",
     "coverage": "with a value above {threshold:g} in at least {subjects} subjects",
@@ -69,6 +82,8 @@ def describe_methods(
     solver: str,
     qualified: bool,
     only_brain: bool,
+    entities: Mapping[str, str],
+    covariates: Sequence[str],
 ) -> Methods:
     """Return the methods section of a run.
 
@@ -82,7 +97,7 @@ def describe_methods(
     grid : GridFacts
         Grid of the mask.
     choice : dict or None
-        The chosen number of components: ``k``, ``rule``, ``reason``.
+        The chosen number of components: ``k``, ``rule``, ``criterion``, ``flat``.
     solver : str
         Sentences about the solver. Fields such as ``{tol}`` are replaced by settings of the fits,
         ``{init}`` by a description of the initialization, and ``{element}`` and ``{elements}`` by
@@ -91,11 +106,18 @@ def describe_methods(
         Whether the quality of the cohort was measured.
     only_brain : bool
         Whether the mask excludes what is outside the brain mask of the template.
+    entities : mapping of str to str
+        BIDS entities and suffix that say what all images show and where; may be empty.
+    covariates : sequence of str
+        Covariates whose association with the loadings was measured.
     """
+    if named := settings.get("output", {}).get("space"):
+        entities = {**entities, "space": named}
     paragraphs = [
-        _images(fits[0], settings.get("mask", {}), grid, only_brain=only_brain),
+        _images(fits[0], settings.get("mask", {}), grid, entities, only_brain=only_brain),
         _decomposition(fits, solver, grid),
         _selection(settings.get("selection", {}), choice, grid),
+        _covariates(covariates),
         _quality() if qualified else "",
         _software(fits[0]["Versions"], settings.get("execution", {}).get("engine", "local")),
     ]
@@ -120,10 +142,15 @@ def _cited(text: str, keys: list[str]) -> str:
 
 
 def _images(
-    fit: Mapping[str, Any], mask: Mapping[str, Any], grid: GridFacts, *, only_brain: bool
+    fit: Mapping[str, Any],
+    mask: Mapping[str, Any],
+    grid: GridFacts,
+    entities: Mapping[str, str],
+    *,
+    only_brain: bool,
 ) -> str:
     done = fit.get("Preprocessing", {})
-    steps = []
+    steps = [] if done.get("smoothing_fwhm") else ["without further smoothing"]
     if fwhm := done.get("smoothing_fwhm"):
         steps.append(f"smoothed with a Gaussian kernel of {fwhm:g} mm full width at half maximum")
     if done.get("resample") or done.get("voxel_size"):
@@ -142,15 +169,29 @@ def _images(
         else ""
     )
     return (
-        f"One image of each of {fit['NumberOfSubjects']} subjects was used{prepared}. The values "
-        f"in the {number}{grid.elements}{f' ({size} mm)' if size else ''} {rule} formed a "
-        f"non-negative {grid.element}-by-subject matrix X.{shift}"
+        f"{_modality(entities)}One image of each of {fit['NumberOfSubjects']} subjects was "
+        f"used{prepared}. The values in the {number}{grid.elements}"
+        f"{f' ({size} mm)' if size else ''} {rule} formed a non-negative "
+        f"{grid.element}-by-subject matrix X.{shift}"
     )
 
 
 def _mask(mask: Mapping[str, Any]) -> str:
     subjects = mask.get("n_subjects") or f"{mask['coverage']:.0%} of the"
     return MASKS[mask["method"]].format(**mask, subjects=subjects)
+
+
+def _modality(entities: Mapping[str, str]) -> str:
+    """Say what the images show and in which space, as far as their names tell it."""
+    suffix, label = entities.get("suffix", ""), entities.get("label", "")
+    space = f" in the space {entities['space']}" if "space" in entities else ""
+    if not suffix:
+        return f"The images were{space}. " if space else ""
+    named = [f"{name}-{entities[name]}" for name in ("label", "desc") if name in entities]
+    name = "_".join([*named, suffix])
+    kind = f"{TISSUES[label]} maps" if label in TISSUES else KINDS.get(suffix)
+    what = f"{kind} (BIDS name: {name})" if kind else f"files with the BIDS name {name}"
+    return f"The images were {what}{space}. "
 
 
 def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str, grid: GridFacts) -> str:
@@ -173,7 +214,8 @@ def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str, grid: GridFac
         "X was factorized by orthonormal projective non-negative matrix factorization (OPNMF) "
         f"[yang2010, sotiras2015] into {ks} components. The components are the columns of a "
         f"non-negative {grid.element}-by-component matrix W, for which ‖X − WWᵀX‖ is small and "
-        "WᵀW is close to the identity matrix. The loadings of the subjects are H = WᵀX. "
+        "WᵀW is close to the identity matrix. The loadings of the subjects are H = WᵀX. The "
+        "explained variance is R² = 1 − ‖X − WWᵀX‖² / ‖X − x̄1ᵀ‖², where x̄ is the mean image. "
         + found_by
         + end
     )
@@ -217,8 +259,14 @@ def _selection(
             "decrease of the error per component that is expected by chance."
         )
     if choice:
-        reason = choice["reason"].strip().rstrip(".")
-        sentences.append(f"{choice['k']} components were chosen (rule {choice['rule']}). {reason}.")
+        criterion = f": {choice['criterion']}" if "criterion" in choice else ""
+        sentences.append(f"One number was chosen by the rule {choice['rule']}{criterion}.")
+        sentences.append(
+            f"No number was clearly better by this rule; {choice['k']} components were used by "
+            "convention."
+            if choice.get("flat")
+            else f"This rule chose {choice['k']} components."
+        )
     return " ".join(sentences)
 
 
@@ -237,6 +285,17 @@ def _splits(selection: Mapping[str, Any]) -> str:
         + (f"; subjects with the same {together} in the same half" if together else "")
         + ")"
     )
+
+
+def _covariates(covariates: Sequence[str]) -> str:
+    sentence = "Covariates were not used in the factorization."
+    if covariates:
+        sentence += (
+            f" The association of the loadings with {_enumerated(covariates)} was described by "
+            "effect sizes (Pearson correlation for numbers, Cohen's d for two groups, η² for more "
+            "groups), without adjustment and without tests."
+        )
+    return sentence
 
 
 def _quality() -> str:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -18,7 +18,7 @@ from opnmf_pipeline.config import parse_yaml, resolved
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
 from opnmf_pipeline.reporting.facts import Facts, QualityFacts
-from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.figure import DPI, Figure
 from opnmf_pipeline.reporting.head import choice, lead, tiles, title
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.reporting.outliers import find_outliers
@@ -34,6 +34,11 @@ RUNS, RUNS_END = "<!-- runs -->", "<!-- /runs -->"
 """Marks in the page; the records of the runs are between them."""
 MAX_PICTURE_BYTES = 6 * 2**20
 """Largest size of all pictures; keeps a page with the viewer and its volumes below 20 MB."""
+
+PAGE_DPI = 105
+"""Pixels of the page for each inch of a figure."""
+MAX_ROWS = 2000
+"""Largest number of rows of a table of subjects or images, for the same reason."""
 
 
 def render_page(facts: Facts, *, figures: bool) -> str:
@@ -78,6 +83,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             methods=_methods(facts, settings),
             images=images_table(facts.images),
             pictures=_pictures(pictures),
+            max_rows=MAX_ROWS,
             viewer=_viewer(facts),
             niivue=_niivue() if facts.volumes else "",
         )
@@ -117,11 +123,14 @@ def _environment() -> Environment:
 
 def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
     maps = {
-        "Mean of the subjects": quality.mean,
-        "Standard deviation over the subjects": quality.sd,
+        "Mean of the subjects (units of the images)": quality.mean,
+        "Standard deviation over the subjects (units of the images)": quality.sd,
         "Coverage: share of the subjects with data": quality.coverage,
     }
-    return [quality.draw_maps(maps), draw_errors(errors, find_outliers(errors))]
+    drawn = [quality.draw_maps(maps)]
+    if not errors.empty:
+        drawn.append(draw_errors(errors, find_outliers(errors)))
+    return drawn
 
 
 def _viewer(facts: Facts) -> dict[str, Any] | None:
@@ -140,13 +149,15 @@ def _viewer(facts: Facts) -> dict[str, Any] | None:
 
 def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
     return describe_methods(
-        [fit.info for fit in facts.fits],
+        facts.infos,
         settings,
         facts.grid,
         facts.selection.choice or None,
-        solver=facts.fits[0].solver.methods,
-        qualified=facts.quality is not None,
+        solver=facts.solver.methods,
+        qualified=facts.quality is not None and bool(facts.fits),
         only_brain=facts.only_brain,
+        entities=facts.entities,
+        covariates=[str(name) for name in facts.covariates] if facts.fits else [],
     )
 
 
@@ -160,21 +171,37 @@ def _niivue() -> Markup:
     return Markup("/*!\n{}\n{}*/\n{}".format(*parts))  # noqa: S704 (files of this package)
 
 
-def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, str]:
-    """Return every picture as a data URL; compression is lossless if all of them fit."""
-    for lossless in (True, False):
-        found = {figure.image: _embedded(figure.image, lossless=lossless) for figure in figures}
-        if sum(map(len, found.values())) <= MAX_PICTURE_BYTES:
-            break
-    return found
+class _Picture(NamedTuple):
+    """A picture as a data URL, and its width on the page, for which all texts have one size."""
+
+    url: str
+    width: int
 
 
-def _embedded(picture: Path | bytes, *, lossless: bool) -> str:
-    """Return a picture as a data URL in WebP, which needs at most half the space of PNG."""
+def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, _Picture]:
+    """Return every picture.
+
+    Compression is lossless if all of them fit. Else they are made smaller until they fit.
+    """
+    scale, lossless = 1.0, True
+    while True:
+        found = {
+            figure.image: _embedded(figure.image, scale, lossless=lossless) for figure in figures
+        }
+        if sum(len(picture.url) for picture in found.values()) <= MAX_PICTURE_BYTES:
+            return found
+        scale, lossless = scale if lossless else scale * 0.8, False
+
+
+def _embedded(picture: Path | bytes, scale: float, *, lossless: bool) -> _Picture:
+    """Return a picture in WebP, which needs at most half the space of PNG."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
-        image.convert("RGB").save(buffer, "webp", lossless=lossless, quality=75)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        size = [max(1, round(side * scale)) for side in image.size]
+        smaller = image.convert("RGB").resize((size[0], size[1]))
+        smaller.save(buffer, "webp", lossless=lossless, quality=75)
+        url = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return _Picture(url, round(image.size[0] * PAGE_DPI / DPI))
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.reporting.captions import map_figures
@@ -98,9 +99,15 @@ def compose_section(
 def _sentence(fit: FitFacts) -> str:
     info = fit.info
     end = "converged" if info["Converged"] else "stopped without converging"
+    explained = (
+        f", which explains {fit.explained:.1%} of the variance about the mean image (R²; "
+        f"{fit.explained_about_zero:.1%} about zero)"
+        if np.isfinite(fit.explained)
+        else ""
+    )
     return (
         f"The fit {end} after {info['Iterations']} iterations with a reconstruction error of "
-        f"{info['ReconstructionError']:.5g}, which explains {fit.explained:.1%} of the data. No "
+        f"{info['ReconstructionError']:.5g}{explained}. No "
         f"factorization into {fit.k} components can have an error below {info['LowerBound']:.5g}. "
         "The distance from a stationary point of the published update (KKT residual) is "
         f"{info['KKTResidual']:.1e}."

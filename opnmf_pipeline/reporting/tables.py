@@ -99,14 +99,14 @@ def parts_table(fit: FitFacts) -> pd.DataFrame:
 
 
 def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
-    """Return the quality of each subject, those with the largest errors first.
+    """Return the quality of each subject, those with the largest errors first, if there are any.
 
     Parameters
     ----------
     subjects : DataFrame
         ``coverage``, ``nearest`` and ``correlation``, indexed by subject.
     errors : DataFrame
-        Relative reconstruction errors: one row per subject, one column per k.
+        Relative reconstruction errors: one row per subject, one column per k; may be empty.
     """
     table = pd.DataFrame(
         {
@@ -117,6 +117,8 @@ def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame
             **{f"error, k = {k}": errors[k].map("{:.4f}".format) for k in errors},
         }
     )
+    if errors.empty:
+        return table
     last = errors[errors.columns[-1]]
     return table.set_axis(last).sort_index(ascending=False).reset_index(drop=True)
 

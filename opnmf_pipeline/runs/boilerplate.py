@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.description import read_json
 from opnmf_pipeline.dataset.folder import FinishedRun
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.images.bids import common_entities
+from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.logs import library_versions
+from opnmf_pipeline.reporting.covariates import find_covariates
 from opnmf_pipeline.reporting.facts import GridFacts
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.runs.plan import make_plan
@@ -48,8 +53,10 @@ def _of_finished(config: PipelineConfig) -> Methods | None:
     if done.settings != determining_settings(config):
         return None
     fits = [read_json(done.path("fit", k)) for k in done.ks]
+    cohort = read_cohort(done.path("cohort"))
     mask = open_mask(done.path("mask"))
-    return _methods(config, fits, mask.grid, in_standard_space=mask.in_standard_space)
+    standard, images = mask.in_standard_space, cohort["image"].tolist()
+    return _methods(config, fits, mask.grid, images, cohort, in_standard_space=standard)
 
 
 def _of_plan(config: PipelineConfig) -> Methods:
@@ -64,13 +71,16 @@ def _of_plan(config: PipelineConfig) -> Methods:
         }
         for k in config.decomposition.n_components
     ]
-    return _methods(config, fits, plan.grid, in_standard_space=plan.space is not None)
+    standard = plan.space is not None
+    return _methods(config, fits, plan.grid, plan.images, plan.cohort, in_standard_space=standard)
 
 
 def _methods(
     config: PipelineConfig,
     fits: Sequence[dict[str, Any]],
     grid: GridFacts,
+    images: Sequence[str],
+    cohort: pd.DataFrame,
     *,
     in_standard_space: bool,
 ) -> Methods:
@@ -82,6 +92,8 @@ def _methods(
         solver=SOLVERS[config.decomposition.solver].methods,
         qualified=True,
         only_brain=config.mask.only_brain(in_standard_space=in_standard_space),
+        entities=common_entities(images),
+        covariates=[str(name) for name in find_covariates(cohort)],
     )
 
 

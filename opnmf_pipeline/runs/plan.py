@@ -38,6 +38,10 @@ class Plan:
 
     Attributes
     ----------
+    images : list of str
+        Images of the cohort; of a simulated cohort, a few of them.
+    cohort : DataFrame
+        Table of the subjects.
     n_subjects : int
         Number of rows of the cohort: subjects, or sessions of subjects.
     grid : Grid
@@ -57,6 +61,8 @@ class Plan:
         Number of fits, including the fits of split halves and of null data.
     """
 
+    images: list[str]
+    cohort: pd.DataFrame
     n_subjects: int
     grid: Grid
     space: StandardSpace | None
@@ -114,6 +120,8 @@ def make_plan(config: PipelineConfig) -> Plan:
     check_rank(config, n_voxels, grid.elements)
     n_subjects = len(cohort)
     return Plan(
+        images=images,
+        cohort=cohort,
         n_subjects=n_subjects,
         grid=grid,
         space=standard,

@@ -16,7 +16,6 @@ from opnmf_pipeline.dataset.description import (
     describe_columns,
     participants_json,
     read_json,
-    readme,
     settings_yaml,
     with_sources,
 )
@@ -59,7 +58,6 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     output.write_text("config", settings_yaml(settings))
     output.write_text("bidsignore", BIDSIGNORE)
     output.write_text("dataset", dataset_description(settings))
-    output.write_text("readme", readme(settings))
     if study.planted is not None:
         output.publish("planted", study.planted)
     if (mask_file := outcome.path("mask", "mask_file")) is not None:

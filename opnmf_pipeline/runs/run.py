@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.dataset.description import readme
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.disk import full_disk_named
 from opnmf_pipeline.engines import local
@@ -184,6 +185,9 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
             logger.info("failed: %s: %s", type(error).__name__, error)
             raise
         finally:
+            if output.has("dataset"):
+                text = readme(study.config.settings(), output.names)
+                output.write_text("readme", text)
             output.register(status)
     n_voxels, n_subjects = _shape(outcome)
     mask, options = _mask(outcome), study.config.mask

@@ -186,27 +186,29 @@ def _no_peak(curves: Curves, values: NDArray[Any], sd: NDArray[Any], bend: int) 
     ks, places = curves.ks[curves.allowed], np.flatnonzero(curves.allowed)
     values, sd = values[curves.allowed], sd[curves.allowed]
     best, worst = int(values.argmax()), int(values.argmin())
-    k = int(ks[np.argmin(np.abs(ks - bend))])
+    at = int(np.argmin(np.abs(ks - bend)))
     as_good = values >= values[best] - sd[best]
     spread = f"{_pm(values[best], sd[best])} at k = {ks[best]}, "
     spread += f"{_pm(values[worst], sd[worst])} at k = {ks[worst]}"
+    how = "at the elbow of the error"
+    if ks[at] != bend:
+        how = f"the candidate nearest to the elbow of the error (k = {bend})"
     if values[best] - values[worst] <= max(np.hypot(sd[best], sd[worst]), SLIGHT):
         course, as_good = "is flat", np.ones(len(ks), dtype=bool)
     elif best == len(ks) - 1:
-        course, k = "is highest at the end of the range, which is too short", int(ks[-1])
+        course, at = "is highest at the end of the range, which is too short", best
+        how = "the largest candidate"
     elif best == 0:
         course = "is highest at the smallest k and has no peak that is larger than the noise"
     else:
         course = "has no peak that is larger than the noise"
-    how = (
-        "the largest candidate"
-        if "too short" in course
-        else f"the candidate nearest to the elbow of the error, {bend}"
-    )
+    k = int(ks[at])
     reason = (
         f"Reproducibility {course} ({spread}{_scale(curves)}). "
         f"{_not_by_chance(curves, int(places[best]))}No k is clearly better. k = {k} is {how}. "
     )
+    if not as_good[at]:
+        reason += f"It is less reproducible ({_pm(values[at], sd[at])}) than k = {ks[best]}. "
     reason += f"Within one standard error of the highest: {listed(ks[as_good].tolist())}."
     return Choice(k, sorted({k, *ks[as_good].tolist()}), reason, True)
 
@@ -267,8 +269,8 @@ def _one_standard_error(curves: Curves) -> Choice:
     within = net >= net[best] - limits
     k, limit = int(ks[within][0]), limits[within][0]
     reason = (
-        f"Each of the last components of the table adds {free:.2g} to the out-of-sample explained "
-        f"variance. Without this gain per component, the explained variance is highest at k = "
+        f"Each of the last components of the table adds {free:.2g} to R² out of sample, about the "
+        f"mean image. Without this gain per component, R² is highest at k = "
         f"{ks[best]}, and k = {k} is the smallest candidate within one standard error of the "
         f"difference ({limit:.2g})."
     )

@@ -21,6 +21,7 @@ from opnmf_pipeline.selection.agreement import (
     agreement,
     agreement_by_chance,
 )
+from opnmf_pipeline.selection.errors import explained_variance, norm
 from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.spaces import open_mask
@@ -49,12 +50,17 @@ HALVES_FILE = "halves.json"
 
 ERROR_COLUMNS = {
     "half_error": "Reconstruction error of the fits of both parts, ‖X - WWᵀX‖ over all subjects",
-    "half_explained_variance": "Explained variance of the fits of both parts over all subjects",
+    "half_explained_variance": "R² of the fits of both parts, over all subjects: 1 - (half_error / "
+    "norm of X - x̄1ᵀ)², where x̄ is the mean image of each part",
+    "half_explained_variance_about_zero": "1 - (half_error / norm of X)²",
     "out_of_sample_error": "‖X - WWᵀX‖ with W from the subjects of the other part: for halves over "
     "all subjects, for a group that is left out over the subjects of this group",
-    "out_of_sample_explained_variance": "1 - (out-of-sample error / ‖X‖ of the same subjects)²",
+    "out_of_sample_explained_variance": "R² of the same subjects: 1 - (out_of_sample_error / norm "
+    "of X - x̄1ᵀ)², where x̄ is the mean image of the part that the components come from",
+    "out_of_sample_explained_variance_about_zero": "1 - (out_of_sample_error / norm of X)² of the "
+    "same subjects",
 }
-"""Errors in and out of sample."""
+"""Errors in and out of sample, and the explained variance about the mean image and about zero."""
 
 SHARED_COLUMNS = {
     f"shared_start_{name}": f"{name} of fits that both start from decomposition.init. It can be "
@@ -166,18 +172,28 @@ def _errors(
     a: OPNMF, b: OPNMF, parts: list[NDArray[np.float32]], *, one_way: bool
 ) -> dict[str, float]:
     """Return errors in and out of sample; ``one_way``: only the second part is out of sample."""
-    norms = [float(np.linalg.norm(np.linalg.norm(part, axis=1))) for part in parts]
+    first, second = (part.mean(axis=1, dtype=np.float64) for part in parts)
     inside = math.hypot(a.reconstruction_err_, b.reconstruction_err_)
-    outside = projection_error(parts[1], a.coef_)
-    seen = norms[1]
+    outside, seen = projection_error(parts[1], a.coef_), [(parts[1], first)]
     if not one_way:
         outside = math.hypot(outside, projection_error(parts[0], b.coef_))
-        seen = math.hypot(*norms)
+        seen.append((parts[0], second))
     return {
-        "half_error": float(inside),
-        "half_explained_variance": float(1 - (inside / math.hypot(*norms)) ** 2),
-        "out_of_sample_error": float(outside),
-        "out_of_sample_explained_variance": float(1 - (outside / seen) ** 2),
+        **_measures("half", inside, [(parts[0], first), (parts[1], second)]),
+        **_measures("out_of_sample", outside, seen),
+    }
+
+
+def _measures(
+    name: str, error: float, seen: list[tuple[NDArray[np.float32], NDArray[np.float64]]]
+) -> dict[str, float]:
+    """Return an error, and the variance that it leaves explained, about the means and zero."""
+    about_mean = math.hypot(*(norm(part, mean) for part, mean in seen))
+    about_zero = math.hypot(*(norm(part) for part, _ in seen))
+    return {
+        f"{name}_error": float(error),
+        f"{name}_explained_variance": explained_variance(error, about_mean),
+        f"{name}_explained_variance_about_zero": explained_variance(error, about_zero),
     }
 
 

@@ -22,6 +22,7 @@ from opnmf_pipeline.selection.agreement import (
     agreement_by_chance,
     agreement_of_starts,
 )
+from opnmf_pipeline.selection.errors import explained_variance
 from opnmf_pipeline.selection.ranks import gains, hierarchy
 from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap, winner_takes_all
 from opnmf_pipeline.stages.decompose import Factorization
@@ -42,7 +43,10 @@ OVER_SPLITS = [*ERROR_COLUMNS, *AGREEMENT_COLUMNS, *SHARED_COLUMNS]
 METRICS_COLUMNS = {
     "n_components": "Number of components, k",
     "reconstruction_error": "Frobenius norm of X - WH",
-    "explained_variance": "1 - (norm of X - WH / norm of X) squared; X is not centred",
+    "explained_variance": "R² about the mean image: 1 - (norm of X - WH / norm of X - x̄1ᵀ) "
+    "squared, where x̄ is the mean over the subjects",
+    "explained_variance_about_zero": "1 - (norm of X - WH / norm of X) squared; most of it is the "
+    "mean image",
     "lower_bound": "Error of the truncated SVD with k terms, the smallest possible error",
     "error_gradient": "Decrease of the error from the previous k, per added component",
     "null_error": "Error with the values shuffled within each subject, mean over permutations",
@@ -189,12 +193,14 @@ def hierarchy_table(fits: Sequence[Factorization]) -> pd.DataFrame:
 
 def _indices(fit: Factorization, mask: Mask) -> dict[str, Any]:
     W, _, info = fit
+    error = info["ReconstructionError"]
     labels = winner_takes_all(W)
     parts = np.bincount(labels, minlength=W.shape[1] + 1)[1:]
     return {
         "n_components": info["NumberOfComponents"],
-        "reconstruction_error": info["ReconstructionError"],
-        "explained_variance": 1 - (info["ReconstructionError"] / info["Norm"]) ** 2,
+        "reconstruction_error": error,
+        "explained_variance": explained_variance(error, info["NormAboutMean"]),
+        "explained_variance_about_zero": explained_variance(error, info["Norm"]),
         "lower_bound": info["LowerBound"],
         "largest_overlap": largest_overlap(W),
         "sparsity": hoyer_sparsity(W).mean(),

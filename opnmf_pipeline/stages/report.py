@@ -16,7 +16,7 @@ from opnmf_pipeline.config import MaskConfig, parse_yaml, resolved
 from opnmf_pipeline.decomposition.progress import CHANGE
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.files import read_object
-from opnmf_pipeline.images.bids import mixed_entities
+from opnmf_pipeline.images.bids import common_entities, mixed_entities
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
 from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.space import Mask
@@ -29,7 +29,7 @@ from opnmf_pipeline.reporting.facts import (
     SolverFacts,
 )
 from opnmf_pipeline.reporting.page import render_page
-from opnmf_pipeline.selection.errors import relative_errors
+from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
@@ -117,6 +117,7 @@ def make_report(
     mask_file: Path,
     out_file: Path,
     *,
+    compared: Sequence[Path] = (),
     cohort_file: Path | None = None,
     digests_file: Path | None = None,
     quality: CohortFiles | None = None,
@@ -132,11 +133,14 @@ def make_report(
     selection : SelectionFiles
         Comparison of the numbers of components.
     fits : sequence of FitFiles
-        One per number of components.
+        Fits with maps, one per number of components. Without any, the page is about the comparison
+        alone.
     mask_file : path
         The mask of the analysis.
     out_file : path
         HTML to write.
+    compared : sequence of path
+        ``factorization.json`` of the fits that were compared; used only without fits with maps.
     cohort_file : path, optional
         Table of the subjects with their covariates. It may have the columns ``image`` and
         ``sha256``.
@@ -163,14 +167,17 @@ def make_report(
     assessed = _read_quality(quality, mask_file) if quality else None
     found = [_read_fit(files, mask, assessed) for files in fits]
     background = _background(pictures, quality, on_template=on_template)
-    shown = pictures.embed([*background, *(files.components for files in fits)])
+    volumes = [*background, *(files.components for files in fits)]
+    infos = [fit.info for fit in found] or [read_object(path) for path in compared]
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
-    rows = found[0].loadings.index
-    named = identifiers(rows.tolist())
+    rows = infos[0]["Participants"]
+    named = identifiers(rows)
     rule, only_brain = _mask_rule(settings, mask)
     facts = Facts(
+        infos=infos,
+        solver=_solver_facts(infos[0]["Settings"]),
         fits=found,
         selection=_read_selection(selection),
         n_subjects=named["participant_id"].nunique(),
@@ -180,10 +187,11 @@ def make_report(
         in_standard_space=mask.in_standard_space,
         only_brain=only_brain,
         images=images,
+        entities=common_entities(images["image"]) if "image" in images else {},
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
         covariates=find_covariates((images if images.empty else by_row(images)).reindex(rows)),
         quality=assessed,
-        volumes=shown,
+        volumes=pictures.embed(volumes) if found else None,
         on_background=bool(background),
         runs=runs,
         settings=settings,
@@ -211,6 +219,8 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitF
         loadings=loadings,
         nearest=nearest,
         overlaps=overlaps,
+        explained=explained_variance(info["ReconstructionError"], info.get("NormAboutMean", 0.0)),
+        explained_about_zero=explained_variance(info["ReconstructionError"], info["Norm"]),
         errors=errors,
         montage=files.montage,
         label_map=files.parts,
@@ -269,22 +279,19 @@ def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template:
 
 def _run(call: Call) -> dict[str, Path]:
     fits = [folder / FACTORIZATION_FILE for folder in call.paths("factorization_dirs")]
-    lists: list[Sequence[Path | None]] = [
-        call.paths(name) or [None] * len(fits)
-        for name in (
-            "components_files",
-            "labels_tables",
-            "loadings_files",
-            "components_figures",
-            "labels_figures",
-        )
+    maps = [call.paths(name) for name in ("components_files", "labels_tables", "loadings_files")]
+    drawn: list[Sequence[Path | None]] = [
+        call.paths(name) or [None] * len(maps[0])
+        for name in ("components_figures", "labels_figures")
     ]
+    with_maps = fits if maps[0] else []
     quality_dir = call.optional_path("quality_dir")
     report_file = make_report(
         SelectionFiles.in_folder(call.path("selection_dir")),
-        [FitFiles(*files) for files in zip(fits, *lists, strict=True)],
+        [FitFiles(*files) for files in zip(with_maps, *maps, *drawn, strict=True)],
         call.path("mask_file"),
         call.folder / "report.html",
+        compared=fits,
         cohort_file=call.optional_path("cohort_file"),
         digests_file=call.optional_path("digests_file"),
         quality=CohortFiles.in_folder(quality_dir, call.path("mask_file")) if quality_dir else None,
@@ -303,16 +310,20 @@ MAKE_REPORT = Stage(
     inputs={
         "selection_dir": SELECTION_DIR,
         "factorization_dirs": FACTORIZATION_DIRS,
+        "mask_file": MASK_FILE,
         "components_files": Field(
-            Kind.FILE, "maps of WriteMaps, one per number of components", many=True
+            Kind.FILE,
+            "maps of WriteMaps, one per number of components; without maps, the page is about the "
+            "comparison alone",
+            many=True,
+            default=(),
         ),
         "labels_tables": Field(
-            Kind.TABLE, "tables of WriteMaps, one per number of components", many=True
+            Kind.TABLE, "tables of WriteMaps, one per number of components", many=True, default=()
         ),
         "loadings_files": Field(
-            Kind.TABLE, "loadings of WriteMaps, one per number of components", many=True
+            Kind.TABLE, "loadings of WriteMaps, one per number of components", many=True, default=()
         ),
-        "mask_file": MASK_FILE,
         "components_figures": Field(
             Kind.PICTURE,
             "pictures of DrawFigures, one per number of components",

@@ -13,6 +13,7 @@ from opnmf_pipeline.config import CHOICE_SETTINGS, NULL_SETTINGS, SelectionConfi
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.exceptions import MissingColumnError, SelectionError
 from opnmf_pipeline.selection.choice import choose_rank
+from opnmf_pipeline.selection.rules import RULES
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, read_factorization
 from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
 from opnmf_pipeline.stages.metrics import (
@@ -154,6 +155,7 @@ def _choice(
         "flat": choice.flat,
         "reason": choice.reason,
         "rule": rule,
+        "criterion": RULES[rule].summary,
         "range": [low, high],
     }
 

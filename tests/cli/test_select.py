@@ -35,6 +35,9 @@ def test_select_compares_and_writes_no_maps(command, tmp_path, capsys):
     assert not [name for name in group(tmp_path) if "opnmfK" in name]
     assert "tables    " in printed
     assert "maps      " not in printed
+    assert f"report    {tmp_path / 'out/report.html'}" in printed
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count(choice["reason"].replace("'", "&#39;")) == 1
 
 
 def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -181,11 +182,29 @@ def test_metrics(load, cohort):
         assert rows.loc[k, "lower_bound"] == pytest.approx(
             np.sqrt(np.sum(singular[k:] ** 2)), rel=1e-4
         )
-        explained = 1 - (error / np.linalg.norm(X)) ** 2
-        assert rows.loc[k, "explained_variance"] == pytest.approx(explained, abs=1e-4)
+        about_mean = np.linalg.norm(X - X.mean(axis=1, keepdims=True))
+        for name, norm in (("", about_mean), ("_about_zero", np.linalg.norm(X))):
+            explained = 1 - (error / norm) ** 2
+            assert rows.loc[k, f"explained_variance{name}"] == pytest.approx(explained, abs=1e-3)
     described = json.loads(summary.outputs.path("metrics_json").read_text())
     assert set(described) == set(summary.metrics)
     assert all(entry["Description"] for entry in described.values())
+
+
+def test_the_readme_lists_all_files_and_only_files_that_there_are(example):
+    root = example.outputs.root
+    rows = re.findall(r"^\| `([^`]+)` \|", (root / "README.md").read_text(), re.MULTILINE)
+    left = {
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file() and "work" not in path.parts and not path.name.endswith(".lock")
+    }
+    for row in rows:
+        pattern = re.sub(r"\\{\w+\\}", "[^/]*", re.escape(row.replace("{image}", ".nii.gz")))
+        found = {name for name in left if re.fullmatch(pattern, name)}
+        assert found, row
+        left -= found
+    assert left == set()
 
 
 def test_side_cars_are_json_with_a_description(example):

@@ -29,6 +29,8 @@ def describe(
     settings=None,
     choice=None,
     only_brain=False,
+    entities=None,
+    covariates=(),
     **fit,
 ):
     info = {
@@ -50,6 +52,8 @@ def describe(
         solver=SOLVERS[solver].methods,
         qualified=True,
         only_brain=only_brain,
+        entities=entities or {},
+        covariates=covariates,
     )
 
 
@@ -135,16 +139,57 @@ def test_a_space_names_its_elements(solver):
 def test_how_the_cohort_was_split_and_a_number_chosen():
     selection = {"candidates": [2, 4, 8], "n_splits": 10, "stratify": ["age", "sex"]}
     selection |= {"groups": "family", "n_permutations": 2, "random_state": 7}
-    choice = {"k": 4, "rule": "null-crossing", "reason": "Because."}
+    choice = {"k": 4, "rule": "null-crossing", "criterion": "the last useful k", "flat": False}
+    choice |= {"reason": "Because."}
     text = " ".join(describe(settings={"selection": selection}, choice=choice).paragraphs)
     for expected in (
         "Fits with 2, 4 and 8 components were compared.",
         "on 10 random divisions of the cohort into halves (seed 7; balanced for age and sex; "
         "subjects with the same family in the same half)",
         "Fits of 2 null data sets, with the voxels shuffled within each subject,",
-        "4 components were chosen (rule null-crossing). Because.",
+        "One number was chosen by the rule null-crossing: the last useful k. "
+        "This rule chose 4 components.",
     ):
         assert expected in text
+    assert "Because" not in text  # the report gives the reason once, at its head
+
+
+def test_a_convention_is_not_a_choice():
+    choice = {"k": 5, "rule": "weighted", "criterion": "the best", "flat": True, "reason": "So."}
+    text = " ".join(describe(choice=choice).paragraphs)
+    assert "No number was clearly better by this rule; 5 components were used by convention" in text
+    assert "chose 5" not in text
+
+
+@pytest.mark.parametrize(
+    ("entities", "words"),
+    [
+        (
+            {"suffix": "probseg", "label": "GM", "desc": "mod", "space": "MNI152"},
+            "The images were grey-matter maps (BIDS name: label-GM_desc-mod_probseg) in the space "
+            "MNI152. One image of each",
+        ),
+        ({"suffix": "thickness"}, "maps of cortical thickness (BIDS name: thickness). One"),
+        ({"suffix": "odd"}, "The images were files with the BIDS name odd. One"),
+        ({"space": "own"}, "The images were in the space own. One"),
+    ],
+)
+def test_what_the_images_show(entities, words):
+    assert words in describe(entities=entities).paragraphs[0]
+
+
+def test_a_space_of_the_settings_and_images_without_names():
+    assert describe().paragraphs[0].startswith("One image of each of 162 subjects")
+    text = describe(settings={"output": {"space": "MNI"}}).paragraphs[0]
+    assert "The images were in the space MNI." in text
+    unsmoothed = describe(Preprocessing={"negative": "error"}).paragraphs[0]
+    assert "subjects was used, without further smoothing." in unsmoothed
+
+
+def test_covariates_are_named_with_what_was_done():
+    assert "Covariates were not used in the factorization." in " ".join(describe().paragraphs)
+    text = " ".join(describe(covariates=["age", "sex", "site"]).paragraphs)
+    assert "loadings with age, sex and site was described by effect sizes" in text
 
 
 def test_the_starts_of_halves_and_the_comparison_of_starts():

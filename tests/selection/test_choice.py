@@ -176,6 +176,8 @@ def test_a_curve_that_only_falls_or_rises_has_no_peak(table):
     choice = choose_rank(table, "reproducibility-peak")
     assert (choice.k, choice.flat) == (8, True)  # the elbow of the error
     assert "is highest at the smallest k" in choice.reason
+    assert "k = 8 is at the elbow of the error. It is less reproducible (0.660" in choice.reason
+    assert "than k = 2." in choice.reason
     table["inner_product"] = 0.2 + 0.04 * (KS - 2)
     choice = choose_rank(table, "reproducibility-peak")
     assert (choice.k, choice.flat) == (16, True)

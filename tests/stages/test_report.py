@@ -151,14 +151,61 @@ def test_nothing_needs_attention(study):
 
 
 def test_the_numbers(study):
-    values = {"Norm": 10.0, "ReconstructionError": 1.0, "LowerBound": 0.5, "KKTResidual": 2e-3}
+    values = {
+        "Norm": 10.0,
+        "NormAboutMean": 2.0,
+        "ReconstructionError": 1.0,
+        "LowerBound": 0.5,
+        "KKTResidual": 2e-3,
+    }
     values |= {"Iterations": 3}
     study.change(Converged=False, **values)
     page = study.page()
     assert "stopped without converging after 3 iterations" in page
-    assert "error of 1, which explains 99.0% of the data." in page
+    assert "error of 1, which explains 75.0% of the variance about the mean image" in page
+    assert "(R²; 99.0% about zero)." in page
+    assert "<dt>R² about the mean image</dt><dd>75.0%</dd>" in page
     assert "No factorization into 3 components can have an error below 0.5." in page
     assert "stationary point of the published update (KKT residual) is 2.0e-03" in page
+
+
+def test_a_fit_of_an_old_version_has_no_variance_about_the_mean(study):
+    del study.info["NormAboutMean"]
+    study.change()
+    page = study.page()
+    assert "R²" not in page[: page.index('id="measures"')]
+    assert "which explains" not in page
+
+
+def test_a_comparison_alone_has_a_page(study):
+    out_file = study.folder / "report.html"
+    study.change(Converged=False)
+    make_report(
+        study.selection,
+        [],
+        study.mask,
+        out_file,
+        compared=[study.fit.factorization],
+        quality=study.quality,
+        cohort_file=study.cohort,
+    )
+    page = out_file.read_text(encoding="utf-8")
+    assert "A comparison writes no maps." in page
+    assert "k = 3: the fit did not converge" in page
+    assert "factorized by orthonormal projective" in page
+    explained = as_typed(read_table(study.selection.metrics))["explained_variance"].item()
+    assert f"<dt>R² about the mean image</dt><dd>{explained:.1%}</dd>" in page
+    ids = set(re.findall(r'<section id="(\w+)"', page))
+    assert ids == {"summary", "measures", "quality", "methods", "provenance"}
+    assert "niivue" not in page.lower()
+    assert "outlier" not in page  # without maps, no subject was reconstructed
+
+
+def test_long_tables_name_the_file_with_all_rows(study, monkeypatch):
+    monkeypatch.setattr("opnmf_pipeline.reporting.page.MAX_ROWS", 4)
+    page = study.page()
+    assert "These are the first 4 of 6 rows; the file <code>logs/cohort.tsv</code>" in page
+    assert "the file <code>group/desc-opnmf_subjects.tsv</code> has all of them" in page
 
 
 def test_subjects_without_outliers_are_said_to_have_none(study):
@@ -172,9 +219,13 @@ def test_the_chosen_number_and_why(study):
     choice.write_text(json.dumps({"k": 3, "rule": "peak", "reason": reason, "flat": True}))
     study.selection = SelectionFiles.in_folder(choice.parent)
     page = study.page()
+    assert f"k = 3 is a convention, not a finding. {reason}" in page
+    assert "<dt>k by convention</dt><dd>3</dd>" in page
+    assert page.count(reason) == 1  # the verdict has one place
+    choice.write_text(json.dumps({"k": 3, "rule": "peak", "reason": reason, "flat": False}))
+    page = study.page()
     assert f"Chosen: 3 components. {reason}" in page
-    assert f"The choice of k is uncertain: {reason}" in page
-    assert "3 components were chosen (rule peak). Its halves agree best." in page
+    assert page.count(reason) == 1
     assert '<th scope="col" class="chosen">k&nbsp;=&nbsp;3</th>' in page
 
 

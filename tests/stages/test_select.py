@@ -140,9 +140,20 @@ def test_halves_are_fitted_and_projected_as_one_would_by_hand(study):
     inside = [error(part, W) ** 2 for part, W in zip(parts, (first, second), strict=True)]
     outside = [error(part, W) ** 2 for part, W in zip(parts, (second, first), strict=True)]
     total = np.linalg.norm(study.X) ** 2
+    means = [part.mean(axis=1, keepdims=True) for part in parts]
+    about_own, about_other = (
+        sum(np.linalg.norm(part - mean) ** 2 for part, mean in zip(parts, of, strict=True))
+        for of in (means, means[::-1])
+    )
     assert found["half_error"] == pytest.approx(np.sqrt(sum(inside)), rel=1e-5)
     assert found["out_of_sample_error"] == pytest.approx(np.sqrt(sum(outside)), rel=1e-5)
-    assert found["out_of_sample_explained_variance"] == pytest.approx(1 - sum(outside) / total)
+    for name, missed, varied in (
+        ("half", inside, about_own),
+        ("out_of_sample", outside, about_other),  # about the mean of the half of the components
+    ):
+        share = f"{name}_explained_variance"
+        assert found[share] == pytest.approx(1 - sum(missed) / varied, rel=1e-5)
+        assert found[f"{share}_about_zero"] == pytest.approx(1 - sum(missed) / total)
     assert found["half_error"] <= found["out_of_sample_error"]
     labels = [winner_takes_all(W) for W in (first, second)]
     assert found["label_ari"] == pytest.approx(adjusted_rand_score(*labels))
@@ -170,8 +181,11 @@ def test_a_group_left_out_is_projected_one_way(study, tmp_path):
     W, left = model(2, study.X[:, :6], 1, "random").coef_, study.X[:, 6:]
     assert found["left_out"] == "A"
     assert found["out_of_sample_error"] == pytest.approx(error(left, W), rel=1e-5)
+    about_seen = np.linalg.norm(left - study.X[:, :6].mean(axis=1, keepdims=True))
+    share = 1 - (error(left, W) / about_seen) ** 2
+    assert found["out_of_sample_explained_variance"] == pytest.approx(share, rel=1e-5)
     share = 1 - (error(left, W) / np.linalg.norm(left)) ** 2
-    assert found["out_of_sample_explained_variance"] == pytest.approx(share)
+    assert found["out_of_sample_explained_variance_about_zero"] == pytest.approx(share)
 
 
 def test_shuffled_data_have_the_error_of_what_is_shuffled(study):
@@ -360,6 +374,8 @@ def test_parts_of_each_fit(study, selected):
     for fit in map(read_factorization, study.fits):
         sizes = np.bincount(winner_takes_all(fit.W))[1:]
         assert metrics.loc[len(sizes), "smallest_part"] == sizes.min() > 0
-        norm = np.linalg.norm(study.X)
-        explained = 1 - (error(study.X, fit.W) / norm) ** 2
-        assert metrics.loc[len(sizes), "explained_variance"] == pytest.approx(explained)
+        about_mean = np.linalg.norm(study.X - study.X.mean(axis=1, keepdims=True))
+        for name, norm in (("", about_mean), ("_about_zero", np.linalg.norm(study.X))):
+            explained = 1 - (error(study.X, fit.W) / norm) ** 2
+            found = metrics.loc[len(sizes), f"explained_variance{name}"]
+            assert found == pytest.approx(explained, rel=1e-5)

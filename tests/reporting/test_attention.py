@@ -107,7 +107,7 @@ def test_a_map_with_little_tissue_is_not_in_other_units(subjects):
 
 
 def test_lesions_differ_in_size_and_not_in_units(subjects, errors):
-    subjects["coverage"] = np.geomspace(0.001, 0.6, N)
+    subjects["coverage"] = np.geomspace(1e-5, 0.6, N)
     subjects["norm"] = 100 * np.sqrt(subjects["coverage"])
     assert find_other_units(subjects) == {}
     covered = np.full(1000, 0.1)

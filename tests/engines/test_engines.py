@@ -89,8 +89,9 @@ def test_engines_give_the_same_fits(full, module_study, engine):
 
 @pytest.mark.parametrize("engine", OTHERS)
 def test_a_comparison_without_maps_gives_the_same_bytes(study, engine):
+    ks = ["decomposition.n_components=[]", "selection.candidates=[2, 3]"]
     for name in ("local", engine):
-        run(study.config(name, "selection.n_splits=1").without_maps())
+        run(study.config(name, "selection.n_splits=1", *ks))
     expected = results(study.out("local"))
     assert "group/desc-opnmf_metrics.tsv" in expected
     assert results(study.out(engine)) == expected

@@ -114,7 +114,7 @@ def init_opnmf_wf(
     nipype Workflow
         With the nodes
 
-        * ``inputnode``: ``images`` (one 3D image per subject), ``participants`` (their
+        * ``inputnode``: ``images`` (one image per subject), ``participants`` (their
           identifiers), ``covariates`` (table of the subjects, for the splits and the report),
           ``planted`` (label map of the true components, if known), ``on_template`` (whether
           figures are drawn on the MNI152 template), ``settings`` (YAML that the report shows);

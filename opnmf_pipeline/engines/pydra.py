@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 from fileformats.application import Json
-from fileformats.generic import Directory, File
+from fileformats.generic import Directory
 from fileformats.text import Tsv
 from pydra.compose import python, workflow
 from pydra.compose.base import Task
@@ -74,7 +74,7 @@ GATHER = "gather"
 
 @workflow.define(
     outputs={
-        "mask_file": workflow.out(type=File, help="voxels of the analysis"),
+        "mask_file": workflow.out(type=nodes.Image, help="voxels of the analysis"),
         "matrix_dir": workflow.out(type=Directory, help="folder of BuildMatrix"),
         "factorization_dirs": workflow.out(
             type=list[Directory], help="folders of Decompose, one per number of components"
@@ -88,16 +88,16 @@ GATHER = "gather"
         "selection_dir": workflow.out(type=Directory, help="tables, choice, pictures"),
         "quality_dir": workflow.out(type=Directory, help="quality of the images"),
         "report_file": workflow.out(
-            type=File | None, help="report of the results; None if there are no maps"
+            type=nodes.Image | None, help="report of the results; None if there are no maps"
         ),
     }
 )
 def OpnmfWorkflow(
-    images: list[File],
+    images: list[nodes.Image],
     participants: list[str],
     n_components: list[int],
     covariates: Tsv | None = None,
-    planted: File | None = None,
+    planted: nodes.Image | None = None,
     mask: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     matrix: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     decomposition: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
@@ -111,15 +111,15 @@ def OpnmfWorkflow(
 
     Parameters
     ----------
-    images : list[File]
-        One 3D image per subject.
+    images : list of path
+        One image per subject.
     participants : list[str]
         Identifier of each subject, in the order of images.
     n_components : list[int]
         Numbers of components to fit and to write maps for.
     covariates : Tsv, optional
         Table of the subjects, for the splits and the report.
-    planted : File, optional
+    planted : path, optional
         Label map of the true components, if known.
     mask : dict
         Settings of the mask that differ from the defaults.

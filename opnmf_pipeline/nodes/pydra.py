@@ -16,12 +16,14 @@ from typing import Any
 
 import attrs
 from fileformats.application import Json
-from fileformats.core import FileSet
+from fileformats.core import FileSet, validated_property
+from fileformats.core.mixin import WithAdjacentFiles
 from fileformats.generic import Directory, File
 from fileformats.image import Png
 from fileformats.text import Tsv
 from pydra.compose import python
 
+from opnmf_pipeline.images.surfaces import first_file, other_file
 from opnmf_pipeline.nodes.options import Option, options_of
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
 from opnmf_pipeline.stages.decompose import DECOMPOSE
@@ -54,8 +56,24 @@ __all__ = [
     "WriteMaps",
 ]
 
+class Image(WithAdjacentFiles, File):  # type: ignore[misc]
+    """A file, with the file of the other hemisphere if there is one; Pydra identifies it by both.
+    """
+
+    def get_adjacent_files(self) -> set[Path]:
+        """Return the file of the other hemisphere, if it exists."""
+        (path,) = self.fspaths
+        other = other_file(path)
+        return {Path(other)} if other is not None and Path(other).is_file() else set()
+
+    @validated_property
+    def fspath(self) -> Path:
+        """Path of the left hemisphere, or of the only file."""
+        return Path(first_file(str(min(self.fspaths))))
+
+
 TYPES: dict[Kind, Any] = {
-    Kind.FILE: File,
+    Kind.FILE: Image,
     Kind.TABLE: Tsv,
     Kind.JSON: Json,
     Kind.PICTURE: Png,

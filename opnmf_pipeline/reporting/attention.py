@@ -44,7 +44,7 @@ def attention(facts: Facts) -> list[str]:
     """Return sentences about problems of the fits, of the images and of the choice of k."""
     sentences = []
     for fit in facts.fits:
-        sentences += sentences_about_fit(fit.info, fit.parts["n_voxels"].tolist())
+        sentences += sentences_about_fit(fit.info, fit.sizes.tolist())
         sentences += sentences_about_starts(fit.k, facts.selection.of(fit.k))
     if facts.quality:
         quality = facts.quality

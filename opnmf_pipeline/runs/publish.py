@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -30,7 +31,7 @@ from opnmf_pipeline.stages.figures import FIGURES_FILES
 from opnmf_pipeline.stages.maps import MAPS_FILES
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
-from opnmf_pipeline.stages.spaces import named_files
+from opnmf_pipeline.stages.spaces import named_files, space_of
 from opnmf_pipeline.tables import table_text
 
 __all__ = ["publish"]
@@ -70,7 +71,7 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         for folder in outcome.paths(step, made):
             for name, file in named_files(files, study.images[0]).items():
                 if (folder / file).exists():
-                    output.publish(name, folder / file)
+                    _publish_file(output, name, folder / file)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")
     for k in maps:
@@ -79,8 +80,18 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     for folders, files in ((maps, MAPS_FILES), (figures, FIGURES_FILES)):
         for k, folder in folders.items():
             for name, file in named_files(files, study.images[0]).items():
-                output.publish(name, folder / file, k)
+                _publish_file(output, name, folder / file, k)
     _note_sources(study, list(maps), output, inputs)
+
+
+def _publish_file(output: OutputFolder, name: str, file: Path, k: int | None = None) -> None:
+    """Copy a file and, if it is a map, its copies for single hemispheres."""
+    output.publish(name, file, k)
+    if file.name.endswith(tuple(output.endings.values())):
+        for hemisphere, copy in space_of(file).images.copies(file).items():
+            ending = "".join(copy.suffixes[-2:])
+            fields = {"hemi": f"hemi-{hemisphere}_", **dict.fromkeys(output.endings, ending)}
+            output.publish(name, copy, k, **fields)
 
 
 def _publish_cohort(

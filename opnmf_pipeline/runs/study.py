@@ -79,11 +79,11 @@ class Study:
 
     @property
     def space(self) -> str:
-        """BIDS entities ``space`` and ``res`` of the maps, such as ``space-MNI152_``."""
+        """BIDS entities ``space``, ``res`` and ``den`` of the maps, such as ``space-MNI152_``."""
         config = self.config
         entities = {"space": config.output.space or common_entity(self.images, "space")}
         if config.matrix.resample is None and config.matrix.voxel_size is None:
-            entities["res"] = common_entity(self.images, "res")
+            entities |= {name: common_entity(self.images, name) for name in ("res", "den")}
         return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
 
     def moved_to(self, folder: Path) -> Study:

@@ -13,6 +13,7 @@ import pandas as pd
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.maps import component_names
+from opnmf_pipeline.reporting.colours import part_colours
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.decompose import (
     FACTORIZATION_FILE,
@@ -37,7 +38,7 @@ __all__ = [
 MAPS_FILES = {
     "components": "components{image}",
     "components_json": "components.json",
-    "dseg": "dseg{image}",
+    "dseg": "dseg{labels}",
     "dseg_tsv": "dseg.tsv",
     "dseg_json": "dseg.json",
     "loadings": "loadings.tsv",
@@ -63,11 +64,12 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
         Existing folder that gets
 
         * ``components``: float32, one map per component (column of W);
-        * ``dseg`` and ``dseg.tsv``: labels (int16) and their table;
+        * ``dseg`` and ``dseg.tsv``: labels (integers) and their table;
         * ``loadings.tsv``: one row per subject, one column per component (row of H);
         * a ``.json`` for each of them.
 
-        Images have the suffix of the space, ``.nii.gz`` for volumes.
+        Images have the endings of the space, ``.nii.gz`` for volumes. On surfaces, there is another
+        copy of both images: one GIFTI file per hemisphere.
 
     Returns
     -------
@@ -78,13 +80,13 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
     mask, files = open_mask(mask_file), named_files(MAPS_FILES, mask_file)
     labels = winner_takes_all(fit.W)
     mask.write(fit.W.astype(np.float32), out_dir / files["components"])
-    mask.write(labels, out_dir / files["dseg"])
+    mask.write_labels(labels, part_colours(fit.W.shape[1]), out_dir / files["dseg"])
     write_table(mask.label_table(fit.W, labels), out_dir / files["dseg_tsv"])
     loadings = _loadings(fit)
     write_table(loadings, out_dir / files["loadings"])
     _write_json(
         out_dir / files["components_json"],
-        Description="Components of OPNMF (columns of W), one volume each, by decreasing share of "
+        Description="Components of OPNMF (columns of W), one map each, by decreasing share of "
         "the explained data",
         Units="arbitrary",
         **_summary(fit),
@@ -148,8 +150,8 @@ def _run(call: Call) -> dict[str, Any]:
     }
 
 
-COMPONENTS_FILE = Field(Kind.FILE, "4D image, one component per volume")
-LABELS_FILE = Field(Kind.FILE, "winner-takes-all labels, 3D")
+COMPONENTS_FILE = Field(Kind.FILE, "image of several maps, one component each")
+LABELS_FILE = Field(Kind.FILE, "winner-takes-all label map")
 
 WRITE_MAPS = Stage(
     name="WriteMaps",
@@ -161,7 +163,7 @@ WRITE_MAPS = Stage(
         "maps_dir": Field(Kind.FOLDER, "folder with all files of WriteMaps"),
         "components_file": COMPONENTS_FILE,
         "labels_file": LABELS_FILE,
-        "labels_table": Field(Kind.TABLE, "size (mm^3) and peak (mm) of each part (TSV)"),
+        "labels_table": Field(Kind.TABLE, "size and peak of each part (TSV)"),
         "loadings_file": Field(Kind.TABLE, "loadings of each subject on each component (TSV)"),
         "sidecars": Field(Kind.JSON, "sidecars of components, labels and loadings", many=True),
     },

@@ -159,7 +159,7 @@ def make_report(
     """
     mask, pictures = open_mask(mask_file), space_of(mask_file).pictures
     assessed = _read_quality(quality, mask_file) if quality else None
-    found = [_read_fit(files, mask, assessed) for files in fits]
+    found = [_read_fit(files, mask, assessed, pictures.VIEWS) for files in fits]
     background = _background(pictures, quality, on_template=on_template)
     shown = pictures.embed([*background, *(files.components for files in fits)])
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
@@ -186,7 +186,9 @@ def make_report(
     return out_file
 
 
-def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitFacts:
+def _read_fit(
+    files: FitFiles, mask: Mask, quality: QualityFacts | None, views: str
+) -> FitFacts:
     W = mask.masked(files.components).astype(np.float64)
     gram = W.T @ W
     nearest, overlaps = nearest_columns(gram)
@@ -208,6 +210,7 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitF
         errors=errors,
         montage=files.montage,
         label_map=files.parts,
+        views=views,
     )
 
 

@@ -92,7 +92,7 @@ class Field:
         return self.default is REQUIRED
 
 
-IMAGES = Field(Kind.FILE, "one 3D image per subject", many=True)
+IMAGES = Field(Kind.FILE, "one image per subject", many=True)
 PARTICIPANTS = Field(Kind.TEXT, "identifier of each subject, in the order of images", many=True)
 MASK_FILE = Field(Kind.FILE, "binary mask, uint8, on the grid of the analysis")
 MATRIX_DIR = Field(

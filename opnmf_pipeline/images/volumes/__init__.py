@@ -1,7 +1,8 @@
 """The space of volumes: 3D images in NIfTI and the other formats that nibabel reads."""
 
 from opnmf_pipeline.images.volumes.files import (
-    SUFFIX,
+    ENDINGS,
+    copies,
     image_files,
     is_image,
     open_image,
@@ -12,11 +13,12 @@ from opnmf_pipeline.images.volumes.grid import Grid, analysis_grid, check_grids
 from opnmf_pipeline.images.volumes.mask import Mask, open_mask
 
 __all__ = [
-    "SUFFIX",
+    "ENDINGS",
     "Grid",
     "Mask",
     "analysis_grid",
     "check_grids",
+    "copies",
     "image_files",
     "is_image",
     "open_image",

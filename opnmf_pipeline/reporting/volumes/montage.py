@@ -6,15 +6,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import matplotlib.pyplot as plt
 import nibabel as nb
 import numpy as np
 from matplotlib.colors import ListedColormap
 from nibabel.affines import apply_affine
 
-__all__ = ["draw_components", "draw_parts", "template_image"]
+from opnmf_pipeline.reporting.colours import part_colours
 
+__all__ = ["VIEWS", "draw_components", "draw_parts", "template_image"]
+
+VIEWS = "in three cuts through the largest weight"
 TEMPLATE_MM = 2
 MAX_COLUMNS = 3
 """More columns would make the cuts too small on a printed page."""
@@ -120,7 +122,7 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
             bg_img=background,
             display_mode=direction,
             cut_coords=min(N_SLICES, labels.shape["xyz".index(direction)]),
-            cmap=_part_colours(k),
+            cmap=ListedColormap(part_colours(k)),
             vmin=1,
             vmax=k,
             alpha=0.8,
@@ -131,14 +133,6 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
         )
         display.annotate(size=PARTS_POINTS)
     return _save(figure, out_file)
-
-
-def _part_colours(k: int) -> ListedColormap:
-    """Return one colour per part, without greys, which are hard to see on the brain."""
-    distinct = [colour for colour in matplotlib.color_sequences["tab20"] if len(set(colour)) > 1]
-    if k <= len(distinct):
-        return ListedColormap(distinct[:k])
-    return ListedColormap(plt.get_cmap("turbo")(np.linspace(0.08, 0.95, k)))
 
 
 def _save(figure: Any, out_file: Path) -> Path:

@@ -1,0 +1,23 @@
+"""The space of surfaces: values per vertex in GIFTI, FreeSurfer's formats and CIFTI."""
+
+from opnmf_pipeline.images.surfaces.files import image_files
+from opnmf_pipeline.images.surfaces.grid import Grid, analysis_grid, check_grids
+from opnmf_pipeline.images.surfaces.mask import Mask, open_mask
+from opnmf_pipeline.images.surfaces.names import first_file, is_image, other_file
+from opnmf_pipeline.images.surfaces.writing import copies
+
+__all__ = [
+    "ENDINGS",
+    "Grid",
+    "Mask",
+    "analysis_grid",
+    "check_grids",
+    "copies",
+    "first_file",
+    "image_files",
+    "is_image",
+    "open_mask",
+    "other_file",
+]
+
+ENDINGS = {"image": ".dscalar.nii", "labels": ".dlabel.nii"}

@@ -1,0 +1,227 @@
+"""Files of surfaces: their values and where these are, and the errors when one cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel as nb
+import numpy as np
+from nibabel.cifti2 import BrainModelAxis, LabelAxis
+from numpy.typing import NDArray
+
+from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.files import why_missing
+from opnmf_pipeline.images.surfaces.meshes import MESHES
+from opnmf_pipeline.images.surfaces.names import (
+    ending,
+    first_file,
+    hemisphere,
+    is_cifti,
+    other_file,
+)
+
+__all__ = ["CORTEX", "gifti_arrays", "image_files", "open_cifti", "read_axis", "read_values", "reading"]
+
+CORTEX = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
+"""Name of each hemisphere in CIFTI files."""
+MORPHOMETRY_MAGIC = b"\xff\xff\xff"
+MORPHOMETRY_HEADER = 15
+
+UNREADABLE_MSG = "{path}: cannot be read as a surface ({reason}); check the file or copy it again"
+PARTNER_MSG = (
+    "{path}: the file of the other hemisphere, {other}, {reason}; both hemispheres of a subject are "
+    "analysed together"
+)
+LABELS_MSG = "{path}: contains labels, expected one value per vertex, such as cortical thickness"
+MESH_MSG = "{path}: contains a mesh, expected one value per vertex, such as cortical thickness"
+PARCELS_MSG = "{path}: contains values of parcels or a matrix, expected one value per vertex"
+SEVERAL_MSG = "{path}: contains {n} maps, expected one; split the file or select another file"
+BOTH_MSG = (
+    "{path}: the name does not tell the hemisphere (hemi-L, lh. or .L.), and {n} values are not "
+    "those of two hemispheres on a known mesh; rename the file"
+)
+SIZES_MSG = "{path}: has {n} vertices, but the other hemisphere has {other}"
+WRONG_SIDE_MSG = "{path}: the file says that it belongs to {found}, but its name says {named}"
+SIDES = {"L": "CortexLeft", "R": "CortexRight"}
+
+
+def image_files(path: str | Path) -> list[str]:
+    """Return the files of an image: one, or the left and the right hemisphere.
+
+    Raises
+    ------
+    ImageError
+        A file is missing.
+    """
+    first = first_file(str(path))
+    if not Path(first).exists():
+        raise ImageError(f"{path}: {why_missing(path)}")
+    other = other_file(first)
+    if other is None:
+        return [first]
+    if not Path(other).exists():
+        raise ImageError(PARTNER_MSG.format(path=first, other=other, reason=why_missing(other)))
+    return [first, other]
+
+
+def read_axis(path: str | Path) -> BrainModelAxis:
+    """Return the vertices (and voxels) of an image; of most formats, only the header is read.
+
+    Raises
+    ------
+    ImageError
+        A file is missing or damaged, or it has no single value per vertex.
+    """
+    return _read(path, _count)[0]
+
+
+def read_values(path: str | Path) -> tuple[BrainModelAxis, NDArray[np.float32]]:
+    """Read an image.
+
+    Parameters
+    ----------
+    path : path
+        CIFTI file, GIFTI file of both hemispheres, or the file of one of two hemispheres.
+
+    Returns
+    -------
+    axis : BrainModelAxis
+        Vertices of the left and then of the right hemisphere (and voxels, in a CIFTI file).
+    values : ndarray of shape (len(axis),), float32
+
+    Raises
+    ------
+    ImageError
+        A file is missing or damaged, or it has no single value per vertex.
+    """
+    axis, parts = _read(path, _values)
+    return axis, np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def _read(path: str | Path, read: Callable[[str], Any]) -> tuple[BrainModelAxis, list[Any]]:
+    """Return the axis of an image, and what a function returns for each of its files."""
+    files = image_files(path)
+    parts = [read(file) for file in files]
+    if is_cifti(files[0]):
+        return open_cifti(files[0]).header.get_axis(1), parts
+    sizes = [part if isinstance(part, int) else len(part) for part in parts]
+    if len(files) == 2 and sizes[0] != sizes[1]:
+        raise ImageError(SIZES_MSG.format(path=files[1], n=sizes[1], other=sizes[0]))
+    if len(files) == 1:
+        sizes = [sizes[0] // 2] if sizes[0] % 2 == 0 else [0]
+        if sizes[0] not in MESHES:
+            n = parts[0] if isinstance(parts[0], int) else len(parts[0])
+            raise ImageError(BOTH_MSG.format(path=files[0], n=n))
+    vertices = np.arange(sizes[0])
+    left, right = (BrainModelAxis.from_surface(vertices, sizes[0], CORTEX[side]) for side in "LR")
+    return left + right, parts
+
+
+def _count(path: str) -> int:
+    """Return the number of values of a file."""
+    with reading(path):
+        match ending(path):
+            case ".nii":
+                return int(open_cifti(path).shape[1])
+            case ".mgh":
+                return int(np.prod(_mgh(path).shape))
+            case ".gii":
+                return len(_gifti(path))
+        return _morphometry_count(path)
+
+
+def _values(path: str) -> NDArray[np.float32]:
+    with reading(path):
+        match ending(path):
+            case ".nii":
+                return np.asarray(open_cifti(path).dataobj, dtype=np.float32)[0]
+            case ".mgh":
+                return np.asarray(_mgh(path).dataobj, dtype=np.float32).ravel()
+            case ".gii":
+                return np.asarray(_gifti(path), dtype=np.float32)
+        _morphometry_count(path)
+        return nb.freesurfer.read_morph_data(path).astype(np.float32)
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Turn any error into one that names the file.
+
+    A damaged header can raise many kinds of errors.
+    """
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:
+        lines = (str(error) or type(error).__name__).splitlines()
+        raise ImageError(UNREADABLE_MSG.format(path=path, reason=lines[0])) from None
+
+
+def open_cifti(path: str | Path) -> Any:
+    """Open a CIFTI file with one map of scalars.
+
+    Raises
+    ------
+    ImageError
+        The file contains something else.
+    """
+    with reading(path):
+        image = nb.Cifti2Image.from_filename(path)
+        maps, places = (image.header.get_axis(number) for number in (0, 1))
+    if isinstance(maps, LabelAxis):
+        raise ImageError(LABELS_MSG.format(path=path))
+    if not isinstance(places, BrainModelAxis):
+        raise ImageError(PARCELS_MSG.format(path=path))
+    if image.shape[0] != 1:
+        raise ImageError(SEVERAL_MSG.format(path=path, n=image.shape[0]))
+    return image
+
+
+def _mgh(path: str) -> Any:
+    image: Any = nb.MGHImage.from_filename(path)
+    if max(image.shape) != np.prod(image.shape):
+        raise ImageError(SEVERAL_MSG.format(path=path, n=image.shape[-1]))
+    return image
+
+
+def gifti_arrays(path: str) -> Any:
+    """Open a GIFTI file, and require that it belongs to the hemisphere in its name."""
+    image: Any = nb.GiftiImage.from_filename(path)
+    side = hemisphere(path)
+    structures = [image.meta, *(array.meta for array in image.darrays)]
+    found = {meta.get("AnatomicalStructurePrimary") for meta in structures}
+    if side and not found <= {None, SIDES[side]} and found & set(SIDES.values()):
+        wrong = (found & set(SIDES.values())).pop()
+        raise ImageError(WRONG_SIDE_MSG.format(path=path, found=wrong, named=SIDES[side]))
+    return image
+
+
+def _gifti(path: str) -> NDArray[Any]:
+    arrays = gifti_arrays(path).darrays
+    intents = {array.intent for array in arrays}
+    if nb.nifti1.intent_codes["NIFTI_INTENT_LABEL"] in intents:
+        raise ImageError(LABELS_MSG.format(path=path))
+    if nb.nifti1.intent_codes["NIFTI_INTENT_POINTSET"] in intents:
+        raise ImageError(MESH_MSG.format(path=path))
+    n_maps = sum(1 if array.data.ndim == 1 else array.data.shape[1] for array in arrays)
+    if n_maps != 1:
+        raise ImageError(SEVERAL_MSG.format(path=path, n=n_maps))
+    values: NDArray[Any] = arrays[0].data.ravel()
+    return values
+
+
+def _morphometry_count(path: str) -> int:
+    if ending(path) in (".annot", ".label"):
+        raise ImageError(LABELS_MSG.format(path=path))
+    with Path(path).open("rb") as stream:
+        header = stream.read(MORPHOMETRY_HEADER)
+    n_vertices = int.from_bytes(header[3:7])
+    if header[:3] != MORPHOMETRY_MAGIC:
+        raise ValueError("it is not in FreeSurfer's format of thickness, area and curvature")
+    if Path(path).stat().st_size != MORPHOMETRY_HEADER + 4 * n_vertices:
+        raise ValueError("its size differs from the size in its header")
+    return n_vertices

@@ -74,10 +74,10 @@ def write_subject(folder, subject, hemispheres, kind, keep=None):
     """Write one subject's thickness in a format, and return the file that names the image."""
     anat = folder / subject / "anat"
     if kind == "cifti":
-        name = f"{subject}_space-fsaverage_den-642_thickness.dscalar.nii"
+        name = f"{subject}_space-fsaverage_thickness.dscalar.nii"
         return write_cifti(anat / name, hemispheres, keep)
     if kind == "gifti":
-        files = {s: f"{subject}_hemi-{s}_space-fsaverage_den-642_thickness.shape.gii" for s in "LR"}
+        files = {s: f"{subject}_hemi-{s}_space-fsaverage_thickness.shape.gii" for s in "LR"}
         write = write_gifti
     else:
         anat = folder / subject / "surf"

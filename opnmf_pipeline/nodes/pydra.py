@@ -56,9 +56,9 @@ __all__ = [
     "WriteMaps",
 ]
 
+
 class Image(WithAdjacentFiles, File):  # type: ignore[misc]
-    """A file, with the file of the other hemisphere if there is one; Pydra identifies it by both.
-    """
+    """A file, and that of the other hemisphere if it exists; Pydra identifies it by both."""
 
     def get_adjacent_files(self) -> set[Path]:
         """Return the file of the other hemisphere, if it exists."""

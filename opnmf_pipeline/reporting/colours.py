@@ -20,6 +20,5 @@ def part_colours(k: int) -> list[tuple[float, float, float, float]]:
     distinct = [colour for colour in matplotlib.color_sequences["tab20"] if len(set(colour)) > 1]
     if k <= len(distinct):
         return [(*colour[:3], 1.0) for colour in distinct[:k]]
-    return [
-        tuple(map(float, colour)) for colour in plt.get_cmap("turbo")(np.linspace(0.08, 0.95, k))
-    ]
+    shades = plt.get_cmap("turbo")(np.linspace(0.08, 0.95, k))
+    return [(float(red), float(green), float(blue), 1.0) for red, green, blue, _ in shades]

@@ -186,9 +186,7 @@ def make_report(
     return out_file
 
 
-def _read_fit(
-    files: FitFiles, mask: Mask, quality: QualityFacts | None, views: str
-) -> FitFacts:
+def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None, views: str) -> FitFacts:
     W = mask.masked(files.components).astype(np.float64)
     gram = W.T @ W
     nearest, overlaps = nearest_columns(gram)

@@ -1,5 +1,7 @@
 """The space of surfaces: values per vertex in GIFTI, FreeSurfer's formats and CIFTI."""
 
+from collections.abc import Mapping
+
 from opnmf_pipeline.images.surfaces.files import image_files
 from opnmf_pipeline.images.surfaces.grid import Grid, analysis_grid, check_grids
 from opnmf_pipeline.images.surfaces.mask import Mask, open_mask
@@ -20,4 +22,4 @@ __all__ = [
     "other_file",
 ]
 
-ENDINGS = {"image": ".dscalar.nii", "labels": ".dlabel.nii"}
+ENDINGS: Mapping[str, str] = {"image": ".dscalar.nii", "labels": ".dlabel.nii"}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nibabel as nb
 import numpy as np
 from nibabel.cifti2 import BrainModelAxis, LabelAxis
+from nibabel.openers import ImageOpener
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
@@ -23,7 +25,16 @@ from opnmf_pipeline.images.surfaces.names import (
     other_file,
 )
 
-__all__ = ["CORTEX", "gifti_arrays", "image_files", "open_cifti", "read_axis", "read_values", "reading"]
+__all__ = [
+    "CORTEX",
+    "gifti_arrays",
+    "image_files",
+    "open_cifti",
+    "places",
+    "read_axis",
+    "read_values",
+    "reading",
+]
 
 CORTEX = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
 """Name of each hemisphere in CIFTI files."""
@@ -32,7 +43,7 @@ MORPHOMETRY_HEADER = 15
 
 UNREADABLE_MSG = "{path}: cannot be read as a surface ({reason}); check the file or copy it again"
 PARTNER_MSG = (
-    "{path}: the file of the other hemisphere, {other}, {reason}; both hemispheres of a subject are "
+    "{path}: the file of the other hemisphere, {other}, {reason}; both hemispheres are "
     "analysed together"
 )
 LABELS_MSG = "{path}: contains labels, expected one value per vertex, such as cortical thickness"
@@ -68,18 +79,31 @@ def image_files(path: str | Path) -> list[str]:
 
 
 def read_axis(path: str | Path) -> BrainModelAxis:
-    """Return the vertices (and voxels) of an image; of most formats, only the header is read.
+    """Return the vertices of an image, left before right, and the voxels of a CIFTI file.
+
+    Of most formats, only the header is read.
 
     Raises
     ------
     ImageError
         A file is missing or damaged, or it has no single value per vertex.
     """
-    return _read(path, _count)[0]
+    files = image_files(path)
+    if is_cifti(files[0]):
+        with reading(path):
+            return places(open_cifti(files[0]))
+    sizes = [_count(file) for file in files]
+    if len(sizes) == 2:
+        if sizes[0] != sizes[1]:
+            raise ImageError(SIZES_MSG.format(path=files[1], n=sizes[1], other=sizes[0]))
+        return _cortex(sizes[0])
+    if sizes[0] % 2 or sizes[0] // 2 not in MESHES:
+        raise ImageError(BOTH_MSG.format(path=files[0], n=sizes[0]))
+    return _cortex(sizes[0] // 2)
 
 
-def read_values(path: str | Path) -> tuple[BrainModelAxis, NDArray[np.float32]]:
-    """Read an image.
+def read_values(path: str | Path) -> NDArray[np.float32]:
+    """Return the values of an image on its vertices (and voxels), in the order of its axis.
 
     Parameters
     ----------
@@ -88,46 +112,44 @@ def read_values(path: str | Path) -> tuple[BrainModelAxis, NDArray[np.float32]]:
 
     Returns
     -------
-    axis : BrainModelAxis
-        Vertices of the left and then of the right hemisphere (and voxels, in a CIFTI file).
-    values : ndarray of shape (len(axis),), float32
+    ndarray of shape (len(axis),), float32
 
     Raises
     ------
     ImageError
         A file is missing or damaged, or it has no single value per vertex.
     """
-    axis, parts = _read(path, _values)
-    return axis, np.concatenate(parts) if len(parts) > 1 else parts[0]
+    parts = [_values(file) for file in image_files(path)]
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def _read(path: str | Path, read: Callable[[str], Any]) -> tuple[BrainModelAxis, list[Any]]:
-    """Return the axis of an image, and what a function returns for each of its files."""
-    files = image_files(path)
-    parts = [read(file) for file in files]
-    if is_cifti(files[0]):
-        return open_cifti(files[0]).header.get_axis(1), parts
-    sizes = [part if isinstance(part, int) else len(part) for part in parts]
-    if len(files) == 2 and sizes[0] != sizes[1]:
-        raise ImageError(SIZES_MSG.format(path=files[1], n=sizes[1], other=sizes[0]))
-    if len(files) == 1:
-        sizes = [sizes[0] // 2] if sizes[0] % 2 == 0 else [0]
-        if sizes[0] not in MESHES:
-            n = parts[0] if isinstance(parts[0], int) else len(parts[0])
-            raise ImageError(BOTH_MSG.format(path=files[0], n=n))
-    vertices = np.arange(sizes[0])
-    left, right = (BrainModelAxis.from_surface(vertices, sizes[0], CORTEX[side]) for side in "LR")
-    return left + right, parts
+@cache
+def _cortex(n_vertices: int) -> BrainModelAxis:
+    """Return the vertices of two hemispheres; kept, because nibabel takes long to make them."""
+    left, right = (
+        BrainModelAxis.from_surface(np.arange(n_vertices), n_vertices, name)
+        for name in CORTEX.values()
+    )
+    return left + right
+
+
+def places(image: Any) -> BrainModelAxis:
+    """Return the vertices and voxels of a CIFTI image; equal ones are made once."""
+    described = image.header.matrix.get_index_map(1).to_xml()
+    if described not in _PLACES:
+        _PLACES[described] = image.header.get_axis(1)
+    return _PLACES[described]
+
+
+_PLACES: dict[bytes, BrainModelAxis] = {}
 
 
 def _count(path: str) -> int:
     """Return the number of values of a file."""
     with reading(path):
         match ending(path):
-            case ".nii":
-                return int(open_cifti(path).shape[1])
             case ".mgh":
-                return int(np.prod(_mgh(path).shape))
+                return _mgh_count(path)
             case ".gii":
                 return len(_gifti(path))
         return _morphometry_count(path)
@@ -137,13 +159,13 @@ def _values(path: str) -> NDArray[np.float32]:
     with reading(path):
         match ending(path):
             case ".nii":
-                return np.asarray(open_cifti(path).dataobj, dtype=np.float32)[0]
+                return np.asarray(open_cifti(path).dataobj, dtype=np.float32).ravel()
             case ".mgh":
-                return np.asarray(_mgh(path).dataobj, dtype=np.float32).ravel()
+                return _mgh(path)
             case ".gii":
                 return np.asarray(_gifti(path), dtype=np.float32)
         _morphometry_count(path)
-        return nb.freesurfer.read_morph_data(path).astype(np.float32)
+        return np.asarray(nb.freesurfer.read_morph_data(path), dtype=np.float32)
 
 
 @contextmanager
@@ -181,11 +203,24 @@ def open_cifti(path: str | Path) -> Any:
     return image
 
 
-def _mgh(path: str) -> Any:
-    image: Any = nb.MGHImage.from_filename(path)
-    if max(image.shape) != np.prod(image.shape):
-        raise ImageError(SEVERAL_MSG.format(path=path, n=image.shape[-1]))
-    return image
+def _mgh_count(path: str) -> int:
+    with ImageOpener(path) as stream:
+        return _mgh_header(stream, path)[1]
+
+
+def _mgh(path: str) -> NDArray[np.float32]:
+    with ImageOpener(path) as stream:  # nibabel would not close the file of its image
+        header, _ = _mgh_header(stream, path)
+        return np.asarray(header.data_from_fileobj(stream), dtype=np.float32).ravel()
+
+
+def _mgh_header(stream: ImageOpener, path: str) -> tuple[Any, int]:
+    """Return the header and the number of values of a file with one map."""
+    header = nb.freesurfer.mghformat.MGHHeader.from_fileobj(stream)
+    shape = header.get_data_shape()
+    if max(shape) != np.prod(shape):
+        raise ImageError(SEVERAL_MSG.format(path=path, n=shape[-1]))
+    return header, int(max(shape))
 
 
 def gifti_arrays(path: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,13 @@ SPATIAL = {
     "smoothing_fwhm": ("smoothed", "mri_surf2surf or wb_command -metric-smoothing"),
 }
 """Settings of the matrix that change volumes only: what they do, and the tools for surfaces."""
+OTHER_164K = 163842
+FS_LR = re.compile(r"fs_?LR")
+OTHER_164K_MSG = (
+    "{path}: the name says that the image is on fsLR 164k, which has as many vertices as fsaverage; "
+    "these cannot be told apart later; resample the images to fsLR 32k (wb_command "
+    "-metric-resample) or to fsaverage"
+)
 TEMPLATE_MSG = (
     "mask.method: template: surfaces have no template; use mean, coverage or image (such as the "
     "cortex without the medial wall)"
@@ -130,7 +138,7 @@ class Grid:
         ImageError
             A file is damaged.
         """
-        values = read_values(path)[1]
+        values = read_values(path)
         if options.nan == "zero":
             values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         # NaN stays NaN here: write_matrix refuses it and names the subject
@@ -196,9 +204,12 @@ def analysis_grid(first: str | Path, mask_image: Path | None, options: MatrixCon
     Raises
     ------
     ImageError
-        A setting would resample or smooth the images.
+        A setting would resample or smooth the images, or the images are on fsLR 164k.
     """
     for setting, (done, tools) in SPATIAL.items():
         if getattr(options, setting) is not None:
             raise ImageError(SPATIAL_MSG.format(setting=setting, done=done, tools=tools))
-    return Grid(read_axis(first))
+    axis = read_axis(first)
+    if OTHER_164K in axis.nvertices.values() and FS_LR.search(Path(first).name):
+        raise ImageError(OTHER_164K_MSG.format(path=first))
+    return Grid(axis)

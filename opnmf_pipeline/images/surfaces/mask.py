@@ -19,7 +19,7 @@ from scipy.spatial import KDTree
 
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Colour
-from opnmf_pipeline.images.surfaces.files import CORTEX, read_values, reading
+from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values, reading
 from opnmf_pipeline.images.surfaces.grid import Grid
 from opnmf_pipeline.images.surfaces.meshes import SYMMETRIC, edges, faces
 from opnmf_pipeline.images.surfaces.writing import (
@@ -242,5 +242,4 @@ def open_mask(path: Path) -> Mask:
     ImageError
         The file is missing or is not a CIFTI file with one map.
     """
-    axis, values = read_values(path)
-    return Mask(axis, values != 0)
+    return Mask(read_axis(path), read_values(path) != 0)

@@ -15,6 +15,8 @@ from opnmf_pipeline.images.surfaces.files import (
     CORTEX,
     gifti_arrays,
     image_files,
+    places,
+    read_axis,
     read_values,
     reading,
 )
@@ -60,8 +62,7 @@ def read_inside(path: str | Path, axis: BrainModelAxis) -> NDArray[np.bool_]:
     elif ending(path) in LABELS or Path(path).name.endswith(".label.gii"):
         found, inside = _of_labels(path, axis)
     else:
-        found, values = read_values(path)
-        inside = np.nan_to_num(values) != 0
+        found, inside = _of_image(path)
     return _moved(inside, found, axis, path)
 
 
@@ -70,16 +71,17 @@ def _of_cifti(path: str | Path) -> tuple[BrainModelAxis, NDArray[np.bool_]]:
         image: Any = nb.Cifti2Image.from_filename(path)
         maps = image.header.get_axis(0)
     if not isinstance(maps, LabelAxis):
-        axis, values = read_values(path)
-        return axis, np.nan_to_num(values) != 0
+        return _of_image(path)
     names = {key: name for key, (name, _) in maps.label[0].items()}
     values = np.asarray(image.dataobj)[0]
-    return image.header.get_axis(1), _named_cortex(values, names)
+    return places(image), _named_cortex(values, names)
 
 
-def _of_labels(
-    path: str | Path, axis: BrainModelAxis
-) -> tuple[BrainModelAxis, NDArray[np.bool_]]:
+def _of_image(path: str | Path) -> tuple[BrainModelAxis, NDArray[np.bool_]]:
+    return read_axis(path), np.nan_to_num(read_values(path)) != 0
+
+
+def _of_labels(path: str | Path, axis: BrainModelAxis) -> tuple[BrainModelAxis, NDArray[np.bool_]]:
     """Read label files of the left and of the right hemisphere."""
     models, parts = [], []
     for file, name in zip(image_files(path), CORTEX.values(), strict=True):

@@ -15,7 +15,7 @@ MESHES = {
     2562: "fsaverage4",
     10242: "fsaverage5",
     40962: "fsaverage6",
-    163842: "fsaverage or fsLR 164k",
+    163842: "fsaverage",
     4002: "fsLR 4k",
     7842: "fsLR 8k",
     32492: "fsLR 32k",
@@ -75,7 +75,8 @@ def _coarser(triangles: NDArray[np.int64], n_vertices: int) -> NDArray[np.int64]
     first = ends[triangles[(triangles >= n_vertices).all(axis=1)] - n_vertices]
     second = np.roll(first, -1, axis=1)
     is_shared = (first[..., :1] == second).any(axis=-1)
-    return np.where(is_shared, first[..., 0], first[..., 1])
+    coarse: NDArray[np.int64] = np.where(is_shared, first[..., 0], first[..., 1])
+    return coarse
 
 
 def edges(triangles: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -58,9 +58,10 @@ def hemisphere(path: str | Path) -> str | None:
 
     Examples
     --------
-    >>> names = ("rh.area.mgh", "s12.lh.thickness.resampled.sub01.gii", "sub-1_hemi-R_curv.shape.gii")
-    >>> [hemisphere(name) for name in (*names, "100307.L.curv.32k_fs_LR.shape.gii", "a.gii")]
-    ['R', 'L', 'R', 'L', None]
+    >>> [hemisphere(name) for name in ("rh.area.mgh", "s12.lh.thickness.resampled.sub01.gii")]
+    ['R', 'L']
+    >>> [hemisphere(name) for name in ("a_hemi-R_b.shape.gii", "1.L.c.32k_fs_LR.gii", "a.gii")]
+    ['R', 'L', None]
     """
     found = None if is_cifti(path) else MARK.search(Path(path).name)
     return None if found is None else found[0].removesuffix("h")[-1].upper()

@@ -35,7 +35,11 @@ def write_scalars(
 
 
 def write_labels(
-    values: NDArray[np.int16], names: Sequence[str], colours: Sequence[Colour], axis: Any, path: Path
+    values: NDArray[np.int16],
+    names: Sequence[str],
+    colours: Sequence[Colour],
+    axis: Any,
+    path: Path,
 ) -> None:
     """Write labels, shape (len(axis),), as CIFTI (``.dlabel.nii``).
 
@@ -77,9 +81,7 @@ def write_hemispheres(cifti_file: Path) -> None:
 
 def copies(cifti_file: Path) -> dict[str, Path]:
     """Return the files of :func:`write_hemispheres` that exist, by hemisphere."""
-    return {
-        side: file for side, file in _hemisphere_files(cifti_file).items() if file.exists()
-    }
+    return {side: file for side, file in _hemisphere_files(cifti_file).items() if file.exists()}
 
 
 def _hemisphere_files(cifti_file: Path) -> dict[str, Path]:

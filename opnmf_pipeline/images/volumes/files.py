@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ __all__ = [
     "set_space",
 ]
 
-ENDINGS = {"image": ".nii.gz", "labels": ".nii.gz"}
+ENDINGS: Mapping[str, str] = {"image": ".nii.gz", "labels": ".nii.gz"}
 COMPRESSIONS = (".gz", ".bz2", ".zst")
 CHUNK_BYTES = 2**20
 UNREADABLE_MSG = "{path}: cannot be read as an image ({reason}); check the file or copy it again"

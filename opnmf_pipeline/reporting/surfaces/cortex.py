@@ -14,12 +14,17 @@ from scipy.spatial import KDTree
 __all__ = ["SIDES", "VIEWS_OF_SIDES", "Maps", "draw_view", "read_maps"]
 
 SIDES = {"left": "CIFTI_STRUCTURE_CORTEX_LEFT", "right": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
-VIEWS_OF_SIDES = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
+VIEWS_OF_SIDES = (
+    ("left", "lateral"),
+    ("left", "medial"),
+    ("right", "medial"),
+    ("right", "lateral"),
+)
 """The four views, from left to right."""
 N_VERTICES = 10242
 COARSER, FINER = (642, 2562), (40962, 163842)
 """Other meshes of fsaverage. The vertices of a mesh are the first ones of all finer meshes."""
-ZOOM = 1.55
+ZOOM = 1.4
 """Without it, half of each picture is margin."""
 NO_MESH = (
     "There is no picture, because nilearn contains no mesh with {n} vertices.\n"

@@ -60,7 +60,7 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
         }
         panel = panels[number]
         _draw(panel, shown, cmap="inferno", vmin=0, vmax=largest or 1)
-        panel[0].set_title(f"component {number + 1}", loc="left", fontsize=9)
+        panel[0].set_title(f"component {number + 1}", loc="left", fontsize=9, fontweight="bold")
     return _save(figure, maps, out_file)
 
 

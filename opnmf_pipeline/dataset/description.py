@@ -58,10 +58,10 @@ Components are sets of regions whose values vary together across subjects. Each 
 loading on each component. Read `report.html` first, if the dataset has one.
 
 In the file names, `{{k}}` is the number of components, `{{space}}` is the space and the resolution
-of the maps, and `{{image}}` and `{{labels}}` are the file endings of maps and of label maps
-(`.nii.gz` for volumes; `.dscalar.nii` and `.dlabel.nii` for surfaces). `{{hemi}}` is empty; on
-surfaces, GIFTI files (`.shape.gii`, `.label.gii`) with `hemi-L_` and `hemi-R_` contain the same
-values, one hemisphere each. For the files of one image, `{{folder}}` is its folder (such as
+of the maps, `{{image}}` is the file ending of maps, and `{{labels}}` is the file ending of label
+maps (both `.nii.gz` for volumes; `.dscalar.nii` and `.dlabel.nii` for surfaces). `{{hemi}}` is
+empty; on surfaces, GIFTI files (`.shape.gii`, `.label.gii`) with `hemi-L_` and `hemi-R_` contain
+the same values, one hemisphere each. For the files of one image, `{{folder}}` is its folder (such as
 `sub-01/ses-1/anat`), and `{{row}}` is its subject and session. The settings in `logs/config.yaml`
 determine which of these files exist.
 

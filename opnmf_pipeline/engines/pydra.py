@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 from fileformats.application import Json
-from fileformats.generic import Directory
+from fileformats.generic import Directory, File
 from fileformats.text import Tsv
 from pydra.compose import python, workflow
 from pydra.compose.base import Task
@@ -74,7 +74,7 @@ GATHER = "gather"
 
 @workflow.define(
     outputs={
-        "mask_file": workflow.out(type=nodes.Image, help="voxels of the analysis"),
+        "mask_file": workflow.out(type=File, help="voxels of the analysis"),
         "matrix_dir": workflow.out(type=Directory, help="folder of BuildMatrix"),
         "factorization_dirs": workflow.out(
             type=list[Directory], help="folders of Decompose, one per number of components"
@@ -88,7 +88,7 @@ GATHER = "gather"
         "selection_dir": workflow.out(type=Directory, help="tables, choice, pictures"),
         "quality_dir": workflow.out(type=Directory, help="quality of the images"),
         "report_file": workflow.out(
-            type=nodes.Image | None, help="report of the results; None if there are no maps"
+            type=File | None, help="report of the results; None if there are no maps"
         ),
     }
 )
@@ -97,7 +97,7 @@ def OpnmfWorkflow(
     participants: list[str],
     n_components: list[int],
     covariates: Tsv | None = None,
-    planted: nodes.Image | None = None,
+    planted: File | None = None,
     mask: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     matrix: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     decomposition: dict[str, Any] = attrs.Factory(dict),  # noqa: B008

@@ -71,7 +71,7 @@ __all__ = [
 ]
 
 THREADS = "largest number of threads and processes"
-FILES = (Kind.FILE, Kind.TABLE, Kind.JSON, Kind.PICTURE)
+FILES = (Kind.FILE, Kind.IMAGE, Kind.TABLE, Kind.JSON, Kind.PICTURE)
 FOLDERS = (Kind.FOLDER, Kind.PLACE)
 NAMED_BY_CONTENT = re.compile(r"/[a-z]+-[0-9a-f]{16}(/|$).*")
 """End of the paths of folders that :func:`_named_by_content` returns, and of folders in them."""

@@ -17,7 +17,6 @@ from typing import Any
 import attrs
 from fileformats.application import Json
 from fileformats.core import FileSet, validated_property
-from fileformats.core.mixin import WithAdjacentFiles
 from fileformats.generic import Directory, File
 from fileformats.image import Png
 from fileformats.text import Tsv
@@ -57,14 +56,15 @@ __all__ = [
 ]
 
 
-class Image(WithAdjacentFiles, File):  # type: ignore[misc]
+class Image(File):  # type: ignore[misc]
     """A file, and that of the other hemisphere if it exists; Pydra identifies it by both."""
 
-    def get_adjacent_files(self) -> set[Path]:
-        """Return the file of the other hemisphere, if it exists."""
-        (path,) = self.fspaths
-        other = other_file(path)
-        return {Path(other)} if other is not None and Path(other).is_file() else set()
+    _valid_class = True  # fileformats requires this of classes that are not in its namespace
+
+    def _additional_fspaths(self) -> None:
+        other = other_file(min(self.fspaths))
+        if other is not None and Path(other).is_file():
+            self.fspaths |= {Path(other)}
 
     @validated_property
     def fspath(self) -> Path:
@@ -73,7 +73,8 @@ class Image(WithAdjacentFiles, File):  # type: ignore[misc]
 
 
 TYPES: dict[Kind, Any] = {
-    Kind.FILE: Image,
+    Kind.FILE: File,
+    Kind.IMAGE: Image,
     Kind.TABLE: Tsv,
     Kind.JSON: Json,
     Kind.PICTURE: Png,
@@ -144,7 +145,7 @@ def _input(field: Field) -> Any:
 
 
 def _setting(option: Option, declared: Kind | None) -> Any:
-    kind: Any = File if option.kind is Path else option.kind
+    kind: Any = Image if option.kind is Path else option.kind
     default = option.default
     if declared is not None:
         kind = TYPES[declared]

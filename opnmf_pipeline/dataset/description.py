@@ -61,9 +61,9 @@ In the file names, `{{k}}` is the number of components, `{{space}}` is the space
 of the maps, `{{image}}` is the file ending of maps, and `{{labels}}` is the file ending of label
 maps (both `.nii.gz` for volumes; `.dscalar.nii` and `.dlabel.nii` for surfaces). `{{hemi}}` is
 empty; on surfaces, GIFTI files (`.shape.gii`, `.label.gii`) with `hemi-L_` and `hemi-R_` contain
-the same values, one hemisphere each. For the files of one image, `{{folder}}` is its folder (such as
-`sub-01/ses-1/anat`), and `{{row}}` is its subject and session. The settings in `logs/config.yaml`
-determine which of these files exist.
+the same values, one hemisphere each. For the files of one image, `{{folder}}` is its folder (such
+as `sub-01/ses-1/anat`), and `{{row}}` is its subject and session. The settings in
+`logs/config.yaml` determine which of these files exist.
 
 | file | content |
 | --- | --- |

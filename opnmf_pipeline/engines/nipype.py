@@ -116,8 +116,9 @@ def init_opnmf_wf(
 
         * ``inputnode``: ``images`` (one image per subject), ``participants`` (their
           identifiers), ``covariates`` (table of the subjects, for the splits and the report),
-          ``planted`` (label map of the true components, if known), ``on_template`` (whether
-          figures are drawn on the MNI152 template), ``settings`` (YAML that the report shows);
+          ``planted`` (label map of the true components, if known), ``mesh`` (mesh that surfaces
+          are drawn on), ``on_template`` (whether figures are drawn on the MNI152 template),
+          ``settings`` (YAML that the report shows);
         * ``outputnode``: ``mask_file``, ``digests_file``, ``matrix_dir``, ``metrics_file``,
           ``metrics_json``, ``selection_dir``, ``quality_dir``, ``report_file`` and, as lists over
           ``decomposition.n_components``, ``factorization_dirs``, ``maps_dirs``,

@@ -104,6 +104,7 @@ def OpnmfWorkflow(
     selection: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     n_splits: int | None = None,
     figures: bool = True,
+    mesh: nodes.Image | None = None,
     on_template: bool = True,
     settings: str = "",
 ) -> Any:
@@ -134,6 +135,8 @@ def OpnmfWorkflow(
         pass the number of values of that column, such as sites.
     figures : bool
         Draw pictures.
+    mesh : path, optional
+        Mesh of the left hemisphere, which surfaces are drawn on.
     on_template : bool
         Draw on the MNI152 template, not on the mean of the subjects.
     settings : str
@@ -154,6 +157,7 @@ def OpnmfWorkflow(
         "participants": participants,
         "covariates": covariates,
         "planted": planted,
+        "mesh": mesh,
         "on_template": on_template,
         "settings": settings,
     }

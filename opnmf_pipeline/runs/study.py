@@ -106,6 +106,7 @@ class Study:
             "participants": self.participants,
             "covariates": self.cohort_file,
             "planted": self.planted,
+            "mesh": self.config.report.mesh,
             "on_template": drawn_on_template(self.config.report.background, self.space),
             "settings": settings_yaml(shown_settings(self.config.settings())),
         }

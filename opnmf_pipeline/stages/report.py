@@ -31,7 +31,7 @@ from opnmf_pipeline.selection.errors import relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
-from opnmf_pipeline.stages.figures import ON_TEMPLATE
+from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
@@ -121,6 +121,7 @@ def make_report(
     runs: Sequence[Mapping[str, Any]] = (),
     settings: str = "",
     on_template: bool = False,
+    mesh_file: Path | None = None,
     figures: bool = True,
 ) -> Path:
     """Write one HTML page that needs no other file.
@@ -148,6 +149,8 @@ def make_report(
         YAML of the settings.
     on_template : bool
         Show components on the MNI152 template, not on the mean of the subjects.
+    mesh_file : path, optional
+        Mesh of the left hemisphere, which surfaces are drawn on.
     figures : bool
         Draw pictures of the loadings, the course of the fits and the cohort. This takes several
         seconds for each k.
@@ -158,7 +161,7 @@ def make_report(
         ``out_file``.
     """
     mask, pictures = open_mask(mask_file), space_of(mask_file).pictures
-    assessed = _read_quality(quality, mask_file) if quality else None
+    assessed = _read_quality(quality, mask_file, mesh_file) if quality else None
     found = [_read_fit(files, mask, assessed, pictures.VIEWS) for files in fits]
     background = _background(pictures, quality, on_template=on_template)
     shown = pictures.embed([*background, *(files.components for files in fits)])
@@ -230,13 +233,15 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
     )
 
 
-def _read_quality(files: CohortFiles, mask_file: Path) -> QualityFacts:
-    pictures = space_of(mask_file).pictures
+def _read_quality(
+    files: CohortFiles, mask_file: Path, mesh_file: Path | None = None
+) -> QualityFacts:
+    pictures, meshes = space_of(mask_file).pictures, mesh_files(mesh_file, mask_file)
     return QualityFacts(
         mean=files.mean,
         sd=files.sd,
         coverage=files.coverage,
-        draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file),
+        draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes),
         subjects=by_row(read_measures(files.subjects)),
         covered=open_mask(mask_file).masked(files.coverage),
     )
@@ -272,6 +277,7 @@ def _run(call: Call) -> dict[str, Path]:
         quality=CohortFiles.in_folder(quality_dir, call.path("mask_file")) if quality_dir else None,
         settings=call["settings"] or "",
         on_template=call["on_template"],
+        mesh_file=call.optional_path("mesh_file"),
         figures=call["figures"],
     )
     return {"report_file": report_file}
@@ -312,6 +318,7 @@ MAKE_REPORT = Stage(
         "quality_dir": Field(Kind.FOLDER, "folder of AssessCohort", default=None),
         "settings": Field(Kind.TEXT, "YAML of the settings, shown at the end", default=""),
         "on_template": ON_TEMPLATE,
+        "mesh_file": MESH_FILE,
         "figures": Field(
             Kind.FLAG,
             "draw pictures of the loadings, the course of the fits and the cohort",

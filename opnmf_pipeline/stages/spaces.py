@@ -29,7 +29,8 @@ UNKNOWN_MSG = "{path}: is not an image that can be analysed; expected a file nam
 class Pictures(Protocol):
     """What the module of a space under ``reporting`` defines.
 
-    A background is an image of the kind that :meth:`Mask.unmasked` returns.
+    A background is an image of the kind that :meth:`Mask.unmasked` returns, or the paths of
+    two meshes, left and right.
     """
 
     VIEWS: str
@@ -44,7 +45,9 @@ class Pictures(Protocol):
     def draw_parts(self, labels_file: Path, background: Any, out_file: Path) -> Path:
         """Draw the winner-takes-all label map, write a PNG, and return its path."""
 
-    def draw_cohort_maps(self, maps: Mapping[str, Path], mask_file: Path) -> Figure:
+    def draw_cohort_maps(
+        self, maps: Mapping[str, Path], mask_file: Path, background: Any = None
+    ) -> Figure:
         """Draw maps of the cohort inside the mask; the keys of ``maps`` are their titles."""
 
     def embed(self, images: Sequence[Any]) -> Embedded | None:

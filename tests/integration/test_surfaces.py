@@ -6,13 +6,20 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig, OutputConfig, load_config
+from opnmf_pipeline.config import (
+    DecompositionConfig,
+    MaskConfig,
+    MatrixConfig,
+    OutputConfig,
+    load_config,
+)
 from opnmf_pipeline.engines.seals import Digests
 from opnmf_pipeline.exceptions import OPNMFError
 from opnmf_pipeline.runs.plan import make_plan
 from opnmf_pipeline.runs.project import project
 from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.stages.decompose import decompose
+from opnmf_pipeline.stages.figures import mesh_files
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
 from tests.integration.test_run import assert_files
@@ -106,6 +113,18 @@ def test_a_template_mask_is_refused(finished):
     config = finished[0].model_copy(update=changed)
     with pytest.raises(OPNMFError, match="surfaces have no template; use mean, coverage or image"):
         make_plan(config)
+
+
+def test_the_mesh_of_the_pictures(tmp_path):
+    left, right = (tmp_path / f"hemi-{side}_midthickness.surf.gii" for side in "LR")
+    left.touch()
+    with pytest.raises(OPNMFError, match=r"the file of the other hemisphere, .* no such file"):
+        mesh_files(left, tmp_path / "mask.dscalar.nii")
+    right.touch()
+    assert mesh_files(left, tmp_path / "mask.dscalar.nii") == [left, right]
+    assert mesh_files(None, tmp_path / "mask.dscalar.nii") == []
+    with pytest.raises(OPNMFError, match=r"is not a mesh for these images; .* volumes, remove it"):
+        mesh_files(left, tmp_path / "mask.nii.gz")
 
 
 def changed_right(folder):

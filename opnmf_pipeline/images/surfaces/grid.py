@@ -44,9 +44,8 @@ SPATIAL = {
 OTHER_164K = 163842
 FS_LR = re.compile(r"fs_?LR")
 OTHER_164K_MSG = (
-    "{path}: the name says that the image is on fsLR 164k, which has as many vertices as fsaverage; "
-    "these cannot be told apart later; resample the images to fsLR 32k (wb_command "
-    "-metric-resample) or to fsaverage"
+    "{path}: its name says that it is on fsLR 164k, which has as many vertices as fsaverage and "
+    "would be taken for it; resample the images to fsLR 32k (wb_command -metric-resample)"
 )
 TEMPLATE_MSG = (
     "mask.method: template: surfaces have no template; use mean, coverage or image (such as the "

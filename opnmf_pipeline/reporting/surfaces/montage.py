@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.reporting.colours import part_colours
 from opnmf_pipeline.reporting.figure import Figure, png
-from opnmf_pipeline.reporting.surfaces.cortex import VIEWS_OF_SIDES, Maps, draw_view, read_maps
+from opnmf_pipeline.reporting.surfaces.cortex import VIEWS_OF_SIDES, Maps, read_maps
 
 __all__ = ["VIEWS", "draw_cohort_maps", "draw_components", "draw_parts", "template_image"]
 
@@ -39,8 +39,8 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
     ----------
     components_file : path
         CIFTI file of scalars, one component per map.
-    background : object
-        Not used: the background is the sulcal depth of fsaverage5.
+    background : list of path, or object
+        Meshes of the left and of the right hemisphere. Any other object means fsaverage5.
     out_file : path
         PNG to write.
 
@@ -49,7 +49,7 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
     path
         ``out_file``.
     """
-    maps = read_maps(components_file)
+    maps = read_maps(components_file, background)
     k = next(iter(maps.values.values())).shape[1] if maps.values else 0
     figure, panels = _panels(-(-k // PER_ROW), min(PER_ROW, max(k, 1)))
     for number in range(k):
@@ -59,7 +59,7 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
             for side, values in maps.values.items()
         }
         panel = panels[number]
-        _draw(panel, shown, cmap="inferno", vmin=0, vmax=largest or 1)
+        _draw(panel, maps, shown, cmap="inferno", vmin=0, vmax=largest or 1)
         panel[0].set_title(f"component {number + 1}", loc="left", fontsize=9, fontweight="bold")
     return _save(figure, maps, out_file)
 
@@ -71,8 +71,8 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
     ----------
     labels_file : path
         CIFTI file of labels, 0 for none.
-    background : object
-        Not used: the background is the sulcal depth of fsaverage5.
+    background : list of path, or object
+        Meshes of the left and of the right hemisphere. Any other object means fsaverage5.
     out_file : path
         PNG to write.
 
@@ -81,14 +81,14 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
     path
         ``out_file``.
     """
-    maps = read_maps(labels_file)
+    maps = read_maps(labels_file, background)
     figure, panels = _panels(1 if maps.values else 0, 1, scale=1.7)
     if maps.values:
         k = int(max(np.nanmax(values) for values in maps.values.values()))
         colours = part_colours(max(k, 1))
         shown = {side: np.where(v[:, 0] > 0, v[:, 0], np.nan) for side, v in maps.values.items()}
         style = {"cmap": ListedColormap(colours), "vmin": 1, "vmax": max(k, 2)}
-        _draw(panels[0], shown, **style, avg_method="median")
+        _draw(panels[0], maps, shown, **style, avg_method="median")
         figure.legend(
             handles=[Patch(color=colour, label=n) for n, colour in enumerate(colours, start=1)],
             title="component",
@@ -100,7 +100,7 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
     return _save(figure, maps, out_file)
 
 
-def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path) -> Figure:
+def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path, background: Any = None) -> Figure:
     """Draw maps of the cohort inside the mask, one map per row.
 
     Parameters
@@ -109,18 +109,20 @@ def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path) -> Figure:
         CIFTI files of one map, by title.
     mask_file : path
         Mask on the grid of the maps.
+    background : list of path, or object
+        Meshes of the left and of the right hemisphere. Any other object means fsaverage5.
     """
-    mask = read_maps(mask_file)
+    mask = read_maps(mask_file, background)
     figure, panels = _panels(len(maps) if mask.values else 0, 1)
     for panel, (title, path) in zip(panels, maps.items(), strict=False):
         shown = {
             side: np.where(mask.values[side][:, 0] > 0, values[:, 0], np.nan)
-            for side, values in read_maps(path).values.items()
+            for side, values in read_maps(path, background).values.items()
         }
         there = np.concatenate(list(shown.values()))
         low, high = np.nanpercentile(there, (0.5, 99.5))
         low, high = (low, high) if high > low else (low - 0.05, high + 0.05)
-        _draw(panel, shown, cmap="viridis", vmin=low, vmax=high)
+        _draw(panel, mask, shown, cmap="viridis", vmin=low, vmax=high)
         panel[0].set_title(title, loc="left", fontsize=9, fontweight="bold")
         scale = plt.cm.ScalarMappable(Normalize(low, high), "viridis")
         figure.colorbar(scale, ax=list(panel), shrink=0.8, pad=0.01)
@@ -129,9 +131,7 @@ def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path) -> Figure:
     return Figure(
         png(figure),
         alt=f"Four views of the cortex of: {'; '.join(maps)}",
-        caption="Vertices of the mask on the inflated surface of fsaverage5."
-        if mask.values
-        else mask.problem,
+        caption="Vertices of the mask on the cortex." if mask.values else mask.problem,
     )
 
 
@@ -154,10 +154,12 @@ def _panels(n_rows: int, n_columns: int, scale: float = 1.0) -> tuple[Any, NDArr
     return figure, axes.reshape(-1, len(VIEWS_OF_SIDES))
 
 
-def _draw(panel: NDArray[Any], shown: Mapping[str, NDArray[np.float64]], **style: Any) -> None:
+def _draw(
+    panel: NDArray[Any], maps: Maps, shown: Mapping[str, NDArray[np.float64]], **style: Any
+) -> None:
     for axis, view in zip(panel, VIEWS_OF_SIDES, strict=True):
         if view[0] in shown:
-            draw_view(axis, shown[view[0]], view, **style)
+            maps.draw_view(axis, shown[view[0]], view, **style)
 
 
 def _explain(figure: Any, maps: Maps) -> None:

@@ -65,7 +65,7 @@ def test_a_missing_hemisphere_is_named(tmp_path, values):
 def test_hemispheres_with_different_meshes(tmp_path, values):
     left = write_gifti(tmp_path / "lh.area.gii", values[0])
     write_gifti(tmp_path / "rh.area.gii", values[1, :162])
-    with pytest.raises(ImageError, match="rh.area.gii: has 162 vertices, but the other .* 642"):
+    with pytest.raises(ImageError, match=r"rh.area.gii: has 162 vertices, but the other .* 642"):
         read_axis(left)
 
 
@@ -128,7 +128,7 @@ def test_several_maps(tmp_path, values):
 
 def test_a_name_without_hemisphere(tmp_path, values):
     path = write_gifti(tmp_path / "thickness.shape.gii", values[0])
-    with pytest.raises(ImageError, match="does not tell the hemisphere .* 642 values"):
+    with pytest.raises(ImageError, match=r"does not tell the hemisphere .* 642 values"):
         read_axis(path)
 
 

@@ -1,9 +1,11 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from nilearn.surface import InMemoryMesh
 from PIL import Image
 from scipy.spatial import KDTree
 
+from opnmf_pipeline.images.surfaces.meshes import faces
 from opnmf_pipeline.reporting.colours import part_colours
 from opnmf_pipeline.reporting.surfaces import draw_cohort_maps, draw_components, draw_parts
 from opnmf_pipeline.reporting.surfaces.cortex import read_maps
@@ -41,6 +43,21 @@ def test_a_mesh_without_picture_is_named(tmp_path):
     assert "no mesh with 50 vertices" in maps.problem
 
 
+def test_maps_on_a_mesh_of_the_user(tmp_path):
+    values = np.random.default_rng(0).random((2, 642)).astype(np.float32)
+    path = write_cifti(tmp_path / "a.dscalar.nii", values)
+    meshes = [tmp_path / f"hemi-{side}_midthickness.surf.gii" for side in "LR"]
+    for mesh, side in zip(meshes, ("L", "R"), strict=True):
+        InMemoryMesh(sphere()[:642], faces(642, side)).to_gifti(mesh)
+    maps = read_maps(path, meshes)
+    np.testing.assert_array_equal(maps.values["right"][:, 0], values[1])
+    np.testing.assert_array_equal(maps.cortex["left"][0].faces, faces(642, "L"))
+    other = read_maps(write_cifti(tmp_path / "b.dscalar.nii", np.ones((2, 50), np.float32)), meshes)
+    assert other.values == {}
+    assert "the maps have 50 vertices in the left hemisphere" in other.problem
+    assert "hemi-L_midthickness.surf.gii has 642" in other.problem.replace("\n", " ")
+
+
 def test_pictures_without_a_mesh_say_so(tmp_path):
     path = write_cifti(tmp_path / "a.dscalar.nii", np.ones((2, 50), np.float32))
     for draw in (draw_components, draw_parts):
@@ -57,9 +74,10 @@ def test_pictures_of_parts_have_their_colours(tmp_path):
     labels[1] = 2
     path = write_cifti(tmp_path / "a.dscalar.nii", labels)
     pixels = np.asarray(Image.open(draw_parts(path, None, tmp_path / "a.png")).convert("RGB"))
-    left, right = pixels[: pixels.shape[0] // 2, : pixels.shape[1] // 2], pixels[
-        : pixels.shape[0] // 2, pixels.shape[1] // 2 :
-    ]
+    left, right = (
+        pixels[: pixels.shape[0] // 2, : pixels.shape[1] // 2],
+        pixels[: pixels.shape[0] // 2, pixels.shape[1] // 2 :],
+    )
     for half, colour, other in ((left, 0, 1), (right, 1, 0)):
         first, second = (np.round(np.array(part_colours(2)[n][:3]) * 255) for n in (colour, other))
         assert (abs(half - first).max(axis=-1) < 12).mean() > 0.2

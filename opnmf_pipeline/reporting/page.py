@@ -17,7 +17,7 @@ from PIL import Image
 from opnmf_pipeline.config import parse_yaml, resolved
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
-from opnmf_pipeline.reporting.facts import Facts, QualityFacts
+from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.head import choice, lead, tiles, title
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
@@ -131,11 +131,23 @@ def _viewer(facts: Facts) -> dict[str, Any] | None:
     images, ks = list(facts.volumes.images), [fit.k for fit in facts.fits]
     background = images.pop(0) if facts.on_background else ""
     fits = [
-        {"k": fit.k, "image": image, "peaks": fit.parts[PEAK].to_numpy().tolist()}
+        {"k": fit.k, "image": image, "peaks": _peaks(fit)}
         for fit, image in zip(facts.fits, images, strict=True)
     ]
     chosen = facts.selection.chosen
-    return {"background": background, "fits": fits, "first": chosen if chosen in ks else ks[0]}
+    return {
+        "background": "" if facts.volumes.meshes else background,
+        "meshes": list(facts.volumes.meshes),
+        "fits": fits,
+        "first": chosen if chosen in ks else ks[0],
+    }
+
+
+def _peaks(fit: FitFacts) -> list[list[float]]:
+    """Return the position of the largest weight of each component, in mm; empty for surfaces."""
+    columns = [column for column in PEAK if column in fit.parts]
+    peaks: list[list[float]] = fit.parts[columns].to_numpy().tolist()
+    return peaks
 
 
 def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:

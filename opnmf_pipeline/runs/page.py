@@ -71,7 +71,7 @@ def write_report(output: OutputFolder) -> Path:
             runs=output.runs,
             settings=settings_yaml(shown_settings(settings)),
             on_template=drawn_on_template(options["background"], output.space),
-            mesh_file=Path(options["mesh"]) if options["mesh"] else None,
+            mesh_file=Path(options["mesh"]) if options.get("mesh") else None,  # new in 0.2
             figures=options["figures"],
         )
         return output.publish("report", page)

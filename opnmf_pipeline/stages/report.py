@@ -164,7 +164,8 @@ def make_report(
     assessed = _read_quality(quality, mask_file, mesh_file) if quality else None
     found = [_read_fit(files, mask, assessed, pictures.VIEWS) for files in fits]
     background = _background(pictures, quality, on_template=on_template)
-    shown = pictures.embed([*background, *(files.components for files in fits)])
+    meshes = mesh_files(mesh_file, mask_file)
+    shown = pictures.embed([*background, *(files.components for files in fits)], meshes=meshes)
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))

@@ -50,10 +50,11 @@ class Pictures(Protocol):
     ) -> Figure:
         """Draw maps of the cohort inside the mask; the keys of ``maps`` are their titles."""
 
-    def embed(self, images: Sequence[Any]) -> Embedded | None:
+    def embed(self, images: Sequence[Any], *, meshes: Sequence[Path] = ()) -> Embedded | None:
         """Return images as text for the viewer of the report, or None if it cannot show them.
 
-        Each image is a path or an image that :meth:`Mask.unmasked` returned.
+        Each image is a path or an image that :meth:`Mask.unmasked` returned. ``meshes`` are the
+        meshes of the left and of the right hemisphere, for surfaces.
         """
 
 

@@ -100,11 +100,13 @@ def read_maps(path: Path, background: Any = None) -> Maps:
     path : path
         CIFTI file.
     background : list of path, or object
-        Meshes of the left and of the right hemisphere. Any other object means fsaverage5.
+        Meshes of the left and of the right hemisphere. Any other object, or an empty list, means
+        fsaverage5.
     """
     image: Any = nb.Cifti2Image.from_filename(path)
     axis, values = image.header.get_axis(1), np.asarray(image.dataobj, dtype=np.float64).T
-    files = dict(zip(SIDES, background, strict=True)) if isinstance(background, list) else {}
+    given = background if isinstance(background, list) else []
+    files = dict(zip(SIDES, given, strict=bool(given)))
     found: dict[str, NDArray[np.float64]] = {}
     cortex: dict[str, Any] = {}
     for side, name in SIDES.items():

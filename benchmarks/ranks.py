@@ -32,7 +32,10 @@ from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.optimality import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.images.simulation import PLANTED_LABELS, simulate_cohort
+from opnmf_pipeline.selection.agreement import agreement_by_chance
 from opnmf_pipeline.selection.choice import choose_rank
+from opnmf_pipeline.selection.errors import explained_variance, norm
+from opnmf_pipeline.selection.null import Positions, random_parts
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.selection.reproducibility import (
     label_agreement,
@@ -56,12 +59,14 @@ RANGES = {
 SPREAD = 0.25
 """Standard deviation of the loadings over subjects; their mean is about 1."""
 
-N_SUBJECTS, N_SPLITS = 120, 5
+N_SUBJECTS, N_SPLITS, N_NULL = 120, 5, 5
 STEP = 16
 """Cohorts of the tool have every so many voxels."""
 REAL_RANGE = range(2, 41, 2)
 N_SMALL, SMALL_VOXELS, SMALL_RANGE = 10, 2000, range(2, 13)
 SMALL_NOISE = (0.3, 1, 10)
+SMALL_BOX = 3.0 * np.argwhere(np.ones((20, 10, 10)))
+"""Positions of the voxels of the small cohorts, in mm."""
 
 
 KINDS = ("hard", "soft") if planted_cohorts.TOOL.exists() else ()
@@ -105,14 +110,14 @@ def main(argv: list[str] | None = None) -> int:
         if not path.exists():
             begin = time.perf_counter()
             solver = "adaptive" if case.source in KINDS else "orthonormal"
-            X = matrix_of(args.data, case)
-            table = study(X, RANGES[case.planted], solver)
+            X, positions = matrix_of(args.data, case)
+            table = study(X, positions, RANGES[case.planted], solver)
             table.to_csv(path, sep="\t", index=False)
             seconds = time.perf_counter() - begin
             print(f"{case}: {X.shape[0]} voxels, {seconds:.0f} s", flush=True)
     real_path = args.out / "mcic-vbm.tsv"
     if not real_path.exists():
-        study(grey_matter(args.data), REAL_RANGE).to_csv(real_path, sep="\t", index=False)
+        study(*grey_matter(args.data), REAL_RANGE).to_csv(real_path, sep="\t", index=False)
     for noise in SMALL_NOISE:
         path = args.out / f"small-noise{noise:g}.tsv"
         if not path.exists():
@@ -138,27 +143,30 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def grey_matter(data: Path) -> Array:
-    """Return the real maps on every ninth voxel of the mask."""
+def grey_matter(data: Path) -> tuple[Array, Array]:
+    """Return the real maps on every ninth voxel of the mask, and the positions of the voxels."""
     images = sorted((data / "mcic-vbm").glob("sub-*/**/*.nii.gz"))
     maps = [np.asarray(nb.load(path).dataobj, dtype=np.float32) for path in images]
     inside = np.mean(maps, axis=0) > 0.1
     X = np.stack([image[inside][::9] for image in maps], axis=1)
-    return np.maximum(X, 0)
+    return np.maximum(X, 0), 3.0 * np.argwhere(inside)[::9]
 
 
-def matrix_of(data: Path, case: Case) -> Array:
+def matrix_of(data: Path, case: Case) -> tuple[Array, Array]:
+    """Return the cohort of a case, and the positions of its voxels in mm."""
     if case.source == "simulation":
         return simulated(case)
     if case.source in KINDS:
         make = planted_cohorts.tool().cohort
         X: Array = make(case.source, case.planted, case.noise, N_SUBJECTS, 1, STEP)[0]
-        return X
-    return cohort(parts(data, case.planted), case.noise, case.blur)
+        mask = np.asarray(nb.load(data / "planted" / "mask.nii.gz").dataobj)
+        return X, 2.0 * np.argwhere(mask)[::STEP]
+    labels = parts(data, case.planted)
+    return cohort(labels, case.noise, case.blur), 4.0 * np.argwhere(labels)
 
 
-def simulated(case: Case) -> Array:
-    """Return the matrix of a cohort from the simulation of the pipeline, in its parts."""
+def simulated(case: Case) -> tuple[Array, Array]:
+    """Return a cohort from the simulation of the pipeline, in its parts, and the positions."""
     options = SimulationConfig(
         n_subjects=N_SUBJECTS, n_components=case.planted, noise=case.noise, random_state=1
     )
@@ -166,7 +174,8 @@ def simulated(case: Case) -> Array:
         simulate_cohort(Path(folder), options)
         labels = np.asarray(nb.load(Path(folder) / PLANTED_LABELS).dataobj)
         images = sorted(Path(folder).glob("sub-*/anat/*_probseg.nii.gz"))
-        return np.stack([np.asarray(nb.load(path).dataobj)[labels > 0] for path in images], axis=1)
+        maps = [np.asarray(nb.load(path).dataobj)[labels > 0] for path in images]
+        return np.stack(maps, axis=1), 6.0 * np.argwhere(labels)
 
 
 def parts(data: Path, n_parts: int) -> Array:
@@ -199,15 +208,15 @@ def small_cohorts(noise: float) -> pd.DataFrame:
         rng = np.random.default_rng(seed)
         n_parts = int(rng.integers(4, 10))
         sizes = 50 + rng.multinomial(SMALL_VOXELS - 50 * n_parts, rng.dirichlet(np.ones(n_parts)))
-        labels = np.repeat(np.arange(1, n_parts + 1), sizes)
-        table = study(cohort(labels, noise, blur=0, seed=seed), SMALL_RANGE)
+        labels = random_parts(SMALL_BOX, sizes, rng) + 1
+        table = study(cohort(labels, noise, blur=0, seed=seed), SMALL_BOX, SMALL_RANGE)
         for rule in RULES:
             word = said(choose_rank(table, rule), n_parts)
             rows.append({"noise": noise, "rule": rule, "said": word})
     return pd.DataFrame(rows)
 
 
-def study(X: Array, ks: range, solver: str = "orthonormal") -> pd.DataFrame:
+def study(X: Array, positions: Positions, ks: range, solver: str = "orthonormal") -> pd.DataFrame:
     """Return the table of measures that the rules use."""
     halves = split_halves(X.shape[1], N_SPLITS, 0)
     shuffled = permuted(X, 0)
@@ -215,7 +224,7 @@ def study(X: Array, ks: range, solver: str = "orthonormal") -> pd.DataFrame:
     for k in ks:
         fit = partial(fitted, k=k, solver=solver)
         scores = pd.DataFrame(
-            [split_measures(X, split, fit, 2 * n + 1) for n, split in enumerate(halves)]
+            [split_measures(X, positions, split, fit, 2 * n + 1) for n, split in enumerate(halves)]
         )
         rows.append(
             {
@@ -230,19 +239,26 @@ def study(X: Array, ks: range, solver: str = "orthonormal") -> pd.DataFrame:
 
 
 def split_measures(
-    X: Array, split: tuple[Array, Array], fit: Callable[..., OPNMF], start: int
+    X: Array,
+    positions: Positions,
+    split: tuple[Array, Array],
+    fit: Callable[..., OPNMF],
+    start: int,
 ) -> dict[str, float]:
     """Compare the two halves, each from a random start of its own."""
     halves = [np.ascontiguousarray(X[:, half]) for half in split]
     W = [fit(half, start=start + n).coef_.astype(np.float64) for n, half in enumerate(halves)]
     labels = [w.argmax(axis=1) + 1 for w in W]
     missed = np.hypot(*(projection_error(x, w) for x, w in zip(halves[::-1], W, strict=True)))
+    means = [half.mean(axis=1, dtype=np.float64) for half in halves]
+    about_means = np.hypot(*map(norm, halves[::-1], means))
     return {
         "inner_product": matched_inner_products(*W).mean(),
         "label_ari": label_agreement(*labels, W[0].shape[1])["ari"],
+        **agreement_by_chance(W, positions, N_NULL, [W[0].shape[1], start]),
         "stability": float(np.nanmean(stability_coefficient(*W))),
         "out_of_sample_error": missed,
-        "out_of_sample_explained_variance": 1 - (missed / np.linalg.norm(X)) ** 2,
+        "out_of_sample_explained_variance": explained_variance(missed, about_means),
     }
 
 
@@ -382,9 +398,9 @@ The {n_cases} cases in which the parts can be found:
 
 The rules and their margins were revised after some of the cases above had been seen. The cohorts
 in this table were simulated afterwards, {n_small} per row: {small_voxels} voxels, {n_subjects}
-subjects, 4 to 9 parts of random sizes (50 voxels or more), white noise, k from 2 to 12. The counts
-are: planted k chosen / planted k only in the list of good k / no clear k / another k. With noise of
-10, no part can be found.
+subjects, 4 to 9 compact parts of random sizes (50 voxels or more), white noise, k from 2 to 12. The
+counts are: planted k chosen / planted k only in the list of good k / no clear k / another k. With
+noise of 10, no part can be found.
 
 {small}
 

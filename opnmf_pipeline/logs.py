@@ -18,6 +18,7 @@ LIBRARIES = (
     "numpy",
     "scipy",
     "scikit-learn",
+    "statsmodels",
     "nibabel",
     "nilearn",
     "nipype",

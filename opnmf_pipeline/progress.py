@@ -32,9 +32,7 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """Show one line about a stage."""
 
-    def fit(
-        self, description: str, tol: float
-    ) -> AbstractContextManager[Callable[[Any], None] | None]:
+    def fit(self, description: str) -> AbstractContextManager[Callable[[Any], None] | None]:
         """Show the progress of a fit; the context manager returns the callback of the solver."""
 
 
@@ -48,6 +46,6 @@ class SilentDisplay:
     def note(self, text: str) -> None:
         """Show nothing."""
 
-    def fit(self, description: str, tol: float) -> AbstractContextManager[None]:
+    def fit(self, description: str) -> AbstractContextManager[None]:
         """Return no callback."""
         return nullcontext()

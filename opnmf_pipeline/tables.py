@@ -27,6 +27,7 @@ NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.
 """A number. A leading zero (`01`) marks a code, and `1_0` and `10:12` are text."""
 AT_LEAST = re.compile(r"[1-9]\d*\+", re.ASCII)
 """A value that was cut off to protect the oldest subjects, such as `89+`."""
+QUOTED = re.compile(r'"[^"]*"')
 WORDS = {"True": True, "False": False}
 
 UNREADABLE_MSG = "{path}: cannot be read as a table ({reason})"
@@ -40,6 +41,9 @@ CELL_MSG = "column {column}: {cell!r} contains a tab or a line break; rename it"
 
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a TSV file, or a CSV file with the ending ``.csv``, without changing a cell.
+
+    There is one exception: in a CSV file with semicolons, decimal commas become decimal points in
+    columns of numbers.
 
     Parameters
     ----------
@@ -59,7 +63,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        lines = list(_fields(text, path.suffix.lower() == ".csv"))
+        delimiter = _delimiter(text) if path.suffix.lower() == ".csv" else ""
+        lines = list(_fields(text, delimiter))
     except OSError as error:
         raise TableError(UNREADABLE_MSG.format(path=path, reason=error.strerror)) from None
     except UnicodeDecodeError:
@@ -79,14 +84,29 @@ def read_table(path: str | Path) -> pd.DataFrame:
             counts = {"got": len(row), "expected": len(header)}
             raise TableError(FIELDS_MSG.format(path=path, line=line, **counts))
     table = pd.DataFrame(cells, columns=header)
-    return table.where(table != MISSING, None)
+    table = table.where(table != MISSING, None)
+    return table.apply(_with_points) if delimiter == ";" else table
 
 
-def _fields(text: str, comma: bool) -> Iterable[tuple[int, list[str]]]:
+def _delimiter(text: str) -> str:
+    """Return what separates the names in the first line: a comma, a semicolon or a tab."""
+    header = QUOTED.sub("", text.lstrip().partition("\n")[0])
+    return max(",;\t", key=header.count)
+
+
+def _with_points(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column with decimal points, if all its values are numbers with decimal commas."""
+    known = values.dropna()
+    points = known[known.str.strip() != ""].str.replace(",", ".", regex=False)
+    numbers = points.map(lambda cell: NUMBER.fullmatch(cell.strip()) is not None)
+    return values.str.replace(",", ".", regex=False) if numbers.all() else values
+
+
+def _fields(text: str, delimiter: str) -> Iterable[tuple[int, list[str]]]:
     """Yield the number and the fields of each line that is not blank."""
-    if comma:
+    if delimiter:
         csv.field_size_limit(LARGEST_FIELD)
-        reader = csv.reader(io.StringIO(text, newline=""))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         yield from ((reader.line_num, row) for row in reader if row)
     else:
         lines = re.split(r"\r\n|\r|\n", text)

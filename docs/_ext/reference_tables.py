@@ -13,6 +13,7 @@ from opnmf_pipeline.dataset.names import OUTPUTS
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.nodes import nipype as nodes_of_nipype
 from opnmf_pipeline.reporting.references import REFERENCES
+from opnmf_pipeline.stages.anatomy import REGION_COLUMNS
 from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
 from opnmf_pipeline.stages.metrics import HIERARCHY_COLUMNS, METRICS_COLUMNS
 
@@ -145,6 +146,7 @@ class ColumnsReference(SphinxDirective):
         "metrics": METRICS_COLUMNS,
         "splits": SPLIT_COLUMNS,
         "hierarchy": HIERARCHY_COLUMNS,
+        "regions": {name: column["Description"] for name, column in REGION_COLUMNS.items()},
     }
 
     def run(self) -> list[nodes.Node]:

@@ -57,8 +57,9 @@ for axis, row in zip(axes, cohort.itertuples(), strict=False):
 # %%
 # Mask and matrix
 # ---------------
-# The mask contains the voxels whose mean over subjects is above 0.1. The matrix has one row per
-# voxel of the mask and one column per subject. It is a file on disk, which is read block by block.
+# The mask contains the voxels whose mean over subjects is above 0.1, within the brain mask of the
+# template. The matrix has one row per voxel of the mask and one column per subject. It is a file on
+# disk, which is read block by block.
 images, participants = cohort["image"].tolist(), cohort["participant_id"].tolist()
 mask_file = make_mask(images, work / "mask.nii.gz", MaskConfig(threshold=0.1), MatrixConfig())
 matrix_file = build_matrix(images, participants, mask_file, work, MatrixConfig())

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import argparse
 
+from opnmf_pipeline.cli.display import Terminal
 from opnmf_pipeline.cli.parser import overrides
+from opnmf_pipeline.cli.run import shown
 from opnmf_pipeline.config import load_config
 from opnmf_pipeline.runs.plan import make_plan
 
 __all__ = ["execute"]
 
+SHALLOW = "only the headers were read; --deep also reads and checks the values"
+DEEP = "headers and values are as a run needs them"
+
 
 def execute(args: argparse.Namespace) -> None:
     """Validate settings, inputs and output folder, and print the plan."""
     config = load_config(args.config, overrides(args))
-    plan = make_plan(config)
+    with shown(Terminal(), verbose=False) as display:
+        plan = make_plan(config, deep=args.deep, track=display.track)
     mapped = config.decomposition.n_components
     compared = [k for k in config.ranks if k not in mapped]
+    about = "about" if args.deep else "at most"
     rows = {
         "subjects": f"{plan.n_subjects}",
+        "images": DEEP if args.deep else SHALLOW,
         "grid": str(plan.grid),
-        plan.grid.elements: f"about {plan.n_voxels}",
-        "matrix": f"{_size(plan.matrix_bytes)} on disk",
-        "memory": f"about {_size(plan.memory_bytes)}",
+        "space": str(plan.space or "unknown"),
+        plan.grid.elements: f"{about} {plan.n_voxels}: {plan.mask}",
+        "matrix": f"{about} {_size(plan.matrix_bytes)} on disk",
+        "memory": f"{about} {_size(plan.memory_bytes)}",
         "components": ", ".join(map(str, mapped)),
         **({"to compare": ", ".join(map(str, compared))} if compared else {}),
         "fits to make": f"{plan.n_fits} ({config.decomposition.solver})",

@@ -1,21 +1,29 @@
-"""Progress in a terminal: one bar for each running stage, one line for each completed stage."""
+"""Progress in a terminal: one bar for each running stage, one line for each completed stage.
+
+Without a terminal, as in the log of a batch job, a line per minute says how far the stages are.
+"""
 
 from __future__ import annotations
 
-import math
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+
+from opnmf_pipeline.cli.timeleft import Course, left_of_items, words
 
 __all__ = ["Terminal", "TerminalDisplay"]
 
 Item = TypeVar("Item")
+
+LINE_EVERY_S = 60.0
 
 
 class Terminal(Console):
@@ -44,23 +52,33 @@ class TerminalDisplay:
     ----------
     console : Terminal
         Console to draw on.
+    line_every : float
+        Seconds between two lines, if the console is not a terminal.
     """
 
-    def __init__(self, console: Terminal) -> None:
+    def __init__(self, console: Console, line_every: float = LINE_EVERY_S) -> None:
         self.console = console
+        self._line_every = line_every
+        self._last_note = ""
+        self._stop = threading.Event()
+        self._lines = threading.Thread(target=self._print_lines, daemon=True)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[state]}", markup=False),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
             transient=True,
         )
 
     def __enter__(self) -> Self:
         """Start drawing."""
-        self._progress.start()
+        if self.console.is_terminal:
+            self._progress.start()
+        else:
+            self._lines.start()
         return self
 
     def __exit__(
@@ -71,35 +89,41 @@ class TerminalDisplay:
     ) -> None:
         """Stop drawing."""
         self._progress.stop()
+        self._stop.set()
+        if self._lines.is_alive():
+            self._lines.join()
 
     def note(self, text: str) -> None:
         """Print one line above the bars."""
+        self._last_note = text
         self.console.print(text, soft_wrap=True)
 
     def track(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-        """Yield ``items`` and count them."""
-        task = self._progress.add_task(description, total=total, state=f"0/{total}")
+        """Yield ``items``, count them, and estimate the time for the others."""
+        task = self._progress.add_task(description, total=total, state=f"0/{total}", left="")
+        start = time.monotonic()
         try:
             for number, item in enumerate(items, start=1):
                 yield item
-                self._progress.update(task, completed=number, state=f"{number}/{total}")
+                left = words(left_of_items(time.monotonic() - start, number, total))
+                self._progress.update(task, completed=number, state=f"{number}/{total}", left=left)
         finally:
             self._progress.remove_task(task)
 
     @contextmanager
-    def fit(self, description: str, tol: float) -> Iterator[Callable[[Any], None]]:
-        """Show the iterations of a fit; the bar shows log(change) on its way to log(tol)."""
-        task = self._progress.add_task(description, total=1, state="starting")
-        first = 0.0
+    def fit(self, description: str) -> Iterator[Callable[[Any], None]]:
+        """Show the iterations of a fit; the bar shows how far its measure of convergence fell."""
+        task = self._progress.add_task(description, total=1, state="looking for a start", left="")
+        course, start = Course(), time.monotonic()
 
         def show(record: Any) -> None:
-            nonlocal first
-            first = max(first, record.change)
+            course.add(time.monotonic() - start, record.distance)
             self._progress.update(
                 task,
-                completed=_decades_done(first, record.change, tol),
+                completed=course.share_done(),
                 state=f"iteration {record.iteration}, error {record.objective:.5g}, "
                 f"change {record.change:.1e}",
+                left=words(course.left()),
             )
 
         try:
@@ -107,9 +131,15 @@ class TerminalDisplay:
         finally:
             self._progress.remove_task(task)
 
+    def _print_lines(self) -> None:
+        start = time.monotonic()
+        while not self._stop.wait(self._line_every):
+            minutes = round((time.monotonic() - start) / 60)
+            running = [_line(task) for task in self._progress.tasks]
+            for text in running or [f"running; finished last: {self._last_note}"]:
+                self.console.print(f"after {minutes} min: {text}", soft_wrap=True)
 
-def _decades_done(first: float, change: float, tol: float) -> float:
-    """Return the progress of the change from its first value to ``tol``, in [0, 1], in log."""
-    if not 0 < tol < change <= first or first == change:
-        return float(0 <= change <= tol)
-    return math.log(first / change) / math.log(first / tol)
+
+def _line(task: Task) -> str:
+    left = task.fields["left"]
+    return f"{task.description}: {task.fields['state']}" + (f", {left}" if left else "")

@@ -137,6 +137,11 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "a run would compute. This command writes nothing.",
     )
     _add_settings(check)
+    check.add_argument(
+        "--deep",
+        action="store_true",
+        help="also read the values of all images, and list all images that a run would refuse",
+    )
 
 
 def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

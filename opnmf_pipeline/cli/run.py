@@ -24,8 +24,8 @@ __all__ = ["execute", "run_and_print", "shown"]
 SHOWN = {
     "n_components": ("k", "{:.0f}"),
     "reconstruction_error": ("error", "{:.5g}"),
-    "explained_variance": ("explained\nvariance", "{:.1%}"),
-    "out_of_sample_explained_variance": ("out of\nsample", "{:.1%}"),
+    "explained_variance": ("R² about\nmean", "{:.1%}"),
+    "out_of_sample_explained_variance": ("R² out\nof\nsample", "{:.1%}"),
     "n_iter": ("iterations", "{:.0f}"),
     "inner_product": ("inner product\nof halves", "{:.3f}"),
     "label_ari": ("ARI of\nhalves", "{:.3f}"),
@@ -109,7 +109,11 @@ def _table(summary: Summary) -> Table:
         collapse_padding=True,
     )
     if choice is not None:
-        table.caption = "* chosen   + also good"
+        table.caption = (
+            "* by convention   + within the noise of the best"
+            if choice.get("flat")
+            else "* chosen   + also good"
+        )
     for row in metrics.to_dict("records"):
         cells = [_cell(row, name) for name in columns]
         chosen = choice is not None and row["n_components"] == choice["k"]
@@ -129,7 +133,7 @@ def _cell(row: dict[Hashable, Any], name: str) -> str:
 def _print(summary: Summary, console: Terminal) -> None:
     output = summary.outputs
     size = f"{summary.n_subjects} {summary.what}, {summary.n_voxels} {summary.elements}"
-    console.print(f"\n{size}")
+    console.print(f"\n{size}: {summary.mask}")
     console.print(_table(summary))
     if (choice := summary.choice) is not None:
         console.print(f"{choice['reason']}\n")

@@ -3,7 +3,12 @@
 from opnmf_pipeline.config.loading import Override, load_config
 from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
-from opnmf_pipeline.config.selection import CHOICE_SETTINGS, SPLIT_SETTINGS, SelectionConfig
+from opnmf_pipeline.config.selection import (
+    CHOICE_SETTINGS,
+    NULL_SETTINGS,
+    SPLIT_SETTINGS,
+    SelectionConfig,
+)
 from opnmf_pipeline.config.settings import (
     DecompositionConfig,
     ExecutionConfig,
@@ -18,6 +23,7 @@ from opnmf_pipeline.config.settings import (
 
 __all__ = [
     "CHOICE_SETTINGS",
+    "NULL_SETTINGS",
     "SPLIT_SETTINGS",
     "DecompositionConfig",
     "ExecutionConfig",

@@ -16,10 +16,12 @@ from opnmf_pipeline.config.section import (
 )
 from opnmf_pipeline.selection.rules import RULES
 
-__all__ = ["CHOICE_SETTINGS", "SPLIT_SETTINGS", "SelectionConfig"]
+__all__ = ["CHOICE_SETTINGS", "NULL_SETTINGS", "SPLIT_SETTINGS", "SelectionConfig"]
 
 SPLIT_SETTINGS = {"n_splits", "stratify", "n_bins", "groups", "leave_out", "random_state"}
 """Settings of the section `selection` that define the split halves."""
+NULL_SETTINGS = {"n_null"}
+"""Settings of the section `selection` that define the agreement by chance."""
 CHOICE_SETTINGS = {"rule"}
 """Settings of the section `selection` that choose the number of components."""
 
@@ -88,6 +90,15 @@ class SelectionConfig(Section):
         f"each k, about as long as the two fits of a split. 0: off. Default: {N_STARTS} if the "
         "cohort is split, otherwise 0.",
     )
+    n_null: int = Field(
+        5,
+        ge=0,
+        le=MOST_FITS,
+        description="Number of pairs of random compact label maps (2 or more) for each agreement "
+        "of two fits. They have the part sizes and the weights of the fits, and their agreement is "
+        "what is expected by chance. No fit is needed: five pairs take about two seconds for "
+        "75,000 voxels and k = 20. 0: off.",
+    )
     n_permutations: int = Field(
         0,
         ge=0,
@@ -128,6 +139,10 @@ class SelectionConfig(Section):
         """Return the settings that define the split halves."""
         return self.model_dump(mode="json", include=SPLIT_SETTINGS)
 
+    def of_null(self) -> dict[str, Any]:
+        """Return the settings that define the agreement by chance."""
+        return self.model_dump(mode="json", include=NULL_SETTINGS)
+
     def of_choice(self) -> dict[str, Any]:
         """Return the settings that choose the number of components, with the rule that is used."""
         chosen = self.model_dump(mode="json", include=CHOICE_SETTINGS) | {"rule": self.rule_used}
@@ -137,6 +152,18 @@ class SelectionConfig(Section):
     def has_splits(self) -> bool:
         """Whether the cohort is split: into random halves, or by leaving groups out."""
         return self.n_splits > 0 or self.leave_out is not None
+
+    @property
+    def is_study(self) -> bool:
+        """Whether numbers of components are compared by more than the fits with maps."""
+        return self.has_splits or bool(self.candidates or self.n_starts or self.n_permutations)
+
+    @field_validator("n_null")
+    @classmethod
+    def _null_that_varies(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one pair has no standard deviation; set 2 or more, or 0")
+        return value
 
     @field_validator("n_starts")
     @classmethod

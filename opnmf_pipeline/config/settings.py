@@ -14,6 +14,7 @@ from opnmf_pipeline.config.section import (
     MOST_PROCESSES,
     TEXT,
     ComponentCounts,
+    Names,
     Section,
     allow_text,
     as_list,
@@ -90,9 +91,14 @@ class InputsConfig(Section):
     table: Path | None = Field(
         None,
         description="TSV or CSV file with the columns participant_id (and session_id), a column "
-        "with the image paths, and covariates.",
+        "with the image paths, and covariates. The fields of a CSV file are separated by commas, "
+        "semicolons or tabs.",
     )
     path_column: str = Field("path", description="Column of `table` that holds the image paths.")
+    id_column: str = Field(
+        "participant_id",
+        description="Column of `table` and of `participants` that holds the subjects.",
+    )
     glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
     pattern: str = Field(
         r"(?P<participant_id>sub-[A-Za-z0-9+]+)",
@@ -111,6 +117,12 @@ class InputsConfig(Section):
         "error",
         description="What to do if a subject has no image: error: stop; drop: leave the subject "
         "out.",
+    )
+    on_empty: Literal["error", "drop"] = Field(
+        "error",
+        description="What to do if an image is zero everywhere in the mask, such as a lesion map "
+        "without a lesion: error: stop; drop: leave the subject out. With drop, all images are "
+        "read once more.",
     )
 
     @model_validator(mode="after")
@@ -133,10 +145,23 @@ class MaskConfig(Section):
         "of `image`.",
     )
     threshold: float = Field(
-        0.1, description="Threshold of the mask, in units of the images (or of the template)."
+        0.2, description="Threshold of the mask, in units of the images (or of the template)."
     )
     coverage: float = Field(
         0.9, gt=0, le=1, description="Fraction of the subjects for `method: coverage`, in (0, 1]."
+    )
+    n_subjects: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Number of subjects for `method: coverage`, in place of the fraction "
+        "`coverage`: for lesions and other sparse maps.",
+    )
+    within: Literal["auto", "brain", "none"] = Field(
+        "auto",
+        description="brain: exclude voxels outside the brain mask of the MNI152 template of "
+        "nilearn; none: do not exclude them; auto: brain for the methods mean and coverage if the "
+        "images are in MNI152 space, otherwise none.",
     )
     image: Path | None = Field(
         None,
@@ -149,6 +174,17 @@ class MaskConfig(Section):
         if (self.method == "image") != (self.image is not None):
             raise ValueError("`method: image` requires `image: PATH`; set both or neither")
         return self
+
+    @model_validator(mode="after")
+    def _subjects_with_coverage(self) -> MaskConfig:
+        if self.n_subjects is not None and self.method != "coverage":
+            raise ValueError("`n_subjects` requires `method: coverage`")
+        return self
+
+    def only_brain(self, *, in_standard_space: bool) -> bool:
+        """Return whether elements outside the brain of the template are excluded."""
+        auto = in_standard_space and self.method in ("mean", "coverage")
+        return self.within == "brain" or (self.within == "auto" and auto)
 
 
 class MatrixConfig(Section):
@@ -230,7 +266,7 @@ class OutputConfig(Section):
 
 
 class ReportConfig(Section):
-    """Pictures of the results."""
+    """Pictures of the results, and their associations with covariates."""
 
     figures: bool = Field(True, description="Draw a montage of the components for each k.")
     background: Literal["auto", "template", "mean"] = Field(
@@ -245,6 +281,32 @@ class ReportConfig(Section):
         "hemi-L_midthickness.surf.gii or lh.inflated; the file of the right one is next to it. "
         "Default: fsaverage5, for images on any mesh of fsaverage. Other images need `mesh`.",
     )
+    covariates: Names | None = Field(
+        None,
+        description="Columns of the participants table whose associations with the loadings are "
+        "described, such as `[age, sex, site, diagnosis, tiv]`; `[]`: none. Default: the columns "
+        "that participants.json describes, and those with a usual name, such as age, sex and site. "
+        "The report lists the columns that are not used, with the reason.",
+    )
+    atlas: Path | None = Field(
+        None,
+        description="Label image of an atlas in the space of the maps. Its regions describe and "
+        "name the components. Default: the Desikan-Killiany and subcortical regions that the "
+        "package includes, if the maps are in MNI152 space; otherwise no atlas.",
+    )
+    atlas_labels: Path | None = Field(
+        None,
+        description="Names of the labels of `atlas`: a TSV or CSV file with the columns `index` "
+        "and `name`, an XML file of FSL, or a text file with a number and a name in each line "
+        "(FreeSurfer, ITK-SNAP, MRIcron). Default: the file next to `atlas` that has its name and "
+        "one of these endings.",
+    )
+
+    @model_validator(mode="after")
+    def _labels_of_an_atlas(self) -> ReportConfig:
+        if self.atlas_labels is not None and self.atlas is None:
+            raise ValueError("`atlas_labels: PATH` requires `atlas: PATH`; set both or neither")
+        return self
 
 
 class ExecutionConfig(Section):
@@ -335,8 +397,8 @@ class PipelineConfig(Section):
     @model_validator(mode="after")
     def _something_to_choose(self) -> PipelineConfig:
         limits = self.selection.range
-        if limits is not None and not any(limits[0] <= k <= limits[1] for k in self.ranks):
-            ks = ", ".join(map(str, self.ranks))
+        if limits is not None and not any(limits[0] <= k <= limits[1] for k in self.compared):
+            ks = ", ".join(map(str, self.compared))
             raise ValueError(f"selection.range: contains none of the numbers of components ({ks})")
         return self
 
@@ -346,11 +408,10 @@ class PipelineConfig(Section):
         mapped = self.decomposition.n_components
         return mapped + tuple(k for k in self.selection.candidates if k not in mapped)
 
-    def without_maps(self) -> PipelineConfig:
-        """Return the settings with all numbers of components as candidates, none with maps."""
-        selection = self.selection.model_copy(update={"candidates": tuple(sorted(self.ranks))})
-        decomposition = self.decomposition.model_copy(update={"n_components": ()})
-        return self.model_copy(update={"selection": selection, "decomposition": decomposition})
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """The numbers of components to compare: the candidates, or else those with maps."""
+        return self.selection.candidates or self.decomposition.n_components
 
     @property
     def start_seeds(self) -> list[int]:
@@ -362,5 +423,5 @@ class PipelineConfig(Section):
         """Return the number of fits of a run: of the cohort, of its halves, and of null data."""
         selection = self.selection
         per_split = 4 if selection.shared_start else 2
-        of_cohort = 1 + selection.n_starts
-        return len(self.ranks) * (of_cohort + per_split * n_splits + selection.n_permutations)
+        per_candidate = selection.n_starts + per_split * n_splits + selection.n_permutations
+        return len(self.ranks) + len(self.compared) * per_candidate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,18 +58,26 @@ opnmf-pipeline {version} wrote this dataset from {source}{learned}.
 Components are sets of regions whose values vary together across subjects. Each subject has one
 loading on each component. Read `report.html` first, if the dataset has one.
 
-In the file names, `{{k}}` is the number of components, `{{space}}` is the space and the resolution
-of the maps, `{{image}}` is the file ending of maps, and `{{labels}}` is the file ending of label
-maps (both `.nii.gz` for volumes; `.dscalar.nii` and `.dlabel.nii` for surfaces). `{{hemi}}` is
-empty; on surfaces, GIFTI files (`.shape.gii`, `.label.gii`) with `hemi-L_` and `hemi-R_` contain
-the same values, one hemisphere each. For the files of one image, `{{folder}}` is its folder (such
-as `sub-01/ses-1/anat`), and `{{row}}` is its subject and session. The settings in
-`logs/config.yaml` determine which of these files exist.
+{fields}
 
 | file | content |
 | --- | --- |
 {rows}
 """
+
+FIELDS = {
+    "{k}": "`{k}` is the number of components",
+    "{hemi}": "`{hemi}` is empty, or the hemisphere in GIFTI files (`.shape.gii`, `.label.gii`), "
+    "which contain the values of surfaces again",
+    "{space}": "`{space}` is the space and the resolution of the maps",
+    "{image}": "`{image}` is the ending of the maps (`.nii.gz` for volumes, `.dscalar.nii` for "
+    "surfaces)",
+    "{labels}": "`{labels}` is the ending of label maps (`.nii.gz` for volumes, `.dlabel.nii` for "
+    "surfaces)",
+    "{folder}": "`{folder}` is the folder of an image, such as `sub-01/ses-1/anat`",
+    "{row}": "`{row}` is its subject and session",
+}
+"""The fields of file names."""
 
 COLUMNS = {
     "participant_id": "Subject",
@@ -181,14 +190,29 @@ def describe_columns(columns: Iterable[str], known: Mapping[str, Any] | None = N
     )
 
 
-def readme(settings: Mapping[str, Any], model: Path | None = None) -> str:
-    """Return ``README.md``: the source of the dataset, and all files of :data:`OUTPUTS`."""
+def readme(settings: Mapping[str, Any], names: Iterable[str], model: Path | None = None) -> str:
+    """Return ``README.md``: the source of the dataset, and its files.
+
+    Parameters
+    ----------
+    settings : dict
+        Settings of the run.
+    names : iterable of str
+        Names of the files in :data:`OUTPUTS` that the dataset has.
+    model : path, optional
+        Dataset with the components, if it is another dataset.
+    """
     inputs = settings["inputs"]
     named = [f"`{inputs[key]}`" for key in ("bids", "table", "glob") if inputs.get(key)]
     source = named[0] if named else "a simulated cohort"
     learned = "" if model is None else f", with the components in `{model}`"
-    rows = "\n".join(f"| `{output.path}` | {output.description} |" for output in OUTPUTS.values())
-    return README.format(version=__version__, source=source, learned=learned, rows=rows)
+    outputs = [OUTPUTS[name] for name in names]
+    rows = "\n".join(f"| `{output.path}` | {output.description} |" for output in outputs)
+    used = [text for field, text in FIELDS.items() if field in rows]
+    fields = textwrap.fill(f"In the file names, {'; '.join(used)}.", 100) if used else ""
+    return README.format(
+        version=__version__, source=source, learned=learned, fields=fields, rows=rows
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

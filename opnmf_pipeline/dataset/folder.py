@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from opnmf_pipeline import __version__
-from opnmf_pipeline.dataset.names import OUTPUTS, WORK
+from opnmf_pipeline.dataset.names import COMPARISON, OUTPUTS, WORK
 from opnmf_pipeline.disk import full_disk_named
 from opnmf_pipeline.exceptions import OutputError
 from opnmf_pipeline.files import (
@@ -33,8 +33,14 @@ OURS = re.compile(
     "|".join(re.sub(r"\\{\w+\\}", ".*", re.escape(path)) for path, _, _ in OUTPUTS.values())
 )
 """Paths of all files of an output dataset."""
+COMPARISON_FILES = {OUTPUTS[name].path for name in COMPARISON}
+OF_RANK = re.compile(r"opnmfK(\d+)_")
+"""Part of the names of files about one number of components."""
 DEFAULT_ENDINGS = {"image": ".nii.gz", "labels": ".nii.gz"}
 """Endings of maps and of label maps in the folders of versions that wrote no others."""
+
+EVERY_RUN = ("readme", "log", "registry")
+"""Files of every run, which it completes at its end."""
 
 NOT_WRITABLE_MSG = (
     "output.dir: {root}: cannot be written ({reason}); "
@@ -47,6 +53,11 @@ FOREIGN_MSG = (
 OTHER_RUN_MSG = (
     "output.dir: {root} contains the results of a different run ({difference}); "
     "choose another folder (--output, or OUTPUT_DIR), or pass --overwrite to replace its results"
+)
+OTHER_STUDY_MSG = (
+    "output.dir: {root} contains a different comparison of numbers of components ({difference}); "
+    "choose another folder (--output, or OUTPUT_DIR), or pass --overwrite to replace this "
+    "comparison; the component maps are kept"
 )
 OUTSIDE_MSG = "output.dir: {path} would be outside of {root}; rename the subject or session"
 CHANGED_MSG = (
@@ -138,6 +149,16 @@ class Dataset:
         """Return whether the run wrote an output."""
         return str(self.path(name, k).relative_to(self.root)) in self._files
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the kinds of files that the run wrote, in the order of :data:`OUTPUTS`."""
+        of_run = [name for name, output in OUTPUTS.items() if "{row}" not in output.path]
+        return [
+            name
+            for name in of_run
+            if name in EVERY_RUN or any(self.has(name, k) for k in (None, *self.ks))
+        ]
+
     def intact(self, name: str, k: int | None = None) -> Path:
         """Return the path of an output, and require that the file is as the run wrote it.
 
@@ -199,7 +220,11 @@ class Dataset:
 
 
 class OutputFolder(Dataset):
-    """Output folder of one run: protects the results of other runs, and registers its files.
+    """Output folder of one cohort: protects the results of other runs, and registers its files.
+
+    Runs share a folder if all settings are equal except the numbers of components and the section
+    ``selection``: each of them replaces only its own files. These are the maps of its numbers of
+    components and, if it is a study, the files of the comparison.
 
     Parameters
     ----------
@@ -214,6 +239,10 @@ class OutputFolder(Dataset):
     ----------
     runs : list of dict
         One record for each run that computed some of the results, oldest first.
+    keeps_comparison : bool
+        Whether the files of the comparison are those of an earlier run.
+    kept_ks : list of int
+        Numbers of components whose maps are those of an earlier run.
 
     Raises
     ------
@@ -223,13 +252,23 @@ class OutputFolder(Dataset):
 
     def __init__(self, root: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
         super().__init__(root)
-        self._settings = dict(settings)
         previous = self._previous(overwrite)
-        difference = self._difference(previous)
-        if difference and not overwrite:
-            raise OutputError(OTHER_RUN_MSG.format(root=root, difference="; ".join(difference)))
+        difference = self._difference(previous, settings)
+        old = {} if difference else previous.get("Settings", {})
+        others = _changed_study(_study(old), _study(settings))
+        for message, found in ((OTHER_RUN_MSG, difference), (OTHER_STUDY_MSG, others)):
+            if found and not overwrite:
+                raise OutputError(message.format(root=root, difference="; ".join(found)))
         self._replaces = bool(difference)
-        self._stale = set(previous.get("Outputs", {}))
+        self._selection = _study(old)
+        self.keeps_comparison = bool(self._selection) and not _study(settings)
+        earlier = {} if difference else previous.get("Outputs", {})
+        ks = {int(match[1]) for name in earlier if (match := OF_RANK.search(name))}
+        self.kept_ks = sorted(ks - set(_mapped(settings)))
+        has_maps = bool(_mapped(settings))
+        self._kept = {name: earlier[name] for name in earlier if self._is_kept(name, has_maps)}
+        self._settings = self.completed(settings)
+        self._stale = set(previous.get("Outputs", {})) - set(self._kept)
         self.runs: list[dict[str, Any]] = [] if difference else previous.get("Runs", [])
         self._digests = dict(previous.get("SHA256", {}))
 
@@ -248,22 +287,39 @@ class OutputFolder(Dataset):
         folder._files = dict(registry["Outputs"])  # also those that no longer exist
         return folder
 
+    def completed(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings of this run that also describe what the folder keeps of earlier runs."""
+        ks = [*_mapped(settings), *self.kept_ks]
+        fits = {**settings.get("decomposition", {}), "n_components": ks}
+        whole = {**settings, "decomposition": fits}
+        return whole | {"selection": self._selection} if self.keeps_comparison else whole
+
+    def _is_kept(self, name: str, has_maps: bool) -> bool:
+        """Tell whether this run leaves a file of an earlier run of the same cohort as it is."""
+        if of_rank := OF_RANK.search(name):
+            return int(of_rank[1]) in self.kept_ks
+        if name == OUTPUTS["report"].path:
+            return not has_maps
+        return self.keeps_comparison and name in COMPARISON_FILES
+
     def register(self, status: str) -> None:
         """Write the registry of the run.
 
-        A finished run removes the remaining files of an earlier run. A run with different settings
-        removes them as soon as it has results, so that the folder never contains both results.
+        A finished run removes what earlier runs left of its own files. A run of another cohort
+        removes all files of earlier runs as soon as it has results, so that the folder never
+        contains both results. Files of an earlier comparison go when there is a new one.
         """
         if status == "finished" or (self._replaces and _has_results(self._files)):
-            for name in self._stale - set(self._files):
-                (self.root / name).unlink(missing_ok=True)
-            self._stale.clear()
+            self._remove(self._stale)
             if self._replaces:  # loadings on components that were removed
                 for name in ("image_loadings", "image_loadings_json"):
                     pattern = OUTPUTS[name].path.format(folder="sub-*/**", row="*", k="*")
                     for path in self.root.glob(pattern):
                         path.unlink()
-        outputs = dict.fromkeys(sorted(self._stale), "From an earlier run") | self._files
+        elif OUTPUTS["metrics"].path in self._files:
+            self._remove(self._stale & COMPARISON_FILES)
+        kept = {name: text for name, text in self._kept.items() if (self.root / name).exists()}
+        outputs = dict.fromkeys(sorted(self._stale), "From an earlier run") | kept | self._files
         own = OUTPUTS["registry"].path
         digests = {n: d for n, d in self._digests.items() if n in outputs and n != own}
         registry = {
@@ -279,6 +335,12 @@ class OutputFolder(Dataset):
             "SHA256": digests,
         }
         self.write_text("registry", json.dumps(registry, indent=1) + "\n")
+
+    def _remove(self, names: set[str]) -> None:
+        """Remove those of the files of earlier runs that this run has not written again."""
+        for name in names - set(self._files):
+            (self.root / name).unlink(missing_ok=True)
+        self._stale -= names
 
     def sweep(self) -> None:
         """Remove the incomplete files that killed runs left; the process holds the lock.
@@ -331,11 +393,11 @@ class OutputFolder(Dataset):
             if not path.is_dir() and not path.name.endswith(PARTIAL)
         ]
 
-    def _difference(self, previous: dict[str, Any]) -> list[str]:
-        """List the differences between the run in the folder and this run, if it has results."""
+    def _difference(self, previous: dict[str, Any], settings: Mapping[str, Any]) -> list[str]:
+        """List the differences that make this run one of another cohort than that in the folder."""
         if not _has_results(previous.get("Outputs", {})):
             return []
-        changed = _changed(previous["Settings"], self._settings)
+        changed = _changed(_of_cohort(previous["Settings"]), _of_cohort(settings))
         if previous["Version"] != __version__:
             changed.append(f"opnmf-pipeline {previous['Version']}, this is {__version__}")
         return changed
@@ -379,15 +441,46 @@ def _has_results(names: Iterable[str]) -> bool:
     return any(name.startswith("group/") for name in names)
 
 
+def _of_cohort(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that all runs in a folder share."""
+    fits = {k: v for k, v in settings.get("decomposition", {}).items() if k != "n_components"}
+    return {**settings, "decomposition": fits, "selection": None}
+
+
+def _mapped(settings: Mapping[str, Any]) -> list[int]:
+    """Return the numbers of components with maps."""
+    return list(settings.get("decomposition", {}).get("n_components", ()))
+
+
+def _study(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the comparison; an empty dict if nothing is compared."""
+    selection: dict[str, Any] = settings.get("selection", {})
+    return selection if selection.get("candidates") else {}
+
+
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """List the settings that differ. Additional numbers of components are not a difference."""
+    """List the settings that differ.
+
+    Additional candidates are not a difference, and neither is the order of the values of a filter.
+    """
     changed = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             changed += _changed(before, after, f"{prefix}{key}.")
-        elif key == "n_components" and isinstance(before, list) and set(before) <= set(after or ()):
-            continue
-        elif before != after:
+        elif not _is_alike(f"{prefix}{key}", before, after):
             changed.append(f"{prefix}{key}: {before!r}, now {after!r}")
     return changed
+
+
+def _changed_study(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """List the differences of two comparisons, if there are two."""
+    return _changed(old, new, "selection.") if old and new else []
+
+
+def _is_alike(key: str, before: Any, after: Any) -> bool:
+    if key == "selection.candidates":
+        return set(before or ()) <= set(after or ())
+    if key.startswith("inputs.filters."):
+        return set(before or ()) == set(after or ())
+    return bool(before == after)

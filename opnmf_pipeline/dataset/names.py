@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["OUTPUTS", "WORK", "Output"]
+__all__ = ["COMPARISON", "OUTPUTS", "WORK", "Output"]
 
 
 class Output(NamedTuple):
@@ -55,9 +55,27 @@ OUTPUTS: dict[str, Output] = {
     ),
     "dseg_tsv": Output("group/{space}desc-opnmfK{k}_dseg.tsv", "Table of the labels", "TSV"),
     "dseg_json": Output("group/{space}desc-opnmfK{k}_dseg.json", "Sidecar of the labels", "JSON"),
+    "regions": Output(
+        "group/{space}desc-opnmfK{k}_regions.tsv",
+        "Regions of the atlas in each component, in per cent of the component and of the region",
+        "TSV",
+    ),
+    "regions_json": Output(
+        "group/{space}desc-opnmfK{k}_regions.json", "Sidecar of the regions", "JSON"
+    ),
     "loadings": Output("group/desc-opnmfK{k}_loadings.tsv", "Loadings of each subject", "TSV"),
     "loadings_json": Output(
         "group/desc-opnmfK{k}_loadings.json", "Sidecar of the loadings", "JSON"
+    ),
+    "associations": Output(
+        "group/desc-opnmfK{k}_associations.tsv",
+        "Associations of the loadings with covariates: effect sizes of linear models",
+        "TSV",
+    ),
+    "associations_json": Output(
+        "group/desc-opnmfK{k}_associations.json",
+        "Description of these columns, and the covariates that are used",
+        "JSON",
     ),
     "image_loadings": Output(
         "{folder}/{row}_desc-opnmfK{k}_loadings.tsv",
@@ -127,6 +145,20 @@ OUTPUTS: dict[str, Output] = {
     ),
 }
 """Output files, by their names in the code."""
+
+COMPARISON = (
+    "metrics",
+    "metrics_json",
+    "splits",
+    "splits_json",
+    "hierarchy",
+    "hierarchy_json",
+    "selection",
+    "errors_figure",
+    "reproducibility_figure",
+    "hierarchy_figure",
+)
+"""Files that compare numbers of components; the other files are about the cohort or one number."""
 
 WORK = "work"
 """Default folder of intermediate results; `execution.work_dir` can set another folder."""

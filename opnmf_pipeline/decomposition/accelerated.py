@@ -149,7 +149,9 @@ def descend(
         )
         new2 = float(np.trace(state.G))
         change = float(np.sqrt(state.step2 / new2)) if new2 > 0 else 0.0
-        progress.record(objective(norm_X2, *_rescaled(state, lengths)), change, converged)
+        distance = residual / target if target > 0 else np.inf
+        error = objective(norm_X2, *_rescaled(state, lengths))
+        progress.record(error, change, converged, distance)
         progress.save(W=W, V=V, M=state.M, G=state.G, share=steps.share, lowest=steps.lowest)
     return state
 

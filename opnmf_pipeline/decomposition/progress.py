@@ -32,11 +32,14 @@ class Iteration(NamedTuple):
         ‖X − WWᵀX‖_F of the W that this update made.
     change : float
         ‖W − W_old‖_F / ‖W_old‖_F.
+    distance : float
+        The measure of convergence divided by its limit: the fit can end once this is below 1.
     """
 
     iteration: int
     objective: float
     change: float
+    distance: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -136,20 +139,28 @@ class Progress:
         """Whether the solver has to stop."""
         return self.converged or self.stopped or len(self.history) >= self.max_iter
 
-    def record(self, objective: float, change: float, converged: bool | None = None) -> None:
+    def record(
+        self,
+        objective: float,
+        change: float,
+        converged: bool | None = None,
+        distance: float | None = None,
+    ) -> None:
         """Take the outcome of one more iteration; by default its change tells convergence."""
         if not np.isfinite(objective):
             raise ValueError(NOT_FINITE_MSG.format(objective=objective, n=len(self.history)))
-        record = Iteration(len(self.history), objective * self.unit, change)
+        if distance is None:
+            distance = change / self.tol if self.tol > 0 else np.inf
+        record = Iteration(len(self.history), objective * self.unit, change, distance)
         self.history.append(record)
         self.converged = change < self.tol if converged is None else converged
         if self.callback is not None and self.callback(record):
             self.stopped, self.converged = True, False
         if record.iteration % LOG_EVERY == 0:
-            logger.log(self.level, "iteration %d: objective %.6g, change %.3g", *record)
+            logger.log(self.level, "iteration %d: objective %.6g, change %.3g", *record[:3])
         if self.converged:
             logger.log(
-                self.level, "converged at iteration %d: objective %.6g, change %.3g", *record
+                self.level, "converged at iteration %d: objective %.6g, change %.3g", *record[:3]
             )
 
     def save(self, **state: Array | float) -> None:

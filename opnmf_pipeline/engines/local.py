@@ -25,6 +25,7 @@ from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of
 from opnmf_pipeline.engines.steps import Each, Every, Given, Graph, Job, Of, Over
 from opnmf_pipeline.exceptions import FIXABLE, EngineError
 from opnmf_pipeline.files import folder_digest
+from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.progress import Display
 from opnmf_pipeline.stages.memory import BASE_BYTES
 from opnmf_pipeline.stages.spaces import space_of
@@ -230,7 +231,7 @@ class _Engine:
         if name not in IMAGES:
             return self._cache.digests.of([value])
         images = value if name == "images" else [value]
-        files = (space_of(image).images.image_files(image) for image in images)
+        files = map_images(lambda image: space_of(image).images.image_files(image), images, 1)
         return self._cache.digests.of(itertools.chain.from_iterable(files))
 
     def _made(self, job: Job, source: Of | Each | Every) -> list[tuple[Job, Any]]:
@@ -259,7 +260,7 @@ class _Engine:
         if not job.step.stage.free:
             yield {"track": self._display.track}
             return
-        with self._display.fit(f"k = {job.k}", work.inputs["tol"]) as callback:
+        with self._display.fit(f"k = {job.k}") as callback:
             settings = {k: v for k, v in work.settings.items() if k not in job.step.stage.free}
             key = self._cache.key(job.step.stage.name, work.contents, settings)
             checkpoint = self._cache.root / f"{job.step.kind}-{key[:16]}.checkpoint"

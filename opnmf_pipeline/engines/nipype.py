@@ -86,9 +86,13 @@ RETURNED: dict[str, Of | Every] = {
     "factorization_dirs": Every((Of("decompose", "factorization_dir"),)),
     "maps_dirs": Every((Of("maps", "maps_dir"),)),
     "figures_dirs": Every((Of("figures", "figures_dir"),)),
+    "associations_dirs": Every((Of("associations", "associations_dir"),)),
     **{
         name: Every((Of("maps", name),))
-        for name in ("components_file", "labels_file", "labels_table", "loadings_file", "sidecars")
+        for name in (
+            *("components_file", "labels_file", "labels_table", "regions_table"),
+            *("loadings_file", "sidecars"),
+        )
     },
 }
 """Outputs of the workflow. All are connected, because Nipype keeps only connected outputs."""
@@ -116,14 +120,16 @@ def init_opnmf_wf(
 
         * ``inputnode``: ``images`` (one image per subject), ``participants`` (their
           identifiers), ``covariates`` (table of the subjects, for the splits and the report),
-          ``planted`` (label map of the true components, if known), ``mesh`` (mesh that surfaces
-          are drawn on), ``on_template`` (whether figures are drawn on the MNI152 template),
-          ``settings`` (YAML that the report shows);
+          ``descriptions`` (participants.json with descriptions of its columns, if there is one),
+          ``planted`` (label map of the true components, if known), ``atlas_file`` and
+          ``atlas_labels`` (label image of an atlas in the space of the images, and its names),
+          ``mesh`` (mesh that surfaces are drawn on), ``on_template`` (whether figures are drawn on
+          the MNI152 template), ``settings`` (YAML that the report shows);
         * ``outputnode``: ``mask_file``, ``digests_file``, ``matrix_dir``, ``metrics_file``,
           ``metrics_json``, ``selection_dir``, ``quality_dir``, ``report_file`` and, as lists over
           ``decomposition.n_components``, ``factorization_dirs``, ``maps_dirs``,
-          ``figures_dirs``, ``components_file``, ``labels_file``, ``labels_table``,
-          ``loadings_file``, ``sidecars``.
+          ``figures_dirs``, ``associations_dirs``, ``components_file``, ``labels_file``,
+          ``labels_table``, ``regions_table``, ``loadings_file``, ``sidecars``.
     """
     workflow = _workflow(Graph.of_steps(steps_of(config, n_splits)), name)
     workflow.get_node("inputnode").inputs.on_template = config.report.background != "mean"

@@ -83,13 +83,14 @@ GATHER = "gather"
         "figures_dirs": workflow.out(
             type=list[Directory], help="pictures of each fit; empty if no pictures are drawn"
         ),
+        "associations_dirs": workflow.out(
+            type=list[Directory], help="associations of each fit with covariates"
+        ),
         "metrics_file": workflow.out(type=Tsv, help="measures, one row per number of components"),
         "metrics_json": workflow.out(type=Json, help="description of the columns of metrics_file"),
         "selection_dir": workflow.out(type=Directory, help="tables, choice, pictures"),
         "quality_dir": workflow.out(type=Directory, help="quality of the images"),
-        "report_file": workflow.out(
-            type=File | None, help="report of the results; None if there are no maps"
-        ),
+        "report_file": workflow.out(type=File, help="report of the results"),
     }
 )
 def OpnmfWorkflow(
@@ -97,6 +98,7 @@ def OpnmfWorkflow(
     participants: list[str],
     n_components: list[int],
     covariates: Tsv | None = None,
+    descriptions: Json | None = None,
     planted: File | None = None,
     mask: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     matrix: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
@@ -104,8 +106,11 @@ def OpnmfWorkflow(
     selection: dict[str, Any] = attrs.Factory(dict),  # noqa: B008
     n_splits: int | None = None,
     figures: bool = True,
+    atlas_file: File | None = None,
+    atlas_labels: File | None = None,
     mesh: nodes.Image | None = None,
     on_template: bool = True,
+    report_covariates: list[str] | None = None,
     settings: str = "",
 ) -> Any:
     """From images to maps, figures, metrics and report, for each number of components.
@@ -120,7 +125,9 @@ def OpnmfWorkflow(
         Numbers of components to fit and to write maps for.
     covariates : Tsv, optional
         Table of the subjects, for the splits and the report.
-    planted : path, optional
+    descriptions : Json, optional
+        participants.json with descriptions of the columns of this table.
+    planted : File, optional
         Label map of the true components, if known.
     mask : dict
         Settings of the mask that differ from the defaults.
@@ -135,10 +142,17 @@ def OpnmfWorkflow(
         pass the number of values of that column, such as sites.
     figures : bool
         Draw pictures.
+    atlas_file : File, optional
+        Label image of an atlas in the space of the images; its regions name the components.
+    atlas_labels : File, optional
+        Names of the labels of this atlas. Default: the file next to it with the same name.
     mesh : path, optional
         Mesh of the left hemisphere, which surfaces are drawn on.
     on_template : bool
         Draw on the MNI152 template, not on the mean of the subjects.
+    report_covariates : list[str], optional
+        Columns of covariates whose associations with the loadings are described. Default: those
+        that are described or have a usual name.
     settings : str
         YAML that the report shows.
     """
@@ -149,14 +163,17 @@ def OpnmfWorkflow(
             "matrix": matrix,
             "decomposition": {**decomposition, "n_components": n_components},
             "selection": selection,
-            "report": {"figures": figures},
+            "report": {"figures": figures, "covariates": report_covariates},
         }
     )
     given = {
         "images": images,
         "participants": participants,
         "covariates": covariates,
+        "descriptions": descriptions,
         "planted": planted,
+        "atlas_file": atlas_file,
+        "atlas_labels": atlas_labels,
         "mesh": mesh,
         "on_template": on_template,
         "settings": settings,
@@ -237,6 +254,7 @@ class _Translator:
                 ("factorization_dirs", "decompose", "factorization_dir"),
                 ("maps_dirs", "maps", "maps_dir"),
                 ("figures_dirs", "figures", "figures_dir"),
+                ("associations_dirs", "associations", "associations_dir"),
             )
         ]
         select = self._made["select"]
@@ -248,7 +266,7 @@ class _Translator:
             select.metrics_json,
             select.selection_dir,
             self._made["quality"].quality_dir,
-            self._made["report"].report_file if self._has("report") else None,
+            self._made["report"].report_file,
         )
 
     def _has(self, step: str) -> bool:
@@ -370,6 +388,7 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
     config : PipelineConfig
         Settings; ``inputs``, ``output`` and ``execution`` are not used.
     """
+    covariates = config.report.covariates
     return {
         "n_components": list(config.decomposition.n_components),
         "mask": config.mask.settings(),
@@ -378,6 +397,7 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
         "selection": config.selection.settings(),
         "figures": config.report.figures,
         "on_template": config.report.background != "mean",
+        "report_covariates": None if covariates is None else list(covariates),
     }
 
 

@@ -22,6 +22,7 @@ import networkx as nx
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
 from opnmf_pipeline.stages.halves import FIT_HALVES
@@ -55,7 +56,10 @@ GIVEN = {
     "images": "one image per subject",
     "participants": "identifier of each subject",
     "covariates": "table of the subjects, for the splits and the report",
+    "descriptions": "participants.json with descriptions of the covariates, if there is one",
     "planted": "label map of the true components, if known",
+    "atlas_file": "label image of an atlas in the space of the images",
+    "atlas_labels": "names of the labels of this atlas",
     "mesh": "mesh of the left hemisphere that surfaces are drawn on",
     "on_template": "whether figures are drawn on the MNI152 template",
     "settings": "YAML of the settings, shown in the report",
@@ -259,8 +263,7 @@ def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
     studied = _study_steps(config, n_splits)
     selection = _selection_step(config, fits, {step.name for step in studied})
     quality = Step("quality", ASSESS_COHORT, {"matrix_dir": MATRIX, "mask_file": MASK})
-    report = [_report_step(config)] if mapped else []
-    return [*steps, *studied, selection, quality, *report]
+    return [*steps, *studied, selection, quality, _report_step(config)]
 
 
 MASK = Of("mask", "mask_file")
@@ -298,18 +301,32 @@ def _fit(
 def _map_steps(config: PipelineConfig) -> Iterator[Step]:
     over = {RANK: config.decomposition.n_components}
     yield _fit("decompose", DECOMPOSE, config, over)
-    of_maps = {"factorization_dir": Of("decompose", "factorization_dir"), "mask_file": MASK}
+    of_maps = {
+        "factorization_dir": Of("decompose", "factorization_dir"),
+        "mask_file": MASK,
+        "atlas_file": Given("atlas_file"),
+        "atlas_labels": Given("atlas_labels"),
+    }
     yield Step("maps", WRITE_MAPS, of_maps, over)
     if config.report.figures:
         of_figures = {
             "components_file": Of("maps", "components_file"),
             "labels_file": Of("maps", "labels_file"),
+            "labels_table": Of("maps", "labels_table"),
             "matrix_dir": MATRIX,
             "mask_file": MASK,
             "on_template": Given("on_template"),
             "mesh_file": Given("mesh"),
         }
         yield Step("figures", DRAW_FIGURES, of_figures, over)
+    if config.report.covariates != ():
+        of_associations = {
+            "loadings_file": Of("maps", "loadings_file"),
+            "cohort_file": Given("covariates"),
+            "covariates": list(config.report.covariates or ()),
+            "descriptions_file": Given("descriptions"),
+        }
+        yield Step("associations", MEASURE_ASSOCIATIONS, of_associations, over)
 
 
 def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
@@ -320,17 +337,19 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
             name: value for name, value in selection.of_splits().items() if value is not None
         }
         steps.append(Step("splits", MAKE_SPLITS, {**inputs, **options}))
-        over = {RANK: config.ranks, SPLIT: range(1, n_splits + 1)}
+        over = {RANK: config.compared, SPLIT: range(1, n_splits + 1)}
         split = Each("splits", "split_files")
         for name in ("halves", "shared") if selection.shared_start else ("halves",):
-            of_halves = {"split_file": split, "shared_start": name == "shared"}
+            shared = name == "shared"
+            null = {"n_null": 0} if shared else selection.of_null()  # one null holds for both
+            of_halves = {"split_file": split, "mask_file": MASK, "shared_start": shared, **null}
             steps.append(_fit(name, FIT_HALVES, config, over, of_halves, side_by_side=True))
     if seeds := config.start_seeds:
-        over = {RANK: config.ranks, SEED: seeds}
+        over = {RANK: config.compared, SEED: seeds}
         start = {"init": "random", "random_state": Over(SEED)}
         steps.append(_fit("start", DECOMPOSE, config, over, start, side_by_side=True))
     if seeds := selection.permutation_seeds:
-        over = {RANK: config.ranks, SEED: seeds}
+        over = {RANK: config.compared, SEED: seeds}
         shuffled = {"seed": Over(SEED)}
         steps.append(_fit("permuted", FIT_PERMUTED, config, over, shuffled, side_by_side=True))
     return steps
@@ -354,19 +373,20 @@ def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[st
     ):
         if step in studied:
             inputs[name] = Every((Of(step, output),), in_order=True)
+    if "start" in studied:
+        inputs |= config.selection.of_null()
     choice = config.selection.of_choice().items()
     inputs |= {name: value for name, value in choice if value is not None}
     return Step("select", SELECT_RANK, inputs)
 
 
 def _report_step(config: PipelineConfig) -> Step:
-    figures = config.report.figures
+    """Return the step of the report; without maps, it reports the comparison alone."""
+    figures, mapped = config.report.figures, bool(config.decomposition.n_components)
+    fits = "decompose" if mapped else "candidate"
     inputs: dict[str, Any] = {
         "selection_dir": Of("select", "selection_dir"),
-        "factorization_dirs": Every((Of("decompose", "factorization_dir"),)),
-        "components_files": Every((Of("maps", "components_file"),)),
-        "labels_tables": Every((Of("maps", "labels_table"),)),
-        "loadings_files": Every((Of("maps", "loadings_file"),)),
+        "factorization_dirs": Every((Of(fits, "factorization_dir"),)),
         "mask_file": MASK,
         "quality_dir": Of("quality", "quality_dir"),
         "cohort_file": Given("covariates"),
@@ -376,9 +396,16 @@ def _report_step(config: PipelineConfig) -> Step:
         "mesh_file": Given("mesh"),
         "figures": figures,
     }
-    if figures:
+    if mapped:
+        inputs["components_files"] = Every((Of("maps", "components_file"),))
+        inputs["labels_tables"] = Every((Of("maps", "labels_table"),))
+        inputs["regions_tables"] = Every((Of("maps", "regions_table"),))
+        inputs["loadings_files"] = Every((Of("maps", "loadings_file"),))
+    if mapped and figures:
         inputs["components_figures"] = Every((Of("figures", "components_figure"),))
         inputs["labels_figures"] = Every((Of("figures", "labels_figure"),))
+    if config.report.covariates != ():
+        inputs["associations_dirs"] = Every((Of("associations", "associations_dir"),))
     return Step("report", MAKE_REPORT, inputs)
 
 

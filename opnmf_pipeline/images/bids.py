@@ -24,6 +24,7 @@ from opnmf_pipeline.files import is_utf8, read_object, written_whole
 __all__ = [
     "OF_THE_ROW",
     "check_dataset",
+    "common_entities",
     "common_entity",
     "entities_of",
     "find_images",
@@ -177,6 +178,23 @@ def common_entity(paths: Iterable[str], entity: str) -> str | None:
     """
     values = {entities_of(Path(path).name).get(entity) for path in paths}
     return values.pop() if len(values) == 1 else None
+
+
+def common_entities(paths: Iterable[str]) -> dict[str, str]:
+    """Return the entities that say what the images show and where, if all names have the value.
+
+    Examples
+    --------
+    >>> common_entities(["sub-1_space-MNI152_label-GM_probseg.nii", "sub-2_label-GM_probseg.nii"])
+    {'label': 'GM', 'suffix': 'probseg'}
+    >>> common_entities(["mwp1sub-1_T1w.nii"])  # a tissue map of CAT12, not a T1-weighted image
+    {}
+    """
+    names = [Path(path).name for path in paths]
+    if not all(name.startswith("sub-") for name in names):
+        return {}
+    found = {entity: common_entity(names, entity) for entity in (*ALIKE, "suffix")}
+    return {entity: value for entity, value in found.items() if value is not None}
 
 
 def mixed_entities(paths: Iterable[str]) -> str:

@@ -14,8 +14,9 @@ from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.matrix import bad_values, problem
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid
+from opnmf_pipeline.progress import Track, silent
 
-__all__ = ["check_images"]
+__all__ = ["check_images", "empty_images"]
 
 
 def check_images(
@@ -25,7 +26,9 @@ def check_images(
     mask: MaskConfig,
     options: MatrixConfig,
     *,
+    only_brain: bool = False,
     n_procs: int = 1,
+    track: Track = silent,
 ) -> NDArray[np.bool_]:
     """Read all images, and require that their values in the mask can be factorized.
 
@@ -39,8 +42,12 @@ def check_images(
         Which places are analysed.
     options : MatrixConfig
         Preprocessing of the images.
+    only_brain : bool
+        Exclude places outside the brain of the template.
     n_procs : int
         Largest number of processes.
+    track : callable
+        Shows progress.
 
     Returns
     -------
@@ -51,21 +58,61 @@ def check_images(
     ------
     ImageError
         Images are damaged, have NaN or negative values in the mask, or are zero in it; or the mask
-        is empty.
+        is empty. The error names all of these images.
     """
-    peaks: list[int | None] = []
-    read = partial(grid.read, options=options)
-    inside = group_mask(_noted(map_images(read, images, n_procs), options, peaks), grid, mask)
-    # The mask is known only after the last image; only doubtful images are read again
-    doubtful = [n for n, peak in enumerate(peaks) if peak is None or not inside.flat[peak]]
+    inside, doubtful = _read_all(images, grid, mask, options, only_brain, n_procs, track)
     bad = [
-        f"  {names[n]}: {images[n]}: {found}"
+        f"{names[n]}: {images[n]}: {found}"
         for n in doubtful
-        if (found := problem(read(images[n])[inside], grid.elements, options))
+        if (found := problem(grid.read(images[n], options)[inside], grid.elements, options))
     ]
     if bad:
         raise ImageError(bad_values(bad))
     return inside
+
+
+def empty_images(
+    images: Sequence[str],
+    grid: Grid,
+    mask: MaskConfig,
+    options: MatrixConfig,
+    *,
+    only_brain: bool = False,
+    n_procs: int = 1,
+    track: Track = silent,
+) -> list[int]:
+    """Read all images, and return the indices of those that are zero everywhere in the mask.
+
+    The arguments are those of :func:`check_images`.
+
+    Raises
+    ------
+    ImageError
+        Images are damaged, or the mask is empty.
+    """
+    inside, doubtful = _read_all(images, grid, mask, options, only_brain, n_procs, track)
+    return [n for n in doubtful if not grid.read(images[n], options)[inside].any()]
+
+
+def _read_all(
+    images: Sequence[str],
+    grid: Grid,
+    mask: MaskConfig,
+    options: MatrixConfig,
+    only_brain: bool,
+    n_procs: int,
+    track: Track,
+) -> tuple[NDArray[np.bool_], list[int]]:
+    """Return the mask, and the indices of the images that may have a problem in it.
+
+    The mask is known only after the last image, so doubtful images have to be read again.
+    """
+    peaks: list[int | None] = []
+    read = partial(grid.read, options=options)
+    values = track(map_images(read, images, n_procs), "reading images", len(images))
+    inside = group_mask(_noted(values, options, peaks), grid, mask, only_brain=only_brain)
+    doubtful = [n for n, peak in enumerate(peaks) if peak is None or not inside.flat[peak]]
+    return inside, doubtful
 
 
 def _noted(

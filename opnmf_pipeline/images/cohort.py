@@ -16,6 +16,7 @@ from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.exceptions import CohortError
 from opnmf_pipeline.files import is_utf8, why_missing
 from opnmf_pipeline.images.bids import find_images, wanted_subjects
+from opnmf_pipeline.images.patterns import propose_pattern
 from opnmf_pipeline.images.surfaces.names import first_file, other_file
 from opnmf_pipeline.tables import as_typed, read_table
 
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 IDENTIFIERS = ("participant_id", "session_id")
 """Columns that identify a row; ``session_id`` exists only if there are sessions."""
 
+PREFIX = "sub-"
 N_NAMED = 5
 TWO_IMAGES_MSG = (
     "{n} {what}(s) have more than one matching image:\n{named}\n"
@@ -52,6 +54,16 @@ ID_MSG = (
     "{column} {name!r} cannot be part of a file name: it must not start with a dot, must not "
     f"contain slashes, backslashes or control characters, and has at most {LONGEST_ID} bytes"
 )
+NO_ID_IN_PATH_MSG = "inputs.pattern: {pattern!r} finds {which}; {proposal}"
+PROPOSAL_MSG = (
+    "this line in the section `inputs` gives each image an id of its own ({ids}):\n"
+    "  pattern: '{pattern}'"
+)
+NO_PROPOSAL_MSG = (
+    "set a regular expression with a group (?P<participant_id>...) that is different in each path, "
+    "or use inputs.table"
+)
+BARE_MSG = "%d participant_id value(s) get the prefix sub-, as BIDS requires: %s becomes %s"
 SESSION_MSG = (
     "participant_id {name!r} contains a session; the column participant_id must contain only the "
     "subject ({subject})"
@@ -91,6 +103,10 @@ COVARIATE_SUFFIX = "_covariate"
 SESSION_MARK = "_ses-"
 LISTED = "\tlisted"
 """Marks rows of the table of participants; no column of a TSV file has a name with a tab."""
+NO_ID_COLUMN_MSG = (
+    "{table}: has no column {column!r}; set inputs.id_column to the column with the subjects; the "
+    "columns are {columns}"
+)
 NO_COLUMN_MSG = "{table}: has no column {column!r}; its columns are {columns}"
 
 
@@ -117,13 +133,13 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
         duplicate rows, an identifier cannot be part of a file name, or no image was found.
     """
     if options.table is not None:
-        cohort = _from_table(options.table, options.path_column)
+        cohort = _from_table(options.table, options.path_column, options.id_column)
     elif options.bids is not None:
         cohort = _from_bids(options)
     else:
         cohort = _from_glob(options)
         if options.participants is not None:
-            cohort = _with_covariates(cohort, options.participants)
+            cohort = _with_covariates(cohort, options.participants, options.id_column)
     cohort = _with_sessions(cohort)
     _require_names(cohort)
     cohort = _with_whole_images(cohort)
@@ -213,11 +229,11 @@ def _from_bids(options: InputsConfig) -> pd.DataFrame:
         folders = [folder.name for folder in root.glob("sub-*") if folder.is_dir()]
         expected = pd.DataFrame({"participant_id": named or folders}, dtype=str)
         return found.merge(expected, how="outer")
-    return _with_covariates(found, table, named)
+    return _with_covariates(found, table, options.id_column, named)
 
 
-def _from_table(table: Path, path_column: str) -> pd.DataFrame:
-    cohort = _read_table(table)
+def _from_table(table: Path, path_column: str, id_column: str) -> pd.DataFrame:
+    cohort = _read_table(table, id_column)
     if "session_id" in cohort:
         # the spelling of file names, for both spellings in the table
         labels = cohort["session_id"].fillna("").str.removeprefix("ses-")
@@ -227,6 +243,7 @@ def _from_table(table: Path, path_column: str) -> pd.DataFrame:
         raise CohortError(
             NO_COLUMN_MSG.format(table=table, column=path_column, columns=_columns(cohort))
         )
+    cohort = _with_prefix(cohort)
     paths = [table.parent / path for path in cohort.pop(path_column).fillna("")]
     cohort = cohort.rename(columns={"image": "image" + COVARIATE_SUFFIX})
     cohort["image"] = [str(path) if path.is_file() or path.is_symlink() else None for path in paths]
@@ -252,21 +269,41 @@ def _from_glob(options: InputsConfig) -> pd.DataFrame:
             "(?P<participant_id>...)"
         ) from None
     lost = [path for path, subject in zip(paths, ids, strict=True) if subject is None]
-    if lost:
+    if lost or (len(paths) > 2 and len(set(ids)) == 1):
+        which = f"no participant_id in {_some(lost)}" if lost else f"{ids[0]!r} in all paths"
+        proposal = _proposal(str(options.glob), paths)
         raise CohortError(
-            f"inputs.pattern: {options.pattern!r} finds no participant_id in the paths "
-            f"{_some(lost)}"
+            NO_ID_IN_PATH_MSG.format(pattern=options.pattern, which=which, proposal=proposal)
         )
-    return pd.DataFrame({"participant_id": ids, "image": paths})
+    return _with_prefix(pd.DataFrame({"participant_id": ids, "image": paths}))
+
+
+def _proposal(pattern: str, paths: list[str]) -> str:
+    """Return the end of an error message: a pattern to copy, or what a pattern needs."""
+    proposed = propose_pattern(pattern, paths)
+    if proposed is None:
+        return NO_PROPOSAL_MSG
+    found = [match["participant_id"] for path in paths if (match := re.search(proposed, path))]
+    quoted = proposed.replace("'", "''")
+    return PROPOSAL_MSG.format(pattern=quoted, ids=_some(found))
+
+
+def _with_prefix(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Return a cohort whose subjects have the prefix ``sub-``, and tell which prefix is new."""
+    _require_names(cohort)
+    ids = cohort["participant_id"]
+    bare = ids[~ids.str.startswith(PREFIX)]
+    if not bare.empty:
+        logger.warning(BARE_MSG, len(bare), bare.iloc[0], PREFIX + bare.iloc[0])
+    return cohort.assign(participant_id=PREFIX + ids.str.removeprefix(PREFIX))
 
 
 def _with_covariates(
-    found: pd.DataFrame, participants: Path, named: list[str] | None = None
+    found: pd.DataFrame, participants: Path, id_column: str, named: list[str] | None = None
 ) -> pd.DataFrame:
-    table = _read_table(participants)
-    if found["participant_id"].str.startswith("sub-").all():
-        # BIDS allows both spellings in the table
-        table["participant_id"] = "sub-" + table["participant_id"].str.removeprefix("sub-")
+    table = _read_table(participants, id_column)
+    # BIDS allows both spellings in the table
+    table["participant_id"] = PREFIX + table["participant_id"].str.removeprefix(PREFIX)
     _refuse_twice(table, participants, ["participant_id"])
     table[LISTED] = True
     if "session_id" not in found:
@@ -277,12 +314,14 @@ def _with_covariates(
     return found.merge(table, how="outer", on="participant_id", suffixes=("", COVARIATE_SUFFIX))
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, id_column: str) -> pd.DataFrame:
     table = read_table(path)
-    if "participant_id" not in table:
-        raise CohortError(
-            NO_COLUMN_MSG.format(table=path, column="participant_id", columns=_columns(table))
-        )
+    if id_column not in table:
+        columns = _columns(table)
+        raise CohortError(NO_ID_COLUMN_MSG.format(table=path, column=id_column, columns=columns))
+    if id_column != IDENTIFIERS[0]:
+        table = table.rename(columns={IDENTIFIERS[0]: IDENTIFIERS[0] + COVARIATE_SUFFIX})
+        table = table.rename(columns={id_column: IDENTIFIERS[0]})
     if table.empty:
         raise CohortError(EMPTY_MSG.format(table=path))
     for name in _identity(table):

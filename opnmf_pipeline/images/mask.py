@@ -11,13 +11,45 @@ from opnmf_pipeline.config import MaskConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.space import Grid
 
-__all__ = ["group_mask"]
+__all__ = ["describe_mask", "group_mask"]
 
 EMPTY_MSG = "the mask is empty: {why}; {remedy}"
+RULES = {
+    "mean": "mean over the subjects > {threshold:g}",
+    "coverage": "values > {threshold:g} in at least {subjects} subjects",
+    "template": "{template} > {threshold:g}",
+    "image": "non-zero values in {image}",
+}
+
+
+def describe_mask(options: MaskConfig, grid: Grid, *, only_brain: bool) -> str:
+    """Return what the voxels of a mask have in common, for messages.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> volumes = SimpleNamespace(template="the template", brain="the MNI152 brain mask")
+    >>> describe_mask(MaskConfig(), volumes, only_brain=True)
+    'mean over the subjects > 0.1, within the MNI152 brain mask'
+    >>> sparse = MaskConfig(method="coverage", threshold=0, n_subjects=5)
+    >>> describe_mask(sparse, volumes, only_brain=False)
+    'values > 0 in at least 5 subjects'
+    """
+    rule = RULES[options.method].format(
+        threshold=options.threshold,
+        subjects=options.n_subjects or f"{options.coverage:.0%} of the",
+        template=grid.template,
+        image=options.image,
+    )
+    return f"{rule}, within {grid.brain}" if only_brain else rule
 
 
 def group_mask(
-    images: Iterable[NDArray[np.float32]], grid: Grid, options: MaskConfig
+    images: Iterable[NDArray[np.float32]],
+    grid: Grid,
+    options: MaskConfig,
+    *,
+    only_brain: bool = False,
 ) -> NDArray[np.bool_]:
     """Return the elements that the method selects and that are not zero in at least one subject.
 
@@ -29,6 +61,8 @@ def group_mask(
         Grid of the images.
     options : MaskConfig
         Method, threshold (in the units of the images) and coverage.
+    only_brain : bool
+        Exclude elements outside the brain of the template.
 
     Returns
     -------
@@ -43,35 +77,38 @@ def group_mask(
     total = np.zeros(grid.shape, dtype=np.float64)
     votes = np.zeros(grid.shape, dtype=np.int64)
     anywhere = np.zeros(grid.shape, dtype=bool)
-    n_subjects = 0
+    n_images = 0
     for image in images:
         values = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
         total += values
         votes += values > options.threshold
         anywhere |= values != 0
-        n_subjects += 1
+        n_images += 1
+    remedy = f"lower mask.threshold (now {options.threshold:g}) or check the images"
     match options.method:
         case "mean":
-            selected, best = total > options.threshold * n_subjects, (total / n_subjects).max()
-            why = f"the mean over {n_subjects} subjects is at most {best:.3g}"
+            selected, best = total > options.threshold * n_images, (total / n_images).max()
+            why = f"the mean over {n_images} subjects is at most {best:.3g}"
         case "coverage":
-            selected, best = votes >= options.coverage * n_subjects, votes.max()
+            needed = options.n_subjects or options.coverage * n_images
+            selected, best = votes >= needed, votes.max()
             why = (
-                f"at most {best} of {n_subjects} subjects exceed the threshold in one "
-                f"{grid.element}"
+                f"at most {best} of {n_images} subjects exceed the threshold in one {grid.element}"
             )
+            if options.n_subjects:
+                remedy = f"lower mask.n_subjects (now {options.n_subjects}) or check the images"
         case "template":
             selected = grid.read_template() > options.threshold
             why = f"all images are zero where {grid.template} is above the threshold"
         case "image":
             selected = grid.read_mask(options.image)  # type: ignore[arg-type]
             why = f"all images are zero where {options.image} is not zero"
+            remedy = "check that mask and images are in the same space"
     mask: NDArray[np.bool_] = selected & anywhere
+    if only_brain and mask.any():
+        mask &= grid.read_brain()
+        why = f"all selected {grid.elements} are outside {grid.brain}"
+        remedy = "check that the images are in the space of this mask, or set mask.within: none"
     if not mask.any():
-        remedy = (
-            "check that mask and images are in the same space"
-            if options.method == "image"
-            else f"lower mask.threshold (now {options.threshold:g}) or check the images"
-        )
         raise ImageError(EMPTY_MSG.format(why=why, remedy=remedy))
     return mask

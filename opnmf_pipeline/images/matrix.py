@@ -16,6 +16,7 @@ from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.disk import allocate
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.files import written_whole
+from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid, Mask
 
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 BATCH_BYTES = 256 * 2**20
-N_NAMED = 5
 BAD_VALUES_MSG = (
     "{n} subject(s) have values in the mask that cannot be factorized:\n{named}\n{remedy}"
 )
@@ -37,7 +37,10 @@ NAN_REMEDY = "set matrix.nan: zero, or fix the images"
 NEGATIVE_REMEDY = (
     "set matrix.negative: clip (to 0) or shift (subtract the smallest value), or fix the images"
 )
-ZERO_REMEDY = "drop the subjects whose image is zero, or fix the images"
+ZERO_REMEDY = (
+    "set inputs.on_empty: drop to leave out the subjects whose image is zero in the mask, or fix "
+    "the images"
+)
 
 
 def subject_columns(
@@ -130,7 +133,7 @@ def _fill(
     smallest, bad = np.inf, []
     for number, (name, column) in enumerate(zip(names, columns, strict=True)):
         if found := problem(column, elements, options):
-            bad.append(f"  {name}: {found}")
+            bad.append(f"{name}: {found}")
         smallest = min(smallest, float(column.min()))
         filled = number % size + 1
         batch[filled - 1] = column
@@ -178,8 +181,7 @@ def bad_values(bad: list[str]) -> str:
         )
         if word in text
     ]
-    named = "\n".join(bad[:N_NAMED] + ["  ..."] * (len(bad) > N_NAMED))
-    return BAD_VALUES_MSG.format(n=len(bad), named=named, remedy="; ".join(remedies))
+    return BAD_VALUES_MSG.format(n=len(bad), named=listed(bad), remedy="; ".join(remedies))
 
 
 def write_sidecar(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import joblib
 
+from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.problems import joined
 from opnmf_pipeline.workers import killed_workers_named, settle
 
 __all__ = ["map_images"]
@@ -40,9 +43,32 @@ def map_images(
 
     Raises
     ------
+    ImageError
+        Images cannot be used. The images after the first of them are read, too, and the error names
+        all that cannot be used.
     EngineError
         A worker process was killed.
     """
+    errors = []
+    for result in _results(partial(_attempt, function), paths, n_procs):
+        if isinstance(result, ImageError):
+            errors.append(result)
+        elif not errors:
+            yield result
+    if errors:
+        raise joined(errors, len(paths))
+
+
+def _attempt(function: Callable[[str | Path], Result], path: str | Path) -> Result | ImageError:
+    try:
+        return function(path)
+    except ImageError as error:
+        return error
+
+
+def _results(
+    function: Callable[[str | Path], Result], paths: Sequence[str | Path], n_procs: int
+) -> Iterator[Result]:
     start = time.perf_counter()
     yield function(paths[0])
     expected = (time.perf_counter() - start) * (len(paths) - 1)

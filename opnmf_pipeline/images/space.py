@@ -11,19 +11,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from opnmf_pipeline.images.atlas import Atlas
+
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Colour", "Grid", "Images", "Mask"]
+__all__ = ["Colour", "Grid", "Images", "Mask", "StandardSpace"]
 
-Colour = tuple[float, float, float, float]
-"""Red, green, blue and alpha, from 0 to 1."""
+Colour = tuple[float, float, float]
+"""Red, green and blue, from 0 to 1."""
+
+
+class StandardSpace(NamedTuple):
+    """The standard space of images: coordinates in which a template and its tissues are known.
+
+    Attributes
+    ----------
+    name : str
+        Name of the space, such as ``MNI152``.
+    evidence : str
+        What says so, for messages.
+    """
+
+    name: str
+    evidence: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, according to {self.evidence}"
 
 
 class Grid(Protocol):
@@ -35,6 +55,8 @@ class Grid(Protocol):
         Name of a place in messages, singular and plural: ``voxel``, ``voxels``.
     template : str
         Name of the template of the mask ``method: template``, for messages.
+    brain : str
+        Name of the mask of :meth:`read_brain`, for messages.
     """
 
     @property
@@ -48,6 +70,10 @@ class Grid(Protocol):
     @property
     def template(self) -> str:
         """Name of the template."""
+
+    @property
+    def brain(self) -> str:
+        """Name of the mask of the brain."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,8 +98,20 @@ class Grid(Protocol):
     def read_template(self) -> NDArray[np.floating]:
         """Return the values of the template on this grid, an array of ``shape``."""
 
+    def read_brain(self) -> NDArray[np.bool_]:
+        """Return which places are in the brain of the template, an array of ``shape``."""
+
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Return where an image is not zero on this grid, an array of ``shape``."""
+
+    def read_labels(self, path: Path) -> NDArray[np.int64]:
+        """Return the labels of an atlas on this grid, an array of ``shape``; 0 for no region.
+
+        Raises
+        ------
+        ImageError
+            The image has another number of dimensions, or values that are no labels.
+        """
 
     def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:
         """Write a mask of ``shape``, in the coordinate system of a reference image."""
@@ -93,6 +131,14 @@ class Mask(Protocol):
     @property
     def inside(self) -> NDArray[np.bool_]:
         """Whether each place is a row, an array of ``grid.shape``."""
+
+    @property
+    def hemispheres(self) -> NDArray[np.int8]:
+        """Hemisphere of each row: −1 left, 1 right, 0 between them."""
+
+    @property
+    def in_standard_space(self) -> bool:
+        """Whether the mask is in the standard space, so that templates can be compared with it."""
 
     def masked(self, path: Path) -> NDArray[Any]:
         """Return the values of a map in the mask: (n_rows,), or (n_rows, n_maps) for several."""
@@ -114,6 +160,24 @@ class Mask(Protocol):
         The first columns are ``index``, ``name`` and the number of places, such as ``n_voxels``.
         """
 
+    def composition(self, weights: NDArray[np.floating]) -> pd.DataFrame | None:
+        """Return how maps are divided among tissues of the template.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_rows, n_maps)
+            Non-negative.
+
+        Returns
+        -------
+        DataFrame or None
+            One row per map, one share of its sum per column; NaN for a map of zeros. None if the
+            mask is not in the standard space, or if this space has no tissues.
+        """
+
+    def positions(self) -> NDArray[np.float64] | None:
+        """Return the coordinates of each row in mm, (n_rows, 3); None if rows have no place."""
+
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror place is in the mask, and those mirror rows."""
 
@@ -131,14 +195,29 @@ class Images(Protocol):
     """Endings of the files that the space writes: of maps (``image``) and of label maps
     (``labels``)."""
 
+    ATLAS: Atlas | None
+    """Atlas for maps in MNI152 space, if the package includes one."""
+
     def is_image(self, path: str | Path) -> bool:
         """Tell by its name whether a file is an image of this space."""
+
+    def atlas_values(self, path: Path) -> NDArray[np.int64]:
+        """Return the labels that occur in the label image of an atlas, without 0.
+
+        Raises
+        ------
+        ImageError
+            The file is not a label image of this space.
+        """
 
     def image_files(self, path: str | Path) -> list[str]:
         """Return the files of an image, such as header and values, or both hemispheres."""
 
     def copies(self, path: Path) -> Mapping[str, Path]:
         """Return the files that contain a written map again, one hemisphere each, by hemisphere."""
+
+    def standard_space(self, path: str | Path) -> StandardSpace | None:
+        """Return the standard space of an image, or None if nothing says that it is in one."""
 
     def check_grids(
         self, paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False

@@ -39,6 +39,7 @@ from threadpoolctl import threadpool_limits
 from opnmf_pipeline.files import folder_digest
 from opnmf_pipeline.images.surfaces import other_file
 from opnmf_pipeline.nodes.options import Option, options_of
+from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
@@ -65,6 +66,7 @@ __all__ = [
     "MakeMask",
     "MakeReport",
     "MakeSplits",
+    "MeasureAssociations",
     "ProjectSubjects",
     "SelectRank",
     "WriteMaps",
@@ -265,6 +267,7 @@ FitPermuted = _interface(FIT_PERMUTED)
 MakeMask = _interface(MAKE_MASK)
 MakeReport = _interface(MAKE_REPORT)
 MakeSplits = _interface(MAKE_SPLITS)
+MeasureAssociations = _interface(MEASURE_ASSOCIATIONS)
 ProjectSubjects = _interface(PROJECT_SUBJECTS)
 SelectRank = _interface(SELECT_RANK)
 WriteMaps = _interface(WRITE_MAPS)

@@ -24,6 +24,7 @@ from pydra.compose import python
 
 from opnmf_pipeline.images.surfaces import first_file, other_file
 from opnmf_pipeline.nodes.options import Option, options_of
+from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
@@ -50,6 +51,7 @@ __all__ = [
     "MakeMask",
     "MakeReport",
     "MakeSplits",
+    "MeasureAssociations",
     "ProjectSubjects",
     "SelectRank",
     "WriteMaps",
@@ -168,6 +170,7 @@ FitPermuted = _task(FIT_PERMUTED)
 MakeMask = _task(MAKE_MASK)
 MakeReport = _task(MAKE_REPORT)
 MakeSplits = _task(MAKE_SPLITS)
+MeasureAssociations = _task(MEASURE_ASSOCIATIONS)
 ProjectSubjects = _task(PROJECT_SUBJECTS)
 SelectRank = _task(SELECT_RANK)
 WriteMaps = _task(WRITE_MAPS)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.facts import Facts
+from opnmf_pipeline.reporting.facts import Facts, QualityFacts
 from opnmf_pipeline.reporting.outliers import RULE, find_outliers
+from opnmf_pipeline.reporting.tables import by_chance
 
 __all__ = [
     "attention",
@@ -18,11 +19,22 @@ __all__ = [
     "find_other_units",
     "sentences_about_cohort",
     "sentences_about_fit",
+    "sentences_about_places",
     "sentences_about_starts",
 ]
 
 SMALL_PART = 0.001
 """A part below this fraction of the mask is nearly empty."""
+MOSTLY = 0.5
+"""A part lies mostly in a tissue if its share is larger than this."""
+PLACES = {
+    "rim": "on the rim of the brain or outside it",
+    "csf_or_outside": "in cerebrospinal fluid or outside the brain",
+    "white_matter": "in white matter",
+}
+"""Where parts of grey-matter maps are artefacts: columns of the label table, and their words."""
+SPARSE = 0.5
+"""Images are sparse, such as lesions, if the median subject has data in less of the mask."""
 LOW_COVERAGE = 0.05
 """The coverage of a subject is poor if it is this far below the median."""
 RARE_SUBJECTS, RARE_PART = 0.9, 0.01
@@ -35,17 +47,20 @@ SAME_SHARE = 0.1
 START_MATTERS = 0.7
 """Components depend on the start if the label maps of two starts agree by less than this (ARI)."""
 OTHER_UNITS = 10.0
-"""The values of an image are in other units if its norm is so many times the median, or less than
-the median by as much."""
+"""The values of an image are in other units if they are so many times the median, or less than the
+median by as much."""
 N_NAMED = 8
 
 
 def attention(facts: Facts) -> list[str]:
-    """Return sentences about problems of the fits, of the images and of the choice of k."""
+    """Return sentences about problems of the fits and of the images."""
     sentences = []
-    for fit in facts.fits:
-        sentences += sentences_about_fit(fit.info, fit.sizes.tolist())
-        sentences += sentences_about_starts(fit.k, facts.selection.of(fit.k))
+    sizes = {fit.k: fit.sizes.tolist() for fit in facts.fits}
+    for k, info in zip(facts.ks, facts.infos, strict=True):
+        sentences += sentences_about_fit(info, sizes.get(k, []))
+        sentences += sentences_about_starts(k, facts.selection.of(k))
+    parts = {fit.k: fit.parts for fit in facts.fits}
+    sentences += sentences_about_places(parts, _expected(facts.quality))
     if facts.quality:
         quality = facts.quality
         sentences += sentences_about_cohort(quality.subjects, facts.errors, quality.covered)
@@ -54,9 +69,6 @@ def attention(facts: Facts) -> list[str]:
             f"The file names of the images have different entities ({facts.mixed_entities}). "
             "Check that these images can be compared."
         )
-    choice = facts.selection.choice
-    if choice.get("flat"):
-        sentences.append(f"The choice of k is uncertain: {choice['reason']}")
     return sentences
 
 
@@ -89,6 +101,56 @@ def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> l
     return sentences
 
 
+def sentences_about_places(
+    parts: Mapping[int, pd.DataFrame], expected: Collection[str] = ()
+) -> list[str]:
+    """Return a sentence if parts lie mostly where grey-matter maps should show little.
+
+    Parameters
+    ----------
+    parts : mapping of int to DataFrame
+        Label table of each number of components. Without the columns of :data:`PLACES`, there is
+        nothing to say.
+    expected : collection of str
+        Columns where components are expected, such as ``white_matter`` for white-matter maps.
+    """
+    places = [
+        f"k = {k}, {words}: {_named(components)}."
+        for k, table in parts.items()
+        for column, words in PLACES.items()
+        if column in table and column not in expected
+        if (components := _mostly(table, column))
+    ]
+    if not places:
+        return []
+    return [
+        f"Components that lie mostly outside grey matter. {' '.join(places)} They may be artefacts "
+        "of segmentation, registration or smoothing. Look at these maps before you interpret them. "
+        "A higher mask.threshold or mask.method: template excludes more of such voxels."
+    ]
+
+
+def _mostly(parts: pd.DataFrame, column: str) -> list[str]:
+    flagged = parts[parts[column] > MOSTLY]
+    return [
+        f"component {number} ({share:.0%})"
+        for number, share in zip(flagged["index"], flagged[column], strict=True)
+    ]
+
+
+def _expected(quality: QualityFacts | None) -> Collection[str]:
+    """Return where components are no artefacts, because the images do not show grey matter."""
+    if quality is None or not quality.tissues:
+        return ()
+    tissues = quality.tissues
+    grey = tissues["grey_matter"] > tissues["white_matter"] and not _sparse(quality.subjects)
+    return () if grey else ("white_matter",)
+
+
+def _sparse(subjects: pd.DataFrame) -> bool:
+    return bool(subjects["coverage"].median() < SPARSE)
+
+
 def sentences_about_starts(k: int, measures: Mapping[str, Any]) -> list[str]:
     """Return a sentence if the components of a fit depend on the start.
 
@@ -104,8 +166,9 @@ def sentences_about_starts(k: int, measures: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"k = {k}: the components depend on the start: the label maps of two random starts on the "
-        f"same subjects agree only by {agreement:.2f} (adjusted Rand index). Do not interpret "
-        "single components; compare with a smaller k or with another solver."
+        f"same subjects agree only by {agreement:.2f} (adjusted Rand index"
+        f"{by_chance(measures, 'start_label_ari')}). Do not interpret single components; compare "
+        "with a smaller k or with another solver."
     ]
 
 
@@ -117,7 +180,8 @@ def sentences_about_cohort(
     Parameters
     ----------
     subjects : DataFrame
-        Table of :func:`opnmf_pipeline.stages.quality.assess_cohort`, indexed by subject.
+        Table of :func:`opnmf_pipeline.stages.quality.assess_cohort`, indexed by subject. If the
+        images are sparse, such as lesions, nothing is said about missing data.
     errors : DataFrame
         Relative reconstruction errors: one row per subject, one column per k.
     coverage : ndarray of shape (n_voxels,)
@@ -143,9 +207,15 @@ def sentences_about_cohort(
     if others := find_other_units(subjects):
         named = [f"{name} ({factor:.3g} times)" for name, factor in others.items()]
         sentences.append(
-            f"Other units: {_named(named)}. The norm of these images differs that much from the "
+            f"Other units: {_named(named)}. The values of these images differ that much from the "
             "median. Give all images the same units, such as a scale from 0 to 1."
         )
+    return sentences + ([] if _sparse(subjects) else _about_coverage(subjects, coverage))
+
+
+def _about_coverage(subjects: pd.DataFrame, coverage: NDArray[np.floating]) -> list[str]:
+    """Return sentences about missing data. In sparse images, zeros are no missing data."""
+    sentences = []
     poor = subjects["coverage"] < subjects["coverage"].median() - LOW_COVERAGE
     if poor.any():
         named = [f"{name} ({share:.0%})" for name, share in subjects["coverage"][poor].items()]
@@ -190,14 +260,16 @@ def find_other_units(subjects: pd.DataFrame) -> dict[str, float]:
     Parameters
     ----------
     subjects : DataFrame
-        ``norm``, indexed by subject.
+        ``norm`` and ``coverage``, indexed by subject.
 
     Returns
     -------
     dict of str to float
-        Norm of the image, divided by the median over the subjects.
+        Root mean square of the values that are not zero, divided by its median over the subjects.
+        Unlike the norm, it does not depend on the size of a lesion.
     """
-    factors = subjects["norm"] / subjects["norm"].median()
+    scale = subjects["norm"] / np.sqrt(subjects["coverage"])
+    factors = scale / scale.median()
     other = (factors >= OTHER_UNITS) | (factors <= 1 / OTHER_UNITS)
     return {str(name): float(factor) for name, factor in factors[other].items()}
 

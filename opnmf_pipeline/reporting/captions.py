@@ -16,8 +16,9 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
         (
             selection.errors,
             f"Curves of the reconstruction error and of the gain per component {over}",
-            "Reconstruction error of the fits, and how much each additional component reduces it. "
-            "Shuffled data and subjects that were not fitted are shown if the run computed them.",
+            "Reconstruction error of the fits, R² about the mean image in and out of sample, and "
+            "how much each additional component reduces the error. Shuffled data and subjects that "
+            "were not fitted are shown if the run computed them.",
         ),
         (
             selection.reproducibility,
@@ -25,12 +26,15 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
             "Agreement between the fits of the two parts of each split of the cohort, each from a "
             "random start of its own. Solid lines show means, bands show one standard deviation, "
             "dots show single splits. Dashed lines show medians, and for comparison the agreement "
-            "of two random starts on all subjects.",
+            "of two random starts on all subjects. Grey lines show the agreement by "
+            "chance, of random compact parts with the same sizes. Their bands show one standard "
+            "deviation over random parts.",
         ),
         (
             selection.hierarchy,
             f"Diagram of how parts split {over}",
-            "How much the parts at each k share with the parts at the next larger k.",
+            "How much the parts at each k share with the parts at the next larger k. Numbers and "
+            "colours are those of the components in the label map of each k.",
         ),
     ]
     return [Figure(path, alt, caption) for path, alt, caption in figures if path]
@@ -47,7 +51,8 @@ def map_figures(fit: FitFacts) -> list[Figure]:
         (
             fit.label_map,
             f"Winner-takes-all map in the colours of {fit.k} components",
-            "Winner-takes-all map: the colour shows the component with the largest weight.",
+            "Winner-takes-all map: the colour shows the component with the largest weight. The "
+            "legend gives the numbers of the components.",
         ),
     ]
     return [Figure(path, alt, caption) for path, alt, caption in figures if path]

@@ -17,7 +17,9 @@ from opnmf_pipeline.reporting.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, S
 
 __all__ = ["draw_errors", "draw_reproducibility"]
 
-PANEL_INCHES = (3.6, 3.6)
+PANEL_INCHES = (3.6, 3.0)
+ENTRY_INCHES = 0.18
+"""Height of one entry of a legend."""
 FEW_RANKS = 12
 """Up to this many numbers of components, each has a tick."""
 
@@ -32,24 +34,26 @@ class _Curve:
 
 AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
     "Components": (
-        "agreement",
+        "agreement (1: equal)",
         [
             _Curve("inner_product", "matched inner product, mean", BLUE),
             _Curve("inner_product_median", "matched inner product, median", BLUE, dashed=True),
             _Curve("start_inner_product", "inner product of two starts", GREEN, dashed=True),
             _Curve("shared_start_inner_product", "inner product, shared start", GREY, dashed=True),
+            _Curve("inner_product_null", "inner product by chance", GREY),
             _Curve("stability", "stability coefficient, mean", ORANGE),
             _Curve("stability_median", "stability coefficient, median", ORANGE, dashed=True),
         ],
     ),
     "Parts (winner takes all)": (
-        "agreement",
+        "agreement (1: equal)",
         [
             _Curve("label_ari", "adjusted Rand index", BLUE),
             _Curve("start_label_ari", "adjusted Rand index of two starts", GREEN, dashed=True),
             _Curve(
                 "shared_start_label_ari", "adjusted Rand index, shared start", GREY, dashed=True
             ),
+            _Curve("label_ari_null", "adjusted Rand index by chance", GREY),
             _Curve("label_ami", "adjusted mutual information", PURPLE),
             _Curve("label_dice", "Dice of matched parts", ORANGE),
         ],
@@ -64,7 +68,7 @@ AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
 def draw_errors(
     metrics: pd.DataFrame, out_file: Path, choice: Mapping[str, Any] | None = None
 ) -> Path:
-    """Draw the error, the explained variance in and out of sample, and the gain per component.
+    """Draw the error, R² in and out of sample, and the gain per component.
 
     Parameters
     ----------
@@ -80,14 +84,16 @@ def draw_errors(
     path
         ``out_file``.
     """
-    panels = [_draw_error, _draw_gain]
+    panels = [_draw_error]
+    if metrics["error_gradient"].count() > 1:  # a single gain has nothing to be compared with
+        panels.append(_draw_gain)
     if "out_of_sample_explained_variance" in metrics:
         panels.insert(1, _draw_explained)
     with plt.rc_context(STYLE):
-        figure, axes = _panels(len(panels))
-        for axis, draw in zip(axes, panels, strict=True):
+        figure, axes = _panels(len(panels), n_entries=3)
+        for (axis, below), draw in zip(axes, panels, strict=True):
             draw(axis, metrics)
-            _finish(axis, metrics["n_components"], choice)
+            _finish(axis, below, metrics["n_components"], choice)
         return save(figure, out_file)
 
 
@@ -108,7 +114,7 @@ def _draw_error(axis: Axes, metrics: pd.DataFrame) -> None:
 
 
 def _draw_explained(axis: Axes, metrics: pd.DataFrame) -> None:
-    axis.set(title="In and out of sample", ylabel="explained variance (%)")
+    axis.set(title="In and out of sample", ylabel="R² about the mean image (%)")
     for curve in (
         _Curve("half_explained_variance", "fitted subjects", BLUE),
         _Curve("out_of_sample_explained_variance", "subjects not fitted", GREEN),
@@ -118,7 +124,7 @@ def _draw_explained(axis: Axes, metrics: pd.DataFrame) -> None:
 
 
 def _draw_gain(axis: Axes, metrics: pd.DataFrame) -> None:
-    axis.set(title="Gain of one more component", ylabel="decrease of error per component")
+    axis.set(title="Gain of one more component", ylabel="decrease of error (image units)")
     axis.axhline(0, color=GREY, linewidth=0.6)
     _curve(axis, metrics, _Curve("error_gradient", "all subjects", BLUE))
     _curve(axis, metrics, _Curve("null_gradient", "shuffled data (null)", ORANGE))
@@ -131,6 +137,9 @@ def draw_reproducibility(
     choice: Mapping[str, Any] | None = None,
 ) -> Path:
     """Draw the agreement of the two parts of the splits: means, standard deviations, each split.
+
+    By chance means: of random compact parts with the same sizes. The band is then the standard
+    deviation over random parts, not over splits.
 
     Parameters
     ----------
@@ -149,21 +158,26 @@ def draw_reproducibility(
         ``out_file``.
     """
     with plt.rc_context(STYLE):
-        figure, axes = _panels(len(AGREEMENT))
-        for axis, (title, (ylabel, curves)) in zip(axes, AGREEMENT.items(), strict=True):
+        n_entries = max(len(curves) for _, curves in AGREEMENT.values())
+        figure, axes = _panels(len(AGREEMENT), n_entries)
+        for (axis, below), (title, (ylabel, curves)) in zip(axes, AGREEMENT.items(), strict=True):
             axis.set(title=title, ylabel=ylabel)
             for curve in curves:
                 _curve(axis, metrics, curve)
-                if not curve.dashed:
+                if not curve.dashed and curve.column in splits:
                     _points(axis, splits, curve)
-            _finish(axis, metrics["n_components"], choice)
+            _finish(axis, below, metrics["n_components"], choice)
         return save(figure, out_file)
 
 
-def _panels(number: int) -> tuple[Figure, Sequence[Axes]]:
+def _panels(number: int, n_entries: int) -> tuple[Figure, Sequence[tuple[Axes, Axes]]]:
+    """Return a figure and its panels: the axes of the curves, and those of the legend below."""
     width, height = PANEL_INCHES
-    figure, axes = plt.subplots(1, number, figsize=(width * number, height), squeeze=False)
-    return figure, axes[0]
+    heights = (height, ENTRY_INCHES * n_entries)
+    figure, axes = plt.subplots(
+        2, number, figsize=(width * number, sum(heights)), height_ratios=heights, squeeze=False
+    )
+    return figure, list(zip(*axes, strict=True))
 
 
 def _curve(axis: Axes, table: pd.DataFrame, curve: _Curve) -> None:
@@ -190,8 +204,8 @@ def _points(axis: Axes, splits: pd.DataFrame, curve: _Curve) -> None:
     )
 
 
-def _finish(axis: Axes, ks: pd.Series[int], choice: Mapping[str, Any] | None) -> None:
-    """Label the axis of k, and mark the choice."""
+def _finish(axis: Axes, below: Axes, ks: pd.Series[int], choice: Mapping[str, Any] | None) -> None:
+    """Label the axis of k, mark the choice, and put the legend below, where it covers no curve."""
     axis.set_xlabel("number of components k")
     if len(ks) <= FEW_RANKS:
         axis.set_xticks(ks.tolist())
@@ -212,4 +226,5 @@ def _finish(axis: Axes, ks: pd.Series[int], choice: Mapping[str, Any] | None) ->
                 va="top",
                 fontsize=8,
             )
-    axis.legend(loc="upper left", bbox_to_anchor=(0, -0.24))  # inside, it would cover curves
+    below.axis("off")
+    below.legend(*axis.get_legend_handles_labels(), loc="upper left", borderaxespad=0)

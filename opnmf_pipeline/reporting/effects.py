@@ -1,7 +1,4 @@
-"""Effect sizes of the associations of loadings with age, sex and site, as a table, text and figure.
-
-They describe the cohort. They are not tested and not adjusted for other covariates.
-"""
+"""Associations of the loadings with covariates as sentences, a table and a figure."""
 
 from __future__ import annotations
 
@@ -12,19 +9,24 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.figure import BLUE, STYLE, Figure, plain, png
+from opnmf_pipeline.reporting.associations import ADJUSTED, ETA2, SIMPLE, D, R
+from opnmf_pipeline.reporting.figure import BLUE, GREY, STYLE, Figure, plain, png
 
-__all__ = ["Effects", "draw_effects", "measure_effects"]
-
-Z_95 = 1.959964
+__all__ = ["Effects", "draw_effects", "effects_table", "summarize_effects"]
 
 CORRELATION = (0.1, 0.3, 0.5)
 """Smallest correlation, or η, that is called small, medium and large (Cohen 1988)."""
 DIFFERENCE = (0.2, 0.5, 0.8)
 """Smallest difference, in standard deviations, that is called small, medium and large."""
 WORDS = ("negligible", "small", "medium", "large")
+FDR = 0.05
+"""Largest corrected p-value of an association that the sentences count."""
+
+SYMBOLS = {R: "r", D: "d", ETA2: "η²"}
+PANELS_PER_ROW = 3
+MAX_LEVELS = 5
+"""With more levels, the table of the report has only the effect of all levels together."""
 
 
 @dataclass(frozen=True)
@@ -37,155 +39,201 @@ class Effects:
         Its name.
     measure : str
         Name of the effect size.
-    values : DataFrame
-        One row per component: ``effect``, and ``low``, ``high``, its 95 % confidence
-        interval (NaN for η²).
+    simple, adjusted : DataFrame
+        One row per component: ``effect``, ``ci_low``, ``ci_high`` and ``p_fdr``. ``adjusted`` is
+        empty if there is no adjusted model.
     words : str
-        The strongest effect, in words.
+        The strongest association, sizes and number of associations, in words.
     """
 
     covariate: str
     measure: str
-    values: pd.DataFrame
+    simple: pd.DataFrame
+    adjusted: pd.DataFrame
     words: str
 
 
-def measure_effects(loadings: pd.DataFrame, covariate: pd.Series[Any]) -> Effects:
-    """Measure the association of loadings with a covariate.
+def summarize_effects(table: pd.DataFrame) -> list[Effects]:
+    """Return the associations with each covariate, and describe them.
 
     Parameters
     ----------
-    loadings : DataFrame
-        One row per subject, one column per component.
-    covariate : Series
-        Numbers, or text with at least two different values. Subjects without a value are left out.
+    table : DataFrame
+        Table of :func:`opnmf_pipeline.reporting.associations.measure_associations`.
 
     Returns
     -------
-    Effects
-        Pearson correlation for a number, Cohen's d for two groups, η² for more groups.
+    list of Effects
+        A correlation for a number, a difference for two levels, η² for more levels.
     """
-    values = covariate[covariate.notna().to_numpy()]
-    known = loadings[covariate.notna().to_numpy()]
-    if pd.api.types.is_numeric_dtype(values):
-        return _of_number(known, values)
-    return _of_two_groups(known, values) if values.nunique() == 2 else _of_groups(known, values)
+    return [_effects(str(name), rows) for name, rows in table.groupby("covariate", sort=False)]
 
 
-def _of_number(loadings: pd.DataFrame, values: pd.Series[Any]) -> Effects:
-    table = _correlations(loadings.to_numpy(np.float64), values.to_numpy(np.float64))
-    table.index = loadings.columns
-    component, r, interval = _strongest(table)
-    direction = "rise" if r > 0 else "fall"
-    strongest = f"loadings on {component} {direction} with {values.name} (r = {r:.2f}, {interval})"
-    words = _words(values, strongest, np.digitize(table["effect"].abs(), CORRELATION))
-    return Effects(str(values.name), "Pearson correlation", table, words)
-
-
-def _of_two_groups(loadings: pd.DataFrame, values: pd.Series[Any]) -> Effects:
-    first, second = sorted(values.unique())
-    table = _differences(loadings.to_numpy(np.float64), (values == second).to_numpy(bool))
-    table.index = loadings.columns
-    component, d, interval = _strongest(table)
-    strongest = (
-        f"loadings on {component} are higher for {values.name} {second if d > 0 else first} "
-        f"(d = {d:.2f}, {interval})"
+def _effects(name: str, rows: pd.DataFrame) -> Effects:
+    measure = next(one for one in (R, ETA2, D) if (rows["measure"] == one).any())
+    shown = rows[rows["measure"] == measure]
+    simple, adjusted = (
+        shown[shown["model"] == model].reset_index(drop=True) for model in (SIMPLE, ADJUSTED)
     )
-    words = _words(values, strongest, np.digitize(table["effect"].abs(), DIFFERENCE))
-    measure = f"{second} minus {first}, in standard deviations (Cohen's d)"
-    return Effects(str(values.name), measure, table, words)
+    first = simple.iloc[0]
+    labels = {
+        R: "correlation r (adjusted: partial r)",
+        D: f"{first['level']} minus {first['reference']}, in SD (d)",
+        ETA2: "share of the variance explained (η²)",
+    }
+    words = _words(name, measure, simple, adjusted)
+    return Effects(name, labels[measure], simple, adjusted, words)
 
 
-def _of_groups(loadings: pd.DataFrame, values: pd.Series[Any]) -> Effects:
-    n_groups = values.nunique()
-    table = _variance_between(loadings.to_numpy(np.float64), values.to_numpy(str))
-    table.index = loadings.columns
-    component, eta2, _ = _strongest(table)
-    strongest = (
-        f"{values.name} explains {eta2:.0%} of the variance of the loadings on {component} "
-        f"({(n_groups - 1) / (len(values) - 1):.0%} is expected by chance)"
-    )
-    words = _words(values, strongest, np.digitize(np.sqrt(table["effect"]), CORRELATION))
-    measure = f"share of the variance explained by {n_groups} groups (η²)"
-    return Effects(str(values.name), measure, table, words)
-
-
-def _correlations(H: NDArray[np.float64], x: NDArray[np.float64]) -> pd.DataFrame:
-    """Return Pearson's r with its confidence interval from Fisher's z."""
-    centred, x = H - H.mean(0), x - x.mean()
-    norms = np.sqrt((centred**2).sum(0) * (x**2).sum())
-    r = np.divide(x @ centred, norms, out=np.zeros(H.shape[1]), where=norms > 0)
-    z = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
-    half = Z_95 / np.sqrt(len(x) - 3)
-    return pd.DataFrame({"effect": r, "low": np.tanh(z - half), "high": np.tanh(z + half)})
-
-
-def _differences(H: NDArray[np.float64], second: NDArray[np.bool_]) -> pd.DataFrame:
-    """Return Cohen's d with the large-sample confidence interval of Hedges & Olkin (1985)."""
-    a, b = H[~second], H[second]
-    n_a, n_b = len(a), len(b)
-    pooled = np.sqrt(
-        (a.var(0, ddof=1) * (n_a - 1) + b.var(0, ddof=1) * (n_b - 1)) / (n_a + n_b - 2)
-    )
-    d = np.divide(b.mean(0) - a.mean(0), pooled, out=np.zeros(H.shape[1]), where=pooled > 0)
-    half = Z_95 * np.sqrt((n_a + n_b) / (n_a * n_b) + d**2 / (2 * (n_a + n_b)))
-    return pd.DataFrame({"effect": d, "low": d - half, "high": d + half})
-
-
-def _variance_between(H: NDArray[np.float64], groups: NDArray[Any]) -> pd.DataFrame:
-    """Return η²: the sum of squares between groups, divided by the total sum of squares."""
-    total = ((H - H.mean(0)) ** 2).sum(0)
-    between = sum(
-        (groups == group).sum() * (H[groups == group].mean(0) - H.mean(0)) ** 2
-        for group in np.unique(groups)
-    )
-    eta2 = np.divide(between, total, out=np.zeros(H.shape[1]), where=total > 0)
-    return pd.DataFrame({"effect": eta2, "low": np.nan, "high": np.nan})
-
-
-def _strongest(table: pd.DataFrame) -> tuple[str, float, str]:
-    """Return the component with the strongest effect, its effect, and its interval as text."""
-    place = int(table["effect"].abs().argmax())
-    effect, low, high = table[["effect", "low", "high"]].to_numpy()[place]
-    return str(table.index[place]), float(effect), f"95% interval {low:.2f} to {high:.2f}"
-
-
-def _words(values: pd.Series[Any], strongest: str, sizes: NDArray[np.intp]) -> str:
-    """Describe the strongest effect, and the number of components for each size of effect."""
+def _words(name: str, measure: str, simple: pd.DataFrame, adjusted: pd.DataFrame) -> str:
+    """Describe the strongest association, sizes, and how many exceed what chance explains."""
+    known = simple["effect"].dropna()
+    start = f"{name} (n = {simple['n'].iloc[0]}):"
+    if known.empty:
+        return f"{start} the loadings do not vary, so no association can be measured."
+    place = int(simple["effect"].abs().argmax())
+    values = _value(simple.iloc[place])
+    if not adjusted.empty and pd.notna(adjusted["effect"].iloc[place]):
+        values += f"; adjusted: {_value(adjusted.iloc[place])}"
+    limits = DIFFERENCE if measure == D else CORRELATION
+    sizes = np.digitize(np.sqrt(known) if measure == ETA2 else known.abs(), limits)
     counts = ", ".join(
         f"{n} {word}" for word, n in zip(WORDS, np.bincount(sizes, minlength=4), strict=True) if n
     )
+    strongest = _sentence(name, measure, simple.iloc[place], place + 1)
     return (
-        f"{values.name} ({len(values)} subjects). Strongest effect: {strongest}. By size: {counts}."
+        f"{start} {strongest} ({values}), which is the strongest association. By size: {counts}. "
+        f"{_count(name, simple, adjusted)}"
     )
+
+
+def _sentence(name: str, measure: str, row: pd.Series[Any], number: int) -> str:
+    on = f"the loadings on component {number}"
+    if measure == R:
+        return f"{on} are {'higher' if row['effect'] > 0 else 'lower'} for larger values of {name}"
+    if measure == D:
+        higher = "higher" if row["effect"] > 0 else "lower"
+        return f"{on} are {higher} for {row['level']} than for {row['reference']}"
+    return f"{on} differ between the levels of {name}"
+
+
+def _count(name: str, simple: pd.DataFrame, adjusted: pd.DataFrame) -> str:
+    found = int((simple["p_fdr"] <= FDR).sum())
+    text = (
+        f"At a false discovery rate of {FDR:.0%}, {name} is associated with the loadings on "
+        f"{found} of {len(simple)} components"
+    )
+    if not adjusted.empty and adjusted["effect"].notna().any():
+        text += f", and on {int((adjusted['p_fdr'] <= FDR).sum())} in the adjusted model"
+    return f"{text}."
+
+
+def _value(row: pd.Series[Any]) -> str:
+    """Return an effect size with its interval, if it has one."""
+    text = f"{SYMBOLS[row['measure']]} = {row['effect']:.2f}"
+    if pd.isna(row["ci_low"]):
+        return text
+    return f"{text}, 95% interval {row['ci_low']:.2f} to {row['ci_high']:.2f}"
+
+
+def effects_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return all associations as texts: one row per component and effect, models in columns.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Table of :func:`opnmf_pipeline.reporting.associations.measure_associations`.
+    """
+    n_levels = table.groupby("covariate")["level"].nunique()
+    many = table["covariate"].map(n_levels) > MAX_LEVELS
+    shown = table[~many | table["level"].isna()]
+    numbers = {name: number for number, name in enumerate(table["component"].unique(), start=1)}
+    keys = ["component", "covariate", "level", "reference", "measure"]
+    rows: list[dict[str, Any]] = []
+    for _, models in shown.groupby(keys, sort=False, dropna=False):
+        about = models.iloc[0]
+        row = {
+            "component": numbers[about["component"]],
+            "covariate": about["covariate"],
+            "comparison": "",
+            "measure": SYMBOLS[about["measure"]],
+        }
+        if pd.notna(about["level"]):
+            row["comparison"] = f"{about['level']} − {about['reference']}"
+        for model in (SIMPLE, ADJUSTED):
+            found = models[(models["model"] == model) & models["effect"].notna()]
+            row[model] = "n/a" if found.empty else _cell(found.iloc[0])
+            row[f"{model}: p (FDR)"] = "n/a" if found.empty else _p(found.iloc[0]["p_fdr"])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _cell(row: pd.Series[Any]) -> str:
+    interval = f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]" if pd.notna(row["ci_low"]) else ""
+    return f"{row['effect']:.2f}{interval}"
+
+
+def _p(value: float) -> str:
+    """Return a p-value as text.
+
+    Examples
+    --------
+    >>> _p(0.0312), _p(0.00001)
+    ('0.031', '< 0.001')
+    """
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def draw_effects(effects: Sequence[Effects]) -> Figure:
     """Draw the effect size for every component, one panel per covariate."""
-    k = len(effects[0].values)
+    k = len(effects[0].simple)
+    n_columns = min(len(effects), PANELS_PER_ROW)
+    n_rows = -(-len(effects) // n_columns)
+    has_adjusted = any(not found.adjusted.empty for found in effects)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            1,
-            len(effects),
-            figsize=(max(4.0, 3.2 * len(effects)), 0.9 + 0.17 * max(k, 6)),
+            n_rows,
+            n_columns,
+            figsize=(max(4.0, 3.2 * n_columns), n_rows * (1.1 + 0.19 * max(k, 6))),
             squeeze=False,
             sharey=True,
         )
-        for axis, found in zip(axes.flat, effects, strict=True):
-            table, rows = found.values, np.arange(1, k + 1)
+        for axis in axes.flat[len(effects) :]:
+            axis.set_visible(False)
+        for axis, found in zip(axes.flat, effects, strict=False):
             axis.axvline(0, color="#555555", linewidth=0.8)
-            axis.hlines(rows, table["low"], table["high"], color=BLUE, linewidth=1.2)
-            axis.plot(table["effect"], rows, "o", color=BLUE, markersize=3.5)
+            _points(axis, found.simple, -0.17 if has_adjusted else 0, GREY, "o", "simple")
+            if not found.adjusted.empty:
+                _points(axis, found.adjusted, 0.17, BLUE, "s", "adjusted")
             axis.set_title(plain(found.covariate))
-            axis.set_xlabel(plain(found.measure), fontsize=7.5)
+            axis.set_xlabel(plain(found.measure), fontsize=8)
             axis.set_ylim(k + 0.7, 0.3)
-            axis.set_yticks(rows[:: -(-k // 25)])
-        axes[0, 0].set_ylabel("component")
+            axis.set_yticks(range(1, k + 1)[:: -(-k // 25)])
+        for axis in axes[:, 0]:
+            axis.set_ylabel("component")
+        if has_adjusted:
+            handles, labels = axes[0, 0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
         image = png(figure)
     names = ", ".join(found.covariate for found in effects)
+    models = (
+        " Simple: from a model with this covariate only. Adjusted: from one model with all of them."
+        if has_adjusted
+        else ""
+    )
     return Figure(
         image,
         alt=f"Association of {names} with the loadings of each of {k} components. "
         + " ".join(found.words for found in effects),
-        caption="Effect size for the loadings of each component, with its 95% confidence interval.",
+        caption=f"Effect size for the loadings of each component, with its 95% interval.{models}",
+    )
+
+
+def _points(
+    axis: Any, table: pd.DataFrame, shift: float, colour: str, marker: str, label: str
+) -> None:
+    rows = np.arange(1, len(table) + 1) + shift
+    axis.hlines(rows, table["ci_low"], table["ci_high"], color=colour, linewidth=1.2)
+    axis.plot(
+        table["effect"], rows, marker, color=colour, markersize=3.5, linestyle="none", label=label
     )

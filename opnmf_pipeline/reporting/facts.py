@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.viewer import Embedded
 
-__all__ = ["Facts", "FitFacts", "GridFacts", "QualityFacts", "SelectionFacts", "SolverFacts"]
+__all__ = [
+    "AssociationFacts",
+    "Facts",
+    "FitFacts",
+    "GridFacts",
+    "QualityFacts",
+    "SelectionFacts",
+    "SolverFacts",
+]
 
 
 class GridFacts(Protocol):
@@ -59,6 +67,28 @@ class SolverFacts:
 
 
 @dataclass(frozen=True)
+class AssociationFacts:
+    """Associations of the loadings of a fit with covariates.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Table of :func:`opnmf_pipeline.reporting.associations.measure_associations`.
+    covariates : mapping of str to dict
+        Type and levels of each covariate.
+    unused : mapping of str to str
+        Columns of the table of subjects that are not used, each with the reason.
+    notes : sequence of str
+        What was left out of the models, as sentences.
+    """
+
+    table: pd.DataFrame
+    covariates: Mapping[str, Mapping[str, Any]]
+    unused: Mapping[str, str]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
 class FitFacts:
     """The fit with one number of components.
 
@@ -70,19 +100,27 @@ class FitFacts:
         Its solver.
     parts : DataFrame
         Label table, one row per component: ``index``, ``name``, the size, such as ``n_voxels``,
-        and further columns of the space of the images.
+        ``proposed_name`` if there is an atlas, and further columns of the space of the images.
     loadings : DataFrame
         One row per subject, one column per component.
     nearest : ndarray of shape (n_components,), int
         For each component, the index of the other component with the largest overlap.
     overlaps : ndarray of shape (n_components,), float64
         Cosine of each component and this other component.
+    explained, explained_about_zero : float
+        Share of the variance that the fit explains, about the mean image (R²) and about zero. The
+        first is NaN for a fit of version 0.1, which did not store the norm about the mean.
     errors : Series or None
         Relative reconstruction error of each subject; None if the norms of the images are unknown.
     montage, label_map : path or None
         Pictures of the components and of their parts.
     views : str
         How the pictures show each component, such as ``in three cuts``.
+    regions : DataFrame or None
+        Regions of the atlas in each component, in the columns of
+        :data:`opnmf_pipeline.stages.anatomy.REGION_COLUMNS`; None without an atlas.
+    associations : AssociationFacts or None
+        Associations with covariates, if they were measured.
     """
 
     info: Mapping[str, Any]
@@ -91,10 +129,14 @@ class FitFacts:
     loadings: pd.DataFrame
     nearest: NDArray[np.intp]
     overlaps: NDArray[np.float64]
+    explained: float
+    explained_about_zero: float
     errors: pd.Series[float] | None = None
     montage: Path | None = None
     label_map: Path | None = None
     views: str = ""
+    regions: pd.DataFrame | None = None
+    associations: AssociationFacts | None = None
 
     @property
     def k(self) -> int:
@@ -105,11 +147,6 @@ class FitFacts:
     def sizes(self) -> pd.Series[int]:
         """Size of each part; the name of the column says of what, such as ``n_voxels``."""
         return self.parts.filter(regex="^n_").iloc[:, 0]
-
-    @property
-    def explained(self) -> float:
-        """Share of the sum of squares of the data that the fit explains."""
-        return float(1 - (self.info["ReconstructionError"] / self.info["Norm"]) ** 2)
 
 
 @dataclass(frozen=True)
@@ -150,6 +187,11 @@ class SelectionFacts:
         """The chosen number of components, or None."""
         return self.choice.get("k")
 
+    @property
+    def flat(self) -> bool:
+        """Whether no number is clearly better, so that the chosen one is a convention."""
+        return bool(self.choice.get("flat"))
+
 
 @dataclass(frozen=True)
 class QualityFacts:
@@ -165,6 +207,8 @@ class QualityFacts:
         Table of :func:`opnmf_pipeline.stages.quality.assess_cohort`, indexed by subject.
     covered : ndarray of shape (n_voxels,)
         Share of the subjects with data in each voxel of the mask.
+    tissues : mapping of str to float
+        Share of the mean image in each tissue of the template; empty if the space is unknown.
     """
 
     mean: Path
@@ -173,6 +217,7 @@ class QualityFacts:
     draw_maps: Callable[[Mapping[str, Path]], Figure]
     subjects: pd.DataFrame
     covered: NDArray[np.floating]
+    tissues: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -181,8 +226,13 @@ class Facts:
 
     Attributes
     ----------
+    infos : sequence of dict
+        Content of ``factorization.json``, one per number of components: of the fits with maps, or,
+        without maps, of the fits that were compared.
+    solver : SolverFacts
+        Solver of these fits.
     fits : sequence of FitFacts
-        One per number of components.
+        Fits with maps, one per number of components; empty in a report of a comparison alone.
     selection : SelectionFacts
         Comparison of the numbers of components.
     n_subjects : int
@@ -191,14 +241,21 @@ class Facts:
         Number of sessions, if the images are sessions of subjects.
     grid : GridFacts
         Grid of the mask.
+    mask : str
+        What the voxels of the mask have in common; empty if unknown.
+    in_standard_space : bool
+        Whether the images count as images in the standard space.
+    only_brain : bool
+        Whether voxels outside the brain of the template were excluded.
     images : DataFrame
         Table of the subjects. It may have columns ``image`` and ``sha256``, and it may be empty.
+    entities : mapping of str to str
+        BIDS entities and suffix that say what all images show and where, such as ``label: GM``.
     mixed_entities : str
         BIDS entities, such as ``space``, that differ between the images, with their values; empty
         if there are none.
     covariates : DataFrame
-        Columns of :func:`opnmf_pipeline.reporting.covariates.find_covariates`, one row per
-        subject.
+        Columns of the covariates that are used, one row per subject; may have no column.
     quality : QualityFacts or None
         Quality of the images.
     volumes : Embedded or None
@@ -212,12 +269,18 @@ class Facts:
         YAML of the settings.
     """
 
+    infos: Sequence[Mapping[str, Any]]
+    solver: SolverFacts
     fits: Sequence[FitFacts]
     selection: SelectionFacts
     n_subjects: int
     n_sessions: int | None
     grid: GridFacts
+    mask: str
+    in_standard_space: bool
+    only_brain: bool
     images: pd.DataFrame
+    entities: Mapping[str, str]
     mixed_entities: str
     covariates: pd.DataFrame
     quality: QualityFacts | None
@@ -229,8 +292,25 @@ class Facts:
     @property
     def versions(self) -> Mapping[str, str]:
         """Versions of the software that computed the results."""
-        versions: Mapping[str, str] = self.fits[0].info["Versions"]
+        versions: Mapping[str, str] = self.infos[0]["Versions"]
         return versions
+
+    @property
+    def ks(self) -> list[int]:
+        """Numbers of components of the fits."""
+        return [int(info["NumberOfComponents"]) for info in self.infos]
+
+    @property
+    def explained(self) -> list[float]:
+        """R² about the mean image of each fit; NaN where it is unknown."""
+        if self.fits:
+            return [fit.explained for fit in self.fits]
+        return [float(self.selection.of(k)["explained_variance"]) for k in self.ks]
+
+    @property
+    def associations(self) -> AssociationFacts | None:
+        """Covariates, columns that are not used, and notes; the same for all fits."""
+        return self.fits[0].associations if self.fits else None
 
     @property
     def errors(self) -> pd.DataFrame:

@@ -7,9 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "STYLE", "Figure", "plain", "png", "save"]
+__all__ = [
+    "BLUE",
+    "DPI",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PURPLE",
+    "STYLE",
+    "Figure",
+    "part_colours",
+    "plain",
+    "png",
+    "save",
+]
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 """Colours that readers with red-green colour blindness can distinguish (Okabe and Ito 2008)."""
@@ -35,6 +50,18 @@ STYLE: Any = {
     "lines.markersize": 3.5,
 }
 """Style of all figures, for :func:`matplotlib.pyplot.rc_context`."""
+
+
+def part_colours(k: int) -> list[tuple[float, float, float]]:
+    """Return the colour of each of k parts, the same in every figure.
+
+    There are no greys, which are hard to see on the brain. Up to nine parts differ in hue.
+    """
+    paired = np.array(matplotlib.color_sequences["tab20"])
+    distinct = [colour for colour in [*paired[::2], *paired[1::2]] if np.ptp(colour) > 0]
+    if k > len(distinct):
+        distinct = [*plt.get_cmap("turbo")(np.linspace(0.08, 0.95, k))[:, :3]]
+    return [(float(r), float(g), float(b)) for r, g, b in distinct[:k]]
 
 
 def plain(name: str) -> str:
@@ -77,7 +104,7 @@ def png(figure: Any, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def save(figure: Any, out_file: Path) -> Path:
-    """Close a matplotlib figure and write it as PNG; return the path."""
-    out_file.write_bytes(png(figure))
+def save(figure: Any, out_file: Path, **options: Any) -> Path:
+    """Close a matplotlib figure and write it as PNG; return the path. See :func:`png`."""
+    out_file.write_bytes(png(figure, **options))
     return out_file

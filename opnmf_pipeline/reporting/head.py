@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from opnmf_pipeline.reporting.facts import Facts
 
 __all__ = ["choice", "lead", "tiles", "title"]
@@ -24,19 +26,33 @@ def title(settings: Mapping[str, Any]) -> str:
 
 def lead(facts: Facts) -> str:
     """Return the paragraph that describes the run."""
-    ks = [str(fit.k) for fit in facts.fits]
+    ks = [str(k) for k in facts.ks]
     listed = " and ".join(filter(None, [", ".join(ks[:-1]), ks[-1]]))
-    return (
+    text = (
         f"Images of {_people(facts)} were factorized into {listed} components by orthonormal "
         "projective non-negative matrix factorization (OPNMF). Each component is a set of regions "
-        "whose values vary together across subjects."
+        "whose values vary together across subjects." + _mask(facts)
     )
+    if not facts.fits:
+        text += " This page compares the numbers of components. A comparison writes no maps."
+    return text
+
+
+def _mask(facts: Facts) -> str:
+    space = (
+        " The images were taken to be in MNI152 space, as their file names, headers or grid say."
+        if facts.in_standard_space
+        else ""
+    )
+    rule = f" The analysis mask contains the {facts.grid.elements} with {facts.mask}."
+    return space + (rule if facts.mask else "")
 
 
 def tiles(facts: Facts) -> dict[str, str]:
     """Return the main numbers by their names."""
-    info, chosen = facts.fits[0].info, facts.selection.chosen
-    explained = [f"{fit.explained:.1%}" for fit in (facts.fits[0], facts.fits[-1])]
+    info, chosen = facts.infos[0], facts.selection.chosen
+    ends = (facts.explained[0], facts.explained[-1])
+    explained = " to ".join(dict.fromkeys(f"{share:.1%}" for share in ends if np.isfinite(share)))
     sizes = " x ".join(f"{size:g}" for size in facts.grid.spacing)
     elements = facts.grid.elements.capitalize()
     return {
@@ -44,24 +60,31 @@ def tiles(facts: Facts) -> dict[str, str]:
         f"{elements} of {sizes} mm" if sizes else elements: f"{info['NumberOfVoxels']:,}".replace(
             ",", "\u202f"
         ),
-        "Components (k)": ", ".join(str(fit.k) for fit in facts.fits),
-        **({"Chosen k": str(chosen)} if chosen else {}),
-        "Explained by the fit": " to ".join(dict.fromkeys(explained)),
-        "Solver": facts.fits[0].solver.label,
+        "Components (k)": ", ".join(map(str, facts.ks)),
+        **(
+            {"k by convention" if facts.selection.flat else "Chosen k": str(chosen)}
+            if chosen
+            else {}
+        ),
+        **({"R² about the mean image": explained} if explained else {}),
+        "Solver": facts.solver.label,
     }
 
 
 def choice(facts: Facts) -> str:
     """Return a sentence with the chosen number of components and its reason.
 
-    Without a choice, the sentence says so; with a single k it is empty.
+    Without a choice, the sentence says so; with a single k it is empty. No other part of the page
+    repeats the reason.
     """
     made = facts.selection.choice
+    if facts.selection.flat:
+        return f"k = {made['k']} is a convention, not a finding. {made['reason']}"
     if made.get("k"):
         return f"Chosen: {made['k']} components. {made['reason']}"
     if made:
         return f"No number of components was chosen. {made['reason']}"
-    if len(facts.fits) > 1:
+    if len(facts.infos) > 1:
         return (
             "No number of components was chosen in this run: results for every k are shown. "
             "Set selection.n_splits to measure how well the components of each k reproduce."

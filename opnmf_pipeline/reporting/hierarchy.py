@@ -13,11 +13,15 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.figure import STYLE, save
+from opnmf_pipeline.reporting.figure import STYLE, part_colours, save
 
 __all__ = ["draw_hierarchy"]
 
+Colour = tuple[float, float, float]
+
 BLOCK_WIDTH = 0.14
+ROW_INCHES = 0.17
+"""Height of the figure for each part of the largest k, so that its numbers can be read."""
 GAP = 0.08
 """Total space between the parts of the last column, as a fraction of its height."""
 N_SWEEPS = 20
@@ -28,8 +32,9 @@ def draw_hierarchy(overlaps: pd.DataFrame, out_file: Path) -> Path:
     """Draw how the parts of each k share their voxels with those of the next k.
 
     Each column is one k. Each block is one part; its height is its number of voxels. A ribbon
-    shows the voxels that two parts share. Parts are ordered so that few ribbons cross, and coloured
-    in that order, so that a part and the parts that it splits into have similar colours.
+    shows the voxels that two parts share. Parts are ordered so that few ribbons cross. They have
+    the numbers of their components, and the colours of the label map of their k; a ribbon has the
+    colour of the part at the larger k.
 
     Parameters
     ----------
@@ -50,17 +55,19 @@ def draw_hierarchy(overlaps: pd.DataFrame, out_file: Path) -> Path:
     sizes = [steps[0].sum(axis=1), *(counts.sum(axis=0) for counts in steps)]
     gap = GAP / max(len(sizes[-1]) - 1, 1)
     bottoms = [_stack(size, order, gap) for size, order in zip(sizes, orders, strict=True)]
-    colours = _colours(sizes, orders, steps)
+    colours = [part_colours(len(size)) for size in sizes]
     with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(max(6.0, 0.75 * len(ks) + 1.5), 5.5))
+        height = max(5.0, ROW_INCHES * ks[-1])
+        figure = plt.figure(figsize=(max(6.0, 0.75 * len(ks) + 1.5), height))
         axis = figure.add_subplot()
         for number, counts in enumerate(steps):
             _draw_ribbons(axis, number, counts, orders, bottoms, colours)
         for number in range(len(ks)):
-            _draw_blocks(axis, number, sizes[number], bottoms[number], colours[number])
+            _draw_blocks(axis, number, sizes[number], bottoms[number], colours[number], height)
         axis.set_xticks(range(len(ks)), [str(k) for k in ks])
         axis.set(xlabel="number of components k", xlim=(-0.3, len(ks) - 0.7), ylim=(-0.01, 1.01))
-        axis.set_title("How the parts split as k increases (height: size of the part)")
+        axis.set_title("How the parts split as k increases")
+        axis.set_ylabel("parts with their component numbers (height: share of all voxels)")
         axis.set_yticks([])
         axis.grid(visible=False)
         axis.spines[["left", "bottom"]].set_visible(False)
@@ -105,31 +112,30 @@ def _stack(sizes: NDArray[np.float64], order: NDArray[np.int64], gap: float) -> 
     return bottoms
 
 
-def _colours(
-    sizes: Sequence[NDArray[np.float64]],
-    orders: Sequence[NDArray[np.int64]],
-    steps: Sequence[NDArray[np.float64]],
-) -> list[NDArray[np.float64]]:
-    """Spread colours over the parts of the largest k; other parts take the mean of their parts."""
-    finest = len(orders[-1])
-    place = np.empty(finest)
-    place[orders[-1]] = (np.arange(finest) + 0.5) / finest
-    places = [place]
-    for size, counts in zip(reversed(sizes[:-1]), reversed(steps), strict=True):
-        places.insert(0, counts @ places[0] / np.maximum(size, 1))
-    spectrum = plt.get_cmap("turbo")
-    return [spectrum(0.06 + 0.88 * place)[:, :3] for place in places]
-
-
 def _draw_blocks(
     axis: Axes,
     number: int,
     sizes: NDArray[np.float64],
     bottoms: NDArray[np.float64],
-    colours: NDArray[np.float64],
+    colours: Sequence[Colour],
+    figure_inches: float,
 ) -> None:
     heights = sizes / sizes.sum() * (1 - GAP)
     axis.bar(number, heights, BLOCK_WIDTH, bottoms, color=colours, zorder=3)
+    middles = bottoms + heights / 2
+    points = np.clip(heights * figure_inches * 72 * 0.7, 3.5, 8)
+    for part, (colour, middle, size) in enumerate(zip(colours, middles, points, strict=True), 1):
+        light = np.dot(colour, (0.3, 0.6, 0.1)) > 0.55
+        axis.text(
+            number,
+            middle,
+            str(part),
+            color="black" if light else "white",
+            fontsize=size,
+            ha="center",
+            va="center_baseline",
+            zorder=4,
+        )
 
 
 def _draw_ribbons(
@@ -138,7 +144,7 @@ def _draw_ribbons(
     counts: NDArray[np.float64],
     orders: Sequence[NDArray[np.int64]],
     bottoms: Sequence[NDArray[np.float64]],
-    colours: Sequence[NDArray[np.float64]],
+    colours: Sequence[Sequence[Colour]],
 ) -> None:
     """Draw the voxels that the parts of one k share with those of the next."""
     heights = counts / counts.sum() * (1 - GAP)

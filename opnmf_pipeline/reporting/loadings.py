@@ -28,8 +28,8 @@ def draw_loadings(loadings: pd.DataFrame, covariates: pd.DataFrame) -> Figure:
     loadings : DataFrame
         One row per subject, one column per component.
     covariates : DataFrame
-        Columns of :func:`opnmf_pipeline.reporting.covariates.find_covariates`, with the same rows.
-        Each becomes a strip of colours above the map.
+        Columns of :func:`opnmf_pipeline.reporting.covariates.restore_covariates`, with the same
+        rows. Each becomes a strip of colours above the map.
     """
     sd = loadings.std().replace(0, 1)
     Z = ((loadings - loadings.mean()) / sd).to_numpy().T
@@ -98,6 +98,7 @@ def _strips(covariates: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[Any]
 def _label(grid: Any, n_subjects: int, handles: dict[str, list[Any]]) -> None:
     grid.ax_heatmap.set(xlabel=f"{n_subjects} subjects", ylabel="component")
     grid.ax_heatmap.tick_params(labelsize=7)
+    grid.ax_heatmap.tick_params(axis="y", rotation=0)
     if grid.ax_col_colors is not None:
         grid.ax_col_colors.tick_params(labelsize=8, length=0)
     entries = [patch for some in handles.values() for patch in some[:8]]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
-from opnmf_pipeline.reporting.facts import GridFacts
+from opnmf_pipeline.reporting.associations import ADJUSTED, CLUSTER_NOTE, ETA2, D, R
+from opnmf_pipeline.reporting.facts import AssociationFacts, GridFacts
 from opnmf_pipeline.reporting.outliers import RULE
 from opnmf_pipeline.reporting.references import REFERENCES, Reference
 
@@ -24,12 +26,30 @@ INITS = {
     "to 0.1",
     "random": "random non-negative values",
 }
+KINDS = {
+    "FLAIR": "FLAIR images",
+    "T1w": "T1-weighted images",
+    "T2w": "T2-weighted images",
+    "cbf": "maps of cerebral blood flow",
+    "mask": "binary masks",
+    "pet": "PET images",
+    "probseg": "tissue probability maps",
+    "thickness": "maps of cortical thickness",
+}
+"""What images show, by their BIDS suffix."""
+TISSUES = {"GM": "grey-matter", "WM": "white-matter", "CSF": "cerebrospinal-fluid"}
+"""Tissues of probability maps, by the BIDS entity ``label``."""
 MASKS = {
     "mean": "whose mean over the subjects was above {threshold:g}",
-    "coverage": "with a value above {threshold:g} in at least {coverage:.0%} of the subjects",
+    "coverage": "with a value above {threshold:g} in at least {subjects} subjects",
     "template": "with a value above {threshold:g} in the grey-matter map of the MNI152 template "
     "[fonov2011]",
     "image": "inside a given mask",
+}
+EFFECTS = {
+    R: "correlations (partial correlations in the model with all covariates)",
+    D: "differences divided by the residual standard deviation [hedges1985]",
+    ETA2: "shares of the variance (partial η²)",
 }
 ENGINES = {"nipype": "Nipype {version} [gorgolewski2011]", "pydra": "Pydra {version} [jarecka2020]"}
 LIBRARIES = {
@@ -68,6 +88,10 @@ def describe_methods(
     *,
     solver: str,
     qualified: bool,
+    located: bool,
+    only_brain: bool,
+    entities: Mapping[str, str],
+    associations: AssociationFacts | None = None,
 ) -> Methods:
     """Return the methods section of a run.
 
@@ -81,19 +105,31 @@ def describe_methods(
     grid : GridFacts
         Grid of the mask.
     choice : dict or None
-        The chosen number of components: ``k``, ``rule``, ``reason``.
+        The chosen number of components: ``k``, ``rule``, ``criterion``, ``flat``.
     solver : str
         Sentences about the solver. Fields such as ``{tol}`` are replaced by settings of the fits,
         ``{init}`` by a description of the initialization, and ``{element}`` and ``{elements}`` by
         the names of the places of the grid.
     qualified : bool
         Whether the quality of the cohort was measured.
+    located : bool
+        Whether an atlas describes the components.
+    only_brain : bool
+        Whether the mask excludes what is outside the brain mask of the template.
+    entities : mapping of str to str
+        BIDS entities and suffix that say what all images show and where; may be empty.
+    associations : AssociationFacts or None
+        Associations of the loadings with covariates, if they were measured.
     """
+    if named := settings.get("output", {}).get("space"):
+        entities = {**entities, "space": named}
     paragraphs = [
-        _images(fits[0], settings.get("mask", {}), grid),
+        _images(fits[0], settings.get("mask", {}), grid, entities, only_brain=only_brain),
         _decomposition(fits, solver, grid),
         _selection(settings.get("selection", {}), choice, grid),
+        _anatomy(settings.get("report", {}).get("atlas")) if located else "",
         _quality() if qualified else "",
+        _associations(associations, fits[0]["Versions"]),
         _software(fits[0]["Versions"], settings.get("execution", {}).get("engine", "local")),
     ]
     keys: list[str] = []
@@ -116,9 +152,16 @@ def _cited(text: str, keys: list[str]) -> str:
     return CITATION.sub(cite, text)
 
 
-def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], grid: GridFacts) -> str:
+def _images(
+    fit: Mapping[str, Any],
+    mask: Mapping[str, Any],
+    grid: GridFacts,
+    entities: Mapping[str, str],
+    *,
+    only_brain: bool,
+) -> str:
     done = fit.get("Preprocessing", {})
-    steps = []
+    steps = [] if done.get("smoothing_fwhm") else ["without further smoothing"]
     if fwhm := done.get("smoothing_fwhm"):
         steps.append(f"smoothed with a Gaussian kernel of {fwhm:g} mm full width at half maximum")
     if done.get("resample") or done.get("voxel_size"):
@@ -126,7 +169,9 @@ def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], grid: GridFacts) ->
     if done.get("negative") == "clip":
         steps.append("with negative values set to zero")
     prepared = f", {' and '.join(steps)}" if steps else ""
-    rule = MASKS[mask["method"]].format(**mask) if mask else "of the analysis mask"
+    rule = _mask(mask) if mask else "of the analysis mask"
+    if only_brain:
+        rule += ", within the brain mask of the MNI152 template [fonov2011],"
     size = " × ".join(f"{edge:g}" for edge in grid.spacing)
     number = f"{fit['NumberOfVoxels']:,} " if "NumberOfVoxels" in fit else ""
     shift = (
@@ -135,10 +180,29 @@ def _images(fit: Mapping[str, Any], mask: Mapping[str, Any], grid: GridFacts) ->
         else ""
     )
     return (
-        f"One image of each of {fit['NumberOfSubjects']} subjects was used{prepared}. The values "
-        f"in the {number}{grid.elements}{f' ({size} mm)' if size else ''} {rule} formed a "
-        f"non-negative {grid.element}-by-subject matrix X.{shift}"
+        f"{_modality(entities)}One image of each of {fit['NumberOfSubjects']} subjects was "
+        f"used{prepared}. The values in the {number}{grid.elements}"
+        f"{f' ({size} mm)' if size else ''} {rule} formed a non-negative "
+        f"{grid.element}-by-subject matrix X.{shift}"
     )
+
+
+def _mask(mask: Mapping[str, Any]) -> str:
+    subjects = mask.get("n_subjects") or f"{mask['coverage']:.0%} of the"
+    return MASKS[mask["method"]].format(**mask, subjects=subjects)
+
+
+def _modality(entities: Mapping[str, str]) -> str:
+    """Say what the images show and in which space, as far as their names tell it."""
+    suffix, label = entities.get("suffix", ""), entities.get("label", "")
+    space = f" in the space {entities['space']}" if "space" in entities else ""
+    if not suffix:
+        return f"The images were{space}. " if space else ""
+    named = [f"{name}-{entities[name]}" for name in ("label", "desc") if name in entities]
+    name = "_".join([*named, suffix])
+    kind = f"{TISSUES[label]} maps" if label in TISSUES else KINDS.get(suffix)
+    what = f"{kind} (BIDS name: {name})" if kind else f"files with the BIDS name {name}"
+    return f"The images were {what}{space}. "
 
 
 def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str, grid: GridFacts) -> str:
@@ -161,7 +225,8 @@ def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str, grid: GridFac
         "X was factorized by orthonormal projective non-negative matrix factorization (OPNMF) "
         f"[yang2010, sotiras2015] into {ks} components. The components are the columns of a "
         f"non-negative {grid.element}-by-component matrix W, for which ‖X − WWᵀX‖ is small and "
-        "WᵀW is close to the identity matrix. The loadings of the subjects are H = WᵀX. "
+        "WᵀW is close to the identity matrix. The loadings of the subjects are H = WᵀX. The "
+        "explained variance is R² = 1 − ‖X − WWᵀX‖² / ‖X − x̄1ᵀ‖², where x̄ is the mean image. "
         + found_by
         + end
     )
@@ -193,6 +258,11 @@ def _selection(
             "matched components and the adjusted Rand index, to measure how much the components "
             "depend on the start."
         )
+    if (n := selection.get("n_null")) and (split or selection.get("n_starts")):
+        sentences.append(
+            f"The agreement expected by chance was that of {n} pairs of random label maps for each "
+            "comparison, with compact parts of the same sizes and components with the same weights."
+        )
     if n := selection.get("n_permutations"):
         data = "a null data set" if n == 1 else f"{n} null data sets"
         sentences.append(
@@ -200,8 +270,14 @@ def _selection(
             "decrease of the error per component that is expected by chance."
         )
     if choice:
-        reason = choice["reason"].strip().rstrip(".")
-        sentences.append(f"{choice['k']} components were chosen (rule {choice['rule']}). {reason}.")
+        criterion = f": {choice['criterion']}" if "criterion" in choice else ""
+        sentences.append(f"One number was chosen by the rule {choice['rule']}{criterion}.")
+        sentences.append(
+            f"No number was clearly better by this rule; {choice['k']} components were used by "
+            "convention."
+            if choice.get("flat")
+            else f"This rule chose {choice['k']} components."
+        )
     return " ".join(sentences)
 
 
@@ -222,10 +298,46 @@ def _splits(selection: Mapping[str, Any]) -> str:
     )
 
 
+def _anatomy(given: str | None) -> str:
+    atlas = (
+        f"of the atlas {PurePath(given).name}"
+        if given
+        else "of the Desikan-Killiany atlas [desikan2006] and of the subcortical segmentation of "
+        "FreeSurfer [fischl2002], drawn on an average of 35 people in MNI152 space "
+        "[postelnicu2009]; each region was enlarged by up to 4 mm into white matter and 2 mm into "
+        "background"
+    )
+    return (
+        f"The components were described by the regions {atlas}. The overlap of a component and a "
+        "region is the share of the weight of the component that is in the region. The components "
+        "were named after the regions that have most of their weight."
+    )
+
+
 def _quality() -> str:
     return (
         "A subject counted as an outlier if the logarithm of its relative reconstruction error, "
         f"‖x − Wh‖ / ‖x‖, was {RULE} [leys2013]."
+    )
+
+
+def _associations(facts: AssociationFacts | None, versions: Mapping[str, str]) -> str:
+    """Describe the models of covariates; return an empty text if there are none."""
+    if facts is None or not facts.covariates:
+        return ""
+    names = _enumerated(list(facts.covariates))
+    measures = [text for name, text in EFFECTS.items() if (facts.table["measure"] == name).any()]
+    adjusted = facts.table[facts.table["model"] == ADJUSTED]
+    together = _enumerated([str(name) for name in adjusted["covariate"].unique()])
+    software = f"statsmodels {versions.get('statsmodels', '')}".strip()
+    return (
+        f"Associations of the loadings on each component with {names} were described by linear "
+        f"models (ordinary least squares, {software}) with one covariate each [seabold2010]"
+        + (f", and by one model with {together} together" if together else "")
+        + f". Effect sizes are {_enumerated(measures)}, with 95% confidence intervals for "
+        "correlations and differences. p-values were corrected over the components by the false "
+        "discovery rate [benjamini1995]."
+        + (" Standard errors were cluster-robust by subject." * (CLUSTER_NOTE in facts.notes))
     )
 
 

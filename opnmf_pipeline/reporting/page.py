@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -17,14 +17,21 @@ from PIL import Image
 from opnmf_pipeline.config import parse_yaml, resolved
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
+from opnmf_pipeline.reporting.covariate_section import compose_covariates
 from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts
-from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.figure import DPI, Figure
 from opnmf_pipeline.reporting.head import choice, lead, tiles, title
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.reporting.outliers import find_outliers
 from opnmf_pipeline.reporting.quality import draw_errors
 from opnmf_pipeline.reporting.section import compose_section
-from opnmf_pipeline.reporting.tables import cell, images_table, measures, subjects_table
+from opnmf_pipeline.reporting.tables import (
+    cell,
+    component_titles,
+    images_table,
+    measures,
+    subjects_table,
+)
 
 __all__ = ["render_page", "with_runs"]
 
@@ -34,6 +41,11 @@ RUNS, RUNS_END = "<!-- runs -->", "<!-- /runs -->"
 """Marks in the page; the records of the runs are between them."""
 MAX_PICTURE_BYTES = 6 * 2**20
 """Largest size of all pictures; keeps a page with the viewer and its volumes below 20 MB."""
+
+PAGE_DPI = 105
+"""Pixels of the page for each inch of a figure."""
+MAX_ROWS = 2000
+"""Largest number of rows of a table of subjects or images, for the same reason."""
 
 
 def render_page(facts: Facts, *, figures: bool) -> str:
@@ -73,11 +85,13 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             curves=curves,
             measures=measures(selection.metrics, selection.descriptions),
             sections=sections,
+            covariates=compose_covariates(facts.associations),
             cohort=cohort,
             subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
             methods=_methods(facts, settings),
             images=images_table(facts.images),
             pictures=_pictures(pictures),
+            max_rows=MAX_ROWS,
             viewer=_viewer(facts),
             niivue=_niivue() if facts.volumes else "",
         )
@@ -117,11 +131,14 @@ def _environment() -> Environment:
 
 def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
     maps = {
-        "Mean of the subjects": quality.mean,
-        "Standard deviation over the subjects": quality.sd,
+        "Mean of the subjects (units of the images)": quality.mean,
+        "Standard deviation over the subjects (units of the images)": quality.sd,
         "Coverage: share of the subjects with data": quality.coverage,
     }
-    return [quality.draw_maps(maps), draw_errors(errors, find_outliers(errors))]
+    drawn = [quality.draw_maps(maps)]
+    if not errors.empty:
+        drawn.append(draw_errors(errors, find_outliers(errors)))
+    return drawn
 
 
 def _viewer(facts: Facts) -> dict[str, Any] | None:
@@ -131,7 +148,12 @@ def _viewer(facts: Facts) -> dict[str, Any] | None:
     images, ks = list(facts.volumes.images), [fit.k for fit in facts.fits]
     background = images.pop(0) if facts.on_background else ""
     fits = [
-        {"k": fit.k, "image": image, "peaks": _peaks(fit)}
+        {
+            "k": fit.k,
+            "image": image,
+            "peaks": _peaks(fit),
+            "titles": component_titles(fit.parts),
+        }
         for fit, image in zip(facts.fits, images, strict=True)
     ]
     chosen = facts.selection.chosen
@@ -152,12 +174,16 @@ def _peaks(fit: FitFacts) -> list[list[float]]:
 
 def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:
     return describe_methods(
-        [fit.info for fit in facts.fits],
+        facts.infos,
         settings,
         facts.grid,
         facts.selection.choice or None,
-        solver=facts.fits[0].solver.methods,
-        qualified=facts.quality is not None,
+        solver=facts.solver.methods,
+        qualified=facts.quality is not None and bool(facts.fits),
+        only_brain=facts.only_brain,
+        entities=facts.entities,
+        associations=facts.associations,
+        located=any(fit.regions is not None for fit in facts.fits),
     )
 
 
@@ -171,21 +197,37 @@ def _niivue() -> Markup:
     return Markup("/*!\n{}\n{}*/\n{}".format(*parts))  # noqa: S704 (files of this package)
 
 
-def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, str]:
-    """Return every picture as a data URL; compression is lossless if all of them fit."""
-    for lossless in (True, False):
-        found = {figure.image: _embedded(figure.image, lossless=lossless) for figure in figures}
-        if sum(map(len, found.values())) <= MAX_PICTURE_BYTES:
-            break
-    return found
+class _Picture(NamedTuple):
+    """A picture as a data URL, and its width on the page, for which all texts have one size."""
+
+    url: str
+    width: int
 
 
-def _embedded(picture: Path | bytes, *, lossless: bool) -> str:
-    """Return a picture as a data URL in WebP, which needs at most half the space of PNG."""
+def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, _Picture]:
+    """Return every picture.
+
+    Compression is lossless if all of them fit. Else they are made smaller until they fit.
+    """
+    scale, lossless = 1.0, True
+    while True:
+        found = {
+            figure.image: _embedded(figure.image, scale, lossless=lossless) for figure in figures
+        }
+        if sum(len(picture.url) for picture in found.values()) <= MAX_PICTURE_BYTES:
+            return found
+        scale, lossless = scale if lossless else scale * 0.8, False
+
+
+def _embedded(picture: Path | bytes, scale: float, *, lossless: bool) -> _Picture:
+    """Return a picture in WebP, which needs at most half the space of PNG."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
-        image.convert("RGB").save(buffer, "webp", lossless=lossless, quality=75)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        size = [max(1, round(side * scale)) for side in image.size]
+        smaller = image.convert("RGB").resize((size[0], size[1]))
+        smaller.save(buffer, "webp", lossless=lossless, quality=75)
+        url = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return _Picture(url, round(image.size[0] * PAGE_DPI / DPI))
 
 
 def _duration(seconds: float) -> str:

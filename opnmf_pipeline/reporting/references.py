@@ -66,7 +66,7 @@ class Reference:
             "doi": self.doi,
             "url": self.url,
         }
-        if self.kind == "misc":
+        if self.kind in ("misc", "book"):
             fields["publisher"] = fields.pop("booktitle")
         lines = [f"  {name} = {{{value}}}" for name, value in fields.items() if value]
         return f"@{self.kind}{{{key},\n" + ",\n".join(lines) + "\n}"
@@ -97,6 +97,35 @@ REFERENCES = {
         "NeuroImage",
         "108, 1–16",
         "10.1016/j.neuroimage.2014.11.045",
+    ),
+    "desikan2006": Reference(
+        "Desikan et al., 2006",
+        ("Desikan, Rahul S.", "Ségonne, Florent", "Fischl, Bruce", "others"),
+        "2006",
+        "An automated labeling system for subdividing the human cerebral cortex on MRI scans into "
+        "gyral based regions of interest",
+        "NeuroImage",
+        "31(3), 968–980",
+        "10.1016/j.neuroimage.2006.01.021",
+    ),
+    "fischl2002": Reference(
+        "Fischl et al., 2002",
+        ("Fischl, Bruce", "Salat, David H.", "Busa, Evelina", "others"),
+        "2002",
+        "Whole brain segmentation: automated labeling of neuroanatomical structures in the human "
+        "brain",
+        "Neuron",
+        "33(3), 341–355",
+        "10.1016/S0896-6273(02)00569-X",
+    ),
+    "postelnicu2009": Reference(
+        "Postelnicu et al., 2009",
+        ("Postelnicu, Gheorghe", "Zöllei, Lilla", "Fischl, Bruce"),
+        "2009",
+        "Combined volumetric and surface registration",
+        "IEEE Transactions on Medical Imaging",
+        "28(4), 508–522",
+        "10.1109/TMI.2008.2004426",
     ),
     "sotiras2017": Reference(
         "Sotiras et al., 2017",
@@ -246,6 +275,35 @@ REFERENCES = {
         "Zenodo",
         doi="10.5281/zenodo.8397156",
         kind="misc",
+    ),
+    "seabold2010": Reference(
+        "Seabold & Perktold, 2010",
+        ("Seabold, Skipper", "Perktold, Josef"),
+        "2010",
+        "Statsmodels: econometric and statistical modeling with Python",
+        "Proceedings of the 9th Python in Science Conference",
+        ", 92–96",
+        "10.25080/Majora-92bf1922-011",
+        kind="inproceedings",
+    ),
+    "benjamini1995": Reference(
+        "Benjamini & Hochberg, 1995",
+        ("Benjamini, Yoav", "Hochberg, Yosef"),
+        "1995",
+        "Controlling the false discovery rate: a practical and powerful approach to multiple "
+        "testing",
+        "Journal of the Royal Statistical Society: Series B (Methodological)",
+        "57(1), 289–300",
+        "10.1111/j.2517-6161.1995.tb02031.x",
+    ),
+    "hedges1985": Reference(
+        "Hedges & Olkin, 1985",
+        ("Hedges, Larry V.", "Olkin, Ingram"),
+        "1985",
+        "Statistical methods for meta-analysis",
+        "Academic Press",
+        doi="10.1016/C2009-0-03396-0",
+        kind="book",
     ),
     "gorgolewski2011": Reference(
         "Gorgolewski et al., 2011",

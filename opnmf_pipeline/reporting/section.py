@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.reporting.captions import map_figures
 from opnmf_pipeline.reporting.course import draw_course
-from opnmf_pipeline.reporting.effects import draw_effects, measure_effects
+from opnmf_pipeline.reporting.effects import draw_effects, effects_table, summarize_effects
 from opnmf_pipeline.reporting.facts import FitFacts
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings
-from opnmf_pipeline.reporting.tables import parts_table
+from opnmf_pipeline.reporting.tables import by_chance, parts_table, regions_table
 
 __all__ = ["Section", "compose_section", "sentences_about_agreement"]
 
@@ -40,10 +41,14 @@ class Section:
         Components and parts.
     parts : DataFrame
         Table of the components and their parts; the first column is their number.
+    regions : DataFrame or None
+        Regions of the atlas that have most of each component; None without an atlas.
     loadings : sequence of Figure
         Loadings, and their associations with covariates.
     effects : sequence of str
         Descriptions of these associations.
+    associations : DataFrame or None
+        Table of these associations; None if there are none.
     course : Figure or None
         Course of the fit.
     """
@@ -52,8 +57,10 @@ class Section:
     facts: str
     maps: Sequence[Figure]
     parts: pd.DataFrame
+    regions: pd.DataFrame | None
     loadings: Sequence[Figure]
     effects: Sequence[str]
+    associations: pd.DataFrame | None
     course: Figure | None
 
     @property
@@ -74,14 +81,13 @@ def compose_section(
     measures : mapping of str to object
         Measures of its number of components, by the columns of ``desc-opnmf_metrics.tsv``.
     covariates : DataFrame
-        Age, sex and site, one row per subject; may have no column.
+        The covariates that are used, one row per subject; may have no column.
     figures : bool
         Draw the loadings and the course of the fit.
     """
-    numbers = range(1, fit.k + 1)
-    loadings = fit.loadings.set_axis([f"component {number}" for number in numbers], axis=1)
-    effects = [measure_effects(loadings, column) for _, column in covariates.items()]
-    drawn = [draw_loadings(loadings, covariates)] if figures else []
+    measured = fit.associations.table if fit.associations else pd.DataFrame()
+    effects = summarize_effects(measured) if len(measured) else []
+    drawn = [draw_loadings(fit.loadings, covariates)] if figures else []
     if figures and effects:
         drawn.append(draw_effects(effects))
     return Section(
@@ -89,8 +95,10 @@ def compose_section(
         facts=" ".join([_sentence(fit), *sentences_about_agreement(measures)]),
         maps=map_figures(fit),
         parts=parts_table(fit),
+        regions=None if fit.regions is None else regions_table(fit.regions),
         loadings=drawn,
         effects=[effect.words for effect in effects],
+        associations=effects_table(measured) if effects else None,
         course=draw_course(fit.info, fit.solver.tolerance) if figures else None,
     )
 
@@ -98,9 +106,15 @@ def compose_section(
 def _sentence(fit: FitFacts) -> str:
     info = fit.info
     end = "converged" if info["Converged"] else "stopped without converging"
+    explained = (
+        f", which explains {fit.explained:.1%} of the variance about the mean image (R²; "
+        f"{fit.explained_about_zero:.1%} about zero)"
+        if np.isfinite(fit.explained)
+        else ""
+    )
     return (
         f"The fit {end} after {info['Iterations']} iterations with a reconstruction error of "
-        f"{info['ReconstructionError']:.5g}, which explains {fit.explained:.1%} of the data. No "
+        f"{info['ReconstructionError']:.5g}{explained}. No "
         f"factorization into {fit.k} components can have an error below {info['LowerBound']:.5g}. "
         "The distance from a stationary point of the published update (KKT residual) is "
         f"{info['KKTResidual']:.1e}."
@@ -117,10 +131,13 @@ def sentences_about_agreement(measures: Mapping[str, Any]) -> list[str]:
     """
     sentences = []
     for prefix, what in AGREEMENTS.items():
-        cosine, ari = (measures.get(prefix + name) for name in ("inner_product", "label_ari"))
-        if pd.notna(cosine) and pd.notna(ari):
+        cosine, ari = (prefix + name for name in ("inner_product", "label_ari"))
+        if pd.notna(measures.get(cosine)) and pd.notna(measures.get(ari)):
             sentences.append(
-                f"{what} agree by {cosine:.2f} (mean cosine of matched components) and {ari:.2f} "
-                "(adjusted Rand index of the winner-takes-all maps)."
+                f"{what} agree by {measures[cosine]:.2f} (mean cosine of matched components"
+                f"{by_chance(measures, cosine)}) and {measures[ari]:.2f} (adjusted Rand index of "
+                f"the winner-takes-all maps{by_chance(measures, ari)})."
             )
+    if any("by chance" in sentence for sentence in sentences):
+        sentences.append("By chance means: for random compact parts of the same sizes.")
     return sentences

@@ -10,13 +10,24 @@ import pandas as pd
 
 from opnmf_pipeline.reporting.facts import FitFacts
 
-__all__ = ["Measure", "cell", "images_table", "measures", "parts_table", "subjects_table"]
+__all__ = [
+    "Measure",
+    "by_chance",
+    "cell",
+    "component_titles",
+    "images_table",
+    "measures",
+    "parts_table",
+    "regions_table",
+    "subjects_table",
+]
 
 IMAGE_COLUMNS = ("participant_id", "session_id", "image", "sha256")
 SMALLEST_OVERLAP = 0.0005
 """Smallest cosine that rounds to 0.001; below it, the table names no other component."""
 NAMES = {"n_iter": "iterations", "n_pieces": "connected pieces per part", "n_splits": "splits"}
 PARTS = {
+    "proposed_name": "proposed name",
     "n_voxels": "voxels",
     "n_vertices": "vertices",
     "n_grayordinates": "grayordinates",
@@ -30,6 +41,8 @@ PARTS = {
     "peak_vertex": "peak vertex",
 }
 """Columns of the label tables of all spaces, and their heads in the report."""
+TOP_REGIONS = 5
+"""Number of regions of each component in the report."""
 SPREAD = "_sd"
 """Ending of the column with the standard deviation of another."""
 
@@ -87,11 +100,33 @@ def _cells(metrics: pd.DataFrame, column: str) -> list[str]:
     ]
 
 
+def component_titles(parts: pd.DataFrame) -> list[str]:
+    """Return the number of each component, and its proposed name if it has one.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        Label table: ``index`` and, with an atlas, ``proposed_name``.
+
+    Examples
+    --------
+    >>> component_titles(pd.DataFrame({"index": [1, 2], "proposed_name": ["Left insula", None]}))
+    ['component 1: Left insula', 'component 2']
+    """
+    names = parts.get("proposed_name", pd.Series(index=parts.index, dtype=object))
+    return [
+        f"component {index}: {name}" if pd.notna(name) else f"component {index}"
+        for index, name in zip(parts["index"], names, strict=True)
+    ]
+
+
 def parts_table(fit: FitFacts) -> pd.DataFrame:
-    """Return size, peak and overlap of each component."""
+    """Return name, size, peak and overlap of each component."""
     parts = fit.parts.copy()
     if "volume" in parts:
         parts["volume"] = (parts["volume"] / 1000).map("{:.1f}".format)
+    if "proposed_name" in parts:
+        parts["proposed_name"] = parts["proposed_name"].fillna("n/a")
     return pd.DataFrame(
         {
             "component": fit.parts["index"],
@@ -105,15 +140,33 @@ def parts_table(fit: FitFacts) -> pd.DataFrame:
     )
 
 
+def regions_table(regions: pd.DataFrame) -> pd.DataFrame:
+    """Return the regions that have most of each component.
+
+    Parameters
+    ----------
+    regions : DataFrame
+        Columns of :data:`opnmf_pipeline.stages.anatomy.REGION_COLUMNS`, by decreasing share of each
+        component.
+    """
+    names = {
+        "component": "component",
+        "region": "region",
+        "percent_of_component": "% of the component",
+        "percent_of_region": "% of the region",
+    }
+    return regions.groupby("component").head(TOP_REGIONS)[list(names)].rename(columns=names)
+
+
 def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
-    """Return the quality of each subject, those with the largest errors first.
+    """Return the quality of each subject, those with the largest errors first, if there are any.
 
     Parameters
     ----------
     subjects : DataFrame
         ``coverage``, ``nearest`` and ``correlation``, indexed by subject.
     errors : DataFrame
-        Relative reconstruction errors: one row per subject, one column per k.
+        Relative reconstruction errors: one row per subject, one column per k; may be empty.
     """
     table = pd.DataFrame(
         {
@@ -124,6 +177,8 @@ def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame
             **{f"error, k = {k}": errors[k].map("{:.4f}".format) for k in errors},
         }
     )
+    if errors.empty:
+        return table
     last = errors[errors.columns[-1]]
     return table.set_axis(last).sort_index(ascending=False).reset_index(drop=True)
 
@@ -133,6 +188,18 @@ def images_table(images: pd.DataFrame) -> pd.DataFrame | None:
     if "sha256" not in images:
         return None
     return images[[name for name in IMAGE_COLUMNS if name in images]]
+
+
+def by_chance(measures: Mapping[str, Any], column: str) -> str:
+    """Return the agreement by chance that belongs to a measure, as text to add; may be empty.
+
+    Examples
+    --------
+    >>> by_chance({"label_ari": 0.5, "label_ari_null": 0.313}, "label_ari")
+    '; 0.31 by chance'
+    """
+    null = measures.get(f"{column}_null")
+    return f"; {null:.2f} by chance" if pd.notna(null) else ""
 
 
 def cell(value: Any) -> str:

@@ -10,6 +10,8 @@ from opnmf_pipeline.dataset.description import read_json
 from opnmf_pipeline.dataset.folder import FinishedRun
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.images.bids import common_entities
+from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.reporting.facts import GridFacts
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
@@ -48,7 +50,15 @@ def _of_finished(config: PipelineConfig) -> Methods | None:
     if done.settings != determining_settings(config):
         return None
     fits = [read_json(done.path("fit", k)) for k in done.ks]
-    return _methods(config, fits, open_mask(done.path("mask")).grid)
+    mask = open_mask(done.path("mask"))
+    return _methods(
+        config,
+        fits,
+        mask.grid,
+        read_cohort(done.path("cohort"))["image"].tolist(),
+        in_standard_space=mask.in_standard_space,
+        located=any(done.has("regions", k) for k in done.ks),
+    )
 
 
 def _of_plan(config: PipelineConfig) -> Methods:
@@ -63,12 +73,36 @@ def _of_plan(config: PipelineConfig) -> Methods:
         }
         for k in config.decomposition.n_components
     ]
-    return _methods(config, fits, plan.grid)
+    return _methods(
+        config,
+        fits,
+        plan.grid,
+        plan.images,
+        in_standard_space=plan.space is not None,
+        located=plan.atlas is not None,
+    )
 
 
-def _methods(config: PipelineConfig, fits: Sequence[dict[str, Any]], grid: GridFacts) -> Methods:
-    solver = SOLVERS[config.decomposition.solver].methods
-    return describe_methods(fits, config.settings(), grid, None, solver=solver, qualified=True)
+def _methods(
+    config: PipelineConfig,
+    fits: Sequence[dict[str, Any]],
+    grid: GridFacts,
+    images: Sequence[str],
+    *,
+    in_standard_space: bool,
+    located: bool,
+) -> Methods:
+    return describe_methods(
+        fits,
+        config.settings(),
+        grid,
+        None,
+        solver=SOLVERS[config.decomposition.solver].methods,
+        qualified=True,
+        located=located,
+        only_brain=config.mask.only_brain(in_standard_space=in_standard_space),
+        entities=common_entities(images),
+    )
 
 
 def _markdown(methods: Methods) -> str:

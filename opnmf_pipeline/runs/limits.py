@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
+
+import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.cohort import by_row, read_measures
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.reporting.attention import find_other_units
+from opnmf_pipeline.reporting.covariates import require_columns
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import GB, fit_bytes
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 
-__all__ = ["check_memory", "check_rank", "check_units"]
+__all__ = ["check_covariates", "check_memory", "check_rank", "check_units"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,18 +28,20 @@ MEMORY_MSG = (
 )
 UNITS_MSG = (
     "the values of %d image(s) are in other units than those of the other images: %s times the "
-    "median norm; give all images the same units, such as a scale from 0 to 1"
+    "median; give all images the same units, such as a scale from 0 to 1"
 )
 TOO_MANY_MSG = "{key}: {k} is more than the {n} {what}; lower it to at most {n}"
 
 
-def check_rank(config: PipelineConfig, n: int, what: str) -> None:
+def check_rank(config: PipelineConfig, ks: Iterable[int], n: int, what: str) -> None:
     """Require that no number of components is larger than a limit.
 
     Parameters
     ----------
     config : PipelineConfig
         Settings with the numbers of components.
+    ks : iterable of int
+        Those of them that the limit applies to.
     n : int
         The limit.
     what : str
@@ -46,12 +52,31 @@ def check_rank(config: PipelineConfig, n: int, what: str) -> None:
     ConfigError
         A number of components is larger than ``n``.
     """
-    k = max(config.ranks)
+    k = max(ks)
     if k > n:
         keys = ["decomposition.n_components", "selection.candidates"]
         if mapped := config.decomposition.n_components:  # if not, both are among the candidates
             keys = keys[:1] if k in mapped else keys[1:]
         raise ConfigError(TOO_MANY_MSG.format(key=" or ".join(keys), k=k, n=n, what=what))
+
+
+def check_covariates(config: PipelineConfig, cohort: pd.DataFrame) -> None:
+    """Require that the cohort has the covariates of the report.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        Settings with ``report.covariates``.
+    cohort : DataFrame
+        ``participant_id`` and covariates, one row per subject.
+
+    Raises
+    ------
+    ConfigError
+        A covariate is not a column of the cohort.
+    """
+    columns = by_row(cohort).drop(columns="image", errors="ignore")
+    require_columns(config.report.covariates or (), columns)
 
 
 def check_memory(config: PipelineConfig, matrix_dir: Path) -> None:

@@ -10,6 +10,7 @@ from opnmf_pipeline.dataset.description import settings_yaml
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.runs.study import drawn_on_template, shown_settings
 from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
+from opnmf_pipeline.stages.spaces import open_mask
 
 __all__ = ["write_report"]
 
@@ -46,10 +47,14 @@ def write_report(output: OutputFolder) -> Path:
             loadings=output.intact("loadings", k),
             montage=there("montage", k),
             parts=there("parts", k),
+            associations=there("associations", k),
+            regions=there("regions", k),
         )
         for k in output.ks
     ]
     output.intact("metrics_json")
+    for k in output.ks:
+        there("associations_json", k)
     selection = SelectionFiles(
         output.intact("metrics"),
         choice=there("selection"),
@@ -70,7 +75,11 @@ def write_report(output: OutputFolder) -> Path:
             quality=quality,
             runs=output.runs,
             settings=settings_yaml(shown_settings(settings)),
-            on_template=drawn_on_template(options["background"], output.space),
+            on_template=drawn_on_template(
+                options["background"],
+                output.space,
+                in_standard_space=open_mask(output.path("mask")).in_standard_space,
+            ),
             mesh_file=Path(options["mesh"]) if options.get("mesh") else None,  # new in 0.2
             figures=options["figures"],
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,15 +12,23 @@ import pandas as pd
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines.resources import n_procs_of
+from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.check import check_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
+from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.simulation import simulated_participants
-from opnmf_pipeline.images.space import Grid
-from opnmf_pipeline.runs.limits import check_rank
+from opnmf_pipeline.images.space import Grid, StandardSpace
+from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.runs.atlas import find_atlas
+from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.runs.study import (
     count_splits,
     determining_settings,
+    grid_of,
     naming_subjects,
+    only_brain_of,
+    space_entities,
+    without_empty,
 )
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.memory import fit_bytes
@@ -37,38 +46,56 @@ class Plan:
 
     Attributes
     ----------
+    images : list of str
+        Images of the cohort; of a simulated cohort, a few of them.
+    cohort : DataFrame
+        Table of the subjects.
     n_subjects : int
         Number of rows of the cohort: subjects, or sessions of subjects.
     grid : Grid
         Grid of the analysis.
+    space : StandardSpace or None
+        Standard space of the images.
+    mask : str
+        What the voxels of the mask have in common.
     n_voxels : int
         Number of voxels (or other elements of the grid) in the mask; of a simulated cohort, an
-        estimate.
+        estimate. If only headers were read: the number of all voxels, which is an upper limit.
     matrix_bytes : int
-        Size of the matrix on disk, in bytes.
+        Size of the matrix on disk for ``n_voxels``, in bytes.
     memory_bytes : int
-        Most memory that a fit needs, in bytes.
+        Most memory that a fit needs for ``n_voxels``, in bytes.
     n_fits : int
         Number of fits, including the fits of split halves and of null data.
+    atlas : Atlas or None
+        Atlas whose regions describe the components.
     """
 
+    images: list[str]
+    cohort: pd.DataFrame
     n_subjects: int
     grid: Grid
+    space: StandardSpace | None
+    mask: str
     n_voxels: int
     matrix_bytes: int
     memory_bytes: int
     n_fits: int
+    atlas: Atlas | None
 
 
-def make_plan(config: PipelineConfig) -> Plan:
+def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = silent) -> Plan:
     """Validate inputs and output, and return the plan of the run. Nothing is written.
-
-    All images are read, so that what a run would refuse is refused here.
 
     Parameters
     ----------
     config : PipelineConfig
         Settings; the output folder is checked if it is set.
+    deep : bool
+        Whether the values of all images are read, so that all images that a run would refuse are
+        refused here. Otherwise, only headers are read.
+    track : callable
+        Shows progress.
 
     Returns
     -------
@@ -85,29 +112,56 @@ def make_plan(config: PipelineConfig) -> Plan:
             config.output.dir, determining_settings(config), overwrite=config.output.overwrite
         )
     with TemporaryDirectory() as folder:
-        images, names, cohort = _cohort(config, Path(folder))
+        rows, cohort = _cohort(config, Path(folder))
+        if deep and config.inputs.on_empty == "drop":
+            rows = cohort = without_empty(cohort, config, track)
         n_splits = count_splits(config, cohort)
-        space = space_of(images[0]).images
-        n_procs = n_procs_of(config.execution)
+        check_covariates(config, cohort)
+        images, names = rows["image"].tolist(), row_names(rows)
+        atlas = find_atlas(config, images[0], space_entities(config, images))
         with naming_subjects(images, names):
-            space.check_grids(images, images[0], resampled=config.matrix.resample is not None)
-            grid = space.analysis_grid(images[0], config.mask.image, config.matrix)
-            inside = check_images(images, names, grid, config.mask, config.matrix, n_procs=n_procs)
-        n_voxels = int(inside.sum())
-    check_rank(config, n_voxels, grid.elements)
+            grid = grid_of(images, config)
+            standard = space_of(images[0]).images.standard_space(images[0])
+            only_brain = only_brain_of(images, config)
+            n_voxels = prod(grid.shape)
+            if deep:
+                n_voxels = _count_voxels(images, names, grid, config, track)
+    check_rank(config, config.ranks, n_voxels, grid.elements)
     n_subjects = len(cohort)
     return Plan(
+        images=images,
+        cohort=cohort,
         n_subjects=n_subjects,
         grid=grid,
+        space=standard,
+        mask=describe_mask(config.mask, grid, only_brain=only_brain),
         n_voxels=n_voxels,
         matrix_bytes=4 * n_voxels * n_subjects,
         memory_bytes=fit_bytes(n_voxels, n_subjects, max(config.ranks), config.decomposition.dtype),
         n_fits=config.n_fits(n_splits),
+        atlas=atlas,
     )
 
 
-def _cohort(config: PipelineConfig, folder: Path) -> tuple[list[str], list[str], pd.DataFrame]:
-    """Return the images, their names, and the table of all subjects.
+def _count_voxels(
+    images: list[str], names: list[str], grid: Grid, config: PipelineConfig, track: Track
+) -> int:
+    """Read and check all images, and return the number of voxels in the mask."""
+    inside = check_images(
+        images,
+        names,
+        grid,
+        config.mask,
+        config.matrix,
+        only_brain=only_brain_of(images, config),
+        n_procs=n_procs_of(config.execution),
+        track=track,
+    )
+    return int(inside.sum())
+
+
+def _cohort(config: PipelineConfig, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows with images, and the table of all subjects.
 
     Of a simulation, only a few images exist.
     """
@@ -116,6 +170,5 @@ def _cohort(config: PipelineConfig, folder: Path) -> tuple[list[str], list[str],
         n_subjects = min(simulation.n_subjects, N_SIMULATED)
         sample = simulation.model_copy(update={"n_subjects": n_subjects})
         inputs = simulated_inputs(simulate(sample, folder / "simulated"))
-    cohort = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))
-    images, names = cohort["image"].tolist(), row_names(cohort)
-    return images, names, cohort if simulation is None else simulated_participants(simulation)
+    rows = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))
+    return rows, rows if simulation is None else simulated_participants(simulation)

@@ -128,6 +128,10 @@ def _is_foreign(root: Path) -> bool:
     return bool(names) and not is_ours(root)
 
 
+WRITTEN = ("dataset", "bidsignore", "readme", "image_loadings", "image_loadings_json")
+"""Files of a dataset of loadings, by their names in the table of output files."""
+
+
 @dataclass(frozen=True)
 class _Image:
     row: str
@@ -181,7 +185,7 @@ class _Projection:
             text = dataset_description(settings, model=self.model.root)
             self.output.write_text("dataset", text)
             self.output.write_text("bidsignore", BIDSIGNORE)
-            self.output.write_text("readme", readme(settings, self.model.root))
+            self.output.write_text("readme", readme(settings, WRITTEN, self.model.root))
 
     def write(self, display: Display) -> Iterator[str]:
         """Write the loadings of each image, and yield the name of the image."""

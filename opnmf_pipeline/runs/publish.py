@@ -15,9 +15,9 @@ from opnmf_pipeline.dataset.description import (
     bids_uri,
     dataset_description,
     describe_columns,
+    json_text,
     participants_json,
     read_json,
-    readme,
     settings_yaml,
     with_sources,
 )
@@ -26,21 +26,17 @@ from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.images.cohort import COVARIATE_SUFFIX, read_cohort
 from opnmf_pipeline.reporting.page import with_runs
 from opnmf_pipeline.runs.study import Study
+from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import FIGURES_FILES
-from opnmf_pipeline.stages.maps import MAPS_FILES
+from opnmf_pipeline.stages.maps import MAPS_FILES, REGIONS_FILES
+from opnmf_pipeline.stages.metrics import METRICS_COLUMNS
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
 from opnmf_pipeline.stages.spaces import named_files, space_of
-from opnmf_pipeline.tables import table_text
+from opnmf_pipeline.tables import read_table, table_text
 
 __all__ = ["publish"]
-
-FOLDERS = (
-    ("select", "selection_dir", SELECTION_FILES),
-    ("quality", "quality_dir", QUALITY_FILES),
-)
-"""Steps with one job: the output that is a folder, and the files in it to publish."""
 
 
 def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
@@ -55,33 +51,57 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     output : OutputFolder
         The folder of the run.
     """
-    inputs, settings = study.config.inputs, study.config.settings()
+    inputs, settings = study.config.inputs, output.completed(study.config.settings())
+    settings["output"].pop("overwrite")  # only the command that was given may replace results
     _publish_cohort(study, outcome, output, inputs)
     output.write_text("config", settings_yaml(settings))
     output.write_text("bidsignore", BIDSIGNORE)
     output.write_text("dataset", dataset_description(settings))
-    output.write_text("readme", readme(settings))
     if study.planted is not None:
         output.publish("planted", study.planted)
     if (mask_file := outcome.path("mask", "mask_file")) is not None:
         output.publish("mask", mask_file)
     if (page := outcome.path("report", "report_file")) is not None:
         output.write_text("report", with_runs(page.read_text(encoding="utf-8"), output.runs))
-    for step, made, files in FOLDERS:
-        for folder in outcome.paths(step, made):
-            for name, file in named_files(files, study.images[0]).items():
-                if (folder / file).exists():
-                    _publish_file(output, name, folder / file)
+    if (selection_dir := outcome.path("select", "selection_dir")) is not None:
+        _publish_comparison(selection_dir, output)
+    if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
+        for name, file in named_files(QUALITY_FILES, study.images[0]).items():
+            _publish_file(output, name, quality_dir / file)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")
     for k in maps:
         output.publish("fit", fits[k] / FACTORIZATION_FILE, k)
     figures = outcome.by_rank("figures", "figures_dir")
-    for folders, files in ((maps, MAPS_FILES), (figures, FIGURES_FILES)):
+    associations = outcome.by_rank("associations", "associations_dir")
+    for folders, files in (
+        (maps, MAPS_FILES if study.atlas is None else MAPS_FILES | REGIONS_FILES),
+        (figures, FIGURES_FILES),
+        (associations, ASSOCIATIONS_FILES),
+    ):
         for k, folder in folders.items():
             for name, file in named_files(files, study.images[0]).items():
                 _publish_file(output, name, folder / file, k)
     _note_sources(study, list(maps), output, inputs)
+
+
+def _publish_comparison(folder: Path, output: OutputFolder) -> None:
+    """Copy the comparison; the table of measures has a row for each number in the output folder."""
+    if not output.keeps_comparison:
+        for name, file in SELECTION_FILES.items():
+            if (folder / file).exists() and name not in ("metrics", "metrics_json"):
+                output.publish(name, folder / file)
+    new, path = read_table(folder / SELECTION_FILES["metrics"]), output.path("metrics")
+    old = read_table(path) if path.exists() and (output.keeps_comparison or output.kept_ks) else new
+    if not output.keeps_comparison:
+        old = old[old["n_components"].isin(map(str, output.kept_ks))]
+    first, second = (old, new) if output.keeps_comparison else (new, old)
+    added = second[~second["n_components"].isin(first["n_components"])]
+    table = pd.concat([first, added]).sort_values("n_components", key=pd.to_numeric)
+    columns = [name for name in METRICS_COLUMNS if name in table]
+    output.write_text("metrics", table_text(table[columns]))
+    described = {name: {"Description": METRICS_COLUMNS[name]} for name in columns}
+    output.write_text("metrics_json", json_text(described))
 
 
 def _publish_file(output: OutputFolder, name: str, file: Path, k: int | None = None) -> None:
@@ -135,5 +155,7 @@ def _note_sources(
             "dseg_json": [components],
             "loadings_json": [components, *images],
         }
+        if output.has("associations_json", k):
+            sources["associations_json"] = [bids_uri(output.path("loadings", k), output.root)]
         for name, uris in sources.items():
             output.write_text(name, with_sources(output.path(name, k), uris), k)

@@ -15,13 +15,16 @@ from typing import Any
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.dataset.description import readme
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.disk import full_disk_named
 from opnmf_pipeline.engines import local
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.engines.steps import Job
+from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.progress import Display, SilentDisplay
@@ -40,6 +43,7 @@ from opnmf_pipeline.runs.study import (
     work_locked,
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.select import SELECTION_FILES
 from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.tables import as_typed, read_table
 
@@ -60,6 +64,8 @@ class Summary:
         What the columns are, for messages: ``subjects``, or ``sessions of 40 subjects``.
     elements : str
         What the rows are, for messages: ``voxels``.
+    mask : str
+        What the rows have in common.
     metrics : DataFrame
         One row per number of components (``desc-opnmf_metrics.tsv``).
     choice : dict or None
@@ -74,6 +80,7 @@ class Summary:
     n_voxels: int
     what: str
     elements: str
+    mask: str
     metrics: pd.DataFrame
     choice: dict[str, Any] | None
     computed: list[str]
@@ -109,8 +116,9 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     _output(config)
     with full_disk_named(output_dir(config)), TemporaryDirectory() as folder:
         # The cohort comes first, so that nothing is written if it cannot be found
-        study = collect_study(config, Path(folder) / "cohort.tsv")
+        study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
         display.note(f"collect: {len(study.images)} {study.what}")
+        display.note(f"space: {study.standard_space or 'unknown'}")
         with only_run(output_dir(config), "output.dir", "--output"), work_locked(config):
             output = _output(config)  # again: another run may have ended since
             output.sweep()
@@ -153,7 +161,7 @@ def run_share(
     """
     display = display or SilentDisplay()
     with full_disk_named(work_dir(config)), TemporaryDirectory() as folder:
-        study = collect_study(config, Path(folder) / "cohort.tsv")
+        study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
         display.note(f"collect: {len(study.images)} {study.what}")
         graph = local.share_of(study.graph, number, n_shares)
         outcome = Outcome(display, _check_of(config))
@@ -178,15 +186,23 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
             logger.info("failed: %s: %s", type(error).__name__, error)
             raise
         finally:
+            if output.has("dataset"):
+                text = readme(study.config.settings(), output.names)
+                output.write_text("readme", text)
             output.register(status)
     n_voxels, n_subjects = _shape(outcome)
+    selection_dir = outcome.path("select", "selection_dir")
+    assert selection_dir is not None
+    mask, options = _mask(outcome), study.config.mask
+    only_brain = options.only_brain(in_standard_space=mask.in_standard_space)
     return Summary(
         n_subjects=n_subjects,
         n_voxels=n_voxels,
         what=study.what,
-        elements=_elements(outcome),
-        metrics=as_typed(read_table(output.path("metrics"))),
-        choice=_choice(output.path("selection")),
+        elements=mask.grid.elements,
+        mask=describe_mask(options, mask.grid, only_brain=only_brain),
+        metrics=as_typed(read_table(selection_dir / SELECTION_FILES["metrics"])),
+        choice=_choice(selection_dir / SELECTION_FILES["selection"]),
         computed=outcome.computed,
         outputs=output,
     )
@@ -207,10 +223,10 @@ def _shape(outcome: Outcome) -> tuple[int, int]:
     return n_voxels, n_subjects
 
 
-def _elements(outcome: Outcome) -> str:
+def _mask(outcome: Outcome) -> Mask:
     mask_file = outcome.path("mask", "mask_file")
     assert mask_file is not None
-    return open_mask(mask_file).grid.elements
+    return open_mask(mask_file)
 
 
 def _compute(study: Study, outcome: Outcome, output: OutputFolder, display: Display) -> None:

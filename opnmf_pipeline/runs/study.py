@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -12,19 +13,27 @@ from typing import Any
 import pandas as pd
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.dataset.description import settings_yaml
+from opnmf_pipeline.dataset.description import participants_json, settings_yaml
 from opnmf_pipeline.dataset.names import WORK
 from opnmf_pipeline.engines.cache import Cache
+from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.engines.steps import Graph, steps_of
 from opnmf_pipeline.exceptions import ConfigError, ImageError
 from opnmf_pipeline.files import written_whole
+from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.bids import common_entity
+from opnmf_pipeline.images.check import empty_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
+from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.locks import only_run
-from opnmf_pipeline.runs.limits import check_rank
+from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.runs.atlas import find_atlas
+from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
+from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.stages.splits import split_cohort
+from opnmf_pipeline.tables import write_table
 
 __all__ = [
     "Study",
@@ -32,16 +41,23 @@ __all__ = [
     "count_splits",
     "determining_settings",
     "drawn_on_template",
+    "grid_of",
     "naming_subjects",
+    "only_brain_of",
     "output_dir",
     "shown_settings",
+    "space_entities",
+    "without_empty",
     "work_dir",
     "work_locked",
 ]
 
+logger = logging.getLogger(__name__)
+
 SAME_FOLDER_MSG = (
     "execution.work_dir: {folder} is the output folder; choose another folder with --work-dir"
 )
+EMPTY_MSG = "left out %d subject(s) whose image is zero everywhere in the mask: %s"
 NO_OUTPUT_MSG = "output.dir: is not set; name the output folder with --output"
 
 
@@ -61,6 +77,10 @@ class Study:
         Number of splits of the cohort.
     planted : path or None
         Label map of the true components, for a simulated cohort.
+    descriptions : path or None
+        ``participants.json`` of the cohort.
+    atlas : Atlas or None
+        Atlas whose regions describe the components.
     """
 
     config: PipelineConfig
@@ -69,6 +89,8 @@ class Study:
     participants: list[str]
     n_splits: int
     planted: Path | None
+    descriptions: Path | None = None
+    atlas: Atlas | None = None
 
     @property
     def what(self) -> str:
@@ -80,11 +102,12 @@ class Study:
     @property
     def space(self) -> str:
         """BIDS entities ``space``, ``res`` and ``den`` of the maps, such as ``space-MNI152_``."""
-        config = self.config
-        entities = {"space": config.output.space or common_entity(self.images, "space")}
-        if config.matrix.resample is None and config.matrix.voxel_size is None:
-            entities |= {name: common_entity(self.images, name) for name in ("res", "den")}
-        return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
+        return space_entities(self.config, self.images)
+
+    @property
+    def standard_space(self) -> StandardSpace | None:
+        """Standard space of the images."""
+        return space_of(self.images[0]).images.standard_space(self.images[0])
 
     def moved_to(self, folder: Path) -> Study:
         """Return the study with the table of the subjects copied to a folder that all jobs read."""
@@ -105,14 +128,21 @@ class Study:
             "images": self.images,
             "participants": self.participants,
             "covariates": self.cohort_file,
+            "descriptions": self.descriptions,
             "planted": self.planted,
+            "atlas_file": self.atlas and self.atlas.image,
+            "atlas_labels": self.atlas and self.atlas.labels,
             "mesh": self.config.report.mesh,
-            "on_template": drawn_on_template(self.config.report.background, self.space),
+            "on_template": drawn_on_template(
+                self.config.report.background,
+                self.space,
+                in_standard_space=self.standard_space is not None,
+            ),
             "settings": settings_yaml(shown_settings(self.config.settings())),
         }
 
 
-def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
+def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = silent) -> Study:
     """Find or simulate the cohort that the settings name.
 
     Parameters
@@ -121,6 +151,8 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
         The settings.
     cohort_file : path
         TSV to write: the table of the subjects.
+    track : callable
+        Shows progress, if images are read.
 
     Returns
     -------
@@ -135,8 +167,12 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
         There are fewer subjects than components, or a column of the settings does not exist.
     SelectionError
         The cohort cannot be split by the columns of the settings.
+    ImageError, FileError
+        The atlas of the settings cannot be read.
     OutputError
         The folder of intermediate results cannot be written, for a simulated cohort.
+    ImageError
+        With ``on_empty: drop``: images cannot be read, or the mask is empty.
     """
     inputs, planted = config.inputs, None
     if (simulation := inputs.simulation) is not None:
@@ -146,19 +182,88 @@ def collect_study(config: PipelineConfig, cohort_file: Path) -> Study:
             )
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
     cohort = read_cohort(collect_cohort(inputs, cohort_file))
+    if config.inputs.on_empty == "drop":
+        cohort = without_empty(cohort, config, track)
+        write_table(cohort, cohort_file)
+    check_covariates(config, cohort)
+    descriptions = participants_json(inputs)
+    images = cohort["image"].tolist()
     return Study(
         config=config,
         cohort_file=cohort_file,
-        images=cohort["image"].tolist(),
+        images=images,
         participants=row_names(cohort),
         n_splits=count_splits(config, cohort),
         planted=planted,
+        descriptions=descriptions if descriptions and descriptions.exists() else None,
+        atlas=find_atlas(config, images[0], space_entities(config, images)),
     )
+
+
+def space_entities(config: PipelineConfig, images: Sequence[str]) -> str:
+    """Return the BIDS entities space, res and den of the maps, such as ``space-MNI152_``."""
+    entities = {"space": config.output.space or common_entity(images, "space")}
+    if config.matrix.resample is None and config.matrix.voxel_size is None:
+        entities |= {name: common_entity(images, name) for name in ("res", "den")}
+    return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
+
+
+def without_empty(cohort: pd.DataFrame, config: PipelineConfig, track: Track) -> pd.DataFrame:
+    """Return the rows of a cohort whose images are not zero everywhere in the mask.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        ``participant_id`` and ``image``, one row per subject.
+    config : PipelineConfig
+        Settings of the mask and of the preprocessing.
+    track : callable
+        Shows progress.
+
+    Raises
+    ------
+    ImageError
+        Images cannot be read or are on different grids, or the mask is empty.
+    """
+    images, names = cohort["image"].tolist(), row_names(cohort)
+    with naming_subjects(images, names):
+        grid = grid_of(images, config)
+        empty = empty_images(
+            images,
+            grid,
+            config.mask,
+            config.matrix,
+            only_brain=only_brain_of(images, config),
+            n_procs=n_procs_of(config.execution),
+            track=track,
+        )
+    if empty:
+        logger.warning(EMPTY_MSG, len(empty), ", ".join(names[n] for n in empty))
+    return cohort.drop(index=cohort.index[empty]).reset_index(drop=True)
+
+
+def grid_of(images: Sequence[str], config: PipelineConfig) -> Grid:
+    """Return the grid of the analysis; require that all images are on it or can be resampled.
+
+    Raises
+    ------
+    ImageError
+        Headers of images are damaged, or images are on different grids.
+    """
+    space = space_of(images[0]).images
+    space.check_grids(images, images[0], resampled=config.matrix.resample is not None)
+    return space.analysis_grid(images[0], config.mask.image, config.matrix)
+
+
+def only_brain_of(images: Sequence[str], config: PipelineConfig) -> bool:
+    """Tell whether the mask excludes voxels outside the brain of the template."""
+    standard = space_of(images[0]).images.standard_space(images[0])
+    return config.mask.only_brain(in_standard_space=standard is not None)
 
 
 @contextmanager
 def naming_subjects(images: Sequence[str], participants: Sequence[str]) -> Iterator[None]:
-    """Add the name of the subject to an error that begins with the path of an image.
+    """Add the name of the subject to each line of an error that begins with the path of an image.
 
     The stages that read images know only their paths, which need not contain the subject.
     """
@@ -166,13 +271,17 @@ def naming_subjects(images: Sequence[str], participants: Sequence[str]) -> Itera
         yield
     except ImageError as error:
         names = dict(zip(images, participants, strict=True))
-        path = str(error).partition(": ")[0]
-        if path not in names:
-            raise
-        raise ImageError(f"{names[path]}: {error}") from None
+        lines = [_named(line, names) for line in str(error).splitlines()]
+        raise ImageError("\n".join(lines)) from None
 
 
-def drawn_on_template(background: str, space: str) -> bool:
+def _named(line: str, names: Mapping[str, str]) -> str:
+    content = line.lstrip()
+    name = names.get(content.partition(": ")[0])
+    return line if name is None else f"{line[: -len(content)]}{name}: {content}"
+
+
+def drawn_on_template(background: str, space: str, *, in_standard_space: bool) -> bool:
     """Tell whether figures are drawn on the template.
 
     Parameters
@@ -182,8 +291,12 @@ def drawn_on_template(background: str, space: str) -> bool:
     space : str
         BIDS entities of the maps, such as ``space-MNI152_``; 'auto' draws on the template if they
         name an MNI space.
+    in_standard_space : bool
+        Whether the images are in the space of the template; 'auto' decides by it if the entities
+        name no space.
     """
-    return background == "template" or (background == "auto" and "space-MNI" in space)
+    in_space = "space-MNI" in space if "space-" in space else in_standard_space
+    return background == "template" or (background == "auto" and in_space)
 
 
 def work_dir(config: PipelineConfig) -> Path:
@@ -236,23 +349,26 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
     SelectionError
         The cohort cannot be split by the columns of the settings.
     """
-    check_rank(config, len(cohort), "subjects")
+    check_rank(config, config.ranks, len(cohort), "subjects")
     splits = split_cohort(cohort, config.selection)
     for split in splits:
         what = "subjects of a half"
         if split.left_out is not None:
             column = config.selection.leave_out
             what = f"subjects of the smaller part when {column} {split.left_out} is left out"
-        check_rank(config, min(map(len, split.halves)), what)
+        check_rank(config, config.compared, min(map(len, split.halves)), what)
     return len(splits)
 
 
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:
     """Return the settings that the results depend on.
 
-    The sections ``execution`` and ``report`` and the output folder are left out.
+    The sections ``execution`` and ``report`` and the output folder are left out. The candidates are
+    the numbers of components that are compared; there are none if nothing is compared.
     """
-    return _without(config.settings(), "execution", "report")
+    settings = _without(config.settings(), "execution", "report")
+    compared = config.compared if config.selection.is_study else ()
+    return settings | {"selection": settings["selection"] | {"candidates": sorted(compared)}}
 
 
 def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

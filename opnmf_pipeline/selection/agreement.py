@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from opnmf_pipeline.selection.null import Positions, null_agreement
 from opnmf_pipeline.selection.reproducibility import (
     cosine_and_rand_index,
     label_agreement,
@@ -20,14 +21,24 @@ from opnmf_pipeline.selection.reproducibility import (
 )
 from opnmf_pipeline.selection.shape import Weights, winner_takes_all
 
-__all__ = ["AGREEMENT_COLUMNS", "START_COLUMNS", "agreement", "agreement_of_starts"]
+__all__ = [
+    "AGREEMENT_COLUMNS",
+    "NULL_COLUMNS",
+    "START_COLUMNS",
+    "agreement",
+    "agreement_by_chance",
+    "agreement_of_starts",
+]
 
 AGREEMENT_COLUMNS = {
     "inner_product": "Mean cosine of matched components of the two parts",
     "inner_product_median": "Median cosine of matched components",
-    "label_ari": "Adjusted Rand index of the winner-takes-all maps; 0 by chance",
-    "label_ami": "Adjusted mutual information of the winner-takes-all maps; 0 by chance",
-    "label_nmi": "Normalised mutual information of the winner-takes-all maps; not 0 by chance",
+    "label_ari": "Adjusted Rand index of the winner-takes-all maps; 0 for labels in random "
+    "order, more for random compact parts: see label_ari_null",
+    "label_ami": "Adjusted mutual information of the winner-takes-all maps; 0 for labels in "
+    "random order, more for random compact parts",
+    "label_nmi": "Normalised mutual information of the winner-takes-all maps; more than "
+    "0 for labels in random order",
     "variation_of_information": "Variation of information between the winner-takes-all maps, in "
     "bits; 0 if equal",
     "label_dice": "Mean Dice coefficient of matched parts of the winner-takes-all maps",
@@ -36,6 +47,17 @@ AGREEMENT_COLUMNS = {
     "stability_voxel_sd": "Stability coefficient, standard deviation over the rows of W",
 }
 """Measures that `agreement` returns, with a description of each."""
+
+NULL_COLUMNS = {
+    f"{name}_null{suffix}": f"{what} of random compact components with the same sizes and weights, "
+    f"{of} over random pairs; for tables, of components with their rows in random order"
+    for name, what in (
+        ("inner_product", "Mean cosine of matched components"),
+        ("label_ari", "Adjusted Rand index of the winner-takes-all maps"),
+    )
+    for suffix, of in (("", "mean"), ("_sd", "standard deviation"))
+}
+"""Measures that `agreement_by_chance` returns, with a description of each."""
 
 START_COLUMNS = {
     "start_inner_product": "Mean cosine of matched components of two fits of all subjects from "
@@ -78,6 +100,39 @@ def agreement(W_a: Weights, W_b: Weights) -> dict[str, float]:
         "stability_voxel_sd": known.std() if known.size else np.nan,
     }
     return {name: float(value) for name, value in found.items()}
+
+
+def agreement_by_chance(
+    weights: Sequence[Weights], positions: Positions, n_null: int, seed: Sequence[int]
+) -> dict[str, float]:
+    """Return how much factorizations of the same voxels agree by chance.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray of shape (n_voxels, n_components), non-negative
+        W of each fit, two or more; all have the same number of components.
+    positions : ndarray of shape (n_voxels, n_dimensions) or None
+        Coordinates of the voxels in mm; None if they have none.
+    n_null : int
+        Number of random pairs for each pair of fits. 0: nothing is returned.
+    seed : sequence of int
+        Seed.
+
+    Returns
+    -------
+    dict of str to float
+        One value for each key of ``NULL_COLUMNS``, over the random pairs of all pairs of fits.
+    """
+    if not n_null:
+        return {}
+    null = [
+        null_agreement(W_a, W_b, positions, n_null, [*seed, number])
+        for number, (W_a, W_b) in enumerate(combinations(weights, 2))
+    ]
+    cosine = np.concatenate([pairs.cosine.mean(axis=1) for pairs in null])
+    rand_index = np.concatenate([pairs.label_ari for pairs in null])
+    found = [of for values in (cosine, rand_index) for of in (values.mean(), values.std(ddof=1))]
+    return {name: float(value) for name, value in zip(NULL_COLUMNS, found, strict=True)}
 
 
 def agreement_of_starts(weights: Sequence[Weights]) -> dict[str, float]:

@@ -1,11 +1,42 @@
-"""Reconstruction error of each subject, computed without the images."""
+"""Reconstruction errors relative to the norm of the data, about zero or about a mean image."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["relative_errors"]
+__all__ = ["explained_variance", "norm", "relative_errors"]
+
+BLOCK_ROWS = 4096
+"""So many rows of the matrix are in memory in float64 at once."""
+
+
+def norm(X: NDArray[np.floating], mean: NDArray[np.float64] | None = None) -> float:
+    """Return ‖X − m1ᵀ‖, the Frobenius norm of the data about a mean image m, or ‖X‖.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_voxels, n_subjects)
+        Differences and sums are float64 for every dtype.
+    mean : ndarray of shape (n_voxels,), float64, optional
+        Mean image. Default: zero.
+    """
+    total = 0.0
+    for first in range(0, X.shape[0], BLOCK_ROWS):
+        block = X[first : first + BLOCK_ROWS].astype(np.float64)
+        if mean is not None:
+            block -= mean[first : first + BLOCK_ROWS, np.newaxis]
+        total += float(np.square(block).sum())
+    return float(np.sqrt(total))
+
+
+def explained_variance(error: float, norm: float) -> float:
+    """Return 1 − (error / norm)²; NaN if the norm is zero, because nothing varies.
+
+    With the norm about the mean image this is R²: 0 for the mean image itself, 1 without any error,
+    and negative for components that describe the subjects worse than the mean image does.
+    """
+    return 1 - (error / norm) ** 2 if norm > 0 else float("nan")
 
 
 def relative_errors(

@@ -111,9 +111,10 @@ def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> di
     Returns
     -------
     dict of str to float
-        ``ari``: adjusted Rand index, 0 by chance and 1 if equal [1]_. ``ami``: adjusted mutual
-        information, 0 by chance and 1 if equal; ``nmi``: mutual information without adjustment,
-        divided by the mean of the two entropies [2]_. ``variation_of_information``:
+        ``ari``: adjusted Rand index, 1 if equal [1]_. ``ami``: adjusted mutual information, 1 if
+        equal; both are 0 on average for labels in random order, but larger for random compact
+        parts, see :mod:`opnmf_pipeline.selection.null`. ``nmi``: mutual information without
+        adjustment, divided by the mean of the two entropies [2]_. ``variation_of_information``:
         H(A) + H(B) − 2I(A, B) in bits, a metric, 0 if equal [3]_. ``dice``: mean of
         ``2|a ∩ b| / (|a| + |b|)`` over pairs of parts; the one-to-one pairs are those with the
         largest sum, and a pair of empty parts counts as 0.

@@ -10,6 +10,11 @@ standard deviation over the splits as the standard error.
 
 All columns that the rules use come from fits of the parts with independent random starts. The
 agreement of fits with a shared start is higher where both fits are wrong in the same way.
+
+Compact parts agree by chance, and the more the fewer there are. So the rules compare what exceeds
+the agreement of random compact parts: (value − null) / (1 − null), the correction for chance of
+Hubert & Arabie 1985 (J. Classification 2, 193-218, https://doi.org/10.1007/BF01908075). It is 0 for
+random compact parts and 1 for equal ones.
 """
 
 from __future__ import annotations
@@ -29,9 +34,13 @@ __all__ = ["FIT", "RULES", "Choice", "Curves", "Rule", "listed"]
 
 FIT = "out_of_sample_explained_variance"
 NULL = "null_error"
-WEIGHTS = {"inner_product": 1 / 3, "label_ari": 1 / 3, "stability": 1 / 3, FIT: 1.0}
+AGREEMENT = "inner_product"
+WEIGHTS = {AGREEMENT: 1 / 3, "label_ari": 1 / 3, "stability": 1 / 3, FIT: 1.0}
 """The three measures of reproducibility, which decrease with k, together weigh as much as the fit,
 which increases with k."""
+
+ROUNDING = 1e-6
+"""The null is at most 1 minus this: a single component agrees with itself by chance too."""
 
 SLIGHT = 0.05
 """Differences of reproducibility below this are negligible; the largest value of a measure is 1."""
@@ -80,6 +89,26 @@ class Curves(NamedTuple):
         """Return a column of the table, shape (n_ks,), float64."""
         return self.table[column].to_numpy(dtype=np.float64)
 
+    def by_chance(self, column: str) -> NDArray[np.float64]:
+        """Return the agreement of random compact parts, (n_ks,); 0 where it was not measured."""
+        if (name := f"{column}_null") not in self.table:
+            return np.zeros(len(self.ks))
+        return np.minimum(np.nan_to_num(self.of(name)), 1 - ROUNDING)
+
+    def beyond_chance(self, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return by how much a measure exceeds chance, and its noise, (n_ks,) each.
+
+        A measure without a null is not changed. Below chance is 0, like chance: there, parts are
+        less compact than random ones, and the curve would show the noise of the null. The noise is
+        the standard deviation over splits and that over random pairs.
+        """
+        value, null = self.of(column), self.by_chance(column)
+        beyond = np.where(null > 0, np.maximum(value - null, 0) / (1 - null), value)
+        of_null = np.zeros(len(self.ks))
+        if (name := f"{column}_null_sd") in self.table:
+            of_null = np.nan_to_num(self.of(name)) * (1 - beyond)  # the closer to 1, the less
+        return beyond, np.hypot(self.of(f"{column}_sd"), of_null) / (1 - null)
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -111,7 +140,7 @@ class Rule:
 
 
 def _reproducibility_peak(curves: Curves) -> Choice:
-    ks, values, sd = curves.ks, curves.of("inner_product"), curves.of("inner_product_sd")
+    ks, (values, sd) = curves.ks, curves.beyond_chance(AGREEMENT)
     bend = elbow(ks.tolist(), curves.of("reconstruction_error"))
     peaks = [i for i in _clear_peaks(values, sd) if curves.allowed[i]]
     if not peaks:
@@ -125,8 +154,8 @@ def _reproducibility_peak(curves: Curves) -> Choice:
     good = sorted({*ks[level].tolist(), *ks[peaks].tolist()})
     reason = (
         f"Reproducibility (mean inner product of matched components of halves with independent "
-        f"starts) peaks at k = {ks[best]}: "
-        f"{_pm(values[best], sd[best])}{_beside(ks, values, best)}. "
+        f"starts{_scale(curves)}) peaks at k = {ks[best]}: {_pm(values[best], sd[best])}"
+        f"{_beside(ks, values, best)}. {_not_by_chance(curves, best)}"
         f"The elbow of the error is at k = {bend}"
     )
     reason += ". " if early else ", before any peak that is larger than the noise. "
@@ -160,27 +189,32 @@ def _no_peak(curves: Curves, values: NDArray[Any], sd: NDArray[Any], bend: int) 
 
     It is the largest k if the curve is highest there, or else the k nearest to the elbow.
     """
-    ks = curves.ks[curves.allowed]
+    ks, places = curves.ks[curves.allowed], np.flatnonzero(curves.allowed)
     values, sd = values[curves.allowed], sd[curves.allowed]
     best, worst = int(values.argmax()), int(values.argmin())
-    k = int(ks[np.argmin(np.abs(ks - bend))])
+    at = int(np.argmin(np.abs(ks - bend)))
     as_good = values >= values[best] - sd[best]
     spread = f"{_pm(values[best], sd[best])} at k = {ks[best]}, "
     spread += f"{_pm(values[worst], sd[worst])} at k = {ks[worst]}"
+    how = "at the elbow of the error"
+    if ks[at] != bend:
+        how = f"the candidate nearest to the elbow of the error (k = {bend})"
     if values[best] - values[worst] <= max(np.hypot(sd[best], sd[worst]), SLIGHT):
         course, as_good = "is flat", np.ones(len(ks), dtype=bool)
     elif best == len(ks) - 1:
-        course, k = "is highest at the end of the range, which is too short", int(ks[-1])
+        course, at = "is highest at the end of the range, which is too short", best
+        how = "the largest candidate"
     elif best == 0:
         course = "is highest at the smallest k and has no peak that is larger than the noise"
     else:
         course = "has no peak that is larger than the noise"
-    how = (
-        "the largest candidate"
-        if "too short" in course
-        else f"the candidate nearest to the elbow of the error, {bend}"
+    k = int(ks[at])
+    reason = (
+        f"Reproducibility {course} ({spread}{_scale(curves)}). "
+        f"{_not_by_chance(curves, int(places[best]))}No k is clearly better. k = {k} is {how}. "
     )
-    reason = f"Reproducibility {course} ({spread}). No k is clearly better. k = {k} is {how}. "
+    if not as_good[at]:
+        reason += f"It is less reproducible ({_pm(values[at], sd[at])}) than k = {ks[best]}. "
     reason += f"Within one standard error of the highest: {listed(ks[as_good].tolist())}."
     return Choice(k, sorted({k, *ks[as_good].tolist()}), reason, True)
 
@@ -241,8 +275,8 @@ def _one_standard_error(curves: Curves) -> Choice:
     within = net >= net[best] - limits
     k, limit = int(ks[within][0]), limits[within][0]
     reason = (
-        f"Each of the last components of the table adds {free:.2g} to the out-of-sample explained "
-        f"variance. Without this gain per component, the explained variance is highest at k = "
+        f"Each of the last components of the table adds {free:.2g} to R² out of sample, about the "
+        f"mean image. Without this gain per component, R² is highest at k = "
         f"{ks[best]}, and k = {k} is the smallest candidate within one standard error of the "
         f"difference ({limit:.2g})."
     )
@@ -255,16 +289,17 @@ def _one_standard_error(curves: Curves) -> Choice:
 def _weighted(curves: Curves) -> Choice:
     ks = curves.ks[curves.allowed]
     weights = {name: weight for name, weight in WEIGHTS.items() if not _is_flat(curves, name)}
-    agreement = curves.of("label_ari")[curves.allowed].max()
+    agreement = curves.beyond_chance("label_ari")[0][curves.allowed].max()
     if agreement < SLIGHT or not weights.keys() - {FIT}:
         why = "is flat over the range"
         if agreement < SLIGHT:
-            why = f"is near chance at every k (label maps: ARI of {agreement:.3f} at most)"
+            why = f"is near chance at every k (label maps: ARI of {agreement:.3f} at most"
+            why += f"{_scale(curves)})"
         reason = f"Reproducibility {why}, so it cannot be weighed against the fit. k = {ks[0]} "
         return Choice(int(ks[0]), ks.tolist(), reason + "is the smallest candidate.", True)
     score, noise = np.zeros(len(ks)), np.zeros(len(ks))
     for name, weight in weights.items():
-        values, sd = (curves.of(column)[curves.allowed] for column in (name, f"{name}_sd"))
+        values, sd = (column[curves.allowed] for column in curves.beyond_chance(name))
         share = weight / sum(weights.values()) / np.ptp(values)
         score += share * (values - values.min())
         noise += share * sd
@@ -285,7 +320,7 @@ def _weighted(curves: Curves) -> Choice:
 
 def _is_flat(curves: Curves, name: str) -> bool:
     """Tell whether the range of a measure over k is no larger than noise, or negligible."""
-    values, sd = (curves.of(column)[curves.allowed] for column in (name, f"{name}_sd"))
+    values, sd = (column[curves.allowed] for column in curves.beyond_chance(name))
     noise = np.hypot(sd[values.argmax()], sd[values.argmin()])
     return bool(np.ptp(values) <= max(noise, 0 if name == FIT else SLIGHT))
 
@@ -303,6 +338,21 @@ def _unless_at_the_end(choice: Choice, ks: NDArray[np.int64]) -> Choice:
 
 def _pm(value: float, sd: float) -> str:
     return f"{value:.3f} ± {sd:.2g}"
+
+
+def _scale(curves: Curves) -> str:
+    """Say what 0 means, if the agreement by chance was measured."""
+    return ", scaled to 0 for random compact parts" if curves.by_chance(AGREEMENT).any() else ""
+
+
+def _not_by_chance(curves: Curves, i: int) -> str:
+    """Say how much of the agreement at index i is expected by chance, if this was measured."""
+    if not (null := curves.by_chance(AGREEMENT)[i]):
+        return ""
+    return (
+        f"At k = {curves.ks[i]}, the inner product is {curves.of(AGREEMENT)[i]:.3f}, and "
+        f"{null:.3f} is expected by chance, for random compact parts of the same sizes. "
+    )
 
 
 def _beside(ks: NDArray[Any], values: NDArray[Any], i: int) -> str:
@@ -332,7 +382,8 @@ RULES = {
         _reproducibility_peak,
         ("reconstruction_error", *_with_sd("inner_product")),
         "the highest peak of the mean inner product of matched components of halves with "
-        "independent starts that is larger than the noise, at the elbow of the error or before it",
+        "independent starts, beyond that of random compact parts, that is larger than the noise, "
+        "at the elbow of the error or before it",
     ),
     "null-crossing": Rule(
         _null_crossing,

@@ -17,6 +17,7 @@ from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
+from opnmf_pipeline.selection.errors import norm
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MATRIX_DIR, N_COMPONENTS, Call, Stage
 
@@ -156,7 +157,8 @@ def decompose(
         "Participants": sidecar["Participants"],
         "Preprocessing": sidecar["Preprocessing"],
         "Shift": sidecar["Shift"],
-        "Norm": _norm(X),
+        "Norm": norm(X),
+        "NormAboutMean": norm(X, X.mean(axis=1, dtype=np.float64)),
         "ReconstructionError": float(model.reconstruction_err_),
         "LowerBound": float(model.lower_bound_),
         "KKTResidual": float(model.kkt_residual_),
@@ -170,14 +172,6 @@ def decompose(
     out_file = out_dir / FACTORIZATION_FILE
     out_file.write_text(json.dumps(info, indent=1) + "\n")
     return out_file
-
-
-def _norm(X: NDArray[np.float32], n_rows: int = 4096) -> float:
-    squares = (
-        np.square(X[first : first + n_rows], dtype=np.float64).sum()
-        for first in range(0, X.shape[0], n_rows)
-    )
-    return float(np.sqrt(sum(squares)))
 
 
 def read_factorization(path: Path) -> Factorization:

@@ -9,10 +9,12 @@ import numpy as np
 
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.stages.maps import COMPONENTS_FILE, LABELS_FILE
+from opnmf_pipeline.reporting.tables import component_titles
+from opnmf_pipeline.stages.maps import COMPONENTS_FILE, LABELS_FILE, LABELS_TABLE
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
+from opnmf_pipeline.tables import read_table
 
 __all__ = [
     "DRAW_FIGURES",
@@ -34,6 +36,7 @@ FIGURES_FILES = {"montage": "components.png", "parts": "dseg.png"}
 def draw_figures(
     components_file: Path,
     labels_file: Path,
+    labels_table: Path,
     matrix_file: Path,
     mask_file: Path,
     out_dir: Path,
@@ -45,8 +48,8 @@ def draw_figures(
 
     Parameters
     ----------
-    components_file, labels_file : path
-        Images of :func:`opnmf_pipeline.stages.maps.write_maps`.
+    components_file, labels_file, labels_table : path
+        Images and label table of :func:`opnmf_pipeline.stages.maps.write_maps`.
     matrix_file : path
         ``matrix.json``; read if the background is the mean of the subjects.
     mask_file : path
@@ -69,7 +72,9 @@ def draw_figures(
         background = pictures.template_image()
     elif not background:
         background = _mean_image(matrix_file, mask_file)
-    pictures.draw_components(components_file, background, out_dir / FIGURES_FILES["montage"])
+    titles = component_titles(read_table(labels_table))
+    montage = out_dir / FIGURES_FILES["montage"]
+    pictures.draw_components(components_file, titles, background, montage)
     pictures.draw_parts(labels_file, background, out_dir / FIGURES_FILES["parts"])
     return out_dir
 
@@ -99,6 +104,7 @@ def _run(call: Call) -> dict[str, Path]:
     figures_dir = draw_figures(
         call.path("components_file"),
         call.path("labels_file"),
+        call.path("labels_table"),
         call.path("matrix_dir") / MATRIX_FILE,
         call.path("mask_file"),
         call.folder,
@@ -127,6 +133,7 @@ DRAW_FIGURES = Stage(
     inputs={
         "components_file": COMPONENTS_FILE,
         "labels_file": LABELS_FILE,
+        "labels_table": LABELS_TABLE,
         "matrix_dir": MATRIX_DIR,
         "mask_file": MASK_FILE,
         "on_template": ON_TEMPLATE,

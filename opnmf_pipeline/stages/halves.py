@@ -11,15 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.config import DecompositionConfig
+from opnmf_pipeline.config import NULL_SETTINGS, DecompositionConfig, SelectionConfig
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.optimality import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning
-from opnmf_pipeline.selection.agreement import AGREEMENT_COLUMNS, agreement
+from opnmf_pipeline.selection.agreement import (
+    AGREEMENT_COLUMNS,
+    NULL_COLUMNS,
+    agreement,
+    agreement_by_chance,
+)
+from opnmf_pipeline.selection.errors import explained_variance, norm
 from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
+from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.stages.splits import SPLIT_FILE
-from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
+from opnmf_pipeline.stages.stage import (
+    MASK_FILE,
+    MATRIX_DIR,
+    N_COMPONENTS,
+    Call,
+    Field,
+    Kind,
+    Stage,
+)
 
 __all__ = [
     "ERROR_COLUMNS",
@@ -35,12 +50,17 @@ HALVES_FILE = "halves.json"
 
 ERROR_COLUMNS = {
     "half_error": "Reconstruction error of the fits of both parts, ‖X - WWᵀX‖ over all subjects",
-    "half_explained_variance": "Explained variance of the fits of both parts over all subjects",
+    "half_explained_variance": "R² of the fits of both parts, over all subjects: 1 - (half_error / "
+    "norm of X - x̄1ᵀ)², where x̄ is the mean image of each part",
+    "half_explained_variance_about_zero": "1 - (half_error / norm of X)²",
     "out_of_sample_error": "‖X - WWᵀX‖ with W from the subjects of the other part: for halves over "
     "all subjects, for a group that is left out over the subjects of this group",
-    "out_of_sample_explained_variance": "1 - (out-of-sample error / ‖X‖ of the same subjects)²",
+    "out_of_sample_explained_variance": "R² of the same subjects: 1 - (out_of_sample_error / norm "
+    "of X - x̄1ᵀ)², where x̄ is the mean image of the part that the components come from",
+    "out_of_sample_explained_variance_about_zero": "1 - (out_of_sample_error / norm of X)² of the "
+    "same subjects",
 }
-"""Errors in and out of sample."""
+"""Errors in and out of sample, and the explained variance about the mean image and about zero."""
 
 SHARED_COLUMNS = {
     f"shared_start_{name}": f"{name} of fits that both start from decomposition.init. It can be "
@@ -58,6 +78,7 @@ SPLIT_COLUMNS = {
     "n_second": "Number of subjects in the second part",
     **ERROR_COLUMNS,
     **AGREEMENT_COLUMNS,
+    **NULL_COLUMNS,
     **SHARED_COLUMNS,
     "n_iter": "Iterations of both fits, summed",
     "converged": "Whether both fits converged",
@@ -72,6 +93,8 @@ def fit_halves(
     split_file: Path,
     options: DecompositionConfig,
     *,
+    mask_file: Path | None = None,
+    n_null: int = 0,
     shared_start: bool = False,
     n_procs: int | None = None,
 ) -> Path:
@@ -95,6 +118,10 @@ def fit_halves(
     options : DecompositionConfig
         Settings of the fits. The seeds of the two starts follow from ``random_state`` and the
         number of the split.
+    mask_file : path, optional
+        The mask that the rows of the matrix came from; ``n_null`` needs it.
+    n_null : int
+        Number of pairs of random compact label maps, for the agreement by chance. 0: off.
     shared_start : bool
         Start both fits as the settings say, from ``init`` with the same seed.
     n_procs : int, optional
@@ -103,7 +130,8 @@ def fit_halves(
     Returns
     -------
     path
-        ``halves.json``, with the keys of ``SPLIT_COLUMNS`` except those of ``SHARED_COLUMNS``.
+        ``halves.json``, with the keys of ``SPLIT_COLUMNS`` except those of ``SHARED_COLUMNS``, and
+        with those of ``NULL_COLUMNS`` only if ``n_null`` is not 0.
     """
     X, sidecar = matrix_for(matrix_file, n_components)
     split = json.loads(split_file.read_text(encoding="utf-8"))
@@ -119,6 +147,10 @@ def fit_halves(
             estimator(n_components, start).fit(part)
             for start, part in zip(starts, parts, strict=True)
         )
+    by_chance = {}
+    if n_null and mask_file is not None:
+        positions, seed = open_mask(mask_file).positions(), [n_components, split["Split"]]
+        by_chance = agreement_by_chance([a.coef_, b.coef_], positions, n_null, seed)
     measures = {
         "n_components": n_components,
         "split": split["Split"],
@@ -127,6 +159,7 @@ def fit_halves(
         "n_second": parts[1].shape[1],
         **_errors(a, b, parts, one_way=split["LeftOut"] is not None),
         **agreement(a.coef_, b.coef_),
+        **by_chance,
         "n_iter": int(a.n_iter_ + b.n_iter_),
         "converged": bool(a.converged_ and b.converged_),
     }
@@ -139,18 +172,28 @@ def _errors(
     a: OPNMF, b: OPNMF, parts: list[NDArray[np.float32]], *, one_way: bool
 ) -> dict[str, float]:
     """Return errors in and out of sample; ``one_way``: only the second part is out of sample."""
-    norms = [float(np.linalg.norm(np.linalg.norm(part, axis=1))) for part in parts]
+    first, second = (part.mean(axis=1, dtype=np.float64) for part in parts)
     inside = math.hypot(a.reconstruction_err_, b.reconstruction_err_)
-    outside = projection_error(parts[1], a.coef_)
-    seen = norms[1]
+    outside, seen = projection_error(parts[1], a.coef_), [(parts[1], first)]
     if not one_way:
         outside = math.hypot(outside, projection_error(parts[0], b.coef_))
-        seen = math.hypot(*norms)
+        seen.append((parts[0], second))
     return {
-        "half_error": float(inside),
-        "half_explained_variance": float(1 - (inside / math.hypot(*norms)) ** 2),
-        "out_of_sample_error": float(outside),
-        "out_of_sample_explained_variance": float(1 - (outside / seen) ** 2),
+        **_measures("half", inside, [(parts[0], first), (parts[1], second)]),
+        **_measures("out_of_sample", outside, seen),
+    }
+
+
+def _measures(
+    name: str, error: float, seen: list[tuple[NDArray[np.float32], NDArray[np.float64]]]
+) -> dict[str, float]:
+    """Return an error, and the variance that it leaves explained, about the means and zero."""
+    about_mean = math.hypot(*(norm(part, mean) for part, mean in seen))
+    about_zero = math.hypot(*(norm(part) for part, _ in seen))
+    return {
+        f"{name}_error": float(error),
+        f"{name}_explained_variance": explained_variance(error, about_mean),
+        f"{name}_explained_variance_about_zero": explained_variance(error, about_zero),
     }
 
 
@@ -161,6 +204,8 @@ def _run(call: Call) -> dict[str, Path]:
         call["n_components"],
         call.path("split_file"),
         call.section(DecompositionConfig, n_components=call["n_components"]),
+        mask_file=call.path("mask_file"),
+        n_null=call["n_null"] or 0,
         shared_start=call["shared_start"],
         n_procs=call.n_procs,
     )
@@ -176,6 +221,7 @@ FIT_HALVES = Stage(
         "matrix_dir": MATRIX_DIR,
         "n_components": N_COMPONENTS,
         "split_file": SPLIT_FILE,
+        "mask_file": MASK_FILE,
         "shared_start": Field(
             Kind.FLAG,
             "start both fits from init, not each from a random start of its own",
@@ -185,6 +231,9 @@ FIT_HALVES = Stage(
     outputs={
         "halves_file": Field(Kind.JSON, "errors and agreement of the fits of both parts (JSON)")
     },
-    settings={DecompositionConfig: ("n_components",)},
+    settings={
+        DecompositionConfig: ("n_components",),
+        SelectionConfig: tuple(set(SelectionConfig.model_fields) - NULL_SETTINGS),
+    },
     memory=fit_memory,
 )

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.dataset.description import json_text
+from opnmf_pipeline.images.atlas import Atlas, labels_beside
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.maps import component_names
-from opnmf_pipeline.reporting.colours import part_colours
+from opnmf_pipeline.reporting.figure import part_colours
 from opnmf_pipeline.selection.shape import winner_takes_all
+from opnmf_pipeline.stages.anatomy import REGION_COLUMNS, describe_places, locate
 from opnmf_pipeline.stages.decompose import (
     FACTORIZATION_FILE,
     W_FILE,
@@ -29,7 +31,9 @@ from opnmf_pipeline.tables import write_table
 __all__ = [
     "COMPONENTS_FILE",
     "LABELS_FILE",
+    "LABELS_TABLE",
     "MAPS_FILES",
+    "REGIONS_FILES",
     "WRITE_MAPS",
     "describe_loadings",
     "write_maps",
@@ -45,13 +49,21 @@ MAPS_FILES = {
     "loadings_json": "loadings.json",
 }
 """Files of the stage, by the names of the outputs of a run in ``dataset/names.py``."""
+REGIONS_FILES = {"regions": "regions.tsv", "regions_json": "regions.json"}
+"""Further files; without an atlas the table has no rows."""
 SIDECARS = ("components_json", "dseg_json", "loadings_json")
 
 COPIES_OF_MAPS = 2
 LOADING = "Loading on {name} (row of H = WᵀX)"
 
 
-def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path:
+def write_maps(
+    factorization_file: Path,
+    mask_file: Path,
+    out_dir: Path,
+    atlas_file: Path | None = None,
+    atlas_labels: Path | None = None,
+) -> Path:
     """Write component maps, winner-takes-all labels and loadings, with JSON sidecars.
 
     Parameters
@@ -65,11 +77,17 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
 
         * ``components``: float32, one map per component (column of W);
         * ``dseg`` and ``dseg.tsv``: labels (integers) and their table;
+        * ``regions.tsv``: the regions of the atlas in each component, without rows if there is no
+          atlas;
         * ``loadings.tsv``: one row per subject, one column per component (row of H);
         * a ``.json`` for each of them.
 
         Images have the endings of the space, ``.nii.gz`` for volumes. On surfaces, there is another
         copy of both images: one GIFTI file per hemisphere.
+    atlas_file : path, optional
+        Label image of an atlas in the space of the mask; its regions name the components.
+    atlas_labels : path, optional
+        Names of its labels. Default: the file next to it with the same name.
 
     Returns
     -------
@@ -77,11 +95,18 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
         ``out_dir``.
     """
     fit = read_factorization(factorization_file)
+    atlas = Atlas(atlas_file, atlas_labels or labels_beside(atlas_file)) if atlas_file else None
     mask, files = open_mask(mask_file), named_files(MAPS_FILES, mask_file)
     labels = winner_takes_all(fit.W)
     mask.write(fit.W.astype(np.float32), out_dir / files["components"])
     mask.write_labels(labels, part_colours(fit.W.shape[1]), out_dir / files["dseg"])
-    write_table(mask.label_table(fit.W, labels), out_dir / files["dseg_tsv"])
+    places, regions = locate(mask, fit.W, labels, atlas)
+    parts = mask.label_table(fit.W, labels)
+    table = pd.concat([parts, places], axis=1)
+    first = [column for column in ("index", "name", "proposed_name") if column in table]
+    table = table[first + [column for column in table if column not in first]]
+    write_table(table, out_dir / files["dseg_tsv"])
+    write_table(regions, out_dir / REGIONS_FILES["regions"])
     loadings = _loadings(fit)
     write_table(loadings, out_dir / files["loadings"])
     _write_json(
@@ -94,7 +119,13 @@ def write_maps(factorization_file: Path, mask_file: Path, out_dir: Path) -> Path
     _write_json(
         out_dir / files["dseg_json"],
         Description=f"Component with the largest weight in each {mask.grid.element}",
-        **mask.label_columns,
+        **{str(name): mask.label_columns[str(name)] for name in parts},
+        **describe_places(places),
+    )
+    _write_json(
+        out_dir / REGIONS_FILES["regions_json"],
+        Description="Overlap of the components with the regions of an atlas",
+        **{name: REGION_COLUMNS[name] for name in map(str, regions)},
     )
     _write_json(out_dir / files["loadings_json"], **describe_loadings(loadings))
     return out_dir
@@ -138,13 +169,20 @@ def maps_memory(inputs: Mapping[str, Any]) -> int:
 
 def _run(call: Call) -> dict[str, Any]:
     factorization_file = call.path("factorization_dir") / FACTORIZATION_FILE
-    maps_dir = write_maps(factorization_file, call.path("mask_file"), call.folder)
+    maps_dir = write_maps(
+        factorization_file,
+        call.path("mask_file"),
+        call.folder,
+        call.optional_path("atlas_file"),
+        call.optional_path("atlas_labels"),
+    )
     files = named_files(MAPS_FILES, call.path("mask_file"))
     return {
         "maps_dir": maps_dir,
         "components_file": maps_dir / files["components"],
         "labels_file": maps_dir / files["dseg"],
         "labels_table": maps_dir / files["dseg_tsv"],
+        "regions_table": maps_dir / REGIONS_FILES["regions"],
         "loadings_file": maps_dir / files["loadings"],
         "sidecars": [maps_dir / files[name] for name in SIDECARS],
     }
@@ -152,18 +190,33 @@ def _run(call: Call) -> dict[str, Any]:
 
 COMPONENTS_FILE = Field(Kind.FILE, "image of several maps, one component each")
 LABELS_FILE = Field(Kind.FILE, "winner-takes-all label map")
+LABELS_TABLE = Field(Kind.TABLE, "size and peaks of each part, and its name with an atlas (TSV)")
 
 WRITE_MAPS = Stage(
     name="WriteMaps",
     summary="Write component maps, labels and loadings.",
     run=_run,
     folder="maps",
-    inputs={"factorization_dir": FACTORIZATION_DIR, "mask_file": MASK_FILE},
+    inputs={
+        "factorization_dir": FACTORIZATION_DIR,
+        "mask_file": MASK_FILE,
+        "atlas_file": Field(
+            Kind.FILE, "label image of an atlas in the space of the mask", default=None
+        ),
+        "atlas_labels": Field(
+            Kind.FILE,
+            "names of the labels of the atlas; default: the file next to it with the same name",
+            default=None,
+        ),
+    },
     outputs={
         "maps_dir": Field(Kind.FOLDER, "folder with all files of WriteMaps"),
         "components_file": COMPONENTS_FILE,
         "labels_file": LABELS_FILE,
-        "labels_table": Field(Kind.TABLE, "size and peak of each part (TSV)"),
+        "labels_table": LABELS_TABLE,
+        "regions_table": Field(
+            Kind.TABLE, "regions of the atlas in each component (TSV); no rows without an atlas"
+        ),
         "loadings_file": Field(Kind.TABLE, "loadings of each subject on each component (TSV)"),
         "sidecars": Field(Kind.JSON, "sidecars of components, labels and loadings", many=True),
     },

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from opnmf_pipeline.config import MaskConfig, MatrixConfig
-from opnmf_pipeline.images.mask import group_mask
+from opnmf_pipeline.images.mask import describe_mask, group_mask
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.values import image_digests, keep_values
 from opnmf_pipeline.progress import Track, silent
@@ -16,6 +17,8 @@ from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.stages.stage import IMAGES, MASK_FILE, Call, Field, Kind, Stage
 
 __all__ = ["DIGESTS_FILE", "MAKE_MASK", "VALUES_DIR", "make_mask"]
+
+logger = logging.getLogger(__name__)
 
 
 def make_mask(
@@ -61,11 +64,17 @@ def make_mask(
     space = space_of(images[0]).images
     space.check_grids(images, images[0], resampled=matrix.resample is not None)
     grid = space.analysis_grid(images[0], options.image, matrix)
+    standard = space.standard_space(images[0])
+    only_brain = options.only_brain(in_standard_space=standard is not None)
     read = partial(grid.read, options=matrix)
     values = track(map_images(read, images, n_procs), "mask", len(images))
     if values_dir is not None:
         values = keep_values(values, images, values_dir, grid, matrix, space.image_files)
-    grid.write_mask(group_mask(values, grid, options), images[0], out_file)
+    inside = group_mask(values, grid, options, only_brain=only_brain)
+    rule = describe_mask(options, grid, only_brain=only_brain)
+    logger.info("mask: %d %s: %s", inside.sum(), grid.elements, rule)
+    logger.info("space: %s", standard or "unknown")
+    grid.write_mask(inside, images[0], out_file)
     return out_file
 
 

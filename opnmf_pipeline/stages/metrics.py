@@ -17,9 +17,12 @@ from opnmf_pipeline.images.shape import symmetry
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.selection.agreement import (
     AGREEMENT_COLUMNS,
+    NULL_COLUMNS,
     START_COLUMNS,
+    agreement_by_chance,
     agreement_of_starts,
 )
+from opnmf_pipeline.selection.errors import explained_variance
 from opnmf_pipeline.selection.ranks import gains, hierarchy
 from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap, winner_takes_all
 from opnmf_pipeline.stages.decompose import Factorization
@@ -40,7 +43,10 @@ OVER_SPLITS = [*ERROR_COLUMNS, *AGREEMENT_COLUMNS, *SHARED_COLUMNS]
 METRICS_COLUMNS = {
     "n_components": "Number of components, k",
     "reconstruction_error": "Frobenius norm of X - WH",
-    "explained_variance": "1 - (norm of X - WH / norm of X) squared; X is not centred",
+    "explained_variance": "R² about the mean image: 1 - (norm of X - WH / norm of X - x̄1ᵀ) "
+    "squared, where x̄ is the mean over the subjects",
+    "explained_variance_about_zero": "1 - (norm of X - WH / norm of X) squared; most of it is the "
+    "mean image",
     "lower_bound": "Error of the truncated SVD with k terms, the smallest possible error",
     "error_gradient": "Decrease of the error from the previous k, per added component",
     "null_error": "Error with the values shuffled within each subject, mean over permutations",
@@ -52,8 +58,10 @@ METRICS_COLUMNS = {
         for name in OVER_SPLITS
         for suffix, what in (("", "mean"), ("_sd", "standard deviation"))
     },
+    **{name: f"{description}; mean over the splits" for name, description in NULL_COLUMNS.items()},
     "n_splits": "Number of splits",
     **START_COLUMNS,
+    **{f"start_{name}": f"{NULL_COLUMNS[name]}; all pairs of starts" for name in NULL_COLUMNS},
     "n_starts": "Number of random starts that were compared",
     "sparsity": "Mean Hoyer sparsity of the components, from 0 (flat) to 1 (a single weight)",
     "largest_overlap": "Largest cosine between two components; 0 where WᵀW is diagonal",
@@ -84,6 +92,7 @@ def metrics_table(
     starts: Iterable[Factorization],
     mask_file: Path,
     planted: Path | None = None,
+    n_null: int = 0,
 ) -> pd.DataFrame:
     """Return one row of measures per number of components.
 
@@ -101,6 +110,8 @@ def metrics_table(
         The mask that the rows of the matrix came from.
     planted : path, optional
         Label map of the true components, if known.
+    n_null : int
+        Number of random pairs for each pair of starts, for the agreement by chance. 0: off.
 
     Returns
     -------
@@ -110,7 +121,7 @@ def metrics_table(
     mask = open_mask(mask_file)
     table = pd.DataFrame([_indices(fit, mask) for fit in fits])
     ks = table["n_components"].tolist()
-    for part in (_null(permuted), _over_splits(splits), _over_starts(starts)):
+    for part in (_null(permuted), _over_splits(splits), _over_starts(starts, mask, n_null)):
         if not part.empty:
             table = table.merge(part, how="left", on="n_components")
     for gradient, error in (
@@ -143,7 +154,7 @@ def split_table(halves: Iterable[Path], shared: Iterable[Path] = ()) -> pd.DataF
     for name in SHARED_COLUMNS:
         rows[0][name] = rows[1][name.removeprefix("shared_start_")]
     table = rows[0].sort_index().reset_index()
-    optional = ["left_out", *SHARED_COLUMNS]
+    optional = ["left_out", *NULL_COLUMNS, *SHARED_COLUMNS]
     return table.drop(columns=[name for name in optional if table[name].isna().all()])
 
 
@@ -182,12 +193,14 @@ def hierarchy_table(fits: Sequence[Factorization]) -> pd.DataFrame:
 
 def _indices(fit: Factorization, mask: Mask) -> dict[str, Any]:
     W, _, info = fit
+    error = info["ReconstructionError"]
     labels = winner_takes_all(W)
     parts = np.bincount(labels, minlength=W.shape[1] + 1)[1:]
     return {
         "n_components": info["NumberOfComponents"],
-        "reconstruction_error": info["ReconstructionError"],
-        "explained_variance": 1 - (info["ReconstructionError"] / info["Norm"]) ** 2,
+        "reconstruction_error": error,
+        "explained_variance": explained_variance(error, info["NormAboutMean"]),
+        "explained_variance_about_zero": explained_variance(error, info["Norm"]),
         "lower_bound": info["LowerBound"],
         "largest_overlap": largest_overlap(W),
         "sparsity": hoyer_sparsity(W).mean(),
@@ -213,12 +226,13 @@ def _over_splits(splits: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     by_rank = splits.groupby("n_components")
     measured = [name for name in OVER_SPLITS if name in splits]
-    means = by_rank[measured].mean()
+    nulls = [name for name in NULL_COLUMNS if name in splits]
+    means = by_rank[[*measured, *nulls]].mean()
     sds = by_rank[measured].std().add_suffix("_sd")
     return means.join(sds).join(by_rank.size().rename("n_splits")).reset_index()
 
 
-def _over_starts(starts: Iterable[Factorization]) -> pd.DataFrame:
+def _over_starts(starts: Iterable[Factorization], mask: Mask, n_null: int) -> pd.DataFrame:
     """Return the agreement of the fits of each k; a k with a single fit has no row."""
     rows = []
     by_seed = sorted(starts, key=lambda fit: fit.info["Settings"]["random_state"])
@@ -226,6 +240,8 @@ def _over_starts(starts: Iterable[Factorization]) -> pd.DataFrame:
         weights = [fit.W for fit in fits]
         if len(weights) > 1:
             found = agreement_of_starts(weights)
+            null = agreement_by_chance(weights, mask.positions(), n_null, [k, 0])
+            found |= {f"start_{name}": value for name, value in null.items()}
             rows.append({"n_components": k, **found, "n_starts": len(weights)})
     return pd.DataFrame(rows)
 

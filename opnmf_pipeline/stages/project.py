@@ -172,7 +172,7 @@ def project_images(
         if isinstance(column, str):
             unread.append(f"{name}: {column}")
         elif found := problem(column, mask.grid.elements, options):
-            bad.append(f"  {name}: {image}: {found}")
+            bad.append(f"{name}: {image}: {found}")
         else:
             yield number, [(column - shift) @ model.W for model in models]
         if stop_at_first and (unread or bad):

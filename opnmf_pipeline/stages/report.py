@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from opnmf_pipeline.config import MaskConfig, parse_yaml, resolved
 from opnmf_pipeline.decomposition.progress import CHANGE
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.files import read_object
-from opnmf_pipeline.images.bids import mixed_entities
+from opnmf_pipeline.images.bids import common_entities, mixed_entities
 from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
+from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.space import Mask
-from opnmf_pipeline.reporting.covariates import find_covariates
+from opnmf_pipeline.reporting.covariates import restore_covariates
 from opnmf_pipeline.reporting.facts import (
+    AssociationFacts,
     Facts,
     FitFacts,
     QualityFacts,
@@ -27,8 +30,9 @@ from opnmf_pipeline.reporting.facts import (
     SolverFacts,
 )
 from opnmf_pipeline.reporting.page import render_page
-from opnmf_pipeline.selection.errors import relative_errors
+from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
+from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
@@ -54,6 +58,11 @@ class FitFiles:
         Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
     montage, parts : path or None
         Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
+    regions : path or None
+        Table of :func:`opnmf_pipeline.stages.maps.write_maps`; it has no rows without an atlas.
+    associations : path or None
+        Table of :func:`opnmf_pipeline.stages.associations.write_associations`; its sidecar is in
+        the same folder.
     """
 
     factorization: Path
@@ -62,6 +71,8 @@ class FitFiles:
     loadings: Path
     montage: Path | None = None
     parts: Path | None = None
+    regions: Path | None = None
+    associations: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,7 @@ def make_report(
     mask_file: Path,
     out_file: Path,
     *,
+    compared: Sequence[Path] = (),
     cohort_file: Path | None = None,
     digests_file: Path | None = None,
     quality: CohortFiles | None = None,
@@ -131,11 +143,14 @@ def make_report(
     selection : SelectionFiles
         Comparison of the numbers of components.
     fits : sequence of FitFiles
-        One per number of components.
+        Fits with maps, one per number of components. Without any, the page is about the comparison
+        alone.
     mask_file : path
         The mask of the analysis.
     out_file : path
         HTML to write.
+    compared : sequence of path
+        ``factorization.json`` of the fits that were compared; used only without fits with maps.
     cohort_file : path, optional
         Table of the subjects with their covariates. It may have the columns ``image`` and
         ``sha256``.
@@ -165,23 +180,32 @@ def make_report(
     found = [_read_fit(files, mask, assessed, pictures.VIEWS) for files in fits]
     background = _background(pictures, quality, on_template=on_template)
     meshes = mesh_files(mesh_file, mask_file)
-    shown = pictures.embed([*background, *(files.components for files in fits)], meshes=meshes)
+    volumes = [*background, *(files.components for files in fits)]
+    infos = [fit.info for fit in found] or [read_object(path) for path in compared]
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
-    rows = found[0].loadings.index
-    named = identifiers(rows.tolist())
+    rows = infos[0]["Participants"]
+    named = identifiers(rows)
+    rule, only_brain = _mask_rule(settings, mask)
+    associations = found[0].associations if found else None
     facts = Facts(
+        infos=infos,
+        solver=_solver_facts(infos[0]["Settings"]),
         fits=found,
         selection=_read_selection(selection),
         n_subjects=named["participant_id"].nunique(),
         n_sessions=len(named) if "session_id" in named else None,
         grid=mask.grid,
+        mask=rule,
+        in_standard_space=mask.in_standard_space,
+        only_brain=only_brain,
         images=images,
+        entities=common_entities(images["image"]) if "image" in images else {},
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
-        covariates=find_covariates((images if images.empty else by_row(images)).reindex(rows)),
+        covariates=_covariates(images, rows, associations),
         quality=assessed,
-        volumes=shown,
+        volumes=pictures.embed(volumes, meshes=meshes) if found else None,
         on_background=bool(background),
         runs=runs,
         settings=settings,
@@ -202,18 +226,42 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None, views: 
             relative_errors(norms.to_numpy(), loadings.to_numpy(), gram), index=norms.index
         )
     info = read_object(files.factorization)
+    regions = as_typed(read_table(files.regions), ("region",)) if files.regions else None
     return FitFacts(
         info=info,
         solver=_solver_facts(info["Settings"]),
-        parts=as_typed(read_table(files.labels_table)),
+        parts=as_typed(read_table(files.labels_table), ("proposed_name",)),
         loadings=loadings,
         nearest=nearest,
         overlaps=overlaps,
+        explained=explained_variance(info["ReconstructionError"], info.get("NormAboutMean", 0.0)),
+        explained_about_zero=explained_variance(info["ReconstructionError"], info["Norm"]),
         errors=errors,
         montage=files.montage,
         label_map=files.parts,
         views=views,
+        associations=_read_associations(files.associations) if files.associations else None,
+        regions=None if regions is None or regions.empty else regions,
     )
+
+
+def _read_associations(path: Path) -> AssociationFacts:
+    about = read_object(path.with_suffix(".json"))
+    return AssociationFacts(
+        table=as_typed(read_table(path), text=("component", "covariate", "level", "reference")),
+        covariates=about["Covariates"],
+        unused=about["NotUsed"],
+        notes=about["Notes"],
+    )
+
+
+def _covariates(
+    images: pd.DataFrame, rows: list[Any], associations: AssociationFacts | None
+) -> pd.DataFrame:
+    """Return the covariates that the models contain, one row per row of the loadings."""
+    if images.empty or associations is None:
+        return pd.DataFrame(index=pd.Index(rows))
+    return restore_covariates(by_row(images).reindex(rows), associations.covariates)
 
 
 def _solver_facts(settings: Mapping[str, Any]) -> SolverFacts:
@@ -237,15 +285,29 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
 def _read_quality(
     files: CohortFiles, mask_file: Path, mesh_file: Path | None = None
 ) -> QualityFacts:
-    pictures, meshes = space_of(mask_file).pictures, mesh_files(mesh_file, mask_file)
+    pictures, mask = space_of(mask_file).pictures, open_mask(mask_file)
+    meshes = mesh_files(mesh_file, mask_file)
+    mean = np.maximum(mask.masked(files.mean), 0)
+    tissues = mask.composition(mean[:, np.newaxis])
     return QualityFacts(
         mean=files.mean,
         sd=files.sd,
         coverage=files.coverage,
         draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes),
         subjects=by_row(read_measures(files.subjects)),
-        covered=open_mask(mask_file).masked(files.coverage),
+        covered=mask.masked(files.coverage),
+        tissues={} if tissues is None else dict(tissues.iloc[0]),
     )
+
+
+def _mask_rule(settings: str, mask: Mask) -> tuple[str, bool]:
+    """Return what the mask has in common, empty if unknown, and whether it is only brain."""
+    section = (resolved(parse_yaml(settings, "settings")) or {}).get("mask")
+    if not section:
+        return "", False
+    options = MaskConfig(**{"within": "none", **section})  # runs of 0.1 had no such setting
+    only_brain = options.only_brain(in_standard_space=mask.in_standard_space)
+    return describe_mask(options, mask.grid, only_brain=only_brain), only_brain
 
 
 def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template: bool) -> list[Any]:
@@ -257,22 +319,23 @@ def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template:
 
 def _run(call: Call) -> dict[str, Path]:
     fits = [folder / FACTORIZATION_FILE for folder in call.paths("factorization_dirs")]
-    lists: list[Sequence[Path | None]] = [
-        call.paths(name) or [None] * len(fits)
-        for name in (
-            "components_files",
-            "labels_tables",
-            "loadings_files",
-            "components_figures",
-            "labels_figures",
-        )
+    maps = [call.paths(name) for name in ("components_files", "labels_tables", "loadings_files")]
+    drawn: list[Sequence[Path | None]] = [
+        call.paths(name) or [None] * len(maps[0])
+        for name in ("components_figures", "labels_figures", "regions_tables")
     ]
+    with_maps = fits if maps[0] else []
+    tables = [
+        folder / ASSOCIATIONS_FILES["associations"] for folder in call.paths("associations_dirs")
+    ]
+    drawn.append(tables or [None] * len(maps[0]))
     quality_dir = call.optional_path("quality_dir")
     report_file = make_report(
         SelectionFiles.in_folder(call.path("selection_dir")),
-        [FitFiles(*files) for files in zip(fits, *lists, strict=True)],
+        [FitFiles(*files) for files in zip(with_maps, *maps, *drawn, strict=True)],
         call.path("mask_file"),
         call.folder / "report.html",
+        compared=fits,
         cohort_file=call.optional_path("cohort_file"),
         digests_file=call.optional_path("digests_file"),
         quality=CohortFiles.in_folder(quality_dir, call.path("mask_file")) if quality_dir else None,
@@ -292,16 +355,26 @@ MAKE_REPORT = Stage(
     inputs={
         "selection_dir": SELECTION_DIR,
         "factorization_dirs": FACTORIZATION_DIRS,
+        "mask_file": MASK_FILE,
         "components_files": Field(
-            Kind.FILE, "maps of WriteMaps, one per number of components", many=True
+            Kind.FILE,
+            "maps of WriteMaps, one per number of components; without maps, the page is about the "
+            "comparison alone",
+            many=True,
+            default=(),
         ),
         "labels_tables": Field(
-            Kind.TABLE, "tables of WriteMaps, one per number of components", many=True
+            Kind.TABLE, "tables of WriteMaps, one per number of components", many=True, default=()
         ),
         "loadings_files": Field(
-            Kind.TABLE, "loadings of WriteMaps, one per number of components", many=True
+            Kind.TABLE, "loadings of WriteMaps, one per number of components", many=True, default=()
         ),
-        "mask_file": MASK_FILE,
+        "regions_tables": Field(
+            Kind.TABLE,
+            "tables of regions of WriteMaps, one per number of components",
+            many=True,
+            default=(),
+        ),
         "components_figures": Field(
             Kind.PICTURE,
             "pictures of DrawFigures, one per number of components",
@@ -311,6 +384,12 @@ MAKE_REPORT = Stage(
         "labels_figures": Field(
             Kind.PICTURE,
             "pictures of DrawFigures, one per number of components",
+            many=True,
+            default=(),
+        ),
+        "associations_dirs": Field(
+            Kind.FOLDER,
+            "folders of MeasureAssociations, one per number of components",
             many=True,
             default=(),
         ),

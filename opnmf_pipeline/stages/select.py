@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.config import CHOICE_SETTINGS, SelectionConfig
+from opnmf_pipeline.config import CHOICE_SETTINGS, NULL_SETTINGS, SelectionConfig
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.exceptions import MissingColumnError, SelectionError
 from opnmf_pipeline.selection.choice import choose_rank
+from opnmf_pipeline.selection.rules import RULES
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE, read_factorization
 from opnmf_pipeline.stages.halves import SPLIT_COLUMNS
 from opnmf_pipeline.stages.metrics import (
@@ -63,6 +64,7 @@ def select_rank(
     planted: Path | None = None,
     rule: str | None = None,
     rank_range: Sequence[int] | None = None,
+    n_null: int = 0,
     draw: bool = True,
 ) -> Path:
     """Compare numbers of components, and choose one where the data allow it.
@@ -99,6 +101,8 @@ def select_rank(
         choice.
     rank_range : (int, int), optional
         Smallest and largest number of components that may be chosen. Default: all.
+    n_null : int
+        Number of random pairs for each pair of starts, for the agreement by chance. 0: off.
     draw : bool
         Whether to draw the curves.
 
@@ -116,7 +120,7 @@ def select_rank(
     splits = split_table(halves, shared)
     from_starts = map(read_factorization, starts)
     with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
-        metrics = metrics_table(found, splits, permuted, from_starts, mask_file, planted)
+        metrics = metrics_table(found, splits, permuted, from_starts, mask_file, planted, n_null)
         hierarchy = hierarchy_table(found) if len(found) > 1 else pd.DataFrame()
     choice = _choice(metrics, rule, rank_range)
     _write(metrics, out_dir / SELECTION_FILES["metrics"], METRICS_COLUMNS)
@@ -151,6 +155,7 @@ def _choice(
         "flat": choice.flat,
         "reason": choice.reason,
         "rule": rule,
+        "criterion": RULES[rule].summary,
         "range": [low, high],
     }
 
@@ -207,6 +212,7 @@ def _run(call: Call) -> dict[str, Path]:
         planted=call.optional_path("planted"),
         rule=call["rule"],
         rank_range=call["rank_range"],
+        n_null=call["n_null"] or 0,
         draw=call["draw"],
     )
     return {
@@ -255,5 +261,7 @@ SELECT_RANK = Stage(
         "metrics_file": Field(Kind.TABLE, "measures, one row per number of components (TSV)"),
         "metrics_json": Field(Kind.JSON, "description of the columns of metrics_file"),
     },
-    settings={SelectionConfig: tuple(set(SelectionConfig.model_fields) - CHOICE_SETTINGS)},
+    settings={
+        SelectionConfig: tuple(set(SelectionConfig.model_fields) - CHOICE_SETTINGS - NULL_SETTINGS)
+    },
 )

@@ -39,7 +39,9 @@ class Pictures(Protocol):
     def template_image(self) -> Any:
         """Return the background that is the same in every study."""
 
-    def draw_components(self, components_file: Path, background: Any, out_file: Path) -> Path:
+    def draw_components(
+        self, components_file: Path, titles: Sequence[str], background: Any, out_file: Path
+    ) -> Path:
         """Draw every component at its largest weight, write a PNG, and return its path."""
 
     def draw_parts(self, labels_file: Path, background: Any, out_file: Path) -> Path:

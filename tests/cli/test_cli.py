@@ -116,7 +116,7 @@ def test_run_prints_what_it_found(write_config, settings, tmp_path, capsys, monk
     assert main(["run", str(write_config(settings)), "--output", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "6 subjects, 59 voxels" in printed
-    assert "explained" in printed
+    assert "R² about" in printed
     assert f"maps      {out / 'group'}\n" in printed
     assert f"report    {out / 'report.html'}\n" in printed
     assert "pictures" not in printed
@@ -172,6 +172,31 @@ def test_check_reads_the_headers(write_config, settings, cohort, capsys):
     cohort.images[2].write_bytes(b"no image")
     assert main(["check", str(write_config(settings))]) == 2
     assert f"{cohort.images[2]}: cannot be read as an image" in capsys.readouterr().err
+
+
+def test_check_says_that_it_read_headers_only(write_config, settings, cohort, capsys):
+    for number in (1, 4):
+        cohort.damage(number, -cohort.values[number])
+    command = ["check", str(write_config(settings))]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "images        only the headers were read; --deep also reads" in printed
+    assert "voxels        at most 60: " in printed
+    assert main([*command, "--deep"]) == 2
+    message = capsys.readouterr().err
+    assert "2 subject(s) have values in the mask" in message
+    assert all(f"sub-0{n}: {cohort.images[n - 1]}: " in message for n in (2, 5))
+    assert main([*command, "--deep", "--set", "matrix.negative=clip", "--set", DROP]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "left out 2 subject(s) whose image is zero everywhere in the mask: sub-02, sub-05"
+        in printed
+    )
+    assert "subjects 4 " in printed
+    assert "voxels about 59: " in printed
+
+
+DROP = "inputs.on_empty=drop"
 
 
 def test_interruption(write_config, settings, tmp_path, capsys, monkeypatch):

@@ -60,5 +60,5 @@ def test_each_run_that_computed_something_is_on_record(run, tmp_path):
     assert second["Computed"] == ["decompose, k = 3", "maps, k = 3", "select", "report"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count(" UTC</td>") == 2
-    changed = run("--overwrite", decomposition=one, mask={"threshold": 0.2})["Runs"]
+    changed = run("--overwrite", decomposition=one, mask={"threshold": 0.15})["Runs"]
     assert len(changed) == 1

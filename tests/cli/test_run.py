@@ -19,7 +19,7 @@ METRICS = pd.DataFrame(
 
 
 def printed(choice):
-    summary = Summary(9, 99, "subjects", "vertices", METRICS, choice, [], None)
+    summary = Summary(9, 99, "subjects", "vertices", "mean > 0.1", METRICS, choice, [], None)
     console = Console(file=io.StringIO(), width=100)
     console.print(_table(summary))
     return [line.split() for line in console.file.getvalue().splitlines()]
@@ -30,6 +30,9 @@ def test_the_chosen_number_and_the_good_ones_have_a_mark():
     marks = {row[0]: row[1] for row in rows if row and row[0] in "2468"}
     assert marks == {"2": "50.0%", "4": "+", "6": "*", "8": "71.0%"}
     assert ["*", "chosen", "+", "also", "good"] in rows
+    rows = printed({"k": 6, "good": [4], "flat": True})
+    words = " ".join(word for row in rows for word in row)
+    assert "* by convention + within the noise of the best" in words
 
 
 def test_means_have_their_spread_where_there_is_one():

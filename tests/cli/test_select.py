@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from opnmf_pipeline.cli import main
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
@@ -28,13 +29,18 @@ def test_select_compares_and_writes_no_maps(command, tmp_path, capsys):
     printed = capsys.readouterr().out
     choice = json.loads((tmp_path / "out/group/desc-opnmf_selection.json").read_text())
     assert choice["reason"][:30] in printed
-    assert f"--set decomposition.n_components={choice['k']}" in printed
+    settings = tmp_path / "out" / "logs" / "config.yaml"
+    k = f"decomposition.n_components={choice['k']}"
+    assert f"To write its maps: opnmf-pipeline run {settings} --set {k}\n" in printed
     assert f" {choice['k']} *" in printed
     table = pd.read_csv(tmp_path / "out/group/desc-opnmf_metrics.tsv", sep="\t")
     assert table["n_components"].tolist() == [1, 2, 3]
     assert not [name for name in group(tmp_path) if "opnmfK" in name]
     assert "tables    " in printed
     assert "maps      " not in printed
+    assert f"report    {tmp_path / 'out/report.html'}" in printed
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count(choice["reason"].replace("'", "&#39;")) == 1
 
 
 def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp_path, capsys):
@@ -64,22 +70,57 @@ def test_the_run_that_it_names_has_the_settings_of_the_command_line(command, tmp
     assert not (tmp_path / "out/work").exists()
 
 
+def test_settings_as_shipped_are_enough_and_the_command_works_as_printed(cohort, tmp_path, capsys):
+    moved, out = tmp_path / "a cohort's images", tmp_path / "out of it"
+    cohort.root.rename(moved)
+    quick = ["solver=orthonormal", "n_init=1", "tol=0.1", "n_components=[3, 2]"]
+    items = [f"inputs.bids={moved}", *(f"decomposition.{item}" for item in quick)]
+    items += ["selection.n_starts=0", "report.figures=false", "execution.n_procs=1"]
+    given = [word for item in items for word in ("--set", item)]
+    assert main(["select", str(ROOT / "configs" / "vbm.yaml"), *given, "--output", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "selection.n_splits is not set: 10 random split halves are compared" in printed
+    assert pd.read_csv(out / "group/desc-opnmf_splits.tsv", sep="\t")["split"].max() == 10
+    _, _, command = printed.partition("To write its maps: opnmf-pipeline ")
+    assert main(shlex.split(command)) == 0
+    assert "select: reused" in capsys.readouterr().out
+    assert list((out / "group").glob("*_components.nii.gz"))
+
+
+def test_numbers_that_were_not_asked_for_are_not_fitted(command, tmp_path, capsys):
+    ks = ["--set", "decomposition.n_components=5", "--set", "selection.candidates=[3, 2]"]
+    assert main([*command, *ks]) == 0
+    printed = capsys.readouterr().out
+    assert "k = 3: computed" in printed
+    assert "k = 5" not in printed
+
+
+def test_a_study_leaves_the_maps_and_a_run_leaves_the_study(command, tmp_path, capsys):
+    run = ["run", *command[1:], "--quiet", "--set", "decomposition.n_components=4"]
+    plain = ["--set", "selection.candidates=[]", "--set", "selection.n_splits=0"]
+    plain += ["--set", "selection.n_permutations=0"]
+    out = tmp_path / "out" / "group"
+    metrics, maps = out / "desc-opnmf_metrics.tsv", "space-MNI152_res-3mm_desc-opnmfK{}_dseg.nii.gz"
+    assert main([*run, *plain]) == 0
+    assert main([*command, "--quiet"]) == 0
+    assert (out / maps.format(4)).exists()
+    assert pd.read_csv(metrics, sep="\t")["n_components"].tolist() == [1, 2, 3, 4]
+    study = {file.name: file.read_bytes() for file in out.glob("desc-opnmf_s*")}
+    assert "desc-opnmf_splits.tsv" in study
+    again = [item.replace("n_components=4", "n_components=5") for item in [*run, *plain]]
+    assert main(again) == 0
+    assert {file.name: file.read_bytes() for file in out.glob("desc-opnmf_s*")} == study
+    assert pd.read_csv(metrics, sep="\t")["n_components"].tolist() == [1, 2, 3, 4, 5]
+    assert all((out / maps.format(k)).exists() for k in (4, 5))
+    assert main(["report", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "k = 4" in page
+    assert "k = 5" in page
+
+
 def test_candidates_are_by_default_the_numbers_with_maps(command, tmp_path):
     overrides = ["--set", "selection.candidates=[]", "--set", "decomposition.n_components=[3, 2]"]
     assert main([*command, *overrides, "--quiet"]) == 0
-    table = pd.read_csv(tmp_path / "out/group/desc-opnmf_metrics.tsv", sep="\t")
-    assert table["n_components"].tolist() == [2, 3]
-
-
-@pytest.mark.parametrize(("candidates", "with_maps"), [([], [3, 2]), ([3, 2], [2])])
-def test_the_run_that_it_names_compares_the_same_numbers(
-    command, candidates, with_maps, tmp_path, capsys
-):
-    given = {"selection.candidates": candidates, "decomposition.n_components": with_maps}
-    overrides = [word for key, ks in given.items() for word in ("--set", f"{key}={ks}")]
-    assert main([*command, *overrides]) == 0
-    last = capsys.readouterr().out.partition("To write its maps: opnmf-pipeline ")[2]
-    assert main([*shlex.split(last), "--quiet"]) == 0
     table = pd.read_csv(tmp_path / "out/group/desc-opnmf_metrics.tsv", sep="\t")
     assert table["n_components"].tolist() == [2, 3]
 
@@ -101,7 +142,7 @@ def test_the_run_that_it_names_compares_the_same_numbers(
             ["selection.n_splits=0", "selection.leave_out=age"],
             "1 subjects of the smaller part when age 20 is left out",
         ),
-        (["selection.range=[5, 6]"], "contains none of the numbers of components (2, 1, 3)"),
+        (["selection.range=[5, 6]"], "contains none of the numbers of components (1, 2, 3)"),
         (["selection.rule=weighted", "selection.n_splits=1"], "set n_splits to 2 or more"),
         (["selection.leave_out=age"], "replaces random halves"),
     ],

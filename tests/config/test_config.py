@@ -309,7 +309,14 @@ def test_each_number_of_components_is_fitted_once():
     config = PipelineConfig.model_validate(BASE | sections)
     assert config.ranks == (3, 2, 4)
     assert config.n_fits(n_splits=5) == 3 * (1 + 2 * 5)
-    assert config.without_maps().ranks == (2, 3, 4)
+    assert config.compared == (2, 4, 3)
+    assert PipelineConfig.model_validate(BASE).compared == (10,)
+
+
+def test_a_number_that_is_not_compared_is_fitted_once():
+    sections = {"decomposition": {"n_components": 9}, "selection": {"candidates": [2, 4]}}
+    config = PipelineConfig.model_validate(BASE | sections)
+    assert config.n_fits(n_splits=5) == 3 + 2 * (2 * 5)
 
 
 def test_seeds_of_permutations_count_on_from_that_of_the_settings():
@@ -336,6 +343,12 @@ def test_starts_are_compared_where_halves_are(selection, n_starts):
 def test_one_start_cannot_be_compared():
     with pytest.raises(ValidationError, match="one start cannot be compared; set 2 or more, or 0"):
         SelectionConfig(n_starts=1)
+
+
+def test_one_random_pair_has_no_spread():
+    with pytest.raises(ValidationError, match="one pair has no standard deviation; set 2 or more"):
+        SelectionConfig(n_null=1)
+    assert SelectionConfig(n_null=0).of_null() == {"n_null": 0}
 
 
 def test_each_start_and_each_half_has_another_seed():

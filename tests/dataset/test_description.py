@@ -99,15 +99,18 @@ def test_whose_folder_it_is(tmp_path, content, ours):
     assert is_ours(tmp_path) == ours
 
 
-def test_readme_lists_every_kind_of_file(tmp_path):
-    text = readme({"inputs": {"bids": "/data"}}, tmp_path / "model")
+def test_readme_lists_the_files_that_there_are(tmp_path):
+    text = readme({"inputs": {"bids": "/data"}}, OUTPUTS, tmp_path / "model")
     assert "from `/data`, with the components in `" in text
     assert all(f"| `{output.path}` | {output.description} |" in text for output in OUTPUTS.values())
-    assert "a simulated cohort." in readme({"inputs": {"simulation": {}}})
+    text = readme({"inputs": {"simulation": {}}}, ["metrics", "readme"])
+    assert "a simulated cohort." in text
+    assert text.count("| `") == 2
+    assert "In the file names" not in text
 
 
 def test_readme_explains_every_field_of_the_file_names():
-    text = readme({"inputs": {"bids": "/data"}}).replace("\n", " ")
+    text = readme({"inputs": {"bids": "/data"}}, OUTPUTS).replace("\n", " ")
     fields = {field for output in OUTPUTS.values() for field in re.findall(r"{\w+}", output.path)}
     assert "{image}" in fields
     assert [field for field in sorted(fields) if f"`{field}` is " not in text] == []

@@ -75,9 +75,8 @@ def test_more_components_belong_to_the_same_run(finished, ks):
     ("settings", "difference"),
     [
         (changed(tol=1e-4), "decomposition.tol: 1e-05, now 0.0001"),
-        (changed(n_components=[2]), "decomposition.n_components: [2, 3], now [2]"),
         (SETTINGS | {"mask": {}}, "mask.threshold: 0.1, now None"),
-        (SETTINGS | {"selection": {"n_splits": 3}}, "selection: None, now {'n_splits': 3}"),
+        (SETTINGS | {"inputs": {"filters": {}}}, "inputs: None, now {'filters': {}}"),
     ],
 )
 def test_another_run_is_refused(finished, settings, difference):
@@ -97,7 +96,7 @@ def test_another_version_is_refused(finished, monkeypatch):
 
 def test_overwrite_replaces_and_removes_what_is_left_over(finished, source):
     source.write_text("newer")
-    folder = OutputFolder(finished.root, changed(n_components=[2]), overwrite=True)
+    folder = OutputFolder(finished.root, changed(n_components=[2], tol=0.1), overwrite=True)
     folder.space = "space-MNI_"
     folder.register("running")
     assert folder.path("dseg", 3).exists()
@@ -108,6 +107,57 @@ def test_overwrite_replaces_and_removes_what_is_left_over(finished, source):
     assert not folder.path("metrics").exists()
     labels = "group/space-MNI_desc-opnmfK2_dseg.nii.gz"
     assert set(registry(folder)["Outputs"]) == {labels, "logs/run.json"}
+
+
+STUDY = {"selection": {"candidates": [2, 3], "n_splits": 4}}
+
+
+def test_runs_of_one_cohort_share_a_folder_and_replace_only_their_own_files(finished, source):
+    source.write_text("of the study")
+    study = OutputFolder(finished.root, changed(n_components=[]) | STUDY)
+    study.space = "space-MNI_"
+    for name in ("metrics", "splits"):
+        study.publish(name, source)
+    study.register("finished")
+    assert study.kept_ks == [2, 3]
+    assert finished.path("dseg", 3).read_text() == "new"
+    assert registry(study)["Settings"] == SETTINGS | STUDY
+    source.write_text("of k = 4")
+    more = OutputFolder(finished.root, changed(n_components=[4]))
+    more.space = "space-MNI_"
+    more.publish("dseg", source, 4)
+    more.register("finished")
+    assert more.keeps_comparison
+    assert more.path("splits").read_text() == "of the study"
+    assert [more.path("dseg", k).read_text() for k in (2, 4)] == ["new", "of k = 4"]
+    assert registry(more)["Settings"]["decomposition"]["n_components"] == [4, 2, 3]
+    assert "group/desc-opnmf_splits.tsv" in registry(more)["Outputs"]
+
+
+def test_overwrite_of_a_comparison_keeps_the_maps(finished, source):
+    study = OutputFolder(finished.root, SETTINGS | STUDY)
+    study.space = "space-MNI_"
+    study.publish("dseg", source, 2)
+    study.publish("splits", source)
+    study.register("finished")
+    other = {"selection": {"candidates": [3, 2, 5], "n_splits": 9}}
+    with pytest.raises(OutputError, match=r"comparison .*\(selection\.n_splits: 4, now 9\)"):
+        OutputFolder(finished.root, changed(n_components=[]) | other)
+    folder = OutputFolder(finished.root, changed(n_components=[]) | other, overwrite=True)
+    folder.publish("metrics", source)
+    folder.register("failed")
+    assert study.path("dseg", 2).exists()
+    assert not study.path("splits").exists()
+
+
+def test_sets_are_compared_as_sets(finished, source):
+    filters = {"inputs": {"filters": {"label": ["GM", "WM"]}}}
+    first = OutputFolder(finished.root, SETTINGS | STUDY | filters, overwrite=True)
+    first.publish("metrics", source)
+    first.register("finished")
+    filters = {"inputs": {"filters": {"label": ["WM", "GM"]}}}
+    study = {"selection": {"candidates": [3, 2], "n_splits": 4}}
+    OutputFolder(finished.root, SETTINGS | study | filters)
 
 
 def test_results_of_two_settings_never_stand_side_by_side(finished, source):
@@ -211,7 +261,8 @@ def test_jobs_that_write_the_same_file_do_not_share_a_partial_one(finished, sour
 def several(tmp_path, source):
     """The folder of a finished run with k = 10, 9 and 2, in this order."""
     folder = OutputFolder(tmp_path / "out", SETTINGS)
-    folder.space, folder.image = "space-MNI_", ".nii"
+    folder.space = "space-MNI_"
+    folder.endings = {"image": ".nii", "labels": ".nii"}
     for k in (10, 9, 2):
         folder.publish("fit", source, k)
         folder.publish("dseg", source, k)

@@ -57,6 +57,7 @@ ROOMS = (
     "opnmf_pipeline/engines/*.py",
     "opnmf_pipeline/images/*.py",
     "opnmf_pipeline/images/volumes/*.py",
+    "opnmf_pipeline/images/volumes/desikan_killiany/README.md",
     "opnmf_pipeline/nodes/*.py",
     "opnmf_pipeline/reporting/*.py",
     "opnmf_pipeline/reporting/niivue/README.md",

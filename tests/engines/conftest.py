@@ -12,6 +12,10 @@ class Study:
     def __init__(self, root):
         self.root = root
         self.cohort = write_cohort(root / "dataset", three_parts(n_subjects=8))
+        rows = [f"{subject}\t{20 + n}\t{n}\tA" for n, subject in enumerate(self.cohort.subjects)]
+        people = self.cohort.root / "participants.tsv"
+        people.write_text("\n".join(["participant_id\tage\tscore\tsite", *rows]) + "\n")
+        people.with_suffix(".json").write_text('{"score": {"Description": "points of a test"}}')
 
     def config(self, engine, *overrides):
         path = self.root / "config.yaml"
@@ -44,7 +48,7 @@ class Lines:
     def track(self, items, description, total):
         yield from items
 
-    def fit(self, description, tol):
+    def fit(self, description):
         return _no_callback()
 
 

@@ -19,18 +19,19 @@ OTHERS = ENGINES[1:]
 STAGES = [
     "mask",
     "matrix",
-    *(f"{name}, k = {k}" for k in (3, 2) for name in ("decompose", "maps")),
+    *(f"{name}, k = {k}" for k in (3, 2) for name in ("decompose", "maps", "associations")),
     "select",
     "quality",
     "report",
 ]
 STUDY = [
-    "selection.candidates=[4]",
+    "selection.candidates=[2, 3, 4]",
     "selection.n_splits=2",
     "selection.stratify=age",
     "selection.shared_start=true",
     "selection.n_starts=2",
     "selection.n_permutations=1",
+    "report.covariates=[age, score]",
 ]
 
 
@@ -64,9 +65,18 @@ def full(module_study):
 @pytest.mark.parametrize("engine", OTHERS)
 def test_engines_give_the_same_bytes(full, module_study, engine):
     expected, found = (results(module_study.out(name)) for name in ("local", engine))
-    assert len(expected) == 29
+    assert len(expected) == 33
     assert set(found) == set(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def test_covariates_and_their_descriptions_reach_the_models(full, module_study):
+    """Those of the other engines have the same bytes."""
+    text = (module_study.out("local") / "group/desc-opnmfK3_associations.json").read_text()
+    assert json.loads(text)["NotUsed"] == {
+        "site": "not named in report.covariates",
+        **dict.fromkeys(["age", "score"], "8 subjects have a value; 10 are needed"),
+    }
 
 
 @pytest.mark.parametrize("engine", OTHERS)
@@ -79,8 +89,9 @@ def test_engines_give_the_same_fits(full, module_study, engine):
 
 @pytest.mark.parametrize("engine", OTHERS)
 def test_a_comparison_without_maps_gives_the_same_bytes(study, engine):
+    ks = ["decomposition.n_components=[]", "selection.candidates=[2, 3]"]
     for name in ("local", engine):
-        run(study.config(name, "selection.n_splits=1").without_maps())
+        run(study.config(name, "selection.n_splits=1", *ks))
     expected = results(study.out("local"))
     assert "group/desc-opnmf_metrics.tsv" in expected
     assert results(study.out(engine)) == expected
@@ -103,7 +114,7 @@ def test_one_line_for_each_stage_in_the_same_words(full, engine):
     _, lines = full[engine]
     _, local_lines = full["local"]
     assert sorted(lines) == sorted(local_lines)
-    assert len(lines) == 1 + 2 + 1 + 3 + 2 + 1 + 3 * (2 + 2 + 2 + 1) + 1 + 1
+    assert len(lines) == 1 + 2 + 1 + 3 + 2 * 2 + 1 + 3 * (2 + 2 + 2 + 1) + 1 + 1
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -128,7 +139,13 @@ def test_what_is_computed_again(study, engine):
     assert results(study.out(engine)) == before
 
     more, _ = study.run(engine, "decomposition.n_components=[3, 2, 4]")
-    assert sorted(more.computed) == ["decompose, k = 4", "maps, k = 4", "report", "select"]
+    assert sorted(more.computed) == [
+        "associations, k = 4",
+        "decompose, k = 4",
+        "maps, k = 4",
+        "report",
+        "select",
+    ]
     assert more.metrics["n_components"].tolist() == [2, 3, 4]
 
     study.cohort.damage(0, study.cohort.values[0] * 1.1)
@@ -144,7 +161,7 @@ def test_a_study_computes_only_what_is_new(study, engine):
     more, _ = study.run(
         engine,
         *STUDY,
-        "selection.candidates=[4, 1]",
+        "selection.candidates=[4, 1, 2, 3]",
         "selection.n_splits=3",
         "selection.n_starts=3",
         "selection.n_permutations=2",
@@ -206,7 +223,13 @@ def test_a_k_that_is_too_large_stops_no_other(study, engine):
     summary, lines = study.run(
         engine, few[0], "decomposition.n_components=[2, 4]", "output.overwrite=true"
     )
-    assert sorted(summary.computed) == ["decompose, k = 4", "maps, k = 4", "report", "select"]
+    assert sorted(summary.computed) == [
+        "associations, k = 4",
+        "decompose, k = 4",
+        "maps, k = 4",
+        "report",
+        "select",
+    ]
     assert "decompose, k = 2: reused" in lines
 
 

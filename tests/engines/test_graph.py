@@ -15,8 +15,10 @@ PLAIN = {
     ("matrix", "quality"),
     ("quality", "report"),
     ("select", "report"),
+    ("maps", "associations"),
+    ("associations", "report"),
 }
-NO_PICTURES = {("maps", "report")}
+NO_PICTURES: set[tuple[str, str]] = set()
 PICTURES = {("maps", "figures"), ("figures", "report")}
 HALVES = {("images", "splits"), ("splits", "halves"), ("matrix", "halves"), ("halves", "select")}
 STARTS = {("matrix", "start"), ("start", "select")}

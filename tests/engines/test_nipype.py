@@ -20,7 +20,7 @@ from tests.engines.conftest import Lines
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
 ONE = "decomposition.n_components=2"
-OF_ONE_K = ("decompose, k = 2", "maps, k = 2")
+OF_ONE_K = ("decompose, k = 2", "maps, k = 2", "associations, k = 2")
 
 
 def lowered(image, factor):

@@ -18,7 +18,7 @@ from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.nodes import pydra as tasks
 from opnmf_pipeline.stages.memory import BASE_BYTES, fit_bytes
 
-OF_ONE_K = ("decompose, k = 2", "maps, k = 2")
+OF_ONE_K = ("decompose, k = 2", "maps, k = 2", "associations, k = 2")
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
 
@@ -65,8 +65,7 @@ def test_the_debug_worker(study):
         for stage in (
             "mask",
             "matrix",
-            "decompose, k = 2",
-            "maps, k = 2",
+            *OF_ONE_K,
             "select",
             "quality",
             "report",

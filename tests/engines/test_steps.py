@@ -5,7 +5,7 @@ import pytest
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.steps import Graph, Over, steps_of
 
-STUDY = {"n_splits": 2, "n_permutations": 2, "random_state": 7, "candidates": [5, 3, 4]}
+STUDY = {"n_splits": 2, "n_permutations": 2, "random_state": 7, "candidates": [5, 2, 3, 4]}
 STUDY |= {"n_starts": 2, "shared_start": True}
 
 
@@ -51,8 +51,8 @@ def test_every_job_comes_after_those_that_it_needs(graph):
 def test_all_of_one_number_of_components_comes_before_the_next():
     of_maps = [name for name in names(graph_of().jobs) if "_k" in name]
     assert of_maps == [
-        *("decompose_k3", "maps_k3", "figures_k3"),
-        *("decompose_k2", "maps_k2", "figures_k2"),
+        *("decompose_k3", "maps_k3", "figures_k3", "associations_k3"),
+        *("decompose_k2", "maps_k2", "figures_k2", "associations_k2"),
     ]
 
 
@@ -65,7 +65,7 @@ def test_a_job_takes_what_has_its_own_numbers(graph):
     assert taken(graph, "maps_k2", "factorization_dir") == ["decompose_k2"]
     assert taken(graph, "figures_k3", "components_file") == ["maps_k3"]
     assert taken(graph, "halves_k5_split2", "split_file") == ["splits"]
-    assert names(graph.needs(job(graph, "halves_k5_split2"))) == ["matrix", "splits"]
+    assert names(graph.needs(job(graph, "halves_k5_split2"))) == ["matrix", "splits", "mask"]
 
 
 def test_what_is_compared_comes_by_increasing_numbers(graph):
@@ -113,6 +113,9 @@ def test_only_the_shared_halves_have_a_shared_start(graph):
         for name in ("halves", "shared")
     }
     assert shared == {"halves": False, "shared": True}
+    null = {name: job(graph, f"{name}_k4_split1").step.inputs["n_null"] for name in shared}
+    assert null == {"halves": 5, "shared": 0}  # both would be alike
+    assert job(graph, "select").step.inputs["n_null"] == 5
 
 
 def test_a_cohort_can_have_another_number_of_splits_than_the_settings():

@@ -153,7 +153,7 @@ def test_sessions_of_a_table(tmp_path):
     table = tmp_path / "cohort.tsv"
     table.write_text("participant_id\tsession_id\tpath\n01\t1\ta.nii\n01\tses-2\tb.nii\n")
     cohort, _ = find_cohort(InputsConfig(table=table))
-    assert row_names(cohort) == ["01_ses-1", "01_ses-2"]
+    assert row_names(cohort) == ["sub-01_ses-1", "sub-01_ses-2"]
     table.write_text("participant_id\tsession_id\tpath\n01\t1\ta.nii\n01\tses-1\tb.nii\n")
     with pytest.raises(CohortError, match="participant_id with session_id value"):
         find_cohort(InputsConfig(table=table))

@@ -2,6 +2,7 @@ import logging
 
 import pandas as pd
 import pytest
+import yaml
 
 from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.exceptions import CohortError
@@ -179,17 +180,17 @@ def test_table_with_another_path_column_and_absolute_paths(cohort, table):
 
 def test_ids_keep_their_zeros(cohort, table, tmp_path):
     frame = found(table=table(participant_id=[f"{number:03d}" for number in range(6)]))
-    assert frame["participant_id"].tolist() == ["000", "001", "002", "003", "004", "005"]
+    assert frame["participant_id"].tolist() == [f"sub-{number:03d}" for number in range(6)]
     write_table(frame, tmp_path / "cohort.tsv")
-    assert read_cohort(tmp_path / "cohort.tsv")["participant_id"].tolist()[1] == "001"
+    assert read_cohort(tmp_path / "cohort.tsv")["participant_id"].tolist()[1] == "sub-001"
 
 
 @pytest.mark.parametrize("word", ["NA", "None", "null", "nan"])
 def test_ids_that_look_like_nothing(cohort, table, tmp_path, word):
     frame = found(table=table(participant_id=[*cohort.subjects[:5], word]))
-    assert word in frame["participant_id"].tolist()
+    assert f"sub-{word}" in frame["participant_id"].tolist()
     write_table(frame, tmp_path / "cohort.tsv")
-    assert word in read_cohort(tmp_path / "cohort.tsv")["participant_id"].tolist()
+    assert f"sub-{word}" in read_cohort(tmp_path / "cohort.tsv")["participant_id"].tolist()
 
 
 def test_row_without_id(cohort, table):
@@ -215,9 +216,70 @@ def test_no_path_column(table):
 
 def test_no_id_column(cohort):
     (cohort.root / "t.tsv").write_text("subject\tpath\nsub-01\ta.nii\n")
-    assert "has no column 'participant_id'; its columns are subject, path" in problem(
-        table=cohort.root / "t.tsv"
+    message = problem(table=cohort.root / "t.tsv")
+    assert "t.tsv: has no column 'participant_id'; set inputs.id_column to the column" in message
+    assert "the columns are subject, path" in message
+
+
+def test_an_id_column_of_another_name(cohort, table):
+    path = table(participant_id=[f"row{n}" for n in range(6)], Code=cohort.subjects)
+    frame = found(table=path, id_column="Code")
+    assert frame["participant_id"].tolist() == cohort.subjects
+    assert sorted(frame["participant_id_covariate"]) == [f"row{n}" for n in range(6)]
+    assert "has no column 'code'" in problem(table=path, id_column="code")
+    (cohort.root / "people.csv").write_text("Code;age\n02;44\n")
+    images = {"glob": cohort.root / "sub-02/*/*.nii.gz", "participants": cohort.root / "people.csv"}
+    assert found(**images, id_column="Code")["age"].tolist() == ["44"]
+
+
+def test_bare_ids_get_the_prefix_and_this_is_told(cohort, table, caplog):
+    path = table(participant_id=["01", "02", "03", "sub-04", "sub-05", "sub-06"])
+    with caplog.at_level("WARNING", logger="opnmf_pipeline"):
+        frame = found(table=path)
+    assert frame["participant_id"].tolist() == cohort.subjects
+    assert (
+        "3 participant_id value(s) get the prefix sub-, as BIDS requires: 03 becomes" in caplog.text
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern", "ids"),
+    [
+        ("mri/mwp1S1{}_T1w.nii", "mri/mwp1*.nii", ["S11", "S12", "S13"]),
+        ("mri/mwp1sub-0{}_T1w.nii", "mri/mwp1*.nii", ["sub-01", "sub-02", "sub-03"]),
+        ("S00{}/mri/mwp1T1.nii", "S*/mri/mwp1*.nii", ["001", "002", "003"]),
+        ("a's/S00{}/mri/mwp1T1.nii", "**/S*/mri/mwp1T1.nii", ["001", "002", "003"]),
+    ],
+)
+def test_a_pattern_is_proposed_that_works(tmp_path, names, pattern, ids):
+    for number in (1, 2, 3):
+        path = tmp_path / names.format(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    message = problem(glob=tmp_path / pattern, pattern="(?P<participant_id>X)")
+    proposed = yaml.safe_load(message.splitlines()[-1])["pattern"]
+    frame = found(glob=tmp_path / pattern, pattern=proposed)
+    assert frame["participant_id"].tolist() == [f"sub-{name.removeprefix('sub-')}" for name in ids]
+    assert f"({', '.join(ids)})" in message
+
+
+def test_no_pattern_is_proposed_if_no_part_is_different_in_all_paths(tmp_path):
+    for name in ("A/1/m.nii", "A/2/m.nii", "B/1/m.nii"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    message = problem(glob=tmp_path / "*/*/m.nii")
+    assert "or use inputs.table" in message
+    assert "this line" not in message
+
+
+def test_one_id_for_all_paths_is_no_id(tmp_path):
+    folder = tmp_path / "sub-study"
+    folder.mkdir()
+    for number in (1, 2, 3):
+        (folder / f"mwp1S{number}.nii").touch()
+    message = problem(glob=folder / "mwp1*.nii")
+    assert "finds 'sub-study' in all paths" in message
+    assert r"pattern: '/mwp1(?P<participant_id>[^/]+)\.nii$'" in message
 
 
 @pytest.mark.parametrize("content", [None, "", b"\xff\xfe\x00"])
@@ -247,7 +309,7 @@ def test_glob(cohort):
 
 def test_glob_with_a_pattern(cohort):
     frame = found(glob=cohort.root / "*/*/*.nii.gz", pattern=r"sub-(?P<participant_id>\d+)_")
-    assert frame["participant_id"].tolist() == ["01", "02", "03", "04", "05", "06"]
+    assert frame["participant_id"].tolist() == cohort.subjects
 
 
 def test_glob_joins_covariates_of_ids_without_prefix(cohort):
@@ -272,7 +334,7 @@ def test_glob_with_a_bad_pattern(cohort, pattern):
 
 def test_glob_with_a_pattern_that_finds_nothing(cohort):
     message = problem(glob=cohort.root / "*/*/*.nii.gz", pattern=r"(?P<participant_id>subj\d+)")
-    assert "finds no participant_id in the paths" in message
+    assert "finds no participant_id in " in message
     assert str(cohort.images[0]) in message
 
 

@@ -8,6 +8,7 @@ from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.volumes import Grid
 from opnmf_pipeline.stages.mask import make_mask
+from opnmf_pipeline.stages.spaces import open_mask
 from tests.builders import AFFINE, SHAPE, write_image
 
 GRID = Grid(SHAPE, AFFINE)
@@ -45,6 +46,53 @@ def test_coverage_is_not_lost_to_rounding():
     images = volumes(*[[1]] * 7, *[[0]] * 3)
     options = MaskConfig(method="coverage", coverage=0.7)
     assert inside(group_mask(images, GRID, options)) == [0]
+
+
+def test_number_of_subjects():
+    images = volumes([1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0])
+    for n_subjects, expected in [(1, [0, 1, 2]), (2, [0, 1]), (3, [0])]:
+        options = MaskConfig(method="coverage", n_subjects=n_subjects, coverage=0.9)
+        assert inside(group_mask(images, GRID, options)) == expected
+    with pytest.raises(ImageError, match=r"at most 3 of 4 .*; lower mask.n_subjects \(now 4\)"):
+        group_mask(images, GRID, MaskConfig(method="coverage", n_subjects=4))
+
+
+def head_cohort(folder, codes=(0, 2)):
+    """Two constant images with the field of view of SPM, 6 mm, and without a space in the name."""
+    affine = np.diag([-6.0, 6, 6, 1])
+    affine[:3, 3] = 87.75, -123.75, -69.75
+    ones = np.ones((30, 36, 30), dtype=np.float32)
+    return [write_image(folder / f"{name}.nii.gz", ones, affine, codes) for name in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "options", "in_brain"),
+    [
+        ((0, 2), MaskConfig(), True),
+        ((4, 4), MaskConfig(method="coverage"), True),
+        ((4, 4), MaskConfig(within="none"), False),
+        ((4, 4), MaskConfig(method="template", threshold=-1), False),
+        ((3, 3), MaskConfig(), False),
+        ((3, 3), MaskConfig(within="brain"), True),
+    ],
+)
+def test_voxels_outside_the_brain_are_excluded(tmp_path, codes, options, in_brain, caplog):
+    images = head_cohort(tmp_path, codes)
+    with caplog.at_level("INFO", logger="opnmf_pipeline"):
+        mask = open_mask(make_mask(images, tmp_path / "m.nii.gz", options, MatrixConfig()))
+    brain = mask.grid.read_brain()
+    np.testing.assert_array_equal(mask.inside, brain if in_brain else np.ones_like(brain))
+    assert 1.8e6 < brain.sum() * 6**3 < 1.95e6  # mm³ of the brain mask of nilearn at 1 mm: 1.88e6
+    assert ("within the MNI152 brain mask" in caplog.text) == in_brain
+    assert mask.in_standard_space == (codes != (3, 3))
+
+
+def test_images_far_from_the_brain(tmp_path):
+    far = AFFINE.copy()
+    far[:3, 3] += 500
+    images = [write_image(tmp_path / "a.nii.gz", np.ones(SHAPE, dtype=np.float32), far)]
+    with pytest.raises(ImageError, match=r"outside the MNI152 brain mask; .* mask.within: none"):
+        make_mask(images, tmp_path / "m.nii.gz", MaskConfig(), MatrixConfig())
 
 
 def test_image_and_never_anywhere(tmp_path):

@@ -65,6 +65,14 @@ def test_not_a_nifti(run, cohort, content):
     assert f"{cohort.images[0]}: cannot be read as an image" in run()
 
 
+def test_all_damaged_images_are_named_with_their_subjects(run, cohort):
+    for number in (0, 3):
+        cohort.images[number].write_bytes(cohort.images[number].read_bytes()[:-30])
+    message = run()
+    assert "2 of 6 images cannot be used:\n" in message
+    assert f"\n  sub-04: {cohort.images[3]}: cannot be read as an image" in message
+
+
 def test_four_dimensions(run, cohort):
     write_image(cohort.images[1], np.ones((*SHAPE, 2), dtype=np.float32))
     message = run()
@@ -76,9 +84,7 @@ def test_mixed_grids(run, cohort):
     shifted[2, 3] += 1
     write_image(cohort.images[4], cohort.values[4], shifted)
     message = run()
-    assert (
-        f"{cohort.images[4]}: shape (5, 4, 3), voxels 3 x 3 x 3 mm, origin (6, -9, 13)" in message
-    )
+    assert f"sub-05: {cohort.images[4]}: origin at (6, -9, 13) mm, not (6, -9, 12) mm\n" in message
     assert "matrix.resample: to-first" in message
 
 
@@ -164,10 +170,10 @@ def test_output_folder_of_another_run(tmp_path, write_config, settings, capfd):
     command = ["run", str(config), "--output", str(out), "--quiet"]
     assert main(command) == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert main([*command, "--set", "mask.threshold=0.2"]) == 2
+    assert main([*command, "--set", "mask.threshold=0.15"]) == 2
     message = capfd.readouterr().err
     assert (
-        f"output.dir: {out} contains the results of a different run (mask.threshold: 0.1, now 0.2)"
+        f"output.dir: {out} contains the results of a different run (mask.threshold: 0.2, now 0.15)"
         in message
     )
     assert "--overwrite" in message
@@ -184,7 +190,7 @@ def test_signed_maps_with_nan(test_data, run):
     }
     message = run("decomposition.n_components=2", "mask.threshold=-1", inputs=inputs)
     assert "6 subject(s) have values in the mask" in message
-    assert f"00810001: {folder / 'con_00810001.img'}: " in message
+    assert f"sub-00810001: {folder / 'con_00810001.img'}: " in message
     assert "NaN or infinite and" in message
     assert "matrix.nan: zero" in message
     assert "matrix.negative: clip (to 0) or shift" in message

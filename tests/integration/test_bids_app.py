@@ -203,7 +203,7 @@ def test_loadings_of_another_image_are_not_replaced(learned, cohort, capsys):
 def test_another_model_removes_the_loadings_on_the_old_one(learned, cohort, config_file):
     assert app(cohort.root, learned, "participant", "-q") == 0
     arguments = [cohort.root, learned, "group", "--config-file", config_file, "-q"]
-    assert app(*arguments, "--set", "mask.threshold=0.2", "--overwrite") == 0
+    assert app(*arguments, "--set", "mask.threshold=0.15", "--overwrite") == 0
     assert [path for path in learned.glob("sub-*/**/*") if path.is_file()] == []
 
 

@@ -5,8 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opnmf_pipeline.config import load_config
+from opnmf_pipeline.config import MaskConfig, MatrixConfig, load_config
+from opnmf_pipeline.reporting.attention import sentences_about_places
 from opnmf_pipeline.runs.run import run
+from opnmf_pipeline.stages.mask import make_mask
+from opnmf_pipeline.stages.spaces import open_mask
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -25,9 +28,28 @@ def summary(test_data, tmp_path_factory):
 
 def test_sizes(summary):
     assert summary.n_subjects == 162
+    assert summary.n_voxels == 61_518
+    assert summary.mask == "mean over the subjects > 0.2, within the MNI152 brain mask"
+    assert open_mask(summary.outputs.path("mask")).in_standard_space
+
+
+def test_the_mask_without_the_brain_mask_is_that_of_earlier_versions(test_data, tmp_path):
+    images = sorted((test_data / "mcic-vbm").glob("sub-*/anat/*.nii.gz"))
+    options = MaskConfig(within="none", threshold=0.1)
+    mask_file = make_mask(images, tmp_path / "mask.nii.gz", options, MatrixConfig())
     # One voxel has a mean of 0.1 + 6e-9: inside here, outside where the mean is taken in float32,
     # which gives the 75 119 that others report.
-    assert summary.n_voxels == 75_120
+    assert open_mask(mask_file).inside.sum() == 75_120
+
+
+def test_components_where_there_is_no_grey_matter_are_named(summary):
+    parts = pd.read_csv(summary.outputs.path("dseg_tsv", 10), sep="\t")
+    tissues = parts[["grey_matter", "white_matter", "csf_or_outside"]]
+    np.testing.assert_allclose(tissues.sum(axis=1), 1, atol=2e-4)
+    (sentence,) = sentences_about_places({10: parts})
+    in_white_matter = parts.loc[parts["white_matter"] > 0.5, "index"]
+    assert 1 <= len(in_white_matter) <= 2
+    assert f"white matter: component {in_white_matter.iloc[0]} (" in sentence
 
 
 def test_participants(summary, test_data):
@@ -54,4 +76,6 @@ def test_metrics(summary):
     assert row["converged"]
     # the published update has 172.13 when it converges, after 41 388 iterations
     assert row["lower_bound"] < row["reconstruction_error"] < 172.13
-    assert 0.9 < row["explained_variance"] < 1
+    # the mean image alone explains 97.8 % about zero
+    assert row["explained_variance"] == pytest.approx(0.528, abs=0.005)
+    assert row["explained_variance_about_zero"] == pytest.approx(0.990, abs=0.001)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -181,16 +182,34 @@ def test_metrics(load, cohort):
         assert rows.loc[k, "lower_bound"] == pytest.approx(
             np.sqrt(np.sum(singular[k:] ** 2)), rel=1e-4
         )
-        explained = 1 - (error / np.linalg.norm(X)) ** 2
-        assert rows.loc[k, "explained_variance"] == pytest.approx(explained, abs=1e-4)
+        about_mean = np.linalg.norm(X - X.mean(axis=1, keepdims=True))
+        for name, norm in (("", about_mean), ("_about_zero", np.linalg.norm(X))):
+            explained = 1 - (error / norm) ** 2
+            assert rows.loc[k, f"explained_variance{name}"] == pytest.approx(explained, abs=1e-3)
     described = json.loads(summary.outputs.path("metrics_json").read_text())
     assert set(described) == set(summary.metrics)
     assert all(entry["Description"] for entry in described.values())
 
 
+def test_the_readme_lists_all_files_and_only_files_that_there_are(example):
+    root = example.outputs.root
+    rows = re.findall(r"^\| `([^`]+)` \|", (root / "README.md").read_text(), re.MULTILINE)
+    left = {
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file() and "work" not in path.parts and not path.name.endswith(".lock")
+    }
+    for row in rows:
+        pattern = re.sub(r"\\{\w+\\}", "[^/]*", re.escape(row.replace("{image}", ".nii.gz")))
+        found = {name for name in left if re.fullmatch(pattern, name)}
+        assert found, row
+        left -= found
+    assert left == set()
+
+
 def test_side_cars_are_json_with_a_description(example):
     sidecars = list((example.outputs.root / "group").glob("*.json"))
-    assert len(sidecars) == 5
+    assert len(sidecars) == 6
     for path in sidecars:
         content = json.loads(path.read_text())
         assert content, path
@@ -229,7 +248,7 @@ def test_second_run_says_so(write_config, settings, tmp_path, capsys):
         ("mask.threshold=0.05", ["mask", "report"]),  # the same voxels are above it
         (
             "matrix.smoothing_fwhm=4",
-            ["mask", "matrix", "decompose", "maps", "select", "quality", "report"],
+            ["mask", "matrix", "decompose", "maps", "associations", "select", "quality", "report"],
         ),
         ("decomposition.tol=0.01", ["decompose", "maps", "select", "report"]),
         ("decomposition.init=random", ["decompose", "maps", "select", "report"]),
@@ -278,7 +297,10 @@ def test_another_number_of_components_computes_that_fit_only(load, tmp_path):
     run(load())
     before = results(tmp_path / "out")
     summary = run(load("decomposition.n_components=[2, 3, 4]"))
-    assert summary.computed == ["decompose, k = 4", "maps, k = 4", "select", "report"]
+    assert summary.computed == [
+        *(f"{name}, k = 4" for name in ("decompose", "maps", "associations")),
+        *("select", "report"),
+    ]
     after = results(tmp_path / "out")
     assert {name: after[name] for name in before if "K" in name} == {
         name: content for name, content in before.items() if "K" in name
@@ -314,7 +336,10 @@ def test_a_failing_fit_keeps_the_others(load, tmp_path, monkeypatch):
     assert "no memory for k = 3" in (out / "logs" / "opnmf-pipeline.log").read_text()
 
     monkeypatch.setattr(decompose, "decompose", original)
-    assert run(load()).computed == ["decompose, k = 3", "maps, k = 3", "select", "report"]
+    assert run(load()).computed == [
+        *(f"{name}, k = 3" for name in ("decompose", "maps", "associations")),
+        *("select", "report"),
+    ]
 
 
 def test_a_terminated_run_leaves_no_part_and_the_same_command_finishes(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import (
+    NULL_SETTINGS,
     SPLIT_SETTINGS,
     DecompositionConfig,
     InputsConfig,
@@ -17,6 +18,7 @@ from opnmf_pipeline.config import (
     MatrixConfig,
     SelectionConfig,
 )
+from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import draw_figures
@@ -34,7 +36,7 @@ from tests.builders import Cohort
 
 K = 3
 # Not the defaults, so that a setting which is not passed on shows
-MASK = {"threshold": 0.2, "method": "coverage", "coverage": 0.5}
+MASK = {"threshold": 0.15, "method": "coverage", "coverage": 0.5, "within": "none"}
 MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
@@ -81,20 +83,34 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     fit = decompose(matrix, folder("fit"), K, options)
     splits = make_splits(people, folder("splits"), SelectionConfig(**SPLITS), cohort_file)
     halves = [
-        fit_halves(matrix, folder(f"halves{number}"), K, split, options)
+        fit_halves(
+            matrix, folder(f"halves{number}"), K, split, options, mask_file=mask_file, n_null=2
+        )
         for number, split in enumerate(splits)
     ]
-    shared = fit_halves(matrix, folder("shared"), K, splits[1], options, shared_start=True)
+    shared = fit_halves(
+        matrix,
+        folder("shared"),
+        K,
+        splits[1],
+        options,
+        mask_file=mask_file,
+        n_null=3,
+        shared_start=True,
+    )
     starts = [
         decompose(matrix, folder(f"start{number}"), K, options.from_random_start(number))
         for number in (1, 2)
     ]
     permuted = fit_permuted(matrix, folder("permuted"), K, 3, options)
     coarse = decompose(matrix, folder("coarse"), K - 1, options)
-    maps = write_maps(fit, mask_file, folder("maps"))
+    atlas_labels = folder("atlas") / "labels.tsv"
+    atlas_labels.write_text("index\tname\n1\tthe mask\n")
+    maps = write_maps(fit, mask_file, folder("maps"), mask_file, atlas_labels)
     figures = draw_figures(
         maps / "components.nii.gz",
         maps / "dseg.nii.gz",
+        maps / "dseg.tsv",
         matrix,
         mask_file,
         folder("figures"),
@@ -111,10 +127,14 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         planted=maps / "dseg.nii.gz",
         rule="reproducibility-peak",
         rank_range=(3, 3),
+        n_null=2,
     )
     metrics = selection / "metrics.tsv"
     projected = project_subjects(images, people, fit, mask_file, folder("new") / "loadings.tsv")
     quality = assess_cohort(matrix, mask_file, folder("quality"))
+    of_few = write_associations(maps / "loadings.tsv", cohort_file, folder("of-few"))
+    loadings, many, described = write_people(folder("people"))
+    associations = write_associations(loadings, many, folder("associations"), ["stage"], described)
     report = make_report(
         SelectionFiles.in_folder(selection),
         [
@@ -125,6 +145,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 maps / "loadings.tsv",
                 figures / "components.png",
                 figures / "dseg.png",
+                maps / "regions.tsv",
+                of_few / "associations.tsv",
             )
         ],
         mask_file,
@@ -181,10 +203,17 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=make_splits,
         ),
         "FitHalves": Case(
-            inputs={**at, **FIT, "split_file": splits[1], "shared_start": True},
+            inputs={
+                **at,
+                **FIT,
+                "split_file": splits[1],
+                "mask_file": mask_file,
+                "n_null": 3,
+                "shared_start": True,
+            },
             outputs={"halves_file": shared},
-            sections={"": DecompositionConfig},
-            without=("n_components",),
+            sections={"": DecompositionConfig, "selection": SelectionConfig},
+            without=("n_components", *(set(SelectionConfig.model_fields) - NULL_SETTINGS)),
             stage=fit_halves,
         ),
         "FitPermuted": Case(
@@ -195,12 +224,18 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=fit_permuted,
         ),
         "WriteMaps": Case(
-            inputs={"factorization_dir": fit_dir, "mask_file": mask_file},
+            inputs={
+                "factorization_dir": fit_dir,
+                "mask_file": mask_file,
+                "atlas_file": mask_file,
+                "atlas_labels": atlas_labels,
+            },
             outputs={
                 "maps_dir": maps,
                 "components_file": maps / "components.nii.gz",
                 "labels_file": maps / "dseg.nii.gz",
                 "labels_table": maps / "dseg.tsv",
+                "regions_table": maps / "regions.tsv",
                 "loadings_file": maps / "loadings.tsv",
                 "sidecars": [maps / f"{name}.json" for name in ("components", "dseg", "loadings")],
             },
@@ -210,6 +245,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs={
                 "components_file": maps / "components.nii.gz",
                 "labels_file": maps / "dseg.nii.gz",
+                "labels_table": maps / "dseg.tsv",
                 "matrix_dir": matrix_dir,
                 "mask_file": mask_file,
                 "on_template": False,
@@ -220,6 +256,19 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "labels_figure": figures / "dseg.png",
             },
             stage=draw_figures,
+        ),
+        "MeasureAssociations": Case(
+            inputs={
+                "loadings_file": loadings,
+                "cohort_file": many,
+                "covariates": ["stage"],
+                "descriptions_file": described,
+            },
+            outputs={
+                "associations_dir": associations,
+                "associations_file": associations / "associations.tsv",
+            },
+            stage=write_associations,
         ),
         "SelectRank": Case(
             inputs={
@@ -232,6 +281,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "planted": maps / "dseg.nii.gz",
                 "rule": "reproducibility-peak",
                 "rank_range": (3, 3),
+                "n_null": 2,
                 "draw": True,
             },
             outputs={
@@ -240,7 +290,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "metrics_json": metrics.with_suffix(".json"),
             },
             sections={"": SelectionConfig},
-            without=tuple(set(SelectionConfig.model_fields) - {"rule"}),
+            without=tuple(set(SelectionConfig.model_fields) - {"rule", "n_null"}),
             stage=select_rank,
         ),
         "AssessCohort": Case(
@@ -254,10 +304,12 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "factorization_dirs": [fit_dir],
                 "components_files": [maps / "components.nii.gz"],
                 "labels_tables": [maps / "dseg.tsv"],
+                "regions_tables": [maps / "regions.tsv"],
                 "loadings_files": [maps / "loadings.tsv"],
                 "mask_file": mask_file,
                 "components_figures": [figures / "components.png"],
                 "labels_figures": [figures / "dseg.png"],
+                "associations_dirs": [str(of_few)],
                 "cohort_file": cohort_file,
                 "digests_file": digests,
                 "quality_dir": str(quality),
@@ -279,6 +331,20 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=project_subjects,
         ),
     }
+
+
+def write_people(folder: Path) -> tuple[Path, Path, Path]:
+    """Write loadings, covariates and their descriptions of more subjects than have images."""
+    names = [f"sub-{number:02d}" for number in range(12)]
+    rows = [f"{name}\t{3 + number % 5}\t{number}" for number, name in enumerate(names)]
+    loadings, cohort, described = (
+        folder / name for name in ("loadings.tsv", "cohort.tsv", "participants.json")
+    )
+    loadings.write_text("\n".join(["participant_id\tcomponent01\tcomponent02", *rows]) + "\n")
+    rows = [f"{name}\tx.nii\t{number}\t{number % 2}" for number, name in enumerate(names)]
+    cohort.write_text("\n".join(["participant_id\timage\tage\tstage", *rows]) + "\n")
+    described.write_text('{"stage": {"Levels": {"1": "early", "0": "late"}}}')
+    return loadings, cohort, described
 
 
 def content(value: Any) -> Any:

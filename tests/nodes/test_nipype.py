@@ -29,6 +29,7 @@ RENAMED = {
     "factorization_file": "factorization_dir",
     "factorization_files": "factorization_dirs",
     "fits": "factorization_dirs",
+    "compared": "factorization_dirs",
     "halves": "halves_files",
     "shared": "shared_files",
     "starts": "start_dirs",

@@ -1,12 +1,16 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from opnmf_pipeline.reporting.attention import (
+    _expected,
     find_duplicates,
     find_other_units,
     sentences_about_cohort,
     sentences_about_fit,
+    sentences_about_places,
     sentences_about_starts,
 )
 from opnmf_pipeline.reporting.outliers import LIMIT, excess
@@ -92,7 +96,7 @@ def test_a_cohort_of_much_alike_images_has_no_duplicates(subjects):
 def test_an_image_in_other_units_is_named_with_its_factor(subjects, errors, factor):
     median = subjects["norm"].median()
     subjects.loc["sub-005", "norm"] = factor * median
-    assert find_other_units(subjects) == pytest.approx({"sub-005": factor}, rel=1e-3)
+    assert find_other_units(subjects) == pytest.approx({"sub-005": factor}, rel=0.01)
     (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
     assert sentence.startswith(f"Other units: sub-005 ({factor:.3g} times).")
 
@@ -100,6 +104,47 @@ def test_an_image_in_other_units_is_named_with_its_factor(subjects, errors, fact
 def test_a_map_with_little_tissue_is_not_in_other_units(subjects):
     subjects.loc["sub-005", "norm"] *= 0.2
     assert find_other_units(subjects) == {}
+
+
+def test_lesions_differ_in_size_and_not_in_units(subjects, errors):
+    subjects["coverage"] = np.geomspace(1e-5, 0.6, N)
+    subjects["norm"] = 100 * np.sqrt(subjects["coverage"])
+    assert find_other_units(subjects) == {}
+    covered = np.full(1000, 0.1)
+    assert sentences_about_cohort(subjects, errors, covered) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("rim", "on the rim of the brain or outside it: component 2 (60%)"),
+        ("white_matter", "in white matter: component 2 (60%)"),
+        ("csf_or_outside", "in cerebrospinal fluid or outside the brain: component 2 (60%)"),
+    ],
+)
+def test_components_in_places_of_artefacts_are_named(column, words):
+    parts = pd.DataFrame({"index": [1, 2, 3], "rim": 0.2, "white_matter": 0.5, "csf_or_outside": 0})
+    assert sentences_about_places({3: parts}) == []
+    parts[column] = [0.5, 0.6, np.nan]
+    (sentence,) = sentences_about_places({3: parts, 4: parts})
+    assert f"outside grey matter. k = 3, {words}. k = 4, {words}. They may be" in sentence
+    assert sentences_about_places({3: parts}, expected=[column]) == []
+
+
+def test_without_a_standard_space_there_are_no_places():
+    assert sentences_about_places({2: pd.DataFrame({"index": [1, 2]})}) == []
+
+
+@pytest.mark.parametrize(
+    ("grey", "white", "coverage", "expected"),
+    [(0.6, 0.3, 0.99, ()), (0.3, 0.6, 0.99, ("white_matter",)), (0.6, 0.3, 0.1, ("white_matter",))],
+)
+def test_white_matter_is_expected_in_maps_of_white_matter_and_of_lesions(
+    subjects, grey, white, coverage, expected
+):
+    subjects["coverage"] = coverage
+    tissues = {"grey_matter": grey, "white_matter": white, "csf_or_outside": 0.1, "rim": 0.1}
+    assert _expected(SimpleNamespace(tissues=tissues, subjects=subjects)) == expected
 
 
 def test_poor_coverage(subjects, errors):

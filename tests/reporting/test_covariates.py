@@ -1,112 +1,190 @@
+"""Which columns of the table of subjects are covariates of the report, and why others are not."""
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
-from opnmf_pipeline.reporting.covariates import find_covariates
-from opnmf_pipeline.reporting.effects import draw_effects, measure_effects
+from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.reporting.covariates import (
+    choose_covariates,
+    require_columns,
+    restore_covariates,
+)
 
 N = 60
 
 
 @pytest.fixture
 def people():
+    """Text, as it is read from a table."""
     rng = np.random.default_rng(0)
-    return pd.DataFrame(
-        {
-            "participant_id": [f"sub-{n:02d}" for n in range(N)],
-            "Age": rng.integers(20, 80, N),
-            "sex": rng.choice(["F", "M"], N),
-            "site": rng.choice([1, 2, 3], N),
-            "iq": rng.normal(100, 15, N),
-        }
+    table = {
+        "Age": rng.integers(20, 80, N),
+        "Sex": np.tile(["F", "M", "M"], N // 3),
+        "Gender": np.tile(["f", "m"], N // 2),
+        "site": np.tile([1, 2, 3], N // 3),
+        "iq": rng.normal(100, 15, N).round(),
+        "comment": [f"text {n}" for n in range(N)],
+    }
+    return pd.DataFrame(table, index=[f"sub-{n:02d}" for n in range(N)]).astype(str)
+
+
+def chosen(table, names=(), descriptions=None, subjects=None):
+    return choose_covariates(table, subjects or table.index.tolist(), names, descriptions)
+
+
+def names(found):
+    return [covariate.name for covariate in found.used]
+
+
+def test_usual_names_are_used_and_one_of_sex_and_gender(people):
+    found = chosen(people)
+    assert names(found) == ["Age", "Sex", "site"]
+    assert found.unused == {
+        "Gender": "Sex is used; both columns are about sex",
+        "iq": "participants.json does not describe it, and its name is not a usual one",
+        "comment": "participants.json does not describe it, and its name is not a usual one",
+    }
+
+
+def test_gender_is_used_where_sex_cannot_be(people):
+    people["Sex"] = "F"
+    found = chosen(people)
+    assert names(found) == ["Age", "Gender", "site"]
+    assert found.unused["Sex"] == "all subjects have the same value (F)"
+
+
+@pytest.mark.parametrize("name", ["TIV", "eTIV", "icv", "age_at_scan"])
+def test_usual_names_of_numbers(people, name):
+    (found,) = chosen(people[["site"]].rename(columns={"site": name})).used
+    assert found.levels == []
+
+
+@pytest.mark.parametrize("name", ["diagnosis", "Group", "dx", "handedness", "scanner", "Site_ID"])
+def test_usual_names_of_levels(people, name):
+    (found,) = chosen(people[["site"]].rename(columns={"site": name})).used
+    assert found.levels == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("about", [{"Description": "IQ"}, {"Units": "points"}])
+def test_what_is_described_is_used(people, about):
+    found = chosen(people, descriptions={"iq": about, "comment": {}, "Age": "text"})
+    assert names(found) == ["Age", "Sex", "site", "iq"]
+    assert not found.used[-1].levels
+    found = chosen(people, descriptions={"comment": about})
+    assert found.unused["comment"] == (
+        "60 different values that are not numbers; at most 40 can be compared"
     )
 
 
-@pytest.fixture
-def loadings(people):
-    """The first falls with age, the second is higher in men, the third differs between sites."""
-    rng = np.random.default_rng(1)
-    noise = rng.normal(size=(N, 3))
-    noise[:, 0] -= 0.1 * people["Age"]
-    noise[:, 1] += 2 * (people["sex"] == "M")
-    noise[:, 2] += people["site"] ** 2
-    return pd.DataFrame(noise, columns=["component 1", "component 2", "component 3"])
+def test_the_settings_choose_columns_and_their_order(people):
+    found = chosen(people, ["iq", "Gender", "Sex"])
+    assert names(found) == ["iq", "Gender", "Sex"]
+    assert found.unused == dict.fromkeys(
+        ["Age", "site", "comment"], "not named in report.covariates"
+    )
 
 
-def test_age_is_a_number_and_sites_are_none(people):
-    found = find_covariates(people)
-    assert list(found) == ["Age", "sex", "site"]
-    assert pd.api.types.is_numeric_dtype(found["Age"])
-    assert sorted(found["site"].unique()) == ["1", "2", "3"]
+def test_a_name_that_is_no_column_is_an_error(people):
+    with pytest.raises(ConfigError, match=r"report.covariates: .* no column 'tiv'; it has: Age, S"):
+        require_columns(["Age", "tiv"], people)
+    with pytest.raises(ConfigError, match="it has: no covariates"):
+        chosen(people[[]], ["tiv"])
 
 
-def test_what_says_nothing_is_left_out(people):
-    people["sex"] = "F"
-    people["site"] = [f"site {n}" for n in range(N)]
-    people.loc[5:, "Age"] = np.nan
-    assert find_covariates(people).empty
-    assert list(find_covariates(people)) == []
+def test_numbers_are_codes_only_if_each_is_described(people):
+    stages = {"stage": {"Levels": {"3": "late", "1": "early", "2": "middle"}}}
+    table = people[["site"]].rename(columns={"site": "stage"})
+    assert chosen(table, descriptions=stages).used[0].levels == ["3", "1", "2"]
+    del stages["stage"]["Levels"]["3"]
+    (stage,) = chosen(table, descriptions=stages).used
+    assert stage.levels == []
+    assert stage.values.tolist() == table["stage"].astype(float).tolist()
 
 
-def test_correlations_are_those_of_scipy(people, loadings):
-    found = measure_effects(loadings, find_covariates(people)["Age"])
-    for name, row in found.values.iterrows():
-        expected = stats.pearsonr(loadings[name], people["Age"])
-        interval = expected.confidence_interval()
-        np.testing.assert_allclose(row, [expected.statistic, *interval], rtol=1e-6)
-    assert "loadings on component 1 fall with Age (r = -0." in found.words
+def test_sites_with_numbers_are_levels(people):
+    (site,) = chosen(people[["site"]]).used
+    assert site.levels == ["1", "2", "3"]
 
 
-def test_differences_are_those_of_the_definition(people, loadings):
-    found = measure_effects(loadings, find_covariates(people)["sex"])
-    women, men = (loadings[people["sex"] == sex]["component 2"] for sex in "FM")
-    t = stats.ttest_ind(men, women).statistic
-    d = t * np.sqrt(1 / len(men) + 1 / len(women))
-    effect, low, high = found.values.loc["component 2"]
-    np.testing.assert_allclose(effect, d, rtol=1e-12)
-    assert low < d < high
-    assert "loadings on component 2 are higher for sex M (d = " in found.words
+def test_the_reference_is_described_first_or_the_largest(people):
+    (sex,) = chosen(people[["Sex"]]).used
+    assert sex.levels == ["M", "F"]  # 40 and 20 subjects
+    levels = {"Sex": {"Levels": {"F": "female", "M": "male"}}}
+    (sex,) = chosen(people[["Sex"]], descriptions=levels).used
+    assert sex.levels == ["F", "M"]
+    assert sex.describe() == {"Type": "categorical", "Levels": ["F", "M"], "Reference": "F"}
 
 
-def test_the_interval_of_a_difference_holds_the_truth_as_often_as_it_says():
+def test_controls_are_the_reference(people):
+    table = people[["Sex"]].replace({"F": "Control", "M": "patient"})
+    (group,) = chosen(table.rename(columns={"Sex": "group"})).used
+    assert group.levels == ["Control", "patient"]
+
+
+def test_truth_values_are_levels(people):
+    table = pd.DataFrame({"patient": ["True", "False"] * (N // 2)}, index=people.index)
+    (patient,) = chosen(table, ["patient"]).used
+    assert patient.levels == ["False", "True"]
+
+
+def test_small_levels_are_left_out_and_counted_by_subject(people):
+    people["site"] = ["1"] * 30 + ["2"] * 26 + ["3"] * 4
+    (site,) = chosen(people[["site"]]).used
+    assert site.levels == ["1", "2"]
+    assert site.values.isna().sum() == 4
+    assert site.note == "Levels with fewer than 5 subjects are left out: 3."
+    people["site"] = ["1"] * 40 + ["2"] * 20
+    sessions = [f"sub-{number}" for number in range(40)] + ["sub-40"] * 20
+    found = chosen(people[["site"]], subjects=sessions)
+    assert found.unused == {"site": "fewer than two of its values have 5 subjects or more"}
+
+
+def test_values_that_are_no_numbers_are_named(people):
+    people.loc["sub-03", "Age"] = "unknown"
+    people.loc["sub-04", "Age"] = "89+"
+    people.loc["sub-05", "Age"] = " "
+    (age,) = chosen(people[["Age"]]).used
+    assert age.note == "1 values, such as 'unknown', are not numbers and are left out."
+    assert age.values.isna().sum() == 2
+    assert age.values["sub-04"] == 89
+
+
+@pytest.mark.parametrize(
+    ("n_known", "reason"),
+    [
+        (0, "0 subjects have a value; 10 are needed"),
+        (9, "9 subjects have a value; 10 are needed"),
+        (29, "fewer than half of the subjects have a value (29 of 60)"),
+    ],
+)
+def test_columns_with_few_values_are_not_used(people, n_known, reason):
+    people.iloc[n_known:, 0] = None
+    assert chosen(people[["Age"]]).unused == {"Age": reason}
+
+
+def test_columns_that_are_named_may_have_few_values(people):
+    people.iloc[29:, 0] = None
+    assert names(chosen(people[["Age"]], ["Age"])) == ["Age"]
+
+
+def test_a_described_questionnaire_does_not_fill_the_model(people):
     rng = np.random.default_rng(0)
-    sex = pd.Series(["F"] * 30 + ["M"] * 30, name="sex")
-    H = pd.DataFrame(rng.normal(size=(60, 4000)))
-    H[30:] += 0.8
-    table = measure_effects(H, sex).values
-    holds = ((table["low"] < 0.8) & (table["high"] > 0.8)).mean()
-    assert 0.94 < holds < 0.96
+    for item in range(20):
+        people.insert(0, f"item{item}", rng.integers(0, 100, N).astype(str))
+    about = {f"item{item}": {"Description": "an item"} for item in range(20)}
+    found = chosen(people, descriptions=about)
+    assert len(found.used) == 8
+    assert names(found)[-3:] == ["Age", "Sex", "site"]  # the usual ones come first
+    assert list(found.unused.values()).count("8 covariates are used by default") == 15
 
 
-def test_variance_between_sites_is_that_of_a_linear_model(people, loadings):
-    covariate = find_covariates(people)["site"]
-    found = measure_effects(loadings, covariate)
-    design = pd.get_dummies(covariate).to_numpy(float)
-    y = loadings["component 3"] - loadings["component 3"].mean()
-    rest = np.linalg.lstsq(design, y, rcond=None)[1][0]
-    np.testing.assert_allclose(found.values.loc["component 3", "effect"], 1 - rest / (y @ y))
-    assert "site explains " in found.words
-    assert "of the variance of the loadings on component 3 (" in found.words
-
-
-def test_subjects_without_a_value_are_left_out(people, loadings):
-    people.loc[:9, "sex"] = None
-    covariates = find_covariates(people)
-    found = measure_effects(loadings, covariates["sex"])
-    rest = measure_effects(loadings[10:], covariates["sex"][10:])
-    pd.testing.assert_frame_equal(found.values, rest.values)
-    assert "(50 subjects)" in found.words
-
-
-def test_a_component_that_is_the_same_in_all_has_no_effect(people, loadings):
-    loadings["component 1"] = 1.0
-    for _, covariate in find_covariates(people).items():
-        assert measure_effects(loadings, covariate).values.loc["component 1", "effect"] == 0
-
-
-def test_the_picture_says_in_words_what_it_shows(people, loadings):
-    effects = [measure_effects(loadings, column) for _, column in find_covariates(people).items()]
-    figure = draw_effects(effects)
-    assert figure.image.startswith(b"\x89PNG")
-    assert all(effect.words in figure.alt for effect in effects)
+def test_columns_are_restored_from_their_description(people):
+    people.loc["sub-00", "site"] = "9"
+    found = chosen(people[["Age", "site"]])
+    about = {covariate.name: covariate.describe() for covariate in found.used}
+    table = restore_covariates(people, about)
+    assert list(table) == ["Age", "site"]
+    for covariate in found.used:
+        pairs = zip(table[covariate.name], covariate.values, strict=True)
+        assert all(a == b or (pd.isna(a) and pd.isna(b)) for a, b in pairs)

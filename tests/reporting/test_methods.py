@@ -22,7 +22,16 @@ class Vertices:
 
 
 def describe(
-    solver="multiplicative", mask="mean", *, grid=VOXELS, settings=None, choice=None, **fit
+    solver="multiplicative",
+    mask="mean",
+    *,
+    grid=VOXELS,
+    settings=None,
+    choice=None,
+    located=False,
+    only_brain=False,
+    entities=None,
+    **fit,
 ):
     info = {
         "NumberOfComponents": 20,
@@ -42,6 +51,9 @@ def describe(
         choice,
         solver=SOLVERS[solver].methods,
         qualified=True,
+        located=located,
+        only_brain=only_brain,
+        entities=entities or {},
     )
 
 
@@ -100,6 +112,20 @@ def test_the_numbers_that_were_used():
         assert expected in text
 
 
+def test_the_brain_mask_is_named_and_cited():
+    found = describe(only_brain=True)
+    text = " ".join(found.paragraphs)
+    assert "above 0.1, within the brain mask of the MNI152 template (Fonov et al., 2011), f" in text
+    assert "fonov2011" in keys(found)
+    assert "brain mask" not in " ".join(describe().paragraphs)
+
+
+def test_a_number_of_subjects_of_the_mask():
+    mask = MaskConfig(method="coverage", threshold=0, n_subjects=5).model_dump()
+    text = " ".join(describe(settings={"mask": mask}).paragraphs)
+    assert "with a value above 0 in at least 5 subjects formed" in text
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_space_names_its_elements(solver):
     selection = {"n_splits": 5, "n_permutations": 2}
@@ -113,16 +139,51 @@ def test_a_space_names_its_elements(solver):
 def test_how_the_cohort_was_split_and_a_number_chosen():
     selection = {"candidates": [2, 4, 8], "n_splits": 10, "stratify": ["age", "sex"]}
     selection |= {"groups": "family", "n_permutations": 2, "random_state": 7}
-    choice = {"k": 4, "rule": "null-crossing", "reason": "Because."}
+    choice = {"k": 4, "rule": "null-crossing", "criterion": "the last useful k", "flat": False}
+    choice |= {"reason": "Because."}
     text = " ".join(describe(settings={"selection": selection}, choice=choice).paragraphs)
     for expected in (
         "Fits with 2, 4 and 8 components were compared.",
         "on 10 random divisions of the cohort into halves (seed 7; balanced for age and sex; "
         "subjects with the same family in the same half)",
         "Fits of 2 null data sets, with the voxels shuffled within each subject,",
-        "4 components were chosen (rule null-crossing). Because.",
+        "One number was chosen by the rule null-crossing: the last useful k. "
+        "This rule chose 4 components.",
     ):
         assert expected in text
+    assert "Because" not in text  # the report gives the reason once, at its head
+
+
+def test_a_convention_is_not_a_choice():
+    choice = {"k": 5, "rule": "weighted", "criterion": "the best", "flat": True, "reason": "So."}
+    text = " ".join(describe(choice=choice).paragraphs)
+    assert "No number was clearly better by this rule; 5 components were used by convention" in text
+    assert "chose 5" not in text
+
+
+@pytest.mark.parametrize(
+    ("entities", "words"),
+    [
+        (
+            {"suffix": "probseg", "label": "GM", "desc": "mod", "space": "MNI152"},
+            "The images were grey-matter maps (BIDS name: label-GM_desc-mod_probseg) in the space "
+            "MNI152. One image of each",
+        ),
+        ({"suffix": "thickness"}, "maps of cortical thickness (BIDS name: thickness). One"),
+        ({"suffix": "odd"}, "The images were files with the BIDS name odd. One"),
+        ({"space": "own"}, "The images were in the space own. One"),
+    ],
+)
+def test_what_the_images_show(entities, words):
+    assert words in describe(entities=entities).paragraphs[0]
+
+
+def test_a_space_of_the_settings_and_images_without_names():
+    assert describe().paragraphs[0].startswith("One image of each of 162 subjects")
+    text = describe(settings={"output": {"space": "MNI"}}).paragraphs[0]
+    assert "The images were in the space MNI." in text
+    unsmoothed = describe(Preprocessing={"negative": "error"}).paragraphs[0]
+    assert "subjects was used, without further smoothing." in unsmoothed
 
 
 def test_the_starts_of_halves_and_the_comparison_of_starts():
@@ -136,6 +197,9 @@ def test_the_starts_of_halves_and_the_comparison_of_starts():
     assert [words in whole for words in (own, starts, shared)] == [True, True, True]
     plain = text(n_splits=5, n_starts=0, shared_start=False)
     assert [words in plain for words in (own, starts, shared)] == [True, False, False]
+    chance = "that of 5 pairs of random label maps for each comparison"
+    assert chance in text(n_splits=5, n_null=5)
+    assert chance not in text(n_splits=5, n_null=0) + text(n_null=5)
     alone = text(n_starts=3)
     assert [words in alone for words in (own, starts, shared)] == [False, True, False]
 
@@ -176,3 +240,12 @@ def test_bibtex():
         "  number = {6},",
         "  pages = {3261--3281},",
     ]
+
+
+def test_the_atlas_is_described_and_cited():
+    own, shipped = {"atlas": "/data/own_dseg.nii.gz"}, {"desikan2006", "fischl2002"}
+    assert not shipped & set(keys(describe()))
+    assert shipped <= set(keys(describe(located=True)))
+    given = describe(located=True, settings={"report": own})
+    assert "by the regions of the atlas own_dseg.nii.gz. " in " ".join(given.paragraphs)
+    assert not shipped & set(keys(given))

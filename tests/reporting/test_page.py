@@ -1,11 +1,16 @@
 """The page: its records of runs, and where its viewer opens."""
 
+import io
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from opnmf_pipeline.reporting.page import _viewer, with_runs
+from opnmf_pipeline.reporting import page as page_module
+from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.page import _pictures, _viewer, with_runs
 from opnmf_pipeline.reporting.viewer import Embedded
 
 PAGE = "<p>before</p>\n<!-- runs -->\nold records\n<!-- /runs -->\n<p>after</p>\n"
@@ -62,3 +67,16 @@ def test_the_background_comes_before_the_components():
     assert [(fit["k"], fit["image"]) for fit in found["fits"]] == [(4, "of4"), (9, "of9")]
     assert found["fits"][0]["peaks"] == [[1.0, 2.0, 3.0]]
     assert _viewer(facts(images=("of4", "of9")))["background"] == ""
+
+
+def test_pictures_that_are_too_large_are_made_smaller_until_they_fit(monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "png")
+    figures = [Figure(buffer.getvalue(), "noise", "noise")]
+    (whole,) = _pictures(figures).values()
+    assert whole.width == 210  # of 2 inches
+    monkeypatch.setattr(page_module, "MAX_PICTURE_BYTES", len(whole.url) // 20)
+    (small,) = _pictures(figures).values()
+    assert len(small.url) <= len(whole.url) // 20
+    assert small.width == 210

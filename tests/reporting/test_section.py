@@ -21,6 +21,15 @@ def test_each_agreement_is_named_with_its_numbers():
     assert shared.startswith("Two parts of the cohort with a shared start agree by 0.70")
 
 
+def test_chance_is_named_beside_what_agrees():
+    null = {"inner_product_null": 0.431, "label_ari_null": 0.307, "start_label_ari_null": np.nan}
+    starts, own, shared, meaning = sentences_about_agreement(MEASURES | null)
+    assert "0.62 (mean cosine of matched components; 0.43 by chance)" in own
+    assert "0.51 (adjusted Rand index of the winner-takes-all maps; 0.31 by chance)" in own
+    assert "chance" not in starts + shared
+    assert meaning == "By chance means: for random compact parts of the same sizes."
+
+
 def test_what_was_not_measured_is_not_named():
     assert sentences_about_agreement({"explained_variance": 0.9}) == []
     (only,) = sentences_about_agreement(MEASURES | dict.fromkeys(list(MEASURES)[:4], np.nan))

@@ -9,6 +9,7 @@ from opnmf_pipeline.reporting.tables import (
     images_table,
     measures,
     parts_table,
+    regions_table,
     subjects_table,
 )
 
@@ -79,3 +80,18 @@ def test_images_are_listed_where_their_checksums_are_known():
     assert images_table(images) is None
     listed = images_table(images.assign(sha256="ab"))
     assert list(listed) == ["participant_id", "image", "sha256"]
+
+
+def test_the_five_first_regions_of_each_component_are_shown():
+    regions = pd.DataFrame(
+        {
+            "component": [1] * 7 + [2],
+            "region": [*"abcdefg", "outside the atlas"],
+            "percent_of_component": [30.0, 20, 10, 9, 8, 7, 6, 100],
+            "percent_of_region": [1.25, 2, 3, 4, 5, 6, 7, np.nan],
+        }
+    )
+    table = regions_table(regions)
+    assert table["region"].tolist() == [*"abcde", "outside the atlas"]
+    assert table["% of the component"].tolist()[-2:] == [8, 100]
+    assert table["% of the region"].tolist()[-2] == 5

@@ -18,7 +18,10 @@ def commands(tmp_path, capfd, write_config, settings):
     def call(inputs=None):
         config = str(write_config(settings | ({"inputs": inputs} if inputs else {})))
         messages = []
-        for arguments in (["check", config], ["run", config, "--output", str(tmp_path / "out")]):
+        for arguments in (
+            ["check", config, "--deep"],
+            ["run", config, "--output", str(tmp_path / "out")],
+        ):
             code = main(arguments)
             out, err = capfd.readouterr()
             messages.append((code, " ".join((out + err).split())))

@@ -185,7 +185,7 @@ def test_a_registry_cannot_remove_files_of_others(finished, tmp_path, capfd):
     registry["Outputs"]["../precious"] = "x"
     path.write_text(json.dumps(registry))
     config = str(out / "logs" / "config.yaml")
-    command = ["run", config, "-o", str(out), "--set", "mask.threshold=0.2"]
+    command = ["run", config, "-o", str(out), "--set", "mask.threshold=0.15"]
     assert main(command) == ExitCode.INPUT
     assert f"the record of their run cannot be read ({path})" in capfd.readouterr().err
     assert main([*command, "--overwrite"]) == ExitCode.SUCCESS

@@ -12,7 +12,9 @@ from opnmf_pipeline.config import InputsConfig, load_config
 from opnmf_pipeline.dataset.folder import Dataset
 from opnmf_pipeline.exceptions import CohortError, ConfigError, OutputError
 from opnmf_pipeline.images.cohort import find_cohort
-from opnmf_pipeline.reporting.effects import draw_effects, measure_effects
+from opnmf_pipeline.reporting.associations import measure_associations
+from opnmf_pipeline.reporting.covariates import choose_covariates
+from opnmf_pipeline.reporting.effects import draw_effects, summarize_effects
 from opnmf_pipeline.reporting.loadings import draw_loadings
 from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.tables import read_table
@@ -151,5 +153,8 @@ def test_a_folder_that_a_batch_script_cannot_hold_is_refused(cohort, tmp_path, e
 def test_levels_of_a_covariate_are_no_formula():
     sites = pd.Series([r"$\frac$ 1", r"$x^$ [b] <i>"] * 10, name="site")
     loadings = pd.DataFrame(np.random.default_rng(0).random((20, 2)), columns=["c1", "c2"])
-    assert draw_effects([measure_effects(loadings, sites)]).image
+    subjects = [f"sub-{number}" for number in range(20)]
+    (covariate,) = choose_covariates(sites.to_frame(), subjects).used
+    table = measure_associations(loadings, [covariate], subjects).table
+    assert draw_effects(summarize_effects(table)).image
     assert draw_loadings(loadings, sites.to_frame()).image

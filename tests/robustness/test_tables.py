@@ -83,6 +83,19 @@ def test_ends_of_lines_and_marks_are_no_content(tmp_path, end, mark):
     assert table["age"].isna().tolist() == [True, False]
 
 
+def test_csv_with_semicolons_and_decimal_commas(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('id;"a,b";age;note;n\n01;x,1;23,5;1,2,3;1\n02;y;n/a;4;-2,25e1\n')
+    table = read_table(path)
+    assert list(table) == ["id", "a,b", "age", "note", "n"]
+    assert table["a,b"].tolist() == ["x,1", "y"]
+    assert table["age"].tolist()[0] == "23.5"
+    assert table["note"].tolist() == ["1,2,3", "4"]
+    assert table["n"].tolist() == ["1", "-2.25e1"]
+    path.write_text("id\tage\n01\t23,5\n")
+    assert read_table(path).iloc[0].tolist() == ["01", "23,5"]
+
+
 def test_quotes_are_text_in_tsv_and_marks_in_csv(tmp_path):
     (tmp_path / "t.tsv").write_text('a\tb\n"x\ty"\n')
     assert read_table(tmp_path / "t.tsv").iloc[0].tolist() == ['"x', 'y"']
@@ -191,4 +204,4 @@ def test_other_identifiers_are_kept(names):
     path.write_text("\n".join(["participant_id\tpath", *rows]) + "\n", encoding="utf-8")
     if names:
         found, _ = find_cohort(InputsConfig(table=path))
-        assert found["participant_id"].tolist() == names
+        assert found["participant_id"].tolist() == [f"sub-{name}" for name in names]

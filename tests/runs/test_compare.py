@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.Conve
 def fail(write_config, settings, tmp_path, monkeypatch):
     """Return a function that runs with a fit of k = 2 that fails, and returns the tables."""
     settings["output"] = {"dir": str(tmp_path / "out")}
-    settings["selection"] = {"candidates": [1, 3], "n_splits": 2, "n_permutations": 2}
+    settings["selection"] = {"candidates": [1, 2, 3], "n_splits": 2, "n_permutations": 2}
     path = write_config(settings)
     original = decompose.estimator
 

@@ -30,16 +30,16 @@ def matrix_dir(tmp_path):
 
 
 def test_as_many_components_as_subjects_are_the_most():
-    check_rank(config(), 5, "subjects")
+    check_rank(config(), [5], 5, "subjects")
     with pytest.raises(
         ConfigError, match=r"decomposition\.n_components: 5 is more than the 4 subj"
     ):
-        check_rank(config(), 4, "subjects")
+        check_rank(config(), [5], 4, "subjects")
     with pytest.raises(ConfigError, match=r"selection\.candidates: 6 is more than the 5 subj"):
-        check_rank(config(candidates=[6, 3]), 5, "subjects")
+        check_rank(config(candidates=[6, 3]), [5, 6, 3], 5, "subjects")
     either = r"decomposition\.n_components or selection\.candidates: 6 is more than the 5 subj"
     with pytest.raises(ConfigError, match=either):
-        check_rank(config(candidates=[6, 3]).without_maps(), 5, "subjects")
+        check_rank(config([], candidates=[6, 3]), [6, 3], 5, "subjects")
 
 
 @pytest.mark.parametrize(

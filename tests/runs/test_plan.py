@@ -13,7 +13,7 @@ def test_the_plan_of_a_cohort_whose_first_images_differ(write_config, settings, 
     cohort = write_cohort(tmp_path / "dataset", values)
     settings["inputs"]["bids"] = str(cohort.root)
     settings["selection"] = {"n_splits": 3, "n_permutations": 2}
-    plan = make_plan(load_config(write_config(settings)))
+    plan = make_plan(load_config(write_config(settings)), deep=True)
     n_voxels = SHAPE[0] * SHAPE[1] * SHAPE[2] - 1  # one is zero in all
     assert plan.n_subjects == N_SUBJECTS
     assert plan.n_voxels == n_voxels

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from opnmf_pipeline.config import load_config
+from opnmf_pipeline.reporting.associations import COLUMNS
 from opnmf_pipeline.runs.run import run
 from tests.builders import NAME, three_parts, write_image
 
@@ -79,6 +80,15 @@ def test_maps_and_loadings_name_the_mask_and_every_image(published):
     assert mask.endswith("K2_components.nii.gz")
     (labels,) = group.glob("*K2_dseg.json")
     assert json.loads(labels.read_text())["Sources"] == [mask]
+
+
+def test_associations_name_the_loadings_and_what_is_not_used(published):
+    about = json.loads((published / "group/desc-opnmfK2_associations.json").read_text())
+    assert about["Sources"] == ["bids::group/desc-opnmfK2_loadings.tsv"]
+    assert about["NotUsed"] == dict.fromkeys(
+        ["age", "sex"], "3 subjects have a value; 10 are needed"
+    )
+    assert list(table(published / "group/desc-opnmfK2_associations.tsv")) == list(COLUMNS)
 
 
 def test_images_of_a_simulated_cohort_are_no_sources(settings, write_config, tmp_path):

@@ -19,7 +19,7 @@ class Watching(SilentDisplay):
         self.stop_at = stop_at
 
     @contextmanager
-    def fit(self, description, tol):
+    def fit(self, description):
         def take(record):
             self.seen.append(record.iteration)
             if record.iteration == self.stop_at:

@@ -30,7 +30,7 @@ def study(people=("sub-1", "sub-2"), images=IMAGES, **sections):
     "section",
     [
         {"execution": {"n_procs": 3, "engine": "pydra", "work_dir": "/w"}},
-        {"report": {"figures": False}},
+        {"report": {"figures": False, "covariates": ["age"]}},
         {"output": {"dir": "/elsewhere", "overwrite": True}},
         {"inputs": {"bids": "/data", "database_dir": "/index"}},
     ],
@@ -44,7 +44,7 @@ def test_what_does_not_change_results_does_not_make_another_run(section):
     [
         {"inputs": {"bids": "/other"}},
         {"inputs": {"bids": "/data", "filters": {"label": "GM"}}},
-        {"mask": {"threshold": 0.2}},
+        {"mask": {"threshold": 0.15}},
         {"matrix": {"smoothing_fwhm": 4}},
         {"decomposition": {"tol": 1e-3}},
         {"selection": {"n_splits": 2}},
@@ -86,17 +86,18 @@ def test_what_the_rows_are():
 
 
 @pytest.mark.parametrize(
-    ("background", "space", "expected"),
+    ("background", "space", "recognized", "expected"),
     [
-        ("auto", "space-MNI152_res-3mm_", True),
-        ("auto", "space-own_", False),
-        ("auto", "", False),
-        ("template", "space-own_", True),
-        ("mean", "space-MNI152_", False),
+        ("auto", "space-MNI152_res-3mm_", False, True),
+        ("auto", "space-own_", True, False),
+        ("auto", "res-3mm_", False, False),
+        ("auto", "res-3mm_", True, True),
+        ("template", "space-own_", False, True),
+        ("mean", "space-MNI152_", True, False),
     ],
 )
-def test_where_maps_are_drawn(background, space, expected):
-    assert drawn_on_template(background, space) is expected
+def test_where_maps_are_drawn(background, space, recognized, expected):
+    assert drawn_on_template(background, space, in_standard_space=recognized) is expected
 
 
 def test_intermediate_results_are_in_the_output_unless_they_have_a_folder():

@@ -4,10 +4,13 @@ import pytest
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.selection.agreement import (
     AGREEMENT_COLUMNS,
+    NULL_COLUMNS,
     START_COLUMNS,
     agreement,
+    agreement_by_chance,
     agreement_of_starts,
 )
+from opnmf_pipeline.selection.null import null_agreement
 from opnmf_pipeline.selection.reproducibility import (
     matched_inner_products,
     stability_coefficient,
@@ -54,6 +57,28 @@ def test_all_pairs_of_starts_count():
     assert found["start_inner_product"] == pytest.approx((0.5 + 0.5 + 1) / 3)
     assert found["start_label_ari"] == pytest.approx((2 * ari + 1) / 3)
     assert ari < 0
+
+
+def test_chance_is_the_mean_and_spread_of_all_random_pairs():
+    rng = np.random.default_rng(3)
+    positions = 3.0 * np.argwhere(np.ones((6, 6, 6)))
+    weights = [rng.random((216, 3)) for _ in range(3)]
+    found = agreement_by_chance(weights, positions, 4, [3, 1])
+    assert list(found) == list(NULL_COLUMNS)
+    null = [
+        null_agreement(weights[a], weights[b], positions, 4, [3, 1, number])
+        for number, (a, b) in enumerate([(0, 1), (0, 2), (1, 2)])
+    ]
+    cosines = [pair.mean() for one in null for pair in one.cosine]
+    rand_indices = [value for one in null for value in one.label_ari]
+    expected = [
+        np.mean(cosines),
+        np.std(cosines, ddof=1),
+        np.mean(rand_indices),
+        np.std(rand_indices, ddof=1),
+    ]
+    np.testing.assert_allclose(list(found.values()), expected)
+    assert agreement_by_chance(weights, positions, 0, [3, 1]) == {}
 
 
 def from_random_starts(X, k):

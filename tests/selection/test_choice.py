@@ -176,6 +176,8 @@ def test_a_curve_that_only_falls_or_rises_has_no_peak(table):
     choice = choose_rank(table, "reproducibility-peak")
     assert (choice.k, choice.flat) == (8, True)  # the elbow of the error
     assert "is highest at the smallest k" in choice.reason
+    assert "k = 8 is at the elbow of the error. It is less reproducible (0.660" in choice.reason
+    assert "than k = 2." in choice.reason
     table["inner_product"] = 0.2 + 0.04 * (KS - 2)
     choice = choose_rank(table, "reproducibility-peak")
     assert (choice.k, choice.flat) == (16, True)
@@ -191,6 +193,59 @@ def test_a_bump_within_the_noise_is_no_peak(table):
     assert choose_rank(table, "reproducibility-peak").flat  # less than matters
     table.loc[KS == 6, "inner_product"] += 0.05
     assert choose_rank(table, "reproducibility-peak").k == 6
+
+
+def test_what_exceeds_chance_is_compared(table):
+    """The curve falls from k = 2 on, but by chance it falls faster: beyond chance, 8 is best."""
+    room = 0.05 + 0.06 * (KS - 2)
+    table["inner_product_null"] = 1 - room
+    table["inner_product"] = 1 - room * (0.3 + 0.05 * np.abs(KS - PLANTED))
+    assert (np.diff(table["inner_product"]) < 0).all()
+    table["inner_product_sd"] = 0.01
+    choice = choose_rank(table, "reproducibility-peak")
+    assert (choice.k, choice.flat) == (PLANTED, False)
+    assert "scaled to 0 for random compact parts) peaks at k = 8: 0.700 ± 0.024, against" in (
+        choice.reason
+    )
+    assert "inner product is 0.877, and 0.590 is expected by chance, for random" in choice.reason
+    without = choose_rank(table.drop(columns="inner_product_null"), "reproducibility-peak")
+    assert without.flat
+    assert "chance" not in without.reason
+    assert "compact" not in without.reason
+
+
+def test_the_noise_grows_with_the_correction(table):
+    """With less room above chance, the same difference is less, relative to the same noise."""
+    table["inner_product"] = np.where(KS == PLANTED, 0.98, 0.9)
+    table["inner_product_sd"] = 0.03
+    assert choose_rank(table, "reproducibility-peak").k == PLANTED
+    table["inner_product_null"] = 0.9
+    choice = choose_rank(table, "reproducibility-peak")
+    assert choice.k == PLANTED
+    assert f"{PLANTED}: 0.800 ± 0.3" in choice.reason
+    table["inner_product_null_sd"] = 0.2  # it counts by (1 - 0.8) = 0.2: hypot(0.03, 0.04) / 0.1
+    assert "0.800 ± 0.5" in choose_rank(table, "reproducibility-peak").reason
+
+
+def test_agreement_that_compact_parts_have_by_chance_is_near_chance(table):
+    table["label_ari"] = table["label_ari_null"] = 0.3
+    choice = choose_rank(table, "weighted")
+    assert choice.flat
+    assert "near chance at every k (label maps: ARI of 0.000 at most" in choice.reason
+
+
+def test_below_chance_there_is_no_peak(table):
+    """Of parts without structure, the null alone varies with k."""
+    table["inner_product"], table["inner_product_sd"] = 1 / KS, 0.002
+    table["inner_product_null"] = np.where(KS == 6, 0.6, 0.7)
+    choice = choose_rank(table, "reproducibility-peak")
+    assert choice.flat
+    assert "Reproducibility is flat (0.000" in choice.reason
+
+
+def test_a_single_component_agrees_by_chance_too(table):
+    table.loc[0, ["inner_product", "inner_product_null"]] = 1
+    assert choose_rank(table, "reproducibility-peak").k == PLANTED
 
 
 def test_no_crossing_in_the_range_is_said(table):

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from opnmf_pipeline.selection.errors import relative_errors
+from opnmf_pipeline.selection.errors import explained_variance, norm, relative_errors
 from tests.arrays import overlapping_parts
 
 
@@ -22,3 +23,28 @@ def test_an_exact_fit_and_an_empty_image_have_no_error():
     X[:2, 0] = 3, 4
     found = relative_errors(np.linalg.norm(X, axis=0), X.T @ W, W.T @ W)
     np.testing.assert_array_equal(found, [0, 0])
+
+
+def test_norms_about_zero_and_about_a_mean_take_all_blocks(monkeypatch):
+    monkeypatch.setattr("opnmf_pipeline.selection.errors.BLOCK_ROWS", 7)
+    X = np.random.default_rng(0).random((20, 6)).astype(np.float32)
+    mean = X.mean(axis=1, dtype=np.float64)
+    assert norm(X) == pytest.approx(np.linalg.norm(X.astype(float)), rel=1e-12)
+    about_mean = np.linalg.norm(X.astype(float) - mean[:, np.newaxis])
+    assert norm(X, mean) == pytest.approx(about_mean, rel=1e-12)
+
+
+def test_a_norm_does_not_lose_the_variance_in_a_large_mean():
+    X = np.full((50_000, 4), 1e4, dtype=np.float32)
+    X[:, :2] += np.float32(0.0625)
+    assert norm(X, X.mean(axis=1, dtype=np.float64)) ** 2 == pytest.approx(200_000 * 0.03125**2)
+
+
+def test_the_mean_image_explains_nothing_about_itself():
+    X = np.random.default_rng(0).random((30, 8)) + 5
+    mean = X.mean(axis=1)
+    error = np.linalg.norm(X - mean[:, np.newaxis])
+    assert explained_variance(error, norm(X, mean)) == pytest.approx(0, abs=1e-12)
+    assert explained_variance(error, norm(X)) > 0.99
+    assert explained_variance(2 * error, norm(X, mean)) == pytest.approx(-3)
+    assert np.isnan(explained_variance(0.0, 0.0))

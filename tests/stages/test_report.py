@@ -2,6 +2,7 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import nibabel as nb
@@ -11,6 +12,7 @@ import pytest
 
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig
 from opnmf_pipeline.images.cohort import read_cohort
+from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
@@ -27,7 +29,7 @@ from opnmf_pipeline.stages.report import (
 )
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.spaces import open_mask
-from opnmf_pipeline.tables import write_table
+from opnmf_pipeline.tables import as_typed, read_table, write_table
 from tests.builders import AFFINE
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -48,7 +50,7 @@ class Study:
         self.mask = make_mask(images, folder / "mask.nii.gz", MaskConfig(), MatrixConfig())
         self.matrix = build_matrix(images, people, self.mask, made("matrix"), MatrixConfig())
         fit = decompose(self.matrix, made("fit"), 3, DecompositionConfig(max_iter=20))
-        maps = write_maps(fit, self.mask, made("maps"))
+        maps = self.maps = write_maps(fit, self.mask, made("maps"))
         selection = select_rank([fit], made("selection"), self.mask)
         self.selection = SelectionFiles.in_folder(selection)
         self.fit = FitFiles(
@@ -64,6 +66,12 @@ class Study:
 
     def change(self, **values):
         self.fit.factorization.write_text(json.dumps(self.info | values))
+
+    def place(self, **shares):
+        """Set in which tissues all parts are: the tiny images lie deep in white matter."""
+        table = as_typed(read_table(self.fit.labels_table))
+        others = dict.fromkeys(("white_matter", "csf_or_outside", "rim"), 0.1)
+        write_table(table.assign(**(others | shares)), self.fit.labels_table)
 
     def page(self, figures=False, **options):
         options = {"quality": self.quality, "cohort_file": self.cohort} | options
@@ -120,8 +128,24 @@ def test_a_scan_that_was_entered_twice_is_named(cohort, tmp_path):
     assert "Nearly identical images: sub-02 and sub-05 (r = 1.00000)" in page
 
 
+def test_parts_on_the_rim_need_attention(study):
+    study.place(rim=0.75)
+    page = study.page()
+    assert "k = 3, on the rim of the brain or outside it: component 1 (75%), component 2" in page
+
+
+def test_the_mask_is_described(study):
+    said = "contains the voxels with mean over the subjects &gt; 0.2, within the MNI152 brain mask."
+    settings = MaskConfig().settings()
+    assert said in study.page(settings=json.dumps({"mask": settings}))
+    del settings["within"]  # as in the settings of version 0.1
+    assert said not in study.page(settings=json.dumps({"mask": settings}))
+    assert "The analysis mask" not in study.page(settings="")
+
+
 def test_nothing_needs_attention(study):
     study.change(Converged=True)
+    study.place()
     page = study.page(quality=None)
     assert "Needs attention" not in page
     assert "Nothing needs attention" in page
@@ -129,18 +153,65 @@ def test_nothing_needs_attention(study):
 
 
 def test_the_numbers(study):
-    values = {"Norm": 10.0, "ReconstructionError": 1.0, "LowerBound": 0.5, "KKTResidual": 2e-3}
+    values = {
+        "Norm": 10.0,
+        "NormAboutMean": 2.0,
+        "ReconstructionError": 1.0,
+        "LowerBound": 0.5,
+        "KKTResidual": 2e-3,
+    }
     values |= {"Iterations": 3}
     study.change(Converged=False, **values)
     page = study.page()
     assert "stopped without converging after 3 iterations" in page
-    assert "error of 1, which explains 99.0% of the data." in page
+    assert "error of 1, which explains 75.0% of the variance about the mean image" in page
+    assert "(R²; 99.0% about zero)." in page
+    assert "<dt>R² about the mean image</dt><dd>75.0%</dd>" in page
     assert "No factorization into 3 components can have an error below 0.5." in page
     assert "stationary point of the published update (KKT residual) is 2.0e-03" in page
+
+    del study.info["NormAboutMean"]  # as in a fit of version 0.1
+    study.change()
+    page = study.page()
+    assert "R²" not in page[: page.index('id="measures"')]
+    assert "which explains" not in page
+
+
+def test_a_comparison_alone_has_a_page(study):
+    out_file = study.folder / "report.html"
+    study.change(Converged=False)
+    make_report(
+        study.selection,
+        [],
+        study.mask,
+        out_file,
+        figures=False,
+        compared=[study.fit.factorization],
+        quality=study.quality,
+        cohort_file=study.cohort,
+    )
+    page = out_file.read_text(encoding="utf-8")
+    assert "A comparison writes no maps." in page
+    assert "k = 3: the fit did not converge" in page
+    assert "factorized by orthonormal projective" in page
+    explained = as_typed(read_table(study.selection.metrics))["explained_variance"].item()
+    assert f"<dt>R² about the mean image</dt><dd>{explained:.1%}</dd>" in page
+    ids = set(re.findall(r'<section id="(\w+)"', page))
+    assert ids == {"summary", "measures", "quality", "methods", "provenance"}
+    assert "niivue" not in page.lower()
+    assert "outlier" not in page  # without maps, no subject was reconstructed
+
+
+def test_long_tables_name_the_file_with_all_rows(study, monkeypatch):
+    monkeypatch.setattr("opnmf_pipeline.reporting.page.MAX_ROWS", 4)
+    page = study.page()
+    assert "These are the first 4 of 6 rows; the file <code>logs/cohort.tsv</code>" in page
+    assert "the file <code>group/desc-opnmf_subjects.tsv</code> has all of them" in page
 
 
 def test_subjects_without_outliers_are_said_to_have_none(study):
     study.change(Converged=True)
+    study.place()
     assert "and no subject is an outlier" in study.page()
 
 
@@ -149,9 +220,13 @@ def test_the_chosen_number_and_why(study):
     choice.write_text(json.dumps({"k": 3, "rule": "peak", "reason": reason, "flat": True}))
     study.selection = SelectionFiles.in_folder(choice.parent)
     page = study.page()
+    assert f"k = 3 is a convention, not a finding. {reason}" in page
+    assert "<dt>k by convention</dt><dd>3</dd>" in page
+    assert page.count(reason) == 1  # the verdict has one place
+    choice.write_text(json.dumps({"k": 3, "rule": "peak", "reason": reason, "flat": False}))
+    page = study.page()
     assert f"Chosen: 3 components. {reason}" in page
-    assert f"The choice of k is uncertain: {reason}" in page
-    assert "3 components were chosen (rule peak). Its halves agree best." in page
+    assert page.count(reason) == 1
     assert '<th scope="col" class="chosen">k&nbsp;=&nbsp;3</th>' in page
 
 
@@ -256,3 +331,46 @@ def test_digests_of_the_images(study, tmp_path):
     digests.write_text(json.dumps([f"{number:064x}" for number in range(6)]))
     assert f"{3:064x}" in study.page(digests_file=digests)
     assert f"{3:064x}" not in study.page(digests_file=digests, cohort_file=None)
+
+
+def test_covariates_and_their_associations(study, tmp_path):
+    people = [f"sub-{number:02d}" for number in range(1, 25)]
+    table = pd.DataFrame({"participant_id": people, "age": range(24), "mood": ["<b>"] * 24})
+    loadings = pd.DataFrame({"participant_id": people, "component01": np.arange(24) % 7})
+    for name, frame in (("cohort", table), ("loadings", loadings)):
+        write_table(frame, tmp_path / f"{name}.tsv")
+    folder = write_associations(tmp_path / "loadings.tsv", tmp_path / "cohort.tsv", tmp_path)
+    study.fit = replace(study.fit, associations=folder / "associations.tsv")
+    page = study.page(cohort_file=None)
+    r = np.corrcoef(np.arange(24), np.arange(24) % 7)[0, 1]
+    assert f"larger values of age (r = {r:.2f}, 95% interval" in page
+    section = page[page.index('id="covariates"') : page.index('id="quality"')]
+    assert "<li>age: numeric</li>" in section
+    assert "an association is not a cause" in section
+    assert 'mood</td><td class="text">participants.json does not describe it' in section
+    assert "Associations of the loadings on each component with age were described by" in page
+    assert "*" not in section
+
+
+def test_without_associations_there_is_no_section(study):
+    page = study.page()
+    assert 'id="covariates"' not in page
+    assert "Associations" not in page
+
+
+def test_names_and_regions_are_shown(study, tmp_path):
+    assert "this run had no atlas" in study.page()
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("index\tname\n1\tthe <i>whole</i> mask\n")
+    write_maps(study.fit.factorization, study.mask, study.maps, study.mask, labels)
+    study.fit = replace(study.fit, regions=study.maps / "regions.tsv")
+    page = study.page()
+    assert "this run had no atlas" not in page
+    (data,) = re.findall(r'id="viewer-data">(.*?)</script>', page, re.DOTALL)
+    titles = json.loads(data)["fits"][0]["titles"]
+    assert titles[0] == "component 1: The <i>whole</i> mask"
+    assert page.count('<td class="text">The &lt;i&gt;whole&lt;/i&gt; mask</td>') == 3
+    assert page.count('<td class="text">the &lt;i&gt;whole&lt;/i&gt; mask</td>') == 3
+    assert page.count("mask</td><td>100</td><td>") == 3
+    assert "mask</td><td>100</td><td>100</td>" not in page  # three parts
+    assert "Desikan et al., 2006" in page

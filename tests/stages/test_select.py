@@ -12,6 +12,7 @@ from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.exceptions import SelectionError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.selection.agreement import agreement
+from opnmf_pipeline.selection.null import null_agreement
 from opnmf_pipeline.selection.ranks import permuted
 from opnmf_pipeline.selection.rules import FIT
 from opnmf_pipeline.selection.shape import winner_takes_all
@@ -22,6 +23,7 @@ from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.metrics import metrics_table
 from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.select import select_rank
+from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.stages.splits import make_splits
 from tests.builders import three_parts, write_cohort
 
@@ -55,7 +57,15 @@ class Study:
         self.splits = make_splits(cohort.subjects, self.folder("splits"), options)
         self.fits = [decompose(self.matrix, self.folder(f"fit{k}"), k, OPTIONS) for k in KS]
         self.halves = [
-            fit_halves(self.matrix, self.folder(f"halves{k}-{path.stem}"), k, path, OPTIONS)
+            fit_halves(
+                self.matrix,
+                self.folder(f"halves{k}-{path.stem}"),
+                k,
+                path,
+                OPTIONS,
+                mask_file=self.mask,
+                n_null=3,
+            )
             for k in KS
             for path in self.splits
         ]
@@ -98,7 +108,7 @@ class Study:
 
     def select(self, name, fits=None, **options):
         files = {"halves": self.halves, "shared": self.shared, "starts": self.starts}
-        options = files | {"permuted": self.permuted, "draw": False} | options
+        options = files | {"permuted": self.permuted, "draw": False, "n_null": 2} | options
         return select_rank(
             self.fits if fits is None else fits, self.folder(name), self.mask, **options
         )
@@ -130,9 +140,20 @@ def test_halves_are_fitted_and_projected_as_one_would_by_hand(study):
     inside = [error(part, W) ** 2 for part, W in zip(parts, (first, second), strict=True)]
     outside = [error(part, W) ** 2 for part, W in zip(parts, (second, first), strict=True)]
     total = np.linalg.norm(study.X) ** 2
+    means = [part.mean(axis=1, keepdims=True) for part in parts]
+    about_own, about_other = (
+        sum(np.linalg.norm(part - mean) ** 2 for part, mean in zip(parts, of, strict=True))
+        for of in (means, means[::-1])
+    )
     assert found["half_error"] == pytest.approx(np.sqrt(sum(inside)), rel=1e-5)
     assert found["out_of_sample_error"] == pytest.approx(np.sqrt(sum(outside)), rel=1e-5)
-    assert found["out_of_sample_explained_variance"] == pytest.approx(1 - sum(outside) / total)
+    for name, missed, varied in (
+        ("half", inside, about_own),
+        ("out_of_sample", outside, about_other),  # about the mean of the half of the components
+    ):
+        share = f"{name}_explained_variance"
+        assert found[share] == pytest.approx(1 - sum(missed) / varied, rel=1e-5)
+        assert found[f"{share}_about_zero"] == pytest.approx(1 - sum(missed) / total)
     assert found["half_error"] <= found["out_of_sample_error"]
     labels = [winner_takes_all(W) for W in (first, second)]
     assert found["label_ari"] == pytest.approx(adjusted_rand_score(*labels))
@@ -160,8 +181,11 @@ def test_a_group_left_out_is_projected_one_way(study, tmp_path):
     W, left = model(2, study.X[:, :6], 1, "random").coef_, study.X[:, 6:]
     assert found["left_out"] == "A"
     assert found["out_of_sample_error"] == pytest.approx(error(left, W), rel=1e-5)
+    about_seen = np.linalg.norm(left - study.X[:, :6].mean(axis=1, keepdims=True))
+    share = 1 - (error(left, W) / about_seen) ** 2
+    assert found["out_of_sample_explained_variance"] == pytest.approx(share, rel=1e-5)
     share = 1 - (error(left, W) / np.linalg.norm(left)) ** 2
-    assert found["out_of_sample_explained_variance"] == pytest.approx(share)
+    assert found["out_of_sample_explained_variance_about_zero"] == pytest.approx(share)
 
 
 def test_shuffled_data_have_the_error_of_what_is_shuffled(study):
@@ -217,6 +241,39 @@ def test_starts_are_compared_for_each_k(study, selected):
     planted = metrics.set_index("n_components").loc[3]
     assert planted["start_inner_product"] > 0.99
     assert planted["start_label_ari"] == 1
+
+
+def test_agreement_by_chance_is_beside_each_agreement(study, selected):
+    metrics, splits = table(selected, "metrics"), table(selected, "splits")
+    positions = open_mask(study.mask).positions()
+    for row, k in enumerate(KS):
+        for number, split in enumerate(study.splits, start=1):
+            W_a, W_b = (
+                fit.coef_ for fit in models(k, study.parts(split), (2 * number - 1, 2 * number))
+            )
+            null = null_agreement(W_a, W_b, positions, 3, [k, number, 0])
+            found = splits.set_index(["n_components", "split"]).loc[(k, number)]
+            assert found["label_ari_null"] == pytest.approx(null.label_ari.mean(), abs=1e-6)
+            spread = null.label_ari.std(ddof=1)
+            assert found["label_ari_null_sd"] == pytest.approx(spread, abs=1e-6)
+        for name in ("inner_product_null", "label_ari_null_sd"):
+            expected = splits.loc[splits["n_components"] == k, name].mean()
+            assert metrics[name][row] == pytest.approx(expected, abs=1e-6)
+        weights = [read_factorization(path).W for path in study.of(k)]
+        pairs = ((0, 1), (0, 2), (1, 2))
+        null = [
+            null_agreement(weights[a], weights[b], positions, 2, [k, 0, number]).label_ari
+            for number, (a, b) in enumerate(pairs)
+        ]
+        assert metrics["start_label_ari_null"][row] == pytest.approx(np.mean(null), abs=1e-6)
+    described = json.loads((selected / "metrics.json").read_text())
+    assert "random compact" in described["inner_product_null"]["Description"]
+
+
+def test_without_a_null_there_are_no_columns_for_it(study):
+    alone = study.select("no-null", halves=study.shared, n_null=0)
+    assert not table(alone, "metrics").columns.str.contains("_null").any()
+    assert not table(alone, "splits").columns.str.contains("_null").any()
 
 
 def test_a_single_start_is_compared_with_nothing(study):
@@ -317,6 +374,8 @@ def test_parts_of_each_fit(study, selected):
     for fit in map(read_factorization, study.fits):
         sizes = np.bincount(winner_takes_all(fit.W))[1:]
         assert metrics.loc[len(sizes), "smallest_part"] == sizes.min() > 0
-        norm = np.linalg.norm(study.X)
-        explained = 1 - (error(study.X, fit.W) / norm) ** 2
-        assert metrics.loc[len(sizes), "explained_variance"] == pytest.approx(explained)
+        about_mean = np.linalg.norm(study.X - study.X.mean(axis=1, keepdims=True))
+        for name, norm in (("", about_mean), ("_about_zero", np.linalg.norm(study.X))):
+            explained = 1 - (error(study.X, fit.W) / norm) ** 2
+            found = metrics.loc[len(sizes), f"explained_variance{name}"]
+            assert found == pytest.approx(explained, rel=1e-5)

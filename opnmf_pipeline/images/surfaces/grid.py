@@ -14,6 +14,7 @@ from nibabel.cifti2 import BrainModelAxis
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.space import StandardSpace
 from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values
 from opnmf_pipeline.images.surfaces.masks import read_inside
 from opnmf_pipeline.images.surfaces.meshes import mesh_name
@@ -22,7 +23,7 @@ from opnmf_pipeline.images.surfaces.writing import write_scalars
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Grid", "analysis_grid", "check_grids"]
+__all__ = ["Grid", "analysis_grid", "atlas_values", "check_grids", "standard_space"]
 
 N_NAMED = 3
 GRID_MSG = (
@@ -52,6 +53,12 @@ TEMPLATE_MSG = (
     "cortex without the medial wall)"
 )
 
+BRAIN_MSG = (
+    "mask.within: surfaces are not compared with the brain of a template; remove the setting, or "
+    "set mask.within: none"
+)
+ATLAS_MSG = "{path}: the components of surfaces cannot be named from an atlas; remove it"
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -66,6 +73,7 @@ class Grid:
     axis: BrainModelAxis
 
     template = "the template"
+    brain = "the brain of the template"
 
     @property
     def element(self) -> str:
@@ -147,6 +155,14 @@ class Grid:
         """Raise an error: surfaces have no template."""
         raise ImageError(TEMPLATE_MSG)
 
+    def read_brain(self) -> NDArray[np.bool_]:
+        """Raise an error: surfaces have no template."""
+        raise ImageError(BRAIN_MSG)
+
+    def read_labels(self, path: Path) -> NDArray[np.int64]:
+        """Raise an error: the components of surfaces are not named from an atlas."""
+        raise ImageError(ATLAS_MSG.format(path=path))
+
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Return which vertices and voxels are in a mask image of the user.
 
@@ -212,3 +228,13 @@ def analysis_grid(first: str | Path, mask_image: Path | None, options: MatrixCon
     if OTHER_164K in axis.nvertices.values() and FS_LR.search(Path(first).name):
         raise ImageError(OTHER_164K_MSG.format(path=first))
     return Grid(axis)
+
+
+def atlas_values(path: Path) -> NDArray[np.int64]:
+    """Raise an error: the components of surfaces are not named from an atlas."""
+    raise ImageError(ATLAS_MSG.format(path=path))
+
+
+def standard_space(path: str | Path) -> StandardSpace | None:
+    """Return None: there are no templates for surfaces."""
+    return None

@@ -73,6 +73,27 @@ class Mask:
         """Grid of the mask."""
         return Grid(self.axis)
 
+    @property
+    def in_standard_space(self) -> bool:
+        """False: there are no templates for surfaces."""
+        return False
+
+    @property
+    def hemispheres(self) -> NDArray[np.int8]:
+        """Hemisphere of each row: −1 left, 1 right, 0 for voxels."""
+        names = self._rows.name
+        sides: NDArray[np.int8] = np.zeros(len(names), dtype=np.int8)
+        sides[names == CORTEX["L"]], sides[names == CORTEX["R"]] = -1, 1
+        return sides
+
+    def composition(self, weights: NDArray[np.floating]) -> pd.DataFrame | None:
+        """Return None: surfaces have no tissues."""
+        return None
+
+    def positions(self) -> NDArray[np.float64] | None:
+        """Return None: the coordinates of a vertex depend on the mesh that is drawn."""
+        return None
+
     def masked(self, path: Path) -> NDArray[Any]:
         """Return the values of a CIFTI file inside the mask.
 

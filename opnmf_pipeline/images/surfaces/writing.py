@@ -49,14 +49,15 @@ def write_labels(
         0 for no label.
     names : sequence of str
         Names of the labels from 1.
-    colours : sequence of (red, green, blue, alpha)
+    colours : sequence of (red, green, blue)
         Their colours, from 0 to 1.
     axis : BrainModelAxis
         Vertices and voxels.
     path : path
         File to write.
     """
-    table = dict(enumerate([NO_LABEL, *zip(names, colours, strict=True)]))
+    opaque = [(*colour, 1.0) for colour in colours]
+    table = dict(enumerate([NO_LABEL, *zip(names, opaque, strict=True)]))
     header = nb.Cifti2Header.from_axes((LabelAxis(["parts"], [table]), axis))
     nb.Cifti2Image(values[None].astype(np.int32), header).to_filename(path)
 

@@ -1,5 +1,6 @@
 """The space of volumes: 3D images in NIfTI and the other formats that nibabel reads."""
 
+from opnmf_pipeline.images.volumes.atlas import ATLAS, atlas_values
 from opnmf_pipeline.images.volumes.files import (
     ENDINGS,
     copies,
@@ -11,12 +12,15 @@ from opnmf_pipeline.images.volumes.files import (
 )
 from opnmf_pipeline.images.volumes.grid import Grid, analysis_grid, check_grids
 from opnmf_pipeline.images.volumes.mask import Mask, open_mask
+from opnmf_pipeline.images.volumes.standard import standard_space
 
 __all__ = [
+    "ATLAS",
     "ENDINGS",
     "Grid",
     "Mask",
     "analysis_grid",
+    "atlas_values",
     "check_grids",
     "copies",
     "image_files",
@@ -25,4 +29,5 @@ __all__ = [
     "open_mask",
     "read_values",
     "set_space",
+    "standard_space",
 ]

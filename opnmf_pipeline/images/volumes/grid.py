@@ -12,10 +12,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import nibabel as nb
 import numpy as np
 from nibabel.affines import from_matvec, voxel_sizes
+from nibabel.orientations import (
+    apply_orientation,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.problems import joined, listed
 from opnmf_pipeline.images.volumes.files import open_image, read_values, set_space
+from opnmf_pipeline.images.volumes.standard import (
+    MNI_CODE,
+    TALAIRACH_CODE,
+    load_template,
+    space_code,
+    standard_space,
+)
 
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
@@ -24,13 +38,14 @@ __all__ = ["Grid", "analysis_grid", "check_grids"]
 
 logger = logging.getLogger(__name__)
 
-N_NAMED = 3
 LARGEST = 64
 """An image that is resampled may have so many times the voxels of the reference: edges of 1/4."""
-SPACES = {3: "Talairach", 4: "MNI152"}
-"""NIfTI space codes of two templates whose coordinates are different."""
+SMALLEST_ANGLE = 0.1
+"""Axes that differ by less than this, in degrees, are not named as a difference."""
+SPACES = {TALAIRACH_CODE: "Talairach", MNI_CODE: "MNI152"}
+"""Two spaces whose coordinates are different, by their codes in NIfTI headers."""
 ALIGNED_CODE = 2
-"""NIfTI space code of a mask if the images have none: aligned to another image."""
+"""NIfTI space code of a mask if that of the images is unknown: aligned to another image."""
 GRID_MSG = (
     "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n"
     "set matrix.resample: to-first (or to-mask), or drop these subjects"
@@ -39,6 +54,10 @@ TOO_LARGE_MSG = (
     "{n} of {total} images have more than {largest} times the voxels of {reference} ({want}):\n"
     "{named}\ncheck these files, or resample them to coarser voxels first"
 )
+TURNED_MSG = (
+    "%d of %d images, such as %s, store their axes in another order or direction than %s, for "
+    "example from right to left; their voxels are reordered, without interpolation"
+)
 TWO_SPACES_MSG = (
     "the headers of the images name two spaces: %s; voxels at the same coordinates are then "
     "different places of the brain; check how these images were made"
@@ -46,6 +65,10 @@ TWO_SPACES_MSG = (
 NOT_FINITE_MSG = (
     "{path}: has {n} NaN or infinite values, which resampling or smoothing would spread; "
     "set matrix.nan: zero or fix the image"
+)
+NO_LABELS_MSG = (
+    "{path}: has the value {value:g}, which is no label; give a label image, in which each region "
+    "has one whole number, not a probability map"
 )
 
 
@@ -56,6 +79,7 @@ class Grid:
     element: ClassVar[str] = "voxel"
     elements: ClassVar[str] = "voxels"
     template: ClassVar[str] = "the MNI152 grey-matter template"
+    brain: ClassVar[str] = "the MNI152 brain mask"
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
@@ -68,6 +92,36 @@ class Grid:
     def same_as(self, other: Grid) -> bool:
         """Tell whether both grids have the same shape, and affines that agree within 0.001 mm."""
         return self.shape == other.shape and np.allclose(self.affine, other.affine, atol=1e-3)
+
+    def oriented_as(self, other: Grid) -> Grid:
+        """Return the grid of the same voxels, with axes in the order and directions of another."""
+        turn = self._turn_to(other)
+        shape = tuple(int(n) for n in np.array(self.shape)[np.argsort(turn[:, 0])])
+        return Grid(shape, self.affine @ inv_ornt_aff(turn, self.shape))  # type: ignore[arg-type]
+
+    def _turn_to(self, other: Grid) -> NDArray[np.float64]:
+        """Return the permutation and the flips of axes that lead to the axes of another grid."""
+        turn: NDArray[np.float64] = ornt_transform(
+            io_orientation(self.affine), io_orientation(other.affine)
+        )
+        return turn
+
+    def differences(self, other: Grid) -> str:
+        """Say how another grid with the same axes differs: shape, voxels, rotation, origin."""
+        edges, others = voxel_sizes(self.affine), voxel_sizes(other.affine)
+        cosines = ((self.affine[:3, :3] / edges) * (other.affine[:3, :3] / others)).sum(axis=0)
+        angle = float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))))
+        origins = self.affine[:3, 3], other.affine[:3, 3]
+        found = []
+        if other.shape != self.shape:
+            found.append(f"shape {other.shape}, not {self.shape}")
+        if not np.allclose(edges, others, atol=1e-3):
+            found.append(f"voxels of {_sizes(other)}, not {_sizes(self)}")
+        if angle > SMALLEST_ANGLE:
+            found.append(f"axes turned by {angle:.2g} degrees")
+        if not np.allclose(*origins, rtol=0, atol=1e-3):
+            found.append(f"origin at {_origin(other)}, not {_origin(self)}")
+        return ", ".join(found) or "the affine differs by more than 0.001 mm"
 
     def coarser(self, voxel_size: float) -> Grid:
         """Return the grid with isotropic voxels that covers the same field of view.
@@ -90,9 +144,7 @@ class Grid:
         return tuple(round(float(edge), 3) for edge in voxel_sizes(self.affine))
 
     def __str__(self) -> str:
-        sizes = " x ".join(f"{size:g}" for size in voxel_sizes(self.affine))
-        origin = ", ".join(f"{value:g}" for value in self.affine[:3, 3])
-        return f"shape {self.shape}, voxels {sizes} mm, origin ({origin}) mm"
+        return f"shape {self.shape}, voxels {_sizes(self)}, origin {_origin(self)}"
 
     def describe(self) -> dict[str, Any]:
         """Return the description of the grid for the sidecar of a matrix."""
@@ -104,7 +156,8 @@ class Grid:
         Parameters
         ----------
         path : path
-            3D image. If it is on a different grid, it is resampled (linear interpolation).
+            3D image. If its axes have another order or direction, its voxels are reordered. If it
+            is then on a different grid, it is resampled (linear interpolation).
         options : MatrixConfig
             ``nan`` is applied first, then ``smoothing_fwhm`` (mm), then resampling, then
             ``negative: clip``.
@@ -119,14 +172,17 @@ class Grid:
             The file is damaged, or it has NaN that smoothing or resampling would spread.
         """
         image = open_image(path)
-        values = read_values(image, path)
-        spatial = options.smoothing_fwhm is not None or not Grid.of(image).same_as(self)
+        values, grid = read_values(image, path), Grid.of(image)
+        if not grid.same_as(self):
+            values = np.ascontiguousarray(apply_orientation(values, grid._turn_to(self)))
+            grid = grid.oriented_as(self)
+        spatial = options.smoothing_fwhm is not None or not grid.same_as(self)
         if options.nan == "zero":
             values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         elif spatial and (n_bad := int(np.count_nonzero(~np.isfinite(values)))):
             raise ImageError(NOT_FINITE_MSG.format(path=path, n=n_bad))
         if spatial:
-            values = self._moved(values, image.affine, options)
+            values = self._moved(values, grid.affine, options)
         # NaN stays NaN here: write_matrix refuses it and names the subject
         return np.maximum(values, 0) if options.negative == "clip" else values
 
@@ -144,9 +200,16 @@ class Grid:
 
     def read_template(self) -> NDArray[np.float64]:
         """Return the grey-matter density of the MNI152 template, resampled to this grid."""
-        from nilearn.datasets import load_mni152_gm_template
+        return _resampled(load_template("gm_template"), self, "linear")
 
-        return _resampled(load_mni152_gm_template(resolution=1), self, "linear")
+    def read_white_matter(self) -> NDArray[np.float64]:
+        """Return the white-matter density of the MNI152 template, resampled to this grid."""
+        return _resampled(load_template("wm_template"), self, "linear")
+
+    def read_brain(self) -> NDArray[np.bool_]:
+        """Return the brain mask of the MNI152 template, resampled by nearest neighbour."""
+        brain: NDArray[np.bool_] = _resampled(load_template("brain_mask"), self, "nearest") != 0
+        return brain
 
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Return where an image is not zero, resampled to this grid by nearest neighbour."""
@@ -157,19 +220,45 @@ class Grid:
         given: NDArray[np.bool_] = _resampled(mask, self, "nearest") != 0
         return given
 
+    def read_labels(self, path: Path) -> NDArray[np.int64]:
+        """Return the labels of an atlas, resampled to this grid by nearest neighbour.
+
+        Raises
+        ------
+        ImageError
+            The image is not 3D, or it has values that are no labels: negative or not whole.
+        """
+        image = open_image(path)
+        values = np.nan_to_num(read_values(image, path))
+        whole = values.astype(np.int32)
+        odd = values[(values != whole) | (whole < 0)]
+        if odd.size:
+            raise ImageError(NO_LABELS_MSG.format(path=path, value=odd[0]))
+        labels: NDArray[np.int64] = _resampled(
+            nb.Nifti1Image(whole, image.affine), self, "nearest"
+        ).astype(np.int64)
+        return labels
+
     def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:
-        """Write a mask on this grid as NIfTI (uint8) with the space code of a reference image.
+        """Write a mask on this grid as NIfTI (uint8) with the space of a reference image.
+
+        Its space code is that of MNI152 only if :func:`standard_space` finds this space.
 
         Parameters
         ----------
         inside : ndarray of shape ``shape``, bool
         reference : path
-            Image of one subject; its sform or qform code names the space of the affine.
+            Image of one subject.
         out_file : path
             File to write.
         """
         image = nb.Nifti1Image(inside.astype(np.uint8), self.affine)
-        set_space(image, _space_code(open_image(reference)) or ALIGNED_CODE)
+        code = space_code(open_image(reference))
+        if standard_space(reference):
+            code = MNI_CODE
+        elif code in (0, MNI_CODE):  # no code, or a file name that contradicts it
+            code = ALIGNED_CODE
+        set_space(image, code)
         image.to_filename(out_file)
 
 
@@ -198,15 +287,25 @@ def check_grids(
     paths, want = list(paths), Grid.of(open_image(reference))
     odd: list[str] = []
     spaces: dict[int, str | Path] = {}
+    turned: list[str | Path] = []
+    unreadable: list[ImageError] = []
     for path in paths:
-        image = open_image(path)
-        grid = Grid.of(image)
-        spaces.setdefault(_space_code(image), path)
+        try:
+            image = open_image(path)
+        except ImageError as error:
+            unreadable.append(error)
+            continue
+        stored = Grid.of(image)
+        grid = stored.oriented_as(want)
+        if grid.same_as(want) and not stored.same_as(want):
+            turned.append(path)
+        spaces.setdefault(space_code(image), path)
         fits = prod(grid.shape) <= LARGEST * prod(want.shape) if resampled else grid.same_as(want)
         if not fits:
-            odd.append(f"  {path}: {grid}")
+            odd.append(f"{path}: {want.differences(grid)}")
+    if unreadable:
+        raise joined(unreadable, len(paths))
     if odd:
-        named = "\n".join(odd[:N_NAMED] + ["  ..."] * (len(odd) > N_NAMED))
         message = TOO_LARGE_MSG if resampled else GRID_MSG
         raise ImageError(
             message.format(
@@ -214,10 +313,12 @@ def check_grids(
                 total=len(paths),
                 reference=reference,
                 want=want,
-                named=named,
+                named=listed(odd),
                 largest=LARGEST,
             )
         )
+    if turned:
+        logger.warning(TURNED_MSG, len(turned), len(paths), turned[0], reference)
     if set(SPACES) <= set(spaces):
         named = ", ".join(f"{name} (such as {spaces[code]})" for code, name in SPACES.items())
         logger.warning(TWO_SPACES_MSG, named)
@@ -275,10 +376,9 @@ def _antialiased(image: Any, grid: Grid) -> Any:
     return smooth_img(image, np.sqrt(lack)) if lack.any() else image
 
 
-def _space_code(image: Any) -> int:
-    """Return the NIfTI space code of the affine in use, or 0 if the image has none."""
-    codes = [
-        int(image.header[name]) for name in ("sform_code", "qform_code") if name in image.header
-    ]
-    # The affine of an image is its sform if the sform has a code, or else its qform
-    return next(filter(None, codes), 0)
+def _sizes(grid: Grid) -> str:
+    return " x ".join(f"{size:g}" for size in voxel_sizes(grid.affine)) + " mm"
+
+
+def _origin(grid: Grid) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in grid.affine[:3, 3]) + ") mm"

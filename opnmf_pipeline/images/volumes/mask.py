@@ -13,14 +13,23 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, generate_binary_structure, label
+from scipy.ndimage import (
+    distance_transform_edt,
+    find_objects,
+    generate_binary_structure,
+    label,
+)
 
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Colour
 from opnmf_pipeline.images.volumes.files import load, open_image, read_all, set_space
 from opnmf_pipeline.images.volumes.grid import Grid
+from opnmf_pipeline.images.volumes.standard import MNI_CODE, space_code
 
 __all__ = ["Mask", "open_mask"]
+
+RIM_MM = 3.0
+"""Depth of the rim below the edge of the brain mask; a rim of partial volumes is this thick."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +54,32 @@ class Mask:
         "peak_x": {"Description": "First coordinate of the largest weight", "Units": "mm"},
         "peak_y": {"Description": "Second coordinate of the largest weight", "Units": "mm"},
         "peak_z": {"Description": "Third coordinate of the largest weight", "Units": "mm"},
+        "grey_matter": {
+            "Description": "Mean grey-matter density of the MNI152 template in these voxels; only "
+            "in MNI152 space, like the columns after it"
+        },
+        "white_matter": {
+            "Description": "Mean white-matter density of the MNI152 template in these voxels"
+        },
+        "csf_or_outside": {
+            "Description": "Mean share of neither grey nor white matter in these voxels: "
+            "cerebrospinal fluid or outside the brain"
+        },
+        "rim": {
+            "Description": f"Share of these voxels that is within {RIM_MM:g} mm of the edge of the "
+            "MNI152 brain mask (or within one voxel, if voxels are larger), or outside it"
+        },
     }
 
     @property
     def grid(self) -> Grid:
         """Grid of the mask."""
         return Grid.of(self.image)
+
+    @property
+    def in_standard_space(self) -> bool:
+        """Whether the mask is in MNI152 space."""
+        return space_code(self.image) == MNI_CODE
 
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
@@ -119,15 +148,15 @@ class Mask:
         Returns
         -------
         DataFrame
-            One row per component: ``index``, ``name``, ``n_voxels``, ``volume`` (mm³) and the
-            coordinates ``peak_x``, ``peak_y``, ``peak_z`` (mm) of its largest weight.
+            One row per component: ``index``, ``name``, ``n_voxels``, ``volume`` (mm³), the
+            coordinates ``peak_x``, ``peak_y``, ``peak_z`` (mm) of its largest weight, and in
+            MNI152 space the :meth:`composition` of its part.
         """
         n_components = W.shape[1]
         n_voxels = np.bincount(labels, minlength=n_components + 1)[1:]
-        indices = np.argwhere(self.inside)
-        peaks = apply_affine(self.image.affine, indices[np.argmax(W, axis=0)])
+        peaks = self.positions()[np.argmax(W, axis=0)]
         volume = float(np.prod(voxel_sizes(self.image.affine)))
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "index": np.arange(1, n_components + 1),
                 "name": component_names(n_components),
@@ -136,6 +165,62 @@ class Mask:
                 **{f"peak_{axis}": np.round(peaks[:, i], 3) for i, axis in enumerate("xyz")},
             }
         )
+        parts = labels[:, np.newaxis] == table["index"].to_numpy()
+        tissues = self.composition(parts)
+        return table if tissues is None else pd.concat([table, tissues.round(4)], axis=1)
+
+    def composition(self, weights: NDArray[Any]) -> pd.DataFrame | None:
+        """Return how maps are divided among tissues of the MNI152 template.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_voxels, n_maps)
+            Non-negative.
+
+        Returns
+        -------
+        DataFrame or None
+            One row per map. ``grey_matter``, ``white_matter`` and ``csf_or_outside`` are shares of
+            the sum of the weights, and add up to 1; ``rim`` is the share within 3 mm (or one voxel)
+            of the edge of the brain mask, or outside it. NaN for a map of zeros. None if the mask
+            is not in MNI152 space.
+        """
+        if not self.in_standard_space:
+            return None
+        total = weights.sum(axis=0, dtype=np.float64)
+        shares = self._tissues.to_numpy().T @ weights / np.where(total > 0, total, np.nan)
+        return pd.DataFrame(shares.T, columns=self._tissues.columns)
+
+    @cached_property
+    def _tissues(self) -> pd.DataFrame:
+        """Share of each tissue in each voxel of the mask."""
+        grey = np.clip(self.grid.read_template(), 0, 1)[self.inside]
+        white = np.clip(self.grid.read_white_matter(), 0, 1)[self.inside]
+        tissue = np.maximum(grey + white, 1)  # interpolation can add up to slightly more than 1
+        grey, white = grey / tissue, white / tissue
+        edges = self.grid.spacing
+        brain = self.grid.read_brain()
+        depth = np.full(brain.shape, np.inf)  # the field of view may lie inside the brain
+        if not brain.all():
+            depth = distance_transform_edt(brain, sampling=edges)
+        return pd.DataFrame(
+            {
+                "grey_matter": grey,
+                "white_matter": white,
+                "csf_or_outside": 1 - grey - white,
+                "rim": (depth[self.inside] <= max(RIM_MM, *edges)).astype(float),
+            }
+        )
+
+    def positions(self) -> NDArray[np.float64]:
+        """Return the coordinates of the voxels in mm, shape (n_voxels, 3)."""
+        positions: NDArray[np.float64] = apply_affine(self.image.affine, np.argwhere(self.inside))
+        return positions
+
+    @property
+    def hemispheres(self) -> NDArray[np.int8]:
+        """Hemisphere of each row: −1 left, 1 right, 0 at x = 0 mm, between them."""
+        return np.sign(np.round(self.positions()[:, 0], 3)).astype(np.int8)
 
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror voxel is in the mask, and those mirror rows.
@@ -145,7 +230,7 @@ class Mask:
         """
         row_of = np.full(self.inside.shape, -1)
         row_of[self.inside] = np.arange(np.count_nonzero(self.inside))
-        positions = apply_affine(self.image.affine, np.argwhere(self.inside))
+        positions = self.positions()
         positions[:, 0] *= -1
         indices = np.rint(apply_affine(np.linalg.inv(self.image.affine), positions)).astype(int)
         rows = np.flatnonzero(((indices >= 0) & (indices < self.inside.shape)).all(axis=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.colours import part_colours
-from opnmf_pipeline.reporting.figure import Figure, png
+from opnmf_pipeline.reporting.figure import Figure, part_colours, png
 from opnmf_pipeline.reporting.surfaces.cortex import VIEWS_OF_SIDES, Maps, read_maps
 
 __all__ = ["VIEWS", "draw_cohort_maps", "draw_components", "draw_parts", "template_image"]
@@ -32,13 +31,17 @@ def template_image() -> Any:
     return
 
 
-def draw_components(components_file: Path, background: Any, out_file: Path) -> Path:
+def draw_components(
+    components_file: Path, titles: Sequence[str], background: Any, out_file: Path
+) -> Path:
     """Draw every component in four views.
 
     Parameters
     ----------
     components_file : path
         CIFTI file of scalars, one component per map.
+    titles : sequence of str
+        Number and possibly name of each component.
     background : list of path, or object
         Meshes of the left and of the right hemisphere. Any other object means fsaverage5.
     out_file : path
@@ -60,7 +63,7 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
         }
         panel = panels[number]
         _draw(panel, maps, shown, cmap="inferno", vmin=0, vmax=largest or 1)
-        panel[0].set_title(f"component {number + 1}", loc="left", fontsize=9, fontweight="bold")
+        panel[0].set_title(titles[number], loc="left", fontsize=9, fontweight="bold")
     return _save(figure, maps, out_file)
 
 

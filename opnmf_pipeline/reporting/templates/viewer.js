@@ -9,7 +9,7 @@
   const fit = () => data.fits[ranks.selectedIndex];
 
   function listComponents() {
-    components.replaceChildren(...fit().peaks.map((_, i) => new Option(`component ${i + 1}`, i)));
+    components.replaceChildren(...fit().titles.map((title, i) => new Option(title, i)));
   }
 
   async function image(base64, name, options) {

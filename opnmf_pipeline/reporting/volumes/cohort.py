@@ -38,10 +38,10 @@ def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path, background: Any 
     columns, rows = (np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2)))
     frame = (slice(columns[0], columns[-1] + 1), slice(rows[0], rows[-1] + 1))
     with plt.rc_context({**STYLE, "axes.grid": False}):
-        figure, axes = plt.subplots(
-            len(maps), N_CUTS, figsize=(12, 1.75 * len(maps)), squeeze=False
-        )
-        for row, (title, path) in zip(axes, maps.items(), strict=True):
+        figure = plt.figure(figsize=(10.8, 1.75 * len(maps)))
+        parts = figure.subfigures(len(maps), 1, squeeze=False)[:, 0]
+        for part, (title, path) in zip(parts, maps.items(), strict=True):
+            row = part.subplots(1, N_CUTS)
             values, affine = _upright(path)
             low, high = _range(values[inside])
             for axis, cut in zip(row, cuts, strict=True):
@@ -49,9 +49,10 @@ def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path, background: Any 
                 drawn = axis.imshow(shown.T, origin="lower", cmap="viridis", vmin=low, vmax=high)
                 axis.axis("off")
                 height = apply_affine(affine, (0, 0, cut))[2]
-                axis.text(0, 0, f"z = {height:.0f}", transform=axis.transAxes, fontsize=7)
-            row[0].set_title(title, loc="left", fontsize=10, fontweight="bold")
-            figure.colorbar(drawn, ax=list(row), shrink=0.85, pad=0.01)
+                place = {"transform": axis.transAxes, "ha": "center", "va": "top"}
+                axis.text(0.5, -0.02, f"z = {height:.0f}", fontsize=8, **place)
+            part.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+            part.colorbar(drawn, ax=list(row), shrink=0.85, pad=0.01)
         image = png(figure)
     return Figure(
         image,

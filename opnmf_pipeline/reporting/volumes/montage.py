@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib.pyplot as plt
 import nibabel as nb
 import numpy as np
-from matplotlib.colors import ListedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.patches import Patch
 from nibabel.affines import apply_affine
 
-from opnmf_pipeline.reporting.colours import part_colours
+from opnmf_pipeline.reporting.figure import STYLE, part_colours, save
 
 __all__ = ["VIEWS", "draw_components", "draw_parts", "template_image"]
 
@@ -20,10 +24,18 @@ VIEWS = "in three cuts through the largest weight"
 TEMPLATE_MM = 2
 MAX_COLUMNS = 3
 """More columns would make the cuts too small on a printed page."""
-PANEL_INCHES = (5.0, 2.2)
+PANEL_INCHES = (3.1, 1.6)
 TEXT_POINTS = 7
-PARTS_POINTS = 10
-N_SLICES = 7
+TITLE_POINTS = 8
+TITLE_CHARACTERS = 42
+"""Longer lines of a title would run into the next panel."""
+N_SLICES = 6
+LEGEND_COLUMNS = 14
+COLOURS = "inferno"
+SMALLEST_SHARE = 0.05
+"""Weights below this share of the largest weight of the component are not drawn."""
+BLACK: Any = {**STYLE, "figure.constrained_layout.use": False, "figure.facecolor": "black"}
+"""Style of the figures on black; nilearn places its cuts by itself."""
 
 
 def template_image() -> Any:
@@ -33,13 +45,17 @@ def template_image() -> Any:
     return load_mni152_template(resolution=TEMPLATE_MM)
 
 
-def draw_components(components_file: Path, background: Any, out_file: Path) -> Path:
+def draw_components(
+    components_file: Path, titles: Sequence[str], background: Any, out_file: Path
+) -> Path:
     """Draw every component in three cuts through its largest weight.
 
     Parameters
     ----------
     components_file : path
         4D image, one component per volume.
+    titles : sequence of str
+        Number and possibly name of each component.
     background : nibabel image
         Brain to draw on, in the same space.
     out_file : path
@@ -57,39 +73,60 @@ def draw_components(components_file: Path, background: Any, out_file: Path) -> P
     n_columns = min(MAX_COLUMNS, k)
     n_rows = -(-k // n_columns)
     width, height = PANEL_INCHES
-    figure, axes = plt.subplots(
-        n_rows, n_columns, figsize=(width * n_columns, height * n_rows), squeeze=False
+    with plt.rc_context(BLACK):
+        figure, axes = plt.subplots(
+            n_rows, n_columns, figsize=(width * n_columns, height * n_rows), squeeze=False
+        )
+        figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.03, hspace=0.34)
+        for number, axis in enumerate(axes.flat):
+            axis.axis("off")
+            if number >= k:
+                continue
+            volume = components.slicer[..., number]
+            weights = np.asarray(volume.dataobj)
+            peak = np.unravel_index(np.argmax(weights), weights.shape)
+            with warnings.catch_warnings():
+                # nilearn warns about a component without weight
+                warnings.filterwarnings("ignore", "empty mask", UserWarning)
+                display = plotting.plot_stat_map(
+                    volume,
+                    bg_img=background,
+                    cut_coords=apply_affine(volume.affine, peak),
+                    threshold=weights.max() * SMALLEST_SHARE,
+                    vmin=0,
+                    vmax=weights.max(),
+                    cmap=COLOURS,
+                    symmetric_cbar=False,
+                    colorbar=False,
+                    draw_cross=False,
+                    annotate=False,
+                    black_bg=True,
+                    axes=axis,
+                )
+            display.annotate(size=TEXT_POINTS)
+            lines = wrap(titles[number], TITLE_CHARACTERS, max_lines=2, placeholder=" …")
+            axis.set_title("\n".join(lines), color="white", loc="center", fontsize=TITLE_POINTS)
+        _draw_scale(figure)
+        return save(figure, out_file, bbox_inches="tight")
+
+
+def _draw_scale(figure: Any) -> None:
+    """Draw the colour bar of all components below them, with the smallest weight that is drawn."""
+    width, height = figure.get_size_inches()
+    axis = figure.add_axes((0.5 - 1.3 / width, -0.2 / height, 2.6 / width, 0.1 / height))
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, 100), COLOURS),
+        cax=axis,
+        orientation="horizontal",
+        ticks=[100 * SMALLEST_SHARE, 25, 50, 75, 100],
     )
-    figure.patch.set_facecolor("black")
-    for number, axis in enumerate(axes.flat):
-        axis.set_facecolor("black")
-        axis.axis("off")
-        if number >= k:
-            continue
-        volume = components.slicer[..., number]
-        weights = np.asarray(volume.dataobj)
-        peak = np.unravel_index(np.argmax(weights), weights.shape)
-        with warnings.catch_warnings():
-            # nilearn warns about a component without weight
-            warnings.filterwarnings("ignore", "empty mask", UserWarning)
-            display = plotting.plot_stat_map(
-                volume,
-                bg_img=background,
-                cut_coords=apply_affine(volume.affine, peak),
-                threshold=weights.max() / 20,
-                vmin=0,
-                vmax=weights.max(),
-                cmap="inferno",
-                symmetric_cbar=False,
-                colorbar=False,
-                draw_cross=False,
-                annotate=False,
-                black_bg=True,
-                axes=axis,
-            )
-        display.annotate(size=TEXT_POINTS)
-        axis.set_title(f"component {number + 1}", color="white", fontsize=10)
-    return _save(figure, out_file)
+    bar.ax.set_xlim(100 * SMALLEST_SHARE, 100)
+    bar.set_label(
+        f"weight (% of the largest weight of the component); below {SMALLEST_SHARE:.0%}: not drawn",
+        color="white",
+        fontsize=8,
+    )
+    bar.ax.tick_params(colors="white", labelsize=8)
 
 
 def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
@@ -113,29 +150,34 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
 
     labels: Any = nb.load(labels_file)
     k = max(1, int(np.max(labels.dataobj)))
-    figure, axes = plt.subplots(3, 1, figsize=(14, 7))
-    figure.patch.set_facecolor("black")
-    for axis, direction in zip(axes, "xyz", strict=True):
-        axis.set_facecolor("black")
-        display = plotting.plot_roi(
-            labels,
-            bg_img=background,
-            display_mode=direction,
-            cut_coords=min(N_SLICES, labels.shape["xyz".index(direction)]),
-            cmap=ListedColormap(part_colours(k)),
-            vmin=1,
-            vmax=k,
-            alpha=0.8,
-            colorbar=False,
-            annotate=False,
-            black_bg=True,
-            axes=axis,
-        )
-        display.annotate(size=PARTS_POINTS)
-    return _save(figure, out_file)
-
-
-def _save(figure: Any, out_file: Path) -> Path:
-    figure.savefig(out_file, dpi=100, facecolor="black", bbox_inches="tight")
-    plt.close(figure)
-    return out_file
+    colours = part_colours(k)
+    with plt.rc_context(BLACK):
+        figure, axes = plt.subplots(3, 1, figsize=(9, 5))
+        for axis, direction in zip(axes, "xyz", strict=True):
+            axis.axis("off")
+            display = plotting.plot_roi(
+                labels,
+                bg_img=background,
+                display_mode=direction,
+                cut_coords=min(N_SLICES, labels.shape["xyz".index(direction)]),
+                cmap=ListedColormap(colours),
+                vmin=1,
+                vmax=k,
+                alpha=0.8,
+                colorbar=False,
+                annotate=False,
+                black_bg=True,
+                axes=axis,
+            )
+            display.annotate(size=TEXT_POINTS + 1)
+        figure.legend(
+            handles=[Patch(color=colour, label=n) for n, colour in enumerate(colours, start=1)],
+            title="component",
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.08),
+            ncols=min(k, LEGEND_COLUMNS),
+            facecolor="black",
+            labelcolor="white",
+            title_fontproperties={"size": 9},
+        ).get_title().set_color("white")
+        return save(figure, out_file, bbox_inches="tight")

@@ -86,7 +86,7 @@ def test_labels_have_names_and_colours(tmp_path):
     mask = mask_of(tmp_path)
     labels = (np.arange(2 * N) % 3).astype(np.int16)
     path = tmp_path / "dseg.dlabel.nii"
-    mask.write_labels(labels, [(1, 0, 0, 1), (0, 0, 1, 1)], path)
+    mask.write_labels(labels, [(1, 0, 0), (0, 0, 1)], path)
     np.testing.assert_array_equal(mask.masked(path), labels)
     table = nb.load(path).header.get_axis(0).label[0]
     assert table[2] == ("component02", (0, 0, 1, 1))

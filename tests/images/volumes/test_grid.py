@@ -6,6 +6,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nilearn.image import resample_img, smooth_img
 
 from opnmf_pipeline.config import MatrixConfig
@@ -145,10 +146,39 @@ def test_check_grids_names_the_first_that_differ(tmp_path):
     message = str(info.value)
     assert "4 of 7 images are not on the grid of" in message
     assert "shape (5, 4, 3), voxels 3 x 3 x 3 mm, origin (6, -9, 12) mm" in message
-    assert f"{moved}: shape (5, 4, 3), voxels 3 x 3 x 3 mm, origin (6.5, -9, 12) mm" in message
-    assert f"{wide[1]}: shape (6, 4, 3)" in message
-    assert str(wide[2]) not in message
+    assert f"{moved}: origin at (6.5, -9, 12) mm, not (6, -9, 12) mm\n" in message
+    assert f"{wide[1]}: shape (6, 4, 3), not (5, 4, 3)\n" in message
     assert "matrix.resample: to-first" in message
+
+
+def test_a_wrong_grid_is_told_by_what_differs():
+    grid = Grid(SHAPE, AFFINE)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
+    turned = Grid(SHAPE, AFFINE @ turn)
+    assert grid.differences(turned) == "axes turned by 5.7 degrees"
+    finer = Grid((10, 4, 3), AFFINE @ np.diag([0.5, 1, 1, 1]))
+    expected = "shape (10, 4, 3), not (5, 4, 3), voxels of 1.5 x 3 x 3 mm, not 3 x 3 x 3 mm"
+    assert grid.differences(finer) == expected
+
+
+AXES = {"RAS": "left-right flipped", "LPS": "two flips", "SAL": "permuted", "IPR": "both"}
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("options", [PLAIN, MatrixConfig(smoothing_fwhm=6)])
+def test_voxels_of_flipped_and_permuted_axes_are_reordered_exactly(tmp_path, axes, options, caplog):
+    image = nb.Nifti1Image(VALUES, AFFINE)
+    plain = write_image(tmp_path / "plain.nii", VALUES)
+    turn = ornt_transform(io_orientation(AFFINE), axcodes2ornt(axes))
+    stored = image.as_reoriented(turn)
+    assert nb.aff2axcodes(stored.affine) == tuple(axes)
+    turned = write_image(tmp_path / "turned.nii", np.asarray(stored.dataobj), stored.affine)
+    with caplog.at_level("WARNING", logger="opnmf_pipeline"):
+        check_grids([plain, turned], plain)
+    assert f"1 of 2 images, such as {turned}, store their axes in another order" in caplog.text
+    np.testing.assert_array_equal(read(turned, options), read(plain, options))
+    assert read(turned, options).flags.c_contiguous
 
 
 def write_coded(tmp_path, codes):

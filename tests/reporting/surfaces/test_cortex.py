@@ -6,7 +6,7 @@ from PIL import Image
 from scipy.spatial import KDTree
 
 from opnmf_pipeline.images.surfaces.meshes import faces
-from opnmf_pipeline.reporting.colours import part_colours
+from opnmf_pipeline.reporting.figure import part_colours
 from opnmf_pipeline.reporting.surfaces import draw_cohort_maps, draw_components, draw_parts
 from opnmf_pipeline.reporting.surfaces.cortex import read_maps
 from tests.surfaces import write_cifti
@@ -60,8 +60,11 @@ def test_maps_on_a_mesh_of_the_user(tmp_path):
 
 def test_pictures_without_a_mesh_say_so(tmp_path):
     path = write_cifti(tmp_path / "a.dscalar.nii", np.ones((2, 50), np.float32))
-    for draw in (draw_components, draw_parts):
-        picture = draw(path, None, tmp_path / "a.png")
+    pictures = [
+        draw_components(path, ["component 1"], None, tmp_path / "a.png"),
+        draw_parts(path, None, tmp_path / "b.png"),
+    ]
+    for picture in pictures:
         assert np.asarray(Image.open(picture).convert("L")).min() < 100  # there is text
     figure = draw_cohort_maps({"Mean": path}, path)
     assert "no mesh with 50 vertices" in figure.caption
@@ -79,7 +82,7 @@ def test_pictures_of_parts_have_their_colours(tmp_path):
         pixels[: pixels.shape[0] // 2, pixels.shape[1] // 2 :],
     )
     for half, colour, other in ((left, 0, 1), (right, 1, 0)):
-        first, second = (np.round(np.array(part_colours(2)[n][:3]) * 255) for n in (colour, other))
+        first, second = (np.round(np.array(part_colours(2)[n]) * 255) for n in (colour, other))
         assert (abs(half - first).max(axis=-1) < 12).mean() > 0.2
         assert not (abs(half - second).max(axis=-1) < 12).any()
 
@@ -87,7 +90,9 @@ def test_pictures_of_parts_have_their_colours(tmp_path):
 @pytest.mark.slow
 def test_every_component_has_four_views(tmp_path):
     one = write_cifti(tmp_path / "a.dscalar.nii", np.ones((2, 642), np.float32))
-    pixels = np.asarray(Image.open(draw_components(one, None, tmp_path / "a.png")).convert("RGB"))
+    pixels = np.asarray(
+        Image.open(draw_components(one, ["component 1"], None, tmp_path / "a.png")).convert("RGB")
+    )
     drawn = (pixels.min(axis=-1) < 250).any(axis=0)
     starts = np.flatnonzero(np.diff(drawn[: drawn.size].astype(int)) == 1)
     assert len(starts) in (3, 4)

@@ -1,0 +1,73 @@
+"""The atlas of a run: the one of the settings, or the one for MNI152 space."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.atlas import Atlas, labels_beside
+from opnmf_pipeline.stages.anatomy import open_atlas
+from opnmf_pipeline.stages.spaces import space_of
+
+__all__ = ["find_atlas", "is_mni152"]
+
+ELSEWHERE_MSG = (
+    "{atlas}: has no region in the field of view of {image}; set report.atlas to an atlas in the "
+    "space of the maps"
+)
+MNI152 = re.compile(r"space-(MNI|MNI152\w*?|MNIColin27)_")
+"""Adult brains in MNI152 space; templates of children and the older MNI305 differ by too much."""
+
+
+def find_atlas(config: PipelineConfig, image: str | Path, entities: str) -> Atlas | None:
+    """Return the atlas whose regions describe the components; require that it can be read.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        ``report.atlas`` and ``report.atlas_labels`` are used.
+    image : path
+        One of the images.
+    entities : str
+        BIDS entities of the maps, such as ``space-MNI152_res-3mm_``. If they name no space, the
+        header and the grid of the image decide.
+
+    Returns
+    -------
+    Atlas or None
+        None if the settings name no atlas and the maps are not known to be in MNI152 space.
+
+    Raises
+    ------
+    ImageError
+        The atlas is not a label image, has labels without a name, or lies elsewhere.
+    FileError
+        Its labels cannot be found or read.
+    """
+    if config.report.atlas is None:
+        images = space_of(image).images
+        if "space-" in entities:
+            known = is_mni152(entities)
+        else:
+            known = images.standard_space(image) is not None
+        return images.ATLAS if known else None
+    given = config.report.atlas
+    atlas = Atlas(given, config.report.atlas_labels or labels_beside(given))
+    open_atlas(atlas)
+    grid = space_of(image).images.analysis_grid(image, config.mask.image, config.matrix)
+    if not grid.read_labels(given).any():
+        raise ImageError(ELSEWHERE_MSG.format(atlas=given, image=image))
+    return atlas
+
+
+def is_mni152(entities: str) -> bool:
+    """Tell whether maps are in the MNI152 space of adults.
+
+    Examples
+    --------
+    >>> [is_mni152(f"space-{name}_") for name in ("MNI152NLin6Asym", "MNIInfant", "T1w")]
+    [True, False, False]
+    """
+    return MNI152.match(entities) is not None

@@ -103,7 +103,7 @@ def test_loadings_of_the_subjects_are_found_again(finished, tmp_path):
 
 
 def test_the_plan_of_a_run(finished):
-    plan = make_plan(finished[0])
+    plan = make_plan(finished[0], deep=True)
     assert str(plan.grid) == "642 (fsaverage3) vertices per hemisphere"
     assert plan.n_voxels == (LABELS > 0).sum()
 
@@ -112,7 +112,7 @@ def test_a_template_mask_is_refused(finished):
     changed = {"mask": MaskConfig(method="template"), "output": OutputConfig()}
     config = finished[0].model_copy(update=changed)
     with pytest.raises(OPNMFError, match="surfaces have no template; use mean, coverage or image"):
-        make_plan(config)
+        make_plan(config, deep=True)
 
 
 def test_the_mesh_of_the_pictures(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nb
 import numpy as np
 import pandas as pd
+from nibabel.affines import apply_affine
 from nibabel.cifti2 import BrainModelAxis
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -21,7 +22,7 @@ from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Colour
 from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values, reading
 from opnmf_pipeline.images.surfaces.grid import Grid
-from opnmf_pipeline.images.surfaces.meshes import SYMMETRIC, edges, faces
+from opnmf_pipeline.images.surfaces.meshes import SYMMETRIC, coordinates, edges, faces
 from opnmf_pipeline.images.surfaces.writing import (
     scalars,
     write_hemispheres,
@@ -91,8 +92,24 @@ class Mask:
         return None
 
     def positions(self) -> NDArray[np.float64] | None:
-        """Return None: the coordinates of a vertex depend on the mesh that is drawn."""
-        return None
+        """Return the coordinates of the rows in mm, (n_rows, 3); None if the mesh is not known.
+
+        Vertices are on the white surface of fsaverage5.
+        """
+        rows = self._rows
+        found = np.full((len(rows), 3), np.nan)
+        for side, name in CORTEX.items():
+            there = rows.name == name
+            if not there.any():
+                continue
+            vertices = coordinates(self.axis.nvertices[name], side)
+            if vertices is None:
+                return None
+            found[there] = vertices[rows.vertex[there]]
+        voxels = rows.volume_mask
+        if voxels.any():
+            found[voxels] = apply_affine(self.axis.affine, rows.voxel[voxels])
+        return found
 
     def masked(self, path: Path) -> NDArray[Any]:
         """Return the values of a CIFTI file inside the mask.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MESHES", "SYMMETRIC", "edges", "faces", "mesh_name"]
+__all__ = ["MESHES", "SYMMETRIC", "coordinates", "edges", "faces", "mesh_name"]
 
 MESHES = {
     642: "fsaverage3",
@@ -52,14 +52,40 @@ def faces(n_vertices: int, side: str) -> NDArray[np.int64] | None:
     """
     if n_vertices != PACKAGED and n_vertices not in LEVELS:
         return None
-    from nilearn.datasets import load_fsaverage
-
-    mesh: Any = load_fsaverage("fsaverage5")["white_matter"]
-    triangles = np.asarray(mesh.parts[{"L": "left", "R": "right"}[side]].faces, dtype=np.int64)
+    triangles = np.asarray(_white(side).faces, dtype=np.int64)
     for level in LEVELS:
         if n_vertices <= level:
             triangles = _coarser(triangles, level)
     return triangles
+
+
+@cache
+def coordinates(n_vertices: int, side: str) -> NDArray[np.float64] | None:
+    """Return where the vertices of a hemisphere of fsaverage3, 4 or 5 are; None for other meshes.
+
+    Parameters
+    ----------
+    n_vertices : int
+        Number of vertices of the hemisphere.
+    side : {'L', 'R'}
+        The hemisphere.
+
+    Returns
+    -------
+    ndarray of shape (n_vertices, 3), float64, or None
+        Coordinates on the white surface of fsaverage5, in mm.
+    """
+    if n_vertices != PACKAGED and n_vertices not in LEVELS:
+        return None
+    found: NDArray[np.float64] = np.asarray(_white(side).coordinates, dtype=np.float64)
+    return found[:n_vertices]
+
+
+def _white(side: str) -> Any:
+    from nilearn.datasets import load_fsaverage
+
+    mesh: Any = load_fsaverage("fsaverage5")["white_matter"]
+    return mesh.parts[{"L": "left", "R": "right"}[side]]
 
 
 def _coarser(triangles: NDArray[np.int64], n_vertices: int) -> NDArray[np.int64]:

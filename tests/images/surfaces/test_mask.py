@@ -146,6 +146,21 @@ def test_pieces_against_a_graph(tmp_path):
     assert mask.n_pieces(labels).tolist() == expected
 
 
+def test_positions_and_hemispheres(tmp_path):
+    from nilearn.datasets import load_fsaverage
+
+    inside = np.ones(2 * N + 60, dtype=bool)
+    inside[:10] = False
+    mask = mask_of(tmp_path, inside=inside, voxels=np.ones((3, 4, 5), np.float32))
+    white = load_fsaverage("fsaverage5")["white_matter"].parts
+    expected = [white["left"].coordinates[10:N], white["right"].coordinates[:N]]
+    expected.append(np.argwhere(np.ones((3, 4, 5))))
+    np.testing.assert_allclose(mask.positions(), np.concatenate(expected))
+    sides = [-1] * (N - 10) + [1] * N + [0] * 60
+    assert mask.hemispheres.tolist() == sides
+    assert mask_of(tmp_path, 4002).positions() is None
+
+
 def test_pieces_are_unknown_without_a_mesh(tmp_path):
     mask = mask_of(tmp_path, 4002)
     labels = np.ones(2 * 4002, dtype=int)

@@ -25,14 +25,13 @@ __all__ = [
 
 SMALL_PART = 0.001
 """A part below this fraction of the mask is nearly empty."""
-MOSTLY = 0.5
-"""A part lies mostly in a tissue if its share is larger than this."""
 PLACES = {
-    "rim": "on the rim of the brain or outside it",
-    "csf_or_outside": "in cerebrospinal fluid or outside the brain",
-    "white_matter": "in white matter",
+    "rim": ("on the rim of the brain or outside it", 0.3),
+    "csf_or_outside": ("in cerebrospinal fluid or outside the brain", 0.5),
+    "white_matter": ("in white matter", 0.5),
 }
-"""Where parts of grey-matter maps are artefacts: columns of the label table, and their words."""
+"""Where parts of grey-matter maps are artefacts: columns of the label table, their words, and the
+share of a part that is too much. The rim has about a tenth of a mask, so its limit is lower."""
 SPARSE = 0.5
 """Images are sparse, such as lesions, if the median subject has data in less of the mask."""
 LOW_COVERAGE = 0.05
@@ -104,7 +103,7 @@ def sentences_about_fit(info: Mapping[str, Any], part_sizes: Sequence[int]) -> l
 def sentences_about_places(
     parts: Mapping[int, pd.DataFrame], expected: Collection[str] = ()
 ) -> list[str]:
-    """Return a sentence if parts lie mostly where grey-matter maps should show little.
+    """Return a sentence if parts lie where grey-matter maps should show little.
 
     Parameters
     ----------
@@ -117,21 +116,22 @@ def sentences_about_places(
     places = [
         f"k = {k}, {words}: {_named(components)}."
         for k, table in parts.items()
-        for column, words in PLACES.items()
+        for column, (words, limit) in PLACES.items()
         if column in table and column not in expected
-        if (components := _mostly(table, column))
+        if (components := _above(table, column, limit))
     ]
     if not places:
         return []
     return [
-        f"Components that lie mostly outside grey matter. {' '.join(places)} They may be artefacts "
-        "of segmentation, registration or smoothing. Look at these maps before you interpret them. "
-        "A higher mask.threshold or mask.method: template excludes more of such voxels."
+        f"Components along the edge of the brain or mostly outside grey matter. {' '.join(places)} "
+        "They may be artefacts of segmentation, registration or smoothing. Look at these maps "
+        "before you interpret them. A higher mask.threshold or mask.method: template excludes more "
+        "of such voxels."
     ]
 
 
-def _mostly(parts: pd.DataFrame, column: str) -> list[str]:
-    flagged = parts[parts[column] > MOSTLY]
+def _above(parts: pd.DataFrame, column: str, limit: float) -> list[str]:
+    flagged = parts[parts[column] > limit]
     return [
         f"component {number} ({share:.0%})"
         for number, share in zip(flagged["index"], flagged[column], strict=True)

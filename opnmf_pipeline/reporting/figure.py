@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Patch
 
 __all__ = [
     "BLUE",
@@ -20,6 +23,7 @@ __all__ = [
     "PURPLE",
     "STYLE",
     "Figure",
+    "add_parts_legend",
     "part_colours",
     "plain",
     "png",
@@ -31,6 +35,9 @@ BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 GREY = "#8c8c8c"
 """Colour of bounds, marks, and lines at zero."""
 DPI = 150
+NUMBER_COLUMNS, NAMED_COLUMNS = 14, 2
+"""Columns of the legend of a label map: of numbers alone, and of numbers with names."""
+LEGEND_CHARACTERS = 75
 STYLE: Any = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -62,6 +69,37 @@ def part_colours(k: int) -> list[tuple[float, float, float]]:
     if k > len(distinct):
         distinct = [*plt.get_cmap("turbo")(np.linspace(0.08, 0.95, k))[:, :3]]
     return [(float(r), float(g), float(b)) for r, g, b in distinct[:k]]
+
+
+def add_parts_legend(
+    figure: Any, titles: Sequence[str], colours: Sequence[tuple[float, float, float]]
+) -> None:
+    """Add a legend of a label map below a figure on black.
+
+    Parameters
+    ----------
+    figure : matplotlib figure
+    titles : sequence of str
+        Number and possibly name of each component, such as ``component 1: Left insula``.
+    colours : sequence of tuple of float
+        Colour of each part.
+    """
+    texts = [shorten(title.removeprefix("component "), LEGEND_CHARACTERS) for title in titles]
+    named = any(":" in text for text in texts)
+    legend = figure.legend(
+        handles=[
+            Patch(color=colour, label=plain(text))
+            for text, colour in zip(texts, colours, strict=True)
+        ],
+        title="component",
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.08),
+        ncols=NAMED_COLUMNS if named else min(len(texts), NUMBER_COLUMNS),
+        facecolor="black",
+        labelcolor="white",
+        title_fontproperties={"size": 9},
+    )
+    legend.get_title().set_color("white")
 
 
 def plain(name: str) -> str:

@@ -75,7 +75,7 @@ def draw_figures(
     titles = component_titles(read_table(labels_table))
     montage = out_dir / FIGURES_FILES["montage"]
     pictures.draw_components(components_file, titles, background, montage)
-    pictures.draw_parts(labels_file, background, out_dir / FIGURES_FILES["parts"])
+    pictures.draw_parts(labels_file, titles, background, out_dir / FIGURES_FILES["parts"])
     return out_dir
 
 

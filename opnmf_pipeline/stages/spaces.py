@@ -44,8 +44,10 @@ class Pictures(Protocol):
     ) -> Path:
         """Draw every component at its largest weight, write a PNG, and return its path."""
 
-    def draw_parts(self, labels_file: Path, background: Any, out_file: Path) -> Path:
-        """Draw the winner-takes-all label map, write a PNG, and return its path."""
+    def draw_parts(
+        self, labels_file: Path, titles: Sequence[str], background: Any, out_file: Path
+    ) -> Path:
+        """Draw the winner-takes-all label map with a legend, and return the path of the PNG."""
 
     def draw_cohort_maps(
         self, maps: Mapping[str, Path], mask_file: Path, background: Any = None

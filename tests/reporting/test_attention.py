@@ -115,17 +115,18 @@ def test_lesions_differ_in_size_and_not_in_units(subjects, errors):
 
 
 @pytest.mark.parametrize(
-    ("column", "words"),
+    ("column", "limit", "words"),
     [
-        ("rim", "on the rim of the brain or outside it: component 2 (60%)"),
-        ("white_matter", "in white matter: component 2 (60%)"),
-        ("csf_or_outside", "in cerebrospinal fluid or outside the brain: component 2 (60%)"),
+        ("rim", 0.3, "on the rim of the brain or outside it"),
+        ("white_matter", 0.5, "in white matter"),
+        ("csf_or_outside", 0.5, "in cerebrospinal fluid or outside the brain"),
     ],
 )
-def test_components_in_places_of_artefacts_are_named(column, words):
+def test_components_in_places_of_artefacts_are_named(column, limit, words):
     parts = pd.DataFrame({"index": [1, 2, 3], "rim": 0.2, "white_matter": 0.5, "csf_or_outside": 0})
     assert sentences_about_places({3: parts}) == []
-    parts[column] = [0.5, 0.6, np.nan]
+    parts[column] = [limit, limit + 0.1, np.nan]
+    words += f": component 2 ({limit + 0.1:.0%})"
     (sentence,) = sentences_about_places({3: parts, 4: parts})
     assert f"outside grey matter. k = 3, {words}. k = 4, {words}. They may be" in sentence
     assert sentences_about_places({3: parts}, expected=[column]) == []

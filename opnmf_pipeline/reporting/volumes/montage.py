@@ -13,10 +13,9 @@ import nibabel as nb
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.patches import Patch
 from nibabel.affines import apply_affine
 
-from opnmf_pipeline.reporting.figure import STYLE, part_colours, save
+from opnmf_pipeline.reporting.figure import STYLE, add_parts_legend, part_colours, save
 
 __all__ = ["VIEWS", "draw_components", "draw_parts", "template_image"]
 
@@ -30,7 +29,6 @@ TITLE_POINTS = 8
 TITLE_CHARACTERS = 42
 """Longer lines of a title would run into the next panel."""
 N_SLICES = 6
-LEGEND_COLUMNS = 14
 COLOURS = "inferno"
 SMALLEST_SHARE = 0.05
 """Weights below this share of the largest weight of the component are not drawn."""
@@ -129,13 +127,15 @@ def _draw_scale(figure: Any) -> None:
     bar.ax.tick_params(colors="white", labelsize=8)
 
 
-def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
+def draw_parts(labels_file: Path, titles: Sequence[str], background: Any, out_file: Path) -> Path:
     """Draw the winner-takes-all label map in rows of sagittal, coronal and axial cuts.
 
     Parameters
     ----------
     labels_file : path
         3D image of labels, 0 for none.
+    titles : sequence of str
+        Title of each component, for the legend.
     background : nibabel image
         Brain to draw on, in the same space.
     out_file : path
@@ -149,7 +149,7 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
     from nilearn import plotting
 
     labels: Any = nb.load(labels_file)
-    k = max(1, int(np.max(labels.dataobj)))
+    k = len(titles)
     colours = part_colours(k)
     with plt.rc_context(BLACK):
         figure, axes = plt.subplots(3, 1, figsize=(9, 5))
@@ -170,14 +170,5 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
                 axes=axis,
             )
             display.annotate(size=TEXT_POINTS + 1)
-        figure.legend(
-            handles=[Patch(color=colour, label=n) for n, colour in enumerate(colours, start=1)],
-            title="component",
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0.08),
-            ncols=min(k, LEGEND_COLUMNS),
-            facecolor="black",
-            labelcolor="white",
-            title_fontproperties={"size": 9},
-        ).get_title().set_color("white")
+        add_parts_legend(figure, titles, colours)
         return save(figure, out_file, bbox_inches="tight")

@@ -45,7 +45,7 @@ def test_parts(components, template, tmp_path):
     labels = (values.argmax(axis=-1) + 1) * values.any(axis=-1)
     image = nb.Nifti1Image(labels.astype(np.int16), template.affine)
     image.to_filename(tmp_path / "dseg.nii.gz")
-    out = draw_parts(tmp_path / "dseg.nii.gz", template, tmp_path / "d.png")
+    out = draw_parts(tmp_path / "dseg.nii.gz", TITLES, template, tmp_path / "d.png")
     assert 0.003 < coloured(out) < 0.5
 
 
@@ -56,14 +56,19 @@ def kept(monkeypatch):
     return figures
 
 
-def test_the_label_map_has_a_legend_of_the_numbers_and_colours(template, tmp_path, monkeypatch):
+def test_the_label_map_has_a_legend_of_numbers_names_and_colours(template, tmp_path, monkeypatch):
     labels = np.zeros(template.shape, dtype=np.int16)
     labels[8:14, 20:28, 20:26], labels[14:20, 20:28, 20:26], labels[20:26, 20:28, 20:26] = 1, 2, 3
     nb.Nifti1Image(labels, template.affine).to_filename(tmp_path / "dseg.nii.gz")
     figures = kept(monkeypatch)
-    draw_parts(tmp_path / "dseg.nii.gz", template, tmp_path / "d.png")
+    titles = ["component 1: Left insula", "component 2: <$x$>", "component 3"]
+    draw_parts(tmp_path / "dseg.nii.gz", titles, template, tmp_path / "d.png")
     (legend,) = figures[0].legends
-    assert [text.get_text() for text in legend.get_texts()] == ["1", "2", "3"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "1: Left insula",
+        r"2: <\$x\$>",
+        "3",
+    ]
     colours = [patch.get_facecolor()[:3] for patch in legend.legend_handles]
     np.testing.assert_allclose(colours, part_colours(3))
     plt.close(figures[0])

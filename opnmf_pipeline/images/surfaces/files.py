@@ -130,18 +130,26 @@ def _cortex(n_vertices: int) -> BrainModelAxis:
         BrainModelAxis.from_surface(np.arange(n_vertices), n_vertices, name)
         for name in CORTEX.values()
     )
-    return left + right
+    return _kept(left + right, f"{n_vertices} vertices")
 
 
 def places(image: Any) -> BrainModelAxis:
     """Return the vertices and voxels of a CIFTI image; equal ones are made once."""
     described = image.header.matrix.get_index_map(1).to_xml()
     if described not in _PLACES:
-        _PLACES[described] = image.header.get_axis(1)
+        return _kept(image.header.get_axis(1), described)
     return _PLACES[described]
 
 
-_PLACES: dict[bytes, BrainModelAxis] = {}
+def _kept(axis: BrainModelAxis, description: str | bytes) -> BrainModelAxis:
+    """Keep an axis, and return the first one that is equal: to compare two takes nibabel long."""
+    equal = [known for known in _PLACES.values() if known == axis]
+    _PLACES[description] = equal[0] if equal else axis
+    return _PLACES[description]
+
+
+_PLACES: dict[str | bytes, BrainModelAxis] = {}
+"""Vertices and voxels of the images that were opened, by their description."""
 
 
 def _count(path: str) -> int:

@@ -42,6 +42,12 @@ def test_grids_with_other_vertices_have_other_descriptions(tmp_path, values):
     assert not one.same_as(other)
 
 
+def test_equal_vertices_of_two_formats_are_compared_once(tmp_path, values):
+    cifti = grid_of(write_cifti(tmp_path / "a.dscalar.nii", values))
+    gifti = grid_of(write_subject(tmp_path, "sub-01", values, "gifti"))
+    assert cifti.axis is gifti.axis
+
+
 def test_images_on_other_meshes_are_listed(tmp_path, values):
     images = write_cohort(tmp_path, np.stack([values] * 3))
     for side in "LR":

@@ -18,7 +18,7 @@ def sphere():
     return load_fsaverage("fsaverage5")["sphere"].parts["left"].coordinates
 
 
-@pytest.mark.parametrize("n_vertices", [642, 2562, 10242, 40962])
+@pytest.mark.parametrize("n_vertices", [642, 10242, pytest.param(40962, marks=pytest.mark.slow)])
 def test_maps_are_moved_to_fsaverage5(tmp_path, n_vertices):
     """A smooth map on any mesh of fsaverage is the same smooth map on fsaverage5."""
     height = np.zeros(n_vertices, np.float32)

@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.figure import Figure, part_colours, png
+from opnmf_pipeline.reporting.figure import Figure, part_colours, plain, png
 from opnmf_pipeline.reporting.surfaces.cortex import VIEWS_OF_SIDES, Maps, read_maps
 
 __all__ = ["VIEWS", "draw_cohort_maps", "draw_components", "draw_parts", "template_image"]
@@ -67,13 +67,15 @@ def draw_components(
     return _save(figure, maps, out_file)
 
 
-def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
+def draw_parts(labels_file: Path, titles: Sequence[str], background: Any, out_file: Path) -> Path:
     """Draw the winner-takes-all label map in four views, with a legend.
 
     Parameters
     ----------
     labels_file : path
         CIFTI file of labels, 0 for none.
+    titles : sequence of str
+        Title of each component, for the legend.
     background : list of path, or object
         Meshes of the left and of the right hemisphere. Any other object means fsaverage5.
     out_file : path
@@ -87,13 +89,15 @@ def draw_parts(labels_file: Path, background: Any, out_file: Path) -> Path:
     maps = read_maps(labels_file, background)
     figure, panels = _panels(1 if maps.values else 0, 1, scale=1.7)
     if maps.values:
-        k = int(max(np.nanmax(values) for values in maps.values.values()))
-        colours = part_colours(max(k, 1))
+        k, colours = len(titles), part_colours(len(titles))
         shown = {side: np.where(v[:, 0] > 0, v[:, 0], np.nan) for side, v in maps.values.items()}
         style = {"cmap": ListedColormap(colours), "vmin": 1, "vmax": max(k, 2)}
         _draw(panels[0], maps, shown, **style, avg_method="median")
         figure.legend(
-            handles=[Patch(color=colour, label=n) for n, colour in enumerate(colours, start=1)],
+            handles=[
+                Patch(color=colour, label=plain(title.removeprefix("component ")))
+                for title, colour in zip(titles, colours, strict=True)
+            ],
             title="component",
             loc="upper center",
             bbox_to_anchor=(0.5, 0.02),

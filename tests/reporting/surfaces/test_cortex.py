@@ -11,6 +11,8 @@ from opnmf_pipeline.reporting.surfaces import draw_cohort_maps, draw_components,
 from opnmf_pipeline.reporting.surfaces.cortex import read_maps
 from tests.surfaces import write_cifti
 
+TITLES = ["component 1", "component 2"]
+
 
 def sphere():
     from nilearn.datasets import load_fsaverage
@@ -62,7 +64,7 @@ def test_pictures_without_a_mesh_say_so(tmp_path):
     path = write_cifti(tmp_path / "a.dscalar.nii", np.ones((2, 50), np.float32))
     pictures = [
         draw_components(path, ["component 1"], None, tmp_path / "a.png"),
-        draw_parts(path, None, tmp_path / "b.png"),
+        draw_parts(path, ["component 1"], None, tmp_path / "b.png"),
     ]
     for picture in pictures:
         assert np.asarray(Image.open(picture).convert("L")).min() < 100  # there is text
@@ -76,7 +78,9 @@ def test_pictures_of_parts_have_their_colours(tmp_path):
     labels = np.ones((2, 642), np.float32)
     labels[1] = 2
     path = write_cifti(tmp_path / "a.dscalar.nii", labels)
-    pixels = np.asarray(Image.open(draw_parts(path, None, tmp_path / "a.png")).convert("RGB"))
+    pixels = np.asarray(
+        Image.open(draw_parts(path, TITLES, None, tmp_path / "a.png")).convert("RGB")
+    )
     left, right = (
         pixels[: pixels.shape[0] // 2, : pixels.shape[1] // 2],
         pixels[: pixels.shape[0] // 2, pixels.shape[1] // 2 :],

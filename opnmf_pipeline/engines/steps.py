@@ -404,7 +404,7 @@ def _report_step(config: PipelineConfig) -> Step:
     if mapped and figures:
         inputs["components_figures"] = Every((Of("figures", "components_figure"),))
         inputs["labels_figures"] = Every((Of("figures", "labels_figure"),))
-    if config.report.covariates != ():
+    if mapped and config.report.covariates != ():
         inputs["associations_dirs"] = Every((Of("associations", "associations_dir"),))
     return Step("report", MAKE_REPORT, inputs)
 

@@ -86,6 +86,21 @@ def test_the_report_follows_the_settings(graph):
         assert taken(graph, "report", field) == [f"{step}_k3", f"{step}_k2"]
 
 
+def test_a_comparison_without_maps_takes_only_what_there_is():
+    config = PipelineConfig.model_validate(
+        {
+            "inputs": {"bids": "data"},
+            "decomposition": {"n_components": []},
+            "selection": {"candidates": [2, 3], "n_splits": 2},
+        }
+    )
+    graph = Graph.of_steps(steps_of(config))
+    assert taken(graph, "report", "factorization_dirs") == ["candidate_k2", "candidate_k3"]
+    assert set(names(graph.needs(job(graph, "report")))) == {
+        *("candidate_k2", "candidate_k3", "select", "quality", "mask"),
+    }
+
+
 def test_all_that_a_job_waits_for(graph):
     needed = graph.needs_of_all(job(graph, "figures_k2"))
     assert set(needed) == {"maps_k2", "decompose_k2", "matrix", "mask"}

@@ -94,7 +94,7 @@ GATHER = "gather"
     }
 )
 def OpnmfWorkflow(
-    images: list[File],
+    images: list[nodes.Image],
     participants: list[str],
     n_components: list[int],
     covariates: Tsv | None = None,
@@ -108,6 +108,7 @@ def OpnmfWorkflow(
     figures: bool = True,
     atlas_file: File | None = None,
     atlas_labels: File | None = None,
+    mesh: nodes.Image | None = None,
     on_template: bool = True,
     report_covariates: list[str] | None = None,
     settings: str = "",
@@ -116,8 +117,8 @@ def OpnmfWorkflow(
 
     Parameters
     ----------
-    images : list[File]
-        One 3D image per subject.
+    images : list of path
+        One image per subject.
     participants : list[str]
         Identifier of each subject, in the order of images.
     n_components : list[int]
@@ -145,6 +146,8 @@ def OpnmfWorkflow(
         Label image of an atlas in the space of the images; its regions name the components.
     atlas_labels : File, optional
         Names of the labels of this atlas. Default: the file next to it with the same name.
+    mesh : path, optional
+        Mesh of the left hemisphere, which surfaces are drawn on.
     on_template : bool
         Draw on the MNI152 template, not on the mean of the subjects.
     report_covariates : list[str], optional
@@ -171,6 +174,7 @@ def OpnmfWorkflow(
         "planted": planted,
         "atlas_file": atlas_file,
         "atlas_labels": atlas_labels,
+        "mesh": mesh,
         "on_template": on_template,
         "settings": settings,
     }

@@ -18,7 +18,7 @@ from opnmf_pipeline.config import parse_yaml, resolved
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
 from opnmf_pipeline.reporting.covariate_section import compose_covariates
-from opnmf_pipeline.reporting.facts import Facts, QualityFacts
+from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts
 from opnmf_pipeline.reporting.figure import DPI, Figure
 from opnmf_pipeline.reporting.head import choice, lead, tiles, title
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
@@ -151,13 +151,25 @@ def _viewer(facts: Facts) -> dict[str, Any] | None:
         {
             "k": fit.k,
             "image": image,
-            "peaks": fit.parts[PEAK].to_numpy().tolist(),
+            "peaks": _peaks(fit),
             "titles": component_titles(fit.parts),
         }
         for fit, image in zip(facts.fits, images, strict=True)
     ]
     chosen = facts.selection.chosen
-    return {"background": background, "fits": fits, "first": chosen if chosen in ks else ks[0]}
+    return {
+        "background": "" if facts.volumes.meshes else background,
+        "meshes": list(facts.volumes.meshes),
+        "fits": fits,
+        "first": chosen if chosen in ks else ks[0],
+    }
+
+
+def _peaks(fit: FitFacts) -> list[list[float]]:
+    """Return the position of the largest weight of each component, in mm; empty for surfaces."""
+    columns = [column for column in PEAK if column in fit.parts]
+    peaks: list[list[float]] = fit.parts[columns].to_numpy().tolist()
+    return peaks
 
 
 def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:

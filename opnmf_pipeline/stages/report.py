@@ -35,7 +35,7 @@ from opnmf_pipeline.selection.shape import nearest_columns
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
-from opnmf_pipeline.stages.figures import ON_TEMPLATE
+from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
@@ -133,6 +133,7 @@ def make_report(
     runs: Sequence[Mapping[str, Any]] = (),
     settings: str = "",
     on_template: bool = False,
+    mesh_file: Path | None = None,
     figures: bool = True,
 ) -> Path:
     """Write one HTML page that needs no other file.
@@ -163,6 +164,8 @@ def make_report(
         YAML of the settings.
     on_template : bool
         Show components on the MNI152 template, not on the mean of the subjects.
+    mesh_file : path, optional
+        Mesh of the left hemisphere, which surfaces are drawn on.
     figures : bool
         Draw pictures of the loadings, the course of the fits and the cohort. This takes several
         seconds for each k.
@@ -173,9 +176,10 @@ def make_report(
         ``out_file``.
     """
     mask, pictures = open_mask(mask_file), space_of(mask_file).pictures
-    assessed = _read_quality(quality, mask_file) if quality else None
-    found = [_read_fit(files, mask, assessed) for files in fits]
+    assessed = _read_quality(quality, mask_file, mesh_file) if quality else None
+    found = [_read_fit(files, mask, assessed, pictures.VIEWS) for files in fits]
     background = _background(pictures, quality, on_template=on_template)
+    meshes = mesh_files(mesh_file, mask_file)
     volumes = [*background, *(files.components for files in fits)]
     infos = [fit.info for fit in found] or [read_object(path) for path in compared]
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
@@ -201,7 +205,7 @@ def make_report(
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
         covariates=_covariates(images, rows, associations),
         quality=assessed,
-        volumes=pictures.embed(volumes) if found else None,
+        volumes=pictures.embed(volumes, meshes=meshes) if found else None,
         on_background=bool(background),
         runs=runs,
         settings=settings,
@@ -210,7 +214,7 @@ def make_report(
     return out_file
 
 
-def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitFacts:
+def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None, views: str) -> FitFacts:
     W = mask.masked(files.components).astype(np.float64)
     gram = W.T @ W
     nearest, overlaps = nearest_columns(gram)
@@ -235,6 +239,7 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None) -> FitF
         errors=errors,
         montage=files.montage,
         label_map=files.parts,
+        views=views,
         associations=_read_associations(files.associations) if files.associations else None,
         regions=None if regions is None or regions.empty else regions,
     )
@@ -277,15 +282,18 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
     )
 
 
-def _read_quality(files: CohortFiles, mask_file: Path) -> QualityFacts:
+def _read_quality(
+    files: CohortFiles, mask_file: Path, mesh_file: Path | None = None
+) -> QualityFacts:
     pictures, mask = space_of(mask_file).pictures, open_mask(mask_file)
+    meshes = mesh_files(mesh_file, mask_file)
     mean = np.maximum(mask.masked(files.mean), 0)
     tissues = mask.composition(mean[:, np.newaxis])
     return QualityFacts(
         mean=files.mean,
         sd=files.sd,
         coverage=files.coverage,
-        draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file),
+        draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes),
         subjects=by_row(read_measures(files.subjects)),
         covered=mask.masked(files.coverage),
         tissues={} if tissues is None else dict(tissues.iloc[0]),
@@ -333,6 +341,7 @@ def _run(call: Call) -> dict[str, Path]:
         quality=CohortFiles.in_folder(quality_dir, call.path("mask_file")) if quality_dir else None,
         settings=call["settings"] or "",
         on_template=call["on_template"],
+        mesh_file=call.optional_path("mesh_file"),
         figures=call["figures"],
     )
     return {"report_file": report_file}
@@ -389,6 +398,7 @@ MAKE_REPORT = Stage(
         "quality_dir": Field(Kind.FOLDER, "folder of AssessCohort", default=None),
         "settings": Field(Kind.TEXT, "YAML of the settings, shown at the end", default=""),
         "on_template": ON_TEMPLATE,
+        "mesh_file": MESH_FILE,
         "figures": Field(
             Kind.FLAG,
             "draw pictures of the loadings, the course of the fits and the cohort",

@@ -1,12 +1,14 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 from opnmf_pipeline.decomposition import OPNMF, PNMF, rank_permute
 from opnmf_pipeline.exceptions import ConvergenceWarning, SelectionWarning
+from opnmf_pipeline.selection.choice import choose_rank
 from opnmf_pipeline.selection.ranks import permuted
 
 ORTHONORMAL = OPNMF(solver="orthonormal", n_init=3, random_state=0)
@@ -113,8 +115,11 @@ def test_four_features_of_iris_have_three_components_by_opnmf_and_none_by_null_c
     np.testing.assert_allclose(relative, [1, 0.434561, 0.164983, 0.022982], atol=1e-3)
     null = found.random_errors_[0] / found.random_errors_.max()
     np.testing.assert_allclose(null, [1, 0.797548, 0.548982, 0.008177], atol=0.02)
-    with pytest.warns(SelectionWarning, match="they find no structure"):
-        assert rank_permute(X, 1, 4).good_ranks_.size == 0
+    table = pd.DataFrame({"n_components": found.ranks_, "reconstruction_error": found.errors_})
+    table["null_error"] = found.random_errors_[0]
+    choice = choose_rank(table, "null-crossing")
+    assert (choice.good, choice.flat) == ([], True)
+    assert "they find no structure" in choice.reason
 
 
 def test_a_search_refuses_rules_that_need_splits(planted):

@@ -269,8 +269,8 @@ def _opnmf_permutation(curves: Curves) -> Choice:
     if not good.any():
         reason = (
             "From each candidate to the next k, the error relative to its largest value decreases "
-            f"at least as much as on shuffled data. k = {ks[-1]} is the largest candidate. The range "
-            "may be too short for this rule."
+            f"at least as much as on shuffled data. k = {ks[-1]} is the largest candidate. "
+            "The range may be too short for this rule."
         )
         return Choice(int(ks[-1]), [], reason, True)
     at = int(good.argmax())

@@ -30,7 +30,7 @@ def describe_mask(options: MaskConfig, grid: Grid, *, only_brain: bool) -> str:
     >>> from types import SimpleNamespace
     >>> volumes = SimpleNamespace(template="the template", brain="the MNI152 brain mask")
     >>> describe_mask(MaskConfig(), volumes, only_brain=True)
-    'mean over the subjects > 0.1, within the MNI152 brain mask'
+    'mean over the subjects > 0.2, within the MNI152 brain mask'
     >>> sparse = MaskConfig(method="coverage", threshold=0, n_subjects=5)
     >>> describe_mask(sparse, volumes, only_brain=False)
     'values > 0 in at least 5 subjects'

@@ -32,6 +32,7 @@ from opnmf_pipeline import __version__
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.disk import require_space
 from opnmf_pipeline.engines.events import EVENTS, Follower, job_hooks, unreported
+from opnmf_pipeline.engines.graph import SPLIT, Each, Every, Given, Graph, Job, Of, Over
 from opnmf_pipeline.engines.moved import follow_move
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.processes import (
@@ -47,7 +48,7 @@ from opnmf_pipeline.engines.resources import (
     sbatch_options,
 )
 from opnmf_pipeline.engines.seals import Digests
-from opnmf_pipeline.engines.steps import SPLIT, Each, Every, Given, Graph, Job, Of, Over, steps_of
+from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import pydra as nodes

@@ -3,7 +3,8 @@
 import pytest
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.engines.steps import Graph, Over, steps_of
+from opnmf_pipeline.engines.graph import Graph, Over
+from opnmf_pipeline.engines.steps import steps_of
 
 STUDY = {"n_splits": 2, "n_permutations": 2, "random_state": 7, "candidates": [5, 2, 3, 4]}
 STUDY |= {"n_starts": 2, "shared_start": True}

@@ -24,6 +24,7 @@ from opnmf_pipeline.stages.stage import Stage
 
 __all__ = [
     "RANK",
+    "SAMPLE",
     "SEED",
     "SPLIT",
     "Each",
@@ -36,8 +37,9 @@ __all__ = [
     "Step",
 ]
 
-RANK, SPLIT, SEED = "n_components", "split", "seed"
-"""Names of the numbers that steps are repeated for: k, number of the split, seed."""
+RANK, SPLIT, SAMPLE, SEED = "n_components", "split", "sample", "seed"
+"""Names of the numbers that steps are repeated for: k, number of the split, number of the bootstrap
+sample, seed."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ class Each:
 @dataclass(frozen=True)
 class Every:
     """The input takes a list: the outputs of all jobs of one or more other steps.
+
+    If the job has numbers of its own, these are the jobs that have the same ones: for one k, the
+    jobs of all its splits.
 
     Attributes
     ----------
@@ -250,7 +255,12 @@ class Graph:
             Source of the input.
         """
         if isinstance(source, Every):
-            every = [(one, of.output) for of in source.outputs for one in self._by_step[of.step]]
+            every = [
+                (one, of.output)
+                for of in source.outputs
+                for one in self._by_step[of.step]
+                if job.numbers.items() <= one.numbers.items()
+            ]
             if source.in_order:
                 every.sort(key=lambda made: tuple(made[0].numbers.values()))
             return every

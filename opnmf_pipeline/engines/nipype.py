@@ -78,6 +78,7 @@ RETURNED: dict[str, Of | Every] = {
     "maps_dirs": Every((Of("maps", "maps_dir"),)),
     "figures_dirs": Every((Of("figures", "figures_dir"),)),
     "associations_dirs": Every((Of("associations", "associations_dir"),)),
+    "reliability_dirs": Every((Of("reliability", "reliability_dir"),)),
     **{
         name: Every((Of("maps", name),))
         for name in (

@@ -87,6 +87,7 @@ GATHER = "gather"
         "associations_dirs": workflow.out(
             type=list[Directory], help="associations of each fit with covariates"
         ),
+        "reliability_dirs": workflow.out(type=list[Directory], help="reliability of components"),
         "metrics_file": workflow.out(type=Tsv, help="measures, one row per number of components"),
         "metrics_json": workflow.out(type=Json, help="description of the columns of metrics_file"),
         "selection_dir": workflow.out(type=Directory, help="tables, choice, pictures"),
@@ -252,6 +253,7 @@ class _Translator:
                 ("maps_dirs", "maps", "maps_dir"),
                 ("figures_dirs", "figures", "figures_dir"),
                 ("associations_dirs", "associations", "associations_dir"),
+                ("reliability_dirs", "reliability", "reliability_dir"),
             )
         ]
         select = self._made["select"]

@@ -12,6 +12,7 @@ from typing import Any
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines.graph import (
     RANK,
+    SAMPLE,
     SEED,
     SPLIT,
     Each,
@@ -23,6 +24,7 @@ from opnmf_pipeline.engines.graph import (
 )
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
+from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
 from opnmf_pipeline.stages.halves import FIT_HALVES
@@ -31,6 +33,7 @@ from opnmf_pipeline.stages.mask import MAKE_MASK
 from opnmf_pipeline.stages.matrix import BUILD_MATRIX
 from opnmf_pipeline.stages.permuted import FIT_PERMUTED
 from opnmf_pipeline.stages.quality import ASSESS_COHORT
+from opnmf_pipeline.stages.reliability import MEASURE_RELIABILITY
 from opnmf_pipeline.stages.report import MAKE_REPORT
 from opnmf_pipeline.stages.select import SELECT_RANK
 from opnmf_pipeline.stages.splits import MAKE_SPLITS
@@ -93,7 +96,8 @@ def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
     studied = _study_steps(config, n_splits)
     selection = _selection_step(config, fits, {step.name for step in studied})
     quality = Step("quality", ASSESS_COHORT, {"matrix_dir": MATRIX, "mask_file": MASK})
-    return [*steps, *studied, selection, quality, _report_step(config)]
+    trusted = _reliability_steps(config, {step.name for step in studied})
+    return [*steps, *studied, selection, *trusted, quality, _report_step(config)]
 
 
 MASK = Of("mask", "mask_file")
@@ -184,6 +188,30 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
     return steps
 
 
+def _reliability_steps(config: PipelineConfig, studied: set[str]) -> Iterator[Step]:
+    """Yield the fits of bootstrap samples, and the comparison of each fit with its resamples."""
+    selection, ks = config.selection, config.resampled
+    if not ks:
+        return
+    inputs: dict[str, Any] = {
+        "labels_file": Of("maps", "labels_file"),
+        "labels_table": Of("maps", "labels_table"),
+        "mask_file": MASK,
+        "leave_out": selection.leave_out is not None,
+        **selection.of_null(),
+    }
+    if "halves" in studied:
+        inputs["halves_labels"] = Every((Of("halves", "labels_file"),), in_order=True)
+    if selection.n_bootstraps:
+        over = {RANK: ks, SAMPLE: range(1, selection.n_bootstraps + 1)}
+        of_sample: dict[str, Any] = {"sample": Over(SAMPLE)}
+        if selection.groups is not None:
+            of_sample |= {"groups": selection.groups, "covariates": Given("covariates")}
+        yield _fit("bootstrap", FIT_BOOTSTRAP, config, over, of_sample, side_by_side=True)
+        inputs["bootstrap_labels"] = Every((Of("bootstrap", "labels_file"),), in_order=True)
+    yield Step("reliability", MEASURE_RELIABILITY, inputs, {RANK: ks})
+
+
 def _selection_step(config: PipelineConfig, fits: Sequence[str], studied: set[str]) -> Step:
     inputs: dict[str, Any] = {
         # In order: a run after a study has the same fits in other steps, and reuses the comparison
@@ -232,6 +260,8 @@ def _report_step(config: PipelineConfig) -> Step:
     if mapped and figures:
         inputs["components_figures"] = Every((Of("figures", "components_figure"),))
         inputs["labels_figures"] = Every((Of("figures", "labels_figure"),))
+    if config.resampled:
+        inputs["reliability_dirs"] = Every((Of("reliability", "reliability_dir"),))
     if mapped and config.report.covariates != ():
         inputs["associations_dirs"] = Every((Of("associations", "associations_dir"),))
     return Step("report", MAKE_REPORT, inputs)

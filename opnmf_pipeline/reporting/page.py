@@ -18,7 +18,7 @@ from opnmf_pipeline.config import parse_yaml, resolved
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
 from opnmf_pipeline.reporting.covariate_section import compose_covariates
-from opnmf_pipeline.reporting.facts import Facts, QualityFacts
+from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts
 from opnmf_pipeline.reporting.figure import DPI, Figure
 from opnmf_pipeline.reporting.head import choice, lead, tiles, title
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
@@ -93,6 +93,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             pictures=_pictures(pictures),
             max_rows=MAX_ROWS,
             viewer=_viewer(facts),
+            stability=any(fit.reliability for fit in facts.fits),
             niivue=_niivue() if facts.volumes else "",
         )
     )
@@ -153,11 +154,23 @@ def _viewer(facts: Facts) -> dict[str, Any] | None:
             "image": image,
             "peaks": fit.parts[PEAK].to_numpy().tolist(),
             "titles": component_titles(fit.parts),
+            "stability": _stability(fit),
         }
         for fit, image in zip(facts.fits, images, strict=True)
     ]
     chosen = facts.selection.chosen
     return {"background": background, "fits": fits, "first": chosen if chosen in ks else ks[0]}
+
+
+def _stability(fit: FitFacts) -> dict[str, Any] | None:
+    """Return title, unit and largest value of the last map of a fit, which is its stability."""
+    if fit.reliability is None:
+        return None
+    return {
+        "title": "stability of all components",
+        "unit": f"% of {fit.reliability.resamples}",
+        "largest": float(fit.reliability.shares.max()),
+    }
 
 
 def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:

@@ -106,12 +106,14 @@ def component_titles(parts: pd.DataFrame) -> list[str]:
 
 
 def parts_table(fit: FitFacts) -> pd.DataFrame:
-    """Return name, size, peak and overlap of each component."""
+    """Return name, reproducibility, size, peak and overlap of each component."""
+    found = fit.reliability
     named = "proposed_name" in fit.parts
     return pd.DataFrame(
         {
             "component": fit.parts["index"],
             **({"proposed name": fit.parts["proposed_name"].fillna("n/a")} if named else {}),
+            **({} if found is None else {"reproduced": found.table["reproduced"].fillna("n/a")}),
             "voxels": fit.parts["n_voxels"],
             "volume (cm³)": (fit.parts["volume"] / 1000).map("{:.1f}".format),
             **{f"peak {axis} (mm)": fit.parts[f"peak_{axis}"] for axis in "xyz"},

@@ -9,7 +9,7 @@ import pandas as pd
 
 from opnmf_pipeline.reporting.facts import FitFacts, ReliabilityFacts
 from opnmf_pipeline.reporting.figure import Figure
-from opnmf_pipeline.selection.reliability import NO, STABLE, UNCLEAR, YES
+from opnmf_pipeline.selection.reliability import NO, UNCLEAR, YES
 
 __all__ = [
     "draw_reliability",
@@ -38,11 +38,11 @@ def reliability_sentence(found: ReliabilityFacts) -> str:
         return resamples
     n = {verdict: len(found.verdicts(verdict)) for verdict in (YES, UNCLEAR, NO)}
     return (
-        f"Over {found.n_splits} splits, {n[YES]} of {len(found.table)} components are reproduced: "
-        "the interval of their Dice coefficient between two parts of the cohort is above the one "
-        f"that is expected by chance. {n[UNCLEAR]} {'is' if n[UNCLEAR] == 1 else 'are'} unclear, "
-        f"and {n[NO]} {'agrees' if n[NO] == 1 else 'agree'} no more than by chance. {CHANCE} "
-        f"{resamples}"
+        f"Of {len(found.table)} components, {n[YES]} {'is' if n[YES] == 1 else 'are'} reproduced "
+        f"over {found.n_splits} splits: the interval of the Dice coefficient between two parts of "
+        f"the cohort is above the interval that is expected by chance. For {n[NO]}, it is not even "
+        f"above the mean of chance. The other {n[UNCLEAR]} {'is' if n[UNCLEAR] == 1 else 'are'} "
+        f"unclear. {CHANCE} {resamples}"
     )
 
 
@@ -64,7 +64,7 @@ def reliability_table(fit: FitFacts) -> pd.DataFrame | None:
         {
             **columns,
             "stability": table["stability"].map("{:.0%}".format),
-            f"stable in {STABLE:.0%}": table["stable"].map("{:.0%}".format),
+            "stable": table["stable"].map("{:.0%}".format),
             units: _with_interval(table, "size", digits, scale),
         }
     ).replace("nan%", "n/a")
@@ -110,8 +110,7 @@ def sentences_about_reliability(k: int, found: ReliabilityFacts | None) -> list[
     if found is None or (rows := found.verdicts(NO)).empty:
         return []
     named = [
-        f"component {row['index']} (Dice {row['dice']:.2f}; up to {row['dice_null_high']:.2f} by "
-        "chance)"
+        f"component {row['index']} (Dice {row['dice']:.2f}; {row['dice_null']:.2f} by chance)"
         for _, row in rows.iterrows()
     ]
     more = len(named) - N_NAMED

@@ -8,6 +8,8 @@ part is compared by itself, and so is each voxel.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,11 +35,15 @@ Labels = NDArray[np.integer]
 
 INTERVAL = (0.025, 0.975)
 """Quantiles at the ends of an interval."""
+N_DRAWS = 1000
+"""Number of means over random splits."""
 STABLE = 0.8
 """A voxel is stable if at least this share of the resamples assigns it to its component."""
+ROUNDING = 1e-9
+"""Four of five resamples are a share of 0.8, whatever their sum divided by five is."""
 YES, NO, UNCLEAR = "yes", "no", "unclear"
-"""Whether a component is reproduced: its interval is above that of chance; its mean is not above
-it; or neither."""
+"""Whether a component is reproduced: its interval is above that of chance; it is not even above the
+mean of chance; or neither."""
 
 
 def matched_labels(reference: Labels, labels: Labels, n_components: int) -> Labels:
@@ -64,15 +70,6 @@ def matched_labels(reference: Labels, labels: Labels, n_components: int) -> Labe
     return renumbered
 
 
-def _split_dice(
-    reference: Labels, pair: Sequence[Labels], n_components: int
-) -> NDArray[np.float64]:
-    """Return the Dice coefficient of each part between two maps that are matched to a third."""
-    a, b = (matched_labels(reference, labels, n_components) for labels in pair)
-    dice: NDArray[np.float64] = np.diagonal(part_dice(a, b, n_components))
-    return dice
-
-
 def reproducibility(
     reference: Labels, halves: Sequence[Sequence[Labels]], n_components: int
 ) -> NDArray[np.float64]:
@@ -95,7 +92,11 @@ def reproducibility(
     ndarray of shape (n_splits, n_components), float64
         Dice coefficient; 0 if both parts are empty.
     """
-    return np.array([_split_dice(reference, pair, n_components) for pair in halves])
+    found = np.empty((len(halves), n_components))
+    for dice, pair in zip(found, halves, strict=True):
+        a, b = (matched_labels(reference, half, n_components) for half in pair)
+        dice[:] = part_dice(a, b, n_components).diagonal()
+    return found
 
 
 def reproducibility_by_chance(
@@ -106,7 +107,10 @@ def reproducibility_by_chance(
     n_null: int,
     seed: int | Sequence[int],
 ) -> NDArray[np.float64]:
-    """Return the same measure for random compact parts with the sizes of the real parts.
+    """Return the mean of this measure over splits of random compact parts with the same sizes.
+
+    The mean over the real splits is compared with it. The splits are independent here. Real splits
+    share subjects, so that their mean varies more: compare the range of single splits, too.
 
     Parameters
     ----------
@@ -115,14 +119,18 @@ def reproducibility_by_chance(
     positions : ndarray of shape (n_voxels, n_dimensions) or None
         Coordinates of the voxels, in mm; None if they have none: then labels are in random order.
     n_null : int
-        Number of random triples, a reference and two parts, for each split.
+        Number of random maps for each real one. Each random reference has its own random halves,
+        and all first halves are compared with all second halves, which costs little.
     seed : int or sequence of int
         Seed.
 
     Returns
     -------
-    ndarray of shape (n_null * n_splits, n_components), float64
+    ndarray of shape (n_draws, n_components), float64
+        Each row is the mean over as many random splits as there are real ones.
     """
+    if not halves or not n_null:
+        return np.empty((0, n_components))
     rng = np.random.default_rng(seed)
 
     def placed(labels: Labels) -> Labels:
@@ -131,9 +139,13 @@ def reproducibility_by_chance(
     found = []
     for _ in range(n_null):
         anywhere = placed(reference)
-        for pair in halves:
-            found.append(_split_dice(anywhere, [placed(half) for half in pair], n_components))
-    return np.array(found).reshape(-1, n_components)
+        firsts, seconds = (
+            [matched_labels(anywhere, placed(half), n_components) for half in side]
+            for side in zip(*halves, strict=True)
+        )
+        found += [part_dice(a, b, n_components).diagonal() for a, b in product(firsts, seconds)]
+    drawn: NDArray[np.float64] = rng.choice(np.array(found), (N_DRAWS, len(halves))).mean(axis=1)
+    return drawn
 
 
 def assignment_shares(
@@ -190,34 +202,39 @@ def stability(
     -------
     DataFrame
         One row per component. ``reproduced``: `YES` if the interval of ``dice`` is above the one
-        that is expected by chance; `NO` if the mean is not above it; otherwise `UNCLEAR`; missing
-        without splits or without null. ``dice``, ``dice_null``: means, with ``_low`` and ``_high``,
-        the 2.5th and 97.5th percentiles. ``stability``: mean of ``shares`` over the voxels of the
-        component. ``stable``: share of its voxels where it is at least `STABLE`. ``size``,
-        ``size_low``, ``size_high``: number of voxels, and percentiles over the resamples.
+        that is expected by chance; `NO` if it is not even above the mean of chance; otherwise
+        `UNCLEAR`; missing with fewer than two splits or without null. ``dice``, ``dice_null``:
+        means, with ``_low`` and ``_high``, the 2.5th and 97.5th percentiles. ``stability``: mean of
+        ``shares`` over the voxels of the component. ``stable``: share of its voxels where it is at
+        least `STABLE`. ``size``, ``size_low``, ``size_high``: number of voxels, and percentiles
+        over the resamples.
     """
     n_components = sizes.shape[1]
-    inside = reference[:, np.newaxis] == np.arange(1, n_components + 1)
-    size = inside.sum(axis=0)
+    size = np.bincount(reference, minlength=n_components + 1)[1:]
     known = np.where(size > 0, size, np.nan)
-    low, high = np.quantile(sizes, INTERVAL, axis=0)
+
+    def within(values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the mean of the values over the voxels of each component."""
+        return np.bincount(reference, values, minlength=n_components + 1)[1:] / known
+
+    smallest, largest = np.quantile(sizes, INTERVAL, axis=0)
     table = pd.DataFrame(
         {
             **_summary("dice", dice, n_components),
             **_summary("dice_null", by_chance, n_components),
-            "stability": shares @ inside / known,
-            "stable": (shares >= STABLE - 1e-9) @ inside / known,
+            "stability": within(shares),
+            "stable": within(shares >= STABLE - ROUNDING),
             "size": size,
-            "size_low": low,
-            "size_high": high,
+            "size_low": smallest,
+            "size_high": largest,
         }
     )
-    chance = table["dice_null_high"]
+    low = table["dice_low"]
     verdict = np.select(
-        [table["dice_low"] > chance, table["dice"] <= chance], [YES, NO], UNCLEAR
-    ).astype(object)
-    table.insert(0, "reproduced", verdict)
-    table.loc[chance.isna() | table["dice"].isna(), "reproduced"] = None
+        [low > table["dice_null_high"], low <= table["dice_null"]], [YES, NO], UNCLEAR
+    )
+    table.insert(0, "reproduced", verdict.astype(object))
+    table.loc[low.isna() | table["dice_null"].isna(), "reproduced"] = None
     return table
 
 

@@ -48,16 +48,16 @@ COLUMNS = {
     "index": "Number of the component",
     "name": "Name of the component",
     "reproduced": f"Whether both parts of the splits show the component: {YES} if dice_low is "
-    f"above dice_null_high, {NO} if dice is not above it, otherwise {UNCLEAR}; n/a with fewer than "
-    "two splits or without null",
+    f"above dice_null_high, {NO} if dice_low is not above dice_null, otherwise {UNCLEAR}; n/a with "
+    "fewer than two splits or without null",
     "dice": "Dice coefficient of the part of the component between the fits of both parts of a "
     "split, which have different subjects; mean over the splits",
     "dice_low": f"{LOW} over the splits",
     "dice_high": f"{HIGH} over the splits",
-    "dice_null": "Dice coefficient of random compact parts of the same sizes, matched in the same "
-    "way; mean",
-    "dice_null_low": f"{LOW} over random parts",
-    "dice_null_high": f"{HIGH} over random parts",
+    "dice_null": "The same mean for random compact parts of the same sizes, matched in the same "
+    "way",
+    "dice_null_low": f"{LOW} of this mean over random parts",
+    "dice_null_high": f"{HIGH} of this mean over random parts",
     "stability": "Share of the resamples that assign a place to the component, mean over the part",
     "stable": f"Share of the part that at least {STABLE:.0%} of the resamples assign to the "
     "component",
@@ -108,7 +108,7 @@ def measure_reliability(
         Whether the second part of each split is a group that is left out. Then only the first
         parts are resamples.
     n_null : int
-        Number of random triples of label maps for each split, for the agreement by chance. 0: off.
+        Number of random label maps for each real one, for the agreement by chance. 0: off.
 
     Returns
     -------

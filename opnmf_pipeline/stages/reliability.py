@@ -77,8 +77,8 @@ def measure_reliability(
     mask_file: Path,
     out_dir: Path,
     *,
-    halves: Sequence[Path] = (),
-    bootstraps: Sequence[Path] = (),
+    halves_labels: Sequence[Path] = (),
+    bootstrap_labels: Sequence[Path] = (),
     leave_out: bool = False,
     n_null: int = 0,
 ) -> Path:
@@ -99,9 +99,9 @@ def measure_reliability(
         * ``reliability.json``: sidecar of both.
 
         The image has the suffix of the space, ``.nii.gz`` for volumes.
-    halves : sequence of path
+    halves_labels : sequence of path
         ``labels.npy`` of :func:`opnmf_pipeline.stages.halves.fit_halves`, in any order.
-    bootstraps : sequence of path
+    bootstrap_labels : sequence of path
         ``labels.npy`` of :func:`opnmf_pipeline.stages.bootstrap.fit_bootstrap`, in any order. If
         there are any, they are the resamples. Otherwise, the halves are.
     leave_out : bool
@@ -118,8 +118,8 @@ def measure_reliability(
     mask, files = open_mask(mask_file), named_files(RELIABILITY_FILES, mask_file)
     parts = as_typed(read_table(labels_table), ("name",))
     k, labels = len(parts), mask.masked(labels_file).astype(np.int16)
-    pairs = [np.load(path) for path in halves]
-    resamples, kind = _resamples(pairs, [np.load(path) for path in bootstraps], leave_out)
+    pairs = [np.load(path) for path in halves_labels]
+    resamples, kind = _resamples(pairs, [np.load(path) for path in bootstrap_labels], leave_out)
     shares, sizes = assignment_shares(labels, resamples, k)
     dice = reproducibility(labels, pairs, k).reshape(-1, k)
     by_chance = reproducibility_by_chance(labels, pairs, k, mask.positions(), n_null, [k, n_null])
@@ -169,8 +169,8 @@ def _run(call: Call) -> dict[str, Any]:
         call.path("labels_table"),
         call.path("mask_file"),
         call.folder,
-        halves=call.paths("halves_labels"),
-        bootstraps=call.paths("bootstrap_labels"),
+        halves_labels=call.paths("halves_labels"),
+        bootstrap_labels=call.paths("bootstrap_labels"),
         leave_out=call["leave_out"],
         n_null=call["n_null"] or 0,
     )

@@ -163,5 +163,5 @@ def test_a_bootstrap_sample_depends_on_its_number_and_on_groups(cohort, tmp_path
     table.write_text("\n".join(["participant_id\tfamily", *rows]) + "\n")
     together = cohort.bootstrap("families", 1, groups="family", covariates=table)
     assert (np.load(together) != first).any()
-    with pytest.raises(ConfigError, match="selection.groups: .* no column 'sibling'"):
+    with pytest.raises(ConfigError, match=r"selection.groups: .* no column 'sibling'"):
         cohort.bootstrap("siblings", 1, groups="sibling", covariates=table)

@@ -30,6 +30,7 @@ STUDY = [
     "selection.stratify=age",
     "selection.shared_start=true",
     "selection.n_starts=2",
+    "selection.n_bootstraps=2",
     "selection.n_permutations=1",
     "report.covariates=[age, score]",
 ]
@@ -65,7 +66,7 @@ def full(module_study):
 @pytest.mark.parametrize("engine", OTHERS)
 def test_engines_give_the_same_bytes(full, module_study, engine):
     expected, found = (results(module_study.out(name)) for name in ("local", engine))
-    assert len(expected) == 33
+    assert len(expected) == 43
     assert set(found) == set(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
 
@@ -114,7 +115,7 @@ def test_one_line_for_each_stage_in_the_same_words(full, engine):
     _, lines = full[engine]
     _, local_lines = full["local"]
     assert sorted(lines) == sorted(local_lines)
-    assert len(lines) == 1 + 2 + 1 + 3 + 2 * 2 + 1 + 3 * (2 + 2 + 2 + 1) + 1 + 1
+    assert len(lines) == 2 + 2 + 1 + 3 + 2 * 2 + 1 + 3 * (2 + 2 + 2 + 1) + 2 * (2 + 1) + 1 + 1
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -9,7 +9,6 @@ import pandas as pd
 
 from opnmf_pipeline.reporting.facts import FitFacts, ReliabilityFacts
 from opnmf_pipeline.reporting.figure import Figure
-from opnmf_pipeline.selection.reliability import NO, UNCLEAR, YES
 
 __all__ = [
     "draw_reliability",
@@ -18,6 +17,8 @@ __all__ = [
     "sentences_about_reliability",
 ]
 
+YES, NO, UNCLEAR = "yes", "no", "unclear"
+"""Values of the column ``reproduced`` of the table of the stage ``reliability``."""
 N_NAMED = 8
 CHANCE = (
     "By chance means: for random compact parts of the same sizes. This is a low bar: a component "

@@ -40,7 +40,7 @@ N_DRAWS = 1000
 STABLE = 0.8
 """A voxel is stable if at least this share of the resamples assigns it to its component."""
 ROUNDING = 1e-9
-"""Four of five resamples are a share of 0.8, whatever their sum divided by five is."""
+"""A share of 0.8 that is computed by a division can be slightly smaller."""
 YES, NO, UNCLEAR = "yes", "no", "unclear"
 """Whether a component is reproduced: its interval is above that of chance; it is not even above the
 mean of chance; or neither."""
@@ -75,8 +75,8 @@ def reproducibility(
 ) -> NDArray[np.float64]:
     """Return how well each component is found in both parts of each split of the cohort.
 
-    Both parts have different subjects. The fit of all subjects only tells which of their components
-    belong together: a comparison with it would be too good, because it contains their subjects.
+    Both parts have different subjects. The fit of all subjects only numbers their components. A
+    comparison with it would be too good, because it contains their subjects.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ def split_cohort(cohort: pd.DataFrame, options: SelectionConfig) -> list[Split]:
 
 
 def groups_of(cohort: pd.DataFrame, column: str | None) -> pd.Series[Any] | None:
-    """Return the groups of rows that belong together: those of a column, or those of a subject.
+    """Return the group of each row, which is never divided: from a column, or the subject.
 
     Parameters
     ----------

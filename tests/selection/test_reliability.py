@@ -89,6 +89,17 @@ def test_random_parts_agree_as_much_as_the_null_says():
     assert np.mean([(table["reproduced"] == YES).mean() for table in found]) < 0.05
 
 
+def test_the_mean_over_many_random_splits_varies_less():
+    labels = voronoi(4, np.random.default_rng(2))
+    single, many = (
+        reproducibility_by_chance(labels, [[labels, labels]] * n, 4, POSITIONS, n_null, 0).std(
+            axis=0
+        )
+        for n, n_null in ((1, 36), (9, 4))
+    )
+    assert (many / single).mean() == pytest.approx(1 / 3, abs=0.08)
+
+
 def test_chance_for_rows_in_random_order():
     """Without positions, the expected Dice of parts of half the rows is one half."""
     labels = np.repeat([1, 2], 500)
@@ -103,6 +114,8 @@ def test_shares_and_sizes_are_those_of_the_slow_form():
     reference = voronoi(4, rng)
     reference[:50] = 0
     resamples = [voronoi(4, rng) for _ in range(3)]
+    for labels in resamples:
+        labels[:20] = 0
     shares, sizes = assignment_shares(reference, resamples, 4)
     matched = [matched_labels(reference, labels, 4) for labels in resamples]
     for voxel in rng.choice(N_ROWS, 100):

@@ -10,6 +10,8 @@ from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig,
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.selection.reliability import NO, YES, matched_labels
+from opnmf_pipeline.selection.splits import bootstrap_sample
+from opnmf_pipeline.stages import bootstrap
 from opnmf_pipeline.stages.bootstrap import fit_bootstrap
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.halves import LABELS_FILE, fit_halves
@@ -151,6 +153,19 @@ def test_the_labels_of_halves_are_those_of_two_parts(cohort):
     assert labels.shape == (2, read_matrix(cohort.matrix)[0].shape[0])
     assert set(np.unique(labels)) == {1, 2, 3}
     assert (labels[0] != labels[1]).any()
+
+
+def test_samples_have_other_subjects_and_the_same_for_every_k(cohort, monkeypatch):
+    drawn = []
+
+    def recorded(*args, **options):
+        drawn.append(bootstrap_sample(*args, **options).tolist())
+        return np.array(drawn[-1])
+
+    monkeypatch.setattr(bootstrap, "bootstrap_sample", recorded)
+    for number, k in ((1, 2), (1, 3), (2, 3)):
+        fit_bootstrap(cohort.matrix, cohort.folder(f"drawn{number}-{k}"), k, number, OPTIONS)
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_a_bootstrap_sample_depends_on_its_number_and_on_groups(cohort, tmp_path):

@@ -108,7 +108,7 @@ def measure_reliability(
         Whether the second part of each split is a group that is left out. Then only the first
         parts are resamples.
     n_null : int
-        Number of random label maps for each real one, for the agreement by chance. 0: off.
+        Number of random maps in place of ``labels_file``, for the agreement by chance. 0: off.
 
     Returns
     -------

@@ -409,6 +409,10 @@ noise of 10, no part can be found.
 mcic-vbm: 162 subjects, every ninth of 75 119 voxels, the same settings.
 
 {real}
+
+## A method that is not a rule
+
+`RELEVANCE.md`: projective NMF with automatic relevance determination, on planted cohorts.
 """
 
 if __name__ == "__main__":

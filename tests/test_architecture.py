@@ -33,7 +33,13 @@ SINGLE_MODULES = {"config": REGISTRIES}
 MATHEMATICS = {"decomposition", "selection"}
 NOT_MATHEMATICS = {"nibabel", "nilearn", "nipype", "pydra"}
 
-VOLUMES = ("images.volumes.", "images.simulation", "reporting.volumes.")
+VOLUMES = (
+    "images.volumes.",
+    "images.surfaces.",
+    "images.simulation",
+    "reporting.volumes.",
+    "reporting.surfaces.",
+)
 """Modules that may know how volumes are stored and drawn."""
 
 LONGEST_MODULE = 500

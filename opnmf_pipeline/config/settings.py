@@ -273,7 +273,13 @@ class ReportConfig(Section):
         "auto",
         description="Background of the component maps: template: the MNI152 template; mean: the "
         "mean image of the subjects; auto: the template if the space is an MNI space, otherwise "
-        "the mean.",
+        "the mean. Surfaces are drawn on `mesh`.",
+    )
+    mesh: Path | None = Field(
+        None,
+        description="Mesh that surfaces are drawn on: the file of the left hemisphere, such as "
+        "hemi-L_midthickness.surf.gii or lh.inflated; the file of the right one is next to it. "
+        "Default: fsaverage5, for images on any mesh of fsaverage. Other images need `mesh`.",
     )
     covariates: Names | None = Field(
         None,

@@ -67,8 +67,13 @@ loading on each component. Read `report.html` first, if the dataset has one.
 
 FIELDS = {
     "{k}": "`{k}` is the number of components",
+    "{hemi}": "`{hemi}` is empty, or the hemisphere in GIFTI files (`.shape.gii`, `.label.gii`), "
+    "which contain the values of surfaces again",
     "{space}": "`{space}` is the space and the resolution of the maps",
-    "{image}": "`{image}` is the ending of the maps (`.nii.gz` for volumes)",
+    "{image}": "`{image}` is the ending of the maps (`.nii.gz` for volumes, `.dscalar.nii` for "
+    "surfaces)",
+    "{labels}": "`{labels}` is the ending of label maps (`.nii.gz` for volumes, `.dlabel.nii` for "
+    "surfaces)",
     "{folder}": "`{folder}` is the folder of an image, such as `sub-01/ses-1/anat`",
     "{row}": "`{row}` is its subject and session",
 }

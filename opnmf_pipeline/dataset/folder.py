@@ -36,8 +36,8 @@ OURS = re.compile(
 COMPARISON_FILES = {OUTPUTS[name].path for name in COMPARISON}
 OF_RANK = re.compile(r"opnmfK(\d+)_")
 """Part of the names of files about one number of components."""
-DEFAULT_IMAGE = ".nii.gz"
-"""Ending of maps in the folders of versions that wrote no other."""
+DEFAULT_ENDINGS = {"image": ".nii.gz", "labels": ".nii.gz"}
+"""Endings of maps and of label maps in the folders of versions that wrote no others."""
 
 EVERY_RUN = ("readme", "log", "registry")
 """Files of every run, which it completes at its end."""
@@ -81,7 +81,8 @@ class _Registry(BaseModel):
     Outputs: dict[str, str]
     Runs: list[dict[str, Any]] = []
     Space: str = ""
-    Image: str = DEFAULT_IMAGE
+    Image: str = DEFAULT_ENDINGS["image"]
+    Labels: str = DEFAULT_ENDINGS["labels"]
     SHA256: dict[str, str] = {}
 
     @field_validator("Outputs")
@@ -104,14 +105,14 @@ class Dataset:
     ----------
     space : str
         BIDS entities at the start of the names of maps (``space-…_res-…_``), or "".
-    image : str
-        Ending of the names of maps.
+    endings : dict of str to str
+        Endings of the names of maps (``image``) and of label maps (``labels``).
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.space = ""
-        self.image = DEFAULT_IMAGE
+        self.endings: Mapping[str, str] = DEFAULT_ENDINGS
         self._files: dict[str, str] = {}
         self._digests: dict[str, str] = {}
 
@@ -123,7 +124,8 @@ class Dataset:
 
     def _take_over(self, registry: Mapping[str, Any]) -> None:
         """Load the registry of an earlier run; files that no longer exist are left out."""
-        self.space, self.image = registry["Space"], registry["Image"]
+        self.space = registry["Space"]
+        self.endings = {"image": registry["Image"], "labels": registry["Labels"]}
         self._digests = dict(registry["SHA256"])
         for name, text in registry["Outputs"].items():
             if (self.root / name).exists():
@@ -136,9 +138,8 @@ class Dataset:
 
     def path(self, name: str, k: int | None = None, **places: str) -> Path:
         """Return the path of an output; ``places`` are the other fields of its path."""
-        path = self.root / OUTPUTS[name].path.format(
-            space=self.space, image=self.image, k=k, **places
-        )
+        fields = {"hemi": "", "space": self.space, **self.endings, "k": k, **places}
+        path = self.root / OUTPUTS[name].path.format(**fields)
         root = Path(os.path.abspath(self.root))  # noqa: PTH100 (`resolve` would follow links)
         if not Path(os.path.abspath(path)).is_relative_to(root):  # noqa: PTH100
             raise OutputError(OUTSIDE_MSG.format(path=path, root=self.root))
@@ -177,11 +178,12 @@ class Dataset:
             raise OutputError(CHANGED_MSG.format(path=path, problem=problem))
         return path
 
-    def publish(self, name: str, source: Path, k: int | None = None) -> Path:
+    def publish(self, name: str, source: Path, k: int | None = None, **places: str) -> Path:
         """Copy a finished file to its place in one atomic step, and register it."""
-        with self._whole(self.path(name, k), name) as partial:
+        target = self.path(name, k, **places)
+        with self._whole(target, name) as partial:
             shutil.copyfile(source, partial)
-        return self.path(name, k)
+        return target
 
     def write_text(self, name: str, text: str, k: int | None = None, **places: str) -> Path:
         """Write a small text file in one atomic step, and register it."""
@@ -326,7 +328,8 @@ class OutputFolder(Dataset):
             "Date": datetime.now(UTC).isoformat(timespec="seconds"),
             "Runs": self.runs,
             "Space": self.space,
-            "Image": self.image,
+            "Image": self.endings["image"],
+            "Labels": self.endings["labels"],
             "Settings": self._settings,
             "Outputs": outputs,
             "SHA256": digests,

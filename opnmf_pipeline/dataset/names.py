@@ -13,8 +13,10 @@ class Output(NamedTuple):
     Attributes
     ----------
     path : str
-        Path in the output folder, with the fields ``{space}``, ``{k}``, ...; ``{image}`` is
-        the ending of the images of the space, ``.nii.gz`` for volumes.
+        Path in the output folder, with the fields ``{space}``, ``{k}``, ...; ``{image}`` and
+        ``{labels}`` are the endings of maps and of label maps, ``.nii.gz`` for volumes. ``{hemi}``
+        is empty; on surfaces, the files with GIFTI endings and ``hemi-L_`` or ``hemi-R_`` contain
+        the same values, for one hemisphere each.
     description : str
         Content of the file.
     kind : str
@@ -34,12 +36,12 @@ OUTPUTS: dict[str, Output] = {
     "readme": Output("README.md", "Description of this dataset for readers", "text"),
     "mask": Output("group/{space}desc-opnmf_mask{image}", "Mask of the analysis", "image, uint8"),
     "planted": Output(
-        "group/{space}desc-planted_dseg{image}",
+        "group/{space}desc-planted_dseg{labels}",
         "Planted labels of a simulated cohort",
-        "image, int16",
+        "label map",
     ),
     "components": Output(
-        "group/{space}desc-opnmfK{k}_components{image}",
+        "group/{hemi}{space}desc-opnmfK{k}_components{image}",
         "Components, one map per component",
         "image of several maps, float32",
     ),
@@ -47,9 +49,9 @@ OUTPUTS: dict[str, Output] = {
         "group/{space}desc-opnmfK{k}_components.json", "Sidecar of the components", "JSON"
     ),
     "dseg": Output(
-        "group/{space}desc-opnmfK{k}_dseg{image}",
+        "group/{hemi}{space}desc-opnmfK{k}_dseg{labels}",
         "Winner-takes-all labels: the component with the largest weight at each place",
-        "image, int16",
+        "label map",
     ),
     "dseg_tsv": Output("group/{space}desc-opnmfK{k}_dseg.tsv", "Table of the labels", "TSV"),
     "dseg_json": Output("group/{space}desc-opnmfK{k}_dseg.json", "Sidecar of the labels", "JSON"),
@@ -98,15 +100,15 @@ OUTPUTS: dict[str, Output] = {
         "{folder}/{row}_desc-opnmfK{k}_loadings.json", "Sidecar of these loadings", "JSON"
     ),
     "mean": Output(
-        "group/{space}desc-opnmf_mean{image}", "Mean image of the subjects", "image, float32"
+        "group/{hemi}{space}desc-opnmf_mean{image}", "Mean image of the subjects", "image, float32"
     ),
     "sd": Output(
-        "group/{space}desc-opnmf_sd{image}",
+        "group/{hemi}{space}desc-opnmf_sd{image}",
         "Standard deviation over the subjects",
         "image, float32",
     ),
     "coverage": Output(
-        "group/{space}desc-opnmf_coverage{image}",
+        "group/{hemi}{space}desc-opnmf_coverage{image}",
         "Map of the fraction of subjects with data",
         "image, float32",
     ),

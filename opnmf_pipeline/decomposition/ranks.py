@@ -21,6 +21,7 @@ def rank_permute(
     estimator: ProjectiveNMF | None = None,
     n_permutations: int = 1,
     random_state: int = 0,
+    rule: str = "null-crossing",
 ) -> RankSearch:
     """Compare the error of the data with that of shuffled data over a range of k.
 
@@ -38,6 +39,9 @@ def rank_permute(
         Number of times that the data are shuffled; each costs one fit per k.
     random_state : int, default=0
         Seed of the first shuffling; the others count on from it.
+    rule : {'null-crossing', 'opnmf-permutation'}, default='null-crossing'
+        How a number is chosen from the errors, see `choose_rank`. ``opnmf-permutation`` is the
+        criterion of the function of this name in the Python package opnmf.
 
     Returns
     -------
@@ -47,7 +51,7 @@ def rank_permute(
     Raises
     ------
     ValueError
-        For an empty range, and for what the estimator refuses.
+        For an empty range, for another rule, and for what the estimator refuses.
 
     Warns
     -----
@@ -74,5 +78,6 @@ def rank_permute(
         range(min_components, max_components + 1, step),
         n_permutations=n_permutations,
         random_state=random_state,
+        rule=rule,
         stacklevel=3,
     )

@@ -23,6 +23,7 @@ def search_with(
     *,
     n_permutations: int,
     random_state: int,
+    rule: str = "null-crossing",
     stacklevel: int,
 ) -> RankSearch:
     """Fit each k to the data and to shuffled data, and choose; see `rank_permute`.
@@ -40,7 +41,9 @@ def search_with(
         converged.append(model.converged_)
         return float(model.reconstruction_err_)
 
-    found = search_ranks(X, ks, error, n_permutations=n_permutations, random_state=random_state)
+    found = search_ranks(
+        X, ks, error, n_permutations=n_permutations, random_state=random_state, rule=rule
+    )
     if n := converged.count(False):
         message = NOT_CONVERGED_MSG.format(n=n, total=len(converged), max_iter=model.max_iter)
         warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)

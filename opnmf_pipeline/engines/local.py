@@ -39,7 +39,7 @@ SMALL_BYTES = 2**24
 """Parallel processes are started only if the jobs hold more data than this, summed over jobs."""
 OUTPUTS = "outputs.json"
 """File in the folder of a result with the path of each output."""
-IMAGES = ("images", "image")
+IMAGES = ("images", "image", "mesh_file")
 """Names of inputs that are images. An image may consist of two files."""
 
 
@@ -230,7 +230,7 @@ class _Engine:
         """Return the digests of the files of an input: of one file, or of one or more images."""
         if name not in IMAGES:
             return self._cache.digests.of([value])
-        images = [value] if name == "image" else value
+        images = value if name == "images" else [value]
         files = map_images(lambda image: space_of(image).images.image_files(image), images, 1)
         return self._cache.digests.of(itertools.chain.from_iterable(files))
 

@@ -110,13 +110,13 @@ def init_opnmf_wf(
     nipype Workflow
         With the nodes
 
-        * ``inputnode``: ``images`` (one 3D image per subject), ``participants`` (their
+        * ``inputnode``: ``images`` (one image per subject), ``participants`` (their
           identifiers), ``covariates`` (table of the subjects, for the splits and the report),
           ``descriptions`` (participants.json with descriptions of its columns, if there is one),
           ``planted`` (label map of the true components, if known), ``atlas_file`` and
           ``atlas_labels`` (label image of an atlas in the space of the images, and its names),
-          ``on_template`` (whether figures are drawn on the MNI152 template), ``settings`` (YAML
-          that the report shows);
+          ``mesh`` (mesh that surfaces are drawn on), ``on_template`` (whether figures are drawn on
+          the MNI152 template), ``settings`` (YAML that the report shows);
         * ``outputnode``: ``mask_file``, ``digests_file``, ``matrix_dir``, ``metrics_file``,
           ``metrics_json``, ``selection_dir``, ``quality_dir``, ``report_file`` and, as lists over
           ``decomposition.n_components``, ``factorization_dirs``, ``maps_dirs``,

@@ -96,7 +96,7 @@ GATHER = "gather"
     }
 )
 def OpnmfWorkflow(
-    images: list[File],
+    images: list[nodes.Image],
     participants: list[str],
     n_components: list[int],
     covariates: Tsv | None = None,
@@ -110,6 +110,7 @@ def OpnmfWorkflow(
     figures: bool = True,
     atlas_file: File | None = None,
     atlas_labels: File | None = None,
+    mesh: nodes.Image | None = None,
     on_template: bool = True,
     report_covariates: list[str] | None = None,
     settings: str = "",
@@ -118,8 +119,8 @@ def OpnmfWorkflow(
 
     Parameters
     ----------
-    images : list[File]
-        One 3D image per subject.
+    images : list of path
+        One image per subject.
     participants : list[str]
         Identifier of each subject, in the order of images.
     n_components : list[int]
@@ -147,6 +148,8 @@ def OpnmfWorkflow(
         Label image of an atlas in the space of the images; its regions name the components.
     atlas_labels : File, optional
         Names of the labels of this atlas. Default: the file next to it with the same name.
+    mesh : path, optional
+        Mesh of the left hemisphere, which surfaces are drawn on.
     on_template : bool
         Draw on the MNI152 template, not on the mean of the subjects.
     report_covariates : list[str], optional
@@ -173,6 +176,7 @@ def OpnmfWorkflow(
         "planted": planted,
         "atlas_file": atlas_file,
         "atlas_labels": atlas_labels,
+        "mesh": mesh,
         "on_template": on_template,
         "settings": settings,
     }
@@ -256,14 +260,13 @@ class _Translator:
                 ("reliability_dirs", "reliability", "reliability_dir"),
             )
         ]
-        select = self._made["select"]
         return (
             self._made["mask"].mask_file,
             self._made["matrix"].matrix_dir,
             *lists,
-            select.metrics_file,
-            select.metrics_json,
-            select.selection_dir,
+            self._made["select"].metrics_file,
+            self._made["select"].metrics_json,
+            self._made["select"].selection_dir,
             self._made["quality"].quality_dir,
             self._made["report"].report_file,
         )

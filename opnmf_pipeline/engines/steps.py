@@ -42,13 +42,14 @@ from opnmf_pipeline.stages.stage import Stage
 __all__ = ["GIVEN", "steps_of"]
 
 GIVEN = {
-    "images": "one 3D image per subject",
+    "images": "one image per subject",
     "participants": "identifier of each subject",
     "covariates": "table of the subjects, for the splits and the report",
     "descriptions": "participants.json with descriptions of the covariates, if there is one",
     "planted": "label map of the true components, if known",
     "atlas_file": "label image of an atlas in the space of the images",
     "atlas_labels": "names of the labels of this atlas",
+    "mesh": "mesh of the left hemisphere that surfaces are drawn on",
     "on_template": "whether figures are drawn on the MNI152 template",
     "settings": "YAML of the settings, shown in the report",
 }
@@ -150,6 +151,7 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
             "matrix_dir": MATRIX,
             "mask_file": MASK,
             "on_template": Given("on_template"),
+            "mesh_file": Given("mesh"),
         }
         yield Step("figures", DRAW_FIGURES, of_figures, over)
     if config.report.covariates != ():
@@ -250,6 +252,7 @@ def _report_step(config: PipelineConfig) -> Step:
         "digests_file": Of("mask", "digests_file"),
         "settings": Given("settings"),
         "on_template": Given("on_template"),
+        "mesh_file": Given("mesh"),
         "figures": figures,
     }
     if mapped:

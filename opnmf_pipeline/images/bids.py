@@ -1,6 +1,7 @@
 """Find the images of a BIDS (derivatives) dataset by the entities in their file names.
 
-Without an ``extension`` in the filters, only volumes (NIfTI) are found.
+Without an ``extension`` in the filters, only volumes (NIfTI) are found. Surfaces need one, such as
+``.shape.gii`` or ``.dscalar.nii``.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from opnmf_pipeline.exceptions import CohortError
 from opnmf_pipeline.files import is_utf8, why_missing
 from opnmf_pipeline.images.bids import find_images, wanted_subjects
 from opnmf_pipeline.images.patterns import propose_pattern
+from opnmf_pipeline.images.surfaces.names import first_file, other_file
 from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = [
@@ -72,6 +73,15 @@ UNEVEN_MSG = (
     "is one column of the matrix, so these subjects have more weight"
 )
 NO_ID_MSG = "{table}: {n} row(s) have no participant_id; add it or remove these rows"
+ONE_HEMISPHERE_MSG = (
+    "{n} of {total} subjects have the surface of one hemisphere only, such as {first}: {other} "
+    "does not exist; add these files, or set inputs.on_missing: drop to leave these subjects out: "
+    "{named}"
+)
+FILTERED_MSG = (
+    "inputs.filters: {key}: {value} selects one hemisphere, but both are analysed together; remove "
+    "this filter (to analyse one hemisphere, set mask.image to a mask that is zero in the other)"
+)
 NO_CONTENT_MSG = (
     "the images of {n} of {total} subjects have no content, such as {first}: {why}; or set "
     "inputs.on_missing: drop to leave these subjects out: {named}"
@@ -86,6 +96,8 @@ NO_FILE_MSG = (
     "inputs.glob: no file matches {pattern} (in a pattern, *, ? and [ have a special meaning; "
     "write [[] for the character [)"
 )
+HEMISPHERE = ("hemi", "hemisphere")
+"""Names of the BIDS entity of the hemisphere."""
 COVARIATE_SUFFIX = "_covariate"
 """Added to the name of a covariate that equals the name of our own column, such as ``image``."""
 SESSION_MARK = "_ses-"
@@ -130,8 +142,9 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
             cohort = _with_covariates(cohort, options.participants, options.id_column)
     cohort = _with_sessions(cohort)
     _require_names(cohort)
+    cohort = _with_whole_images(cohort)
     _refuse_two_images(cohort)
-    cohort = _without_content(cohort, options)
+    cohort = _without_content(_without_half_images(cohort, options), options)
     there = cohort["image"].notna()
     missing = sorted(cohort.loc[~there, "participant_id"])
     listed = cohort.pop(LISTED).notna() if LISTED in cohort else True
@@ -206,6 +219,9 @@ def read_measures(path: str | Path) -> pd.DataFrame:
 def _from_bids(options: InputsConfig) -> pd.DataFrame:
     root = options.bids
     assert root is not None
+    for key, values in options.filters.items():
+        if key in HEMISPHERE and len(values) == 1 and values[0] in ("L", "R"):
+            raise CohortError(FILTERED_MSG.format(key=key, value=values[0]))
     found = find_images(root, options.filters, options.database_dir)
     named = wanted_subjects(options.filters)
     table = options.participants or root / "participants.tsv"
@@ -377,6 +393,33 @@ def _refuse_two_images(cohort: pd.DataFrame) -> None:
     named = "\n".join(f"  {row}: {', '.join(paths)}" for row, paths in list(images)[:N_NAMED])
     what = "session" if "session_id" in cohort else "subject"
     raise CohortError(TWO_IMAGES_MSG.format(n=images.ngroups, named=named, what=what))
+
+
+def _with_whole_images(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Return the cohort with one row for the two files of a left and a right hemisphere."""
+    first = [first_file(path) if isinstance(path, str) else path for path in cohort["image"]]
+    return cohort.assign(image=first).drop_duplicates([*_identity(cohort), "image"])
+
+
+def _without_half_images(cohort: pd.DataFrame, options: InputsConfig) -> pd.DataFrame:
+    """Refuse surfaces of one hemisphere, or return the cohort without these images."""
+    others = [other_file(path) if isinstance(path, str) else None for path in cohort["image"]]
+    half = [other is not None and not os.path.lexists(other) for other in others]
+    if not any(half):
+        return cohort
+    rows = cohort[half]
+    if options.on_missing == "error" or len(rows) == len(cohort):
+        raise CohortError(
+            ONE_HEMISPHERE_MSG.format(
+                n=len(rows),
+                total=len(cohort),
+                first=rows["image"].iloc[0],
+                other=others[half.index(True)],
+                named=_some(sorted(rows["participant_id"])),
+            )
+        )
+    cohort.loc[half, "image"] = None
+    return cohort
 
 
 def _without_content(cohort: pd.DataFrame, options: InputsConfig) -> pd.DataFrame:

@@ -3,14 +3,15 @@
 A space is a module under ``images`` that defines what :class:`Images` lists, such as
 :mod:`opnmf_pipeline.images.volumes`. ``opnmf_pipeline.stages.spaces`` lists all spaces.
 
-In these docstrings a *place* is an element of the grid of a space: a voxel for volumes.
+In these docstrings a *place* is an element of the grid of a space: a voxel for volumes, a vertex
+for surfaces. An image is one or more files; the path of one of them stands for the image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,10 @@ from opnmf_pipeline.images.atlas import Atlas
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Grid", "Images", "Mask", "StandardSpace"]
+__all__ = ["Colour", "Grid", "Images", "Mask", "StandardSpace"]
+
+Colour = tuple[float, float, float]
+"""Red, green and blue, from 0 to 1."""
 
 
 class StandardSpace(NamedTuple):
@@ -55,10 +59,21 @@ class Grid(Protocol):
         Name of the mask of :meth:`read_brain`, for messages.
     """
 
-    element: ClassVar[str]
-    elements: ClassVar[str]
-    template: ClassVar[str]
-    brain: ClassVar[str]
+    @property
+    def element(self) -> str:
+        """Name of a place, singular."""
+
+    @property
+    def elements(self) -> str:
+        """Name of places, plural."""
+
+    @property
+    def template(self) -> str:
+        """Name of the template."""
+
+    @property
+    def brain(self) -> str:
+        """Name of the mask of the brain."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -105,8 +120,9 @@ class Grid(Protocol):
 class Mask(Protocol):
     """The places that are rows of the matrix, in C order of the grid."""
 
-    label_columns: ClassVar[Mapping[str, Mapping[str, str]]]
-    """Description and units of each column of :meth:`label_table`."""
+    @property
+    def label_columns(self) -> Mapping[str, Mapping[str, str]]:
+        """Description and units of each column of :meth:`label_table`."""
 
     @property
     def grid(self) -> Grid:
@@ -131,10 +147,18 @@ class Mask(Protocol):
         """Return an image of one map, (n_rows,), or several, (n_rows, n_maps), for pictures."""
 
     def write(self, values: NDArray[Any], path: Path) -> None:
-        """Write an image of one map, (n_rows,), or several, (n_rows, n_maps)."""
+        """Write an image of one map, (n_rows,), or several, (n_rows, n_maps), and its copies."""
+
+    def write_labels(
+        self, labels: NDArray[np.int16], colours: Sequence[Colour], path: Path
+    ) -> None:
+        """Write a label map, (n_rows,), and its copies; ``colours`` are those of labels from 1."""
 
     def label_table(self, W: NDArray[np.floating], labels: NDArray[np.int16]) -> pd.DataFrame:
-        """Return one row per component that describes its part, with ``index`` and ``name``."""
+        """Return one row per component that describes its part.
+
+        The first columns are ``index``, ``name`` and the number of places, such as ``n_voxels``.
+        """
 
     def composition(self, weights: NDArray[np.floating]) -> pd.DataFrame | None:
         """Return how maps are divided among tissues of the template.
@@ -157,15 +181,19 @@ class Mask(Protocol):
     def mirrored_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows whose mirror place is in the mask, and those mirror rows."""
 
-    def n_pieces(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return the number of connected pieces of each part, shape (labels.max(),)."""
+    def n_pieces(self, labels: NDArray[np.integer]) -> NDArray[np.number]:
+        """Return the number of connected pieces of each part, shape (labels.max(),).
+
+        NaN if the neighbours of a place are not known.
+        """
 
 
 class Images(Protocol):
     """What the module of a space under ``images`` defines."""
 
-    SUFFIX: str
-    """Suffix of the maps that the space writes."""
+    ENDINGS: Mapping[str, str]
+    """Endings of the files that the space writes: of maps (``image``) and of label maps
+    (``labels``)."""
 
     ATLAS: Atlas | None
     """Atlas for maps in MNI152 space, if the package includes one."""
@@ -183,7 +211,10 @@ class Images(Protocol):
         """
 
     def image_files(self, path: str | Path) -> list[str]:
-        """Return the files of an image, such as header and values."""
+        """Return the files of an image, such as header and values, or both hemispheres."""
+
+    def copies(self, path: Path) -> Mapping[str, Path]:
+        """Return the files that contain a written map again, one hemisphere each, by hemisphere."""
 
     def standard_space(self, path: str | Path) -> StandardSpace | None:
         """Return the standard space of an image, or None if nothing says that it is in one."""

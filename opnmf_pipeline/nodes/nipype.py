@@ -37,6 +37,7 @@ from nipype.interfaces.base import (
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.files import folder_digest
+from opnmf_pipeline.images.surfaces import other_file
 from opnmf_pipeline.nodes.options import Option, options_of
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
@@ -76,14 +77,17 @@ __all__ = [
 ]
 
 THREADS = "largest number of threads and processes"
-FILES = (Kind.FILE, Kind.TABLE, Kind.JSON, Kind.PICTURE)
+FILES = (Kind.FILE, Kind.IMAGE, Kind.TABLE, Kind.JSON, Kind.PICTURE)
 FOLDERS = (Kind.FOLDER, Kind.PLACE)
 NAMED_BY_CONTENT = re.compile(r"/[a-z]+-[0-9a-f]{16}(/|$).*")
 """End of the paths of folders that :func:`_named_by_content` returns, and of folders in them."""
 
 
 class _Inputs(BaseInterfaceInputSpec):  # type: ignore[misc]
-    """Inputs that identify the folder of another node by its name, so that it can be moved."""
+    """Inputs that identify the folder of another node by its name, so that it can be moved.
+
+    An image in two files, one for each hemisphere, is identified by both.
+    """
 
     def _get_sorteddict(
         self,
@@ -92,10 +96,15 @@ class _Inputs(BaseInterfaceInputSpec):  # type: ignore[misc]
         hash_method: str | None = None,
         hash_files: bool = True,
     ) -> Any:
-        named = NAMED_BY_CONTENT.search(objekt) if isinstance(objekt, str) else None
-        if named and Path(objekt).is_dir():
-            return named[0]
-        return super()._get_sorteddict(objekt, dictwithhash, hash_method, hash_files)
+        if isinstance(objekt, str):
+            named = NAMED_BY_CONTENT.search(objekt)
+            if named and Path(objekt).is_dir():
+                return named[0]
+        found = super()._get_sorteddict(objekt, dictwithhash, hash_method, hash_files)
+        if isinstance(objekt, str) and (other := other_file(objekt)) and Path(other).is_file():
+            rest = super()._get_sorteddict(other, dictwithhash, hash_method, hash_files)
+            return [found, rest]
+        return found
 
 
 def _find(pattern: str) -> list[str]:

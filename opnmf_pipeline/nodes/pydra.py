@@ -16,12 +16,13 @@ from typing import Any
 
 import attrs
 from fileformats.application import Json
-from fileformats.core import FileSet
+from fileformats.core import FileSet, validated_property
 from fileformats.generic import Directory, File
 from fileformats.image import Png
 from fileformats.text import Tsv
 from pydra.compose import python
 
+from opnmf_pipeline.images.surfaces import first_file, other_file
 from opnmf_pipeline.nodes.options import Option, options_of
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
@@ -60,8 +61,26 @@ __all__ = [
     "WriteMaps",
 ]
 
+
+class Image(File):  # type: ignore[misc]
+    """A file, and that of the other hemisphere if it exists; Pydra identifies it by both."""
+
+    _valid_class = True  # fileformats requires this of classes that are not in its namespace
+
+    def _additional_fspaths(self) -> None:
+        other = other_file(min(self.fspaths))
+        if other is not None and Path(other).is_file():
+            self.fspaths |= {Path(other)}
+
+    @validated_property
+    def fspath(self) -> Path:
+        """Path of the left hemisphere, or of the only file."""
+        return Path(first_file(str(min(self.fspaths))))
+
+
 TYPES: dict[Kind, Any] = {
     Kind.FILE: File,
+    Kind.IMAGE: Image,
     Kind.TABLE: Tsv,
     Kind.JSON: Json,
     Kind.PICTURE: Png,
@@ -132,7 +151,7 @@ def _input(field: Field) -> Any:
 
 
 def _setting(option: Option, declared: Kind | None) -> Any:
-    kind: Any = File if option.kind is Path else option.kind
+    kind: Any = Image if option.kind is Path else option.kind
     default = option.default
     if declared is not None:
         kind = TYPES[declared]

@@ -55,7 +55,7 @@ N_NAMED = 8
 def attention(facts: Facts) -> list[str]:
     """Return sentences about problems of the fits and of the images."""
     sentences = []
-    sizes = {fit.k: fit.parts["n_voxels"].tolist() for fit in facts.fits}
+    sizes = {fit.k: fit.sizes.tolist() for fit in facts.fits}
     for k, info in zip(facts.ks, facts.infos, strict=True):
         sentences += sentences_about_fit(info, sizes.get(k, []))
         sentences += sentences_about_starts(k, facts.selection.of(k))

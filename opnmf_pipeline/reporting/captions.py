@@ -45,8 +45,8 @@ def map_figures(fit: FitFacts) -> list[Figure]:
     figures = [
         (
             fit.montage,
-            f"{fit.k} brain maps, each in three cuts through the largest weight of a component",
-            "Every component, in three cuts through its largest weight.",
+            f"{fit.k} brain maps, each shows a component {fit.views}",
+            f"Every component, {fit.views}.",
         ),
         (
             fit.label_map,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -35,8 +35,13 @@ class GridFacts(Protocol):
         Name of a place of the grid, singular and plural: ``voxel``, ``voxels``.
     """
 
-    element: ClassVar[str]
-    elements: ClassVar[str]
+    @property
+    def element(self) -> str:
+        """Name of a place, singular."""
+
+    @property
+    def elements(self) -> str:
+        """Name of places, plural."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -127,8 +132,8 @@ class FitFacts:
     solver : SolverFacts
         Its solver.
     parts : DataFrame
-        Label table, one row per component: ``index``, ``n_voxels``, ``volume`` (mm³),
-        ``peak_x``, ``peak_y``, ``peak_z`` (mm), and ``proposed_name`` if there is an atlas.
+        Label table, one row per component: ``index``, ``name``, the size, such as ``n_voxels``,
+        ``proposed_name`` if there is an atlas, and further columns of the space of the images.
     loadings : DataFrame
         One row per subject, one column per component.
     nearest : ndarray of shape (n_components,), int
@@ -142,6 +147,8 @@ class FitFacts:
         Relative reconstruction error of each subject; None if the norms of the images are unknown.
     montage, label_map : path or None
         Pictures of the components and of their parts.
+    views : str
+        How the pictures show each component, such as ``in three cuts``.
     regions : DataFrame or None
         Regions of the atlas in each component, in the columns of
         :data:`opnmf_pipeline.stages.anatomy.REGION_COLUMNS`; None without an atlas.
@@ -162,6 +169,7 @@ class FitFacts:
     errors: pd.Series[float] | None = None
     montage: Path | None = None
     label_map: Path | None = None
+    views: str = ""
     regions: pd.DataFrame | None = None
     associations: AssociationFacts | None = None
     reliability: ReliabilityFacts | None = None
@@ -170,6 +178,11 @@ class FitFacts:
     def k(self) -> int:
         """Number of components."""
         return int(self.info["NumberOfComponents"])
+
+    @property
+    def sizes(self) -> pd.Series[int]:
+        """Size of each part; the name of the column says of what, such as ``n_voxels``."""
+        return self.parts.filter(regex="^n_").iloc[:, 0]
 
 
 @dataclass(frozen=True)

@@ -152,14 +152,26 @@ def _viewer(facts: Facts) -> dict[str, Any] | None:
         {
             "k": fit.k,
             "image": image,
-            "peaks": fit.parts[PEAK].to_numpy().tolist(),
+            "peaks": _peaks(fit),
             "titles": component_titles(fit.parts),
             "stability": _stability(fit),
         }
         for fit, image in zip(facts.fits, images, strict=True)
     ]
     chosen = facts.selection.chosen
-    return {"background": background, "fits": fits, "first": chosen if chosen in ks else ks[0]}
+    return {
+        "background": "" if facts.volumes.meshes else background,
+        "meshes": list(facts.volumes.meshes),
+        "fits": fits,
+        "first": chosen if chosen in ks else ks[0],
+    }
+
+
+def _peaks(fit: FitFacts) -> list[list[float]]:
+    """Return the position of the largest weight of each component, in mm; empty for surfaces."""
+    columns = [column for column in PEAK if column in fit.parts]
+    peaks: list[list[float]] = fit.parts[columns].to_numpy().tolist()
+    return peaks
 
 
 def _stability(fit: FitFacts) -> dict[str, Any] | None:

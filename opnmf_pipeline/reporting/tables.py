@@ -26,6 +26,22 @@ IMAGE_COLUMNS = ("participant_id", "session_id", "image", "sha256")
 SMALLEST_OVERLAP = 0.0005
 """Smallest cosine that rounds to 0.001; below it, the table names no other component."""
 NAMES = {"n_iter": "iterations", "n_pieces": "connected pieces per part", "n_splits": "splits"}
+PARTS = {
+    "proposed_name": "proposed name",
+    "reproduced": "reproduced",
+    "n_voxels": "voxels",
+    "n_vertices": "vertices",
+    "n_grayordinates": "grayordinates",
+    "n_left": "in the left cortex",
+    "n_right": "in the right cortex",
+    "volume": "volume (cm³)",
+    "peak_x": "peak x (mm)",
+    "peak_y": "peak y (mm)",
+    "peak_z": "peak z (mm)",
+    "peak_structure": "peak in",
+    "peak_vertex": "peak vertex",
+}
+"""Columns of the label tables of all spaces and of their reliability, and their heads."""
 TOP_REGIONS = 5
 """Number of regions of each component in the report."""
 SPREAD = "_sd"
@@ -107,16 +123,17 @@ def component_titles(parts: pd.DataFrame) -> list[str]:
 
 def parts_table(fit: FitFacts) -> pd.DataFrame:
     """Return name, reproducibility, size, peak and overlap of each component."""
-    found = fit.reliability
-    named = "proposed_name" in fit.parts
+    parts = fit.parts.copy()
+    if "volume" in parts:
+        parts["volume"] = (parts["volume"] / 1000).map("{:.1f}".format)
+    if "proposed_name" in parts:
+        parts["proposed_name"] = parts["proposed_name"].fillna("n/a")
+    if fit.reliability is not None:
+        parts["reproduced"] = fit.reliability.table["reproduced"].fillna("n/a")
     return pd.DataFrame(
         {
             "component": fit.parts["index"],
-            **({"proposed name": fit.parts["proposed_name"].fillna("n/a")} if named else {}),
-            **({} if found is None else {"reproduced": found.table["reproduced"].fillna("n/a")}),
-            "voxels": fit.parts["n_voxels"],
-            "volume (cm³)": (fit.parts["volume"] / 1000).map("{:.1f}".format),
-            **{f"peak {axis} (mm)": fit.parts[f"peak_{axis}"] for axis in "xyz"},
+            **{head: parts[name] for name, head in PARTS.items() if name in parts},
             "largest overlap (cosine)": [f"{value:.3f}" for value in fit.overlaps],
             "with component": [
                 str(other + 1) if value >= SMALLEST_OVERLAP else "none"

@@ -14,10 +14,14 @@ class Embedded:
     Attributes
     ----------
     images : tuple of str
-        Each image, compressed and in base64; for volumes a gzipped NIfTI (uint8).
+        Each image, compressed and in base64: for volumes a gzipped NIfTI (uint8), for surfaces
+        one gzipped MZ3 for each hemisphere, separated by a space.
     coarsening : int
         Number of original voxels per voxel of the images, along each axis.
+    meshes : tuple of str
+        For surfaces, the mesh of each hemisphere, a gzipped MZ3 in base64.
     """
 
     images: tuple[str, ...]
     coarsening: int
+    meshes: tuple[str, ...] = ()

@@ -83,6 +83,7 @@ def write_report(output: OutputFolder) -> Path:
                 output.space,
                 in_standard_space=open_mask(output.path("mask")).in_standard_space,
             ),
+            mesh_file=Path(options["mesh"]) if options.get("mesh") else None,  # new in 0.2
             figures=options["figures"],
         )
         return output.publish("report", page)

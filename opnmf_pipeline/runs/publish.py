@@ -34,7 +34,7 @@ from opnmf_pipeline.stages.metrics import METRICS_COLUMNS
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
-from opnmf_pipeline.stages.spaces import named_files
+from opnmf_pipeline.stages.spaces import named_files, space_of
 from opnmf_pipeline.tables import read_table, table_text
 
 __all__ = ["publish"]
@@ -68,7 +68,7 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         _publish_comparison(selection_dir, output)
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
         for name, file in named_files(QUALITY_FILES, study.images[0]).items():
-            output.publish(name, quality_dir / file)
+            _publish_file(output, name, quality_dir / file)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")
     for k in maps:
@@ -84,7 +84,7 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     ):
         for k, folder in folders.items():
             for name, file in named_files(files, study.images[0]).items():
-                output.publish(name, folder / file, k)
+                _publish_file(output, name, folder / file, k)
     _note_sources(study, list(maps), output, inputs)
 
 
@@ -105,6 +105,16 @@ def _publish_comparison(folder: Path, output: OutputFolder) -> None:
     output.write_text("metrics", table_text(table[columns]))
     described = {name: {"Description": METRICS_COLUMNS[name]} for name in columns}
     output.write_text("metrics_json", json_text(described))
+
+
+def _publish_file(output: OutputFolder, name: str, file: Path, k: int | None = None) -> None:
+    """Copy a file and, if it is a map, its copies for single hemispheres."""
+    output.publish(name, file, k)
+    if file.name.endswith(tuple(output.endings.values())):
+        for hemisphere, copy in space_of(file).images.copies(file).items():
+            ending = "".join(copy.suffixes[-2:])
+            fields = {"hemi": f"hemi-{hemisphere}_", **dict.fromkeys(output.endings, ending)}
+            output.publish(name, copy, k, **fields)
 
 
 def _publish_cohort(

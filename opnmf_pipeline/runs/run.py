@@ -173,7 +173,7 @@ def run_share(
 
 def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     outcome = Outcome(display, _check_of(study.config))
-    output.space, output.image = study.space, space_of(study.images[0]).images.SUFFIX
+    output.space, output.endings = study.space, space_of(study.images[0]).images.ENDINGS
     output.register("running")
     status = "failed"
     with log_file(output.path("log")):

@@ -102,7 +102,7 @@ class Study:
 
     @property
     def space(self) -> str:
-        """BIDS entities ``space`` and ``res`` of the maps, such as ``space-MNI152_``."""
+        """BIDS entities ``space``, ``res`` and ``den`` of the maps, such as ``space-MNI152_``."""
         return space_entities(self.config, self.images)
 
     @property
@@ -133,6 +133,7 @@ class Study:
             "planted": self.planted,
             "atlas_file": self.atlas and self.atlas.image,
             "atlas_labels": self.atlas and self.atlas.labels,
+            "mesh": self.config.report.mesh,
             "on_template": drawn_on_template(
                 self.config.report.background,
                 self.space,
@@ -201,10 +202,10 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
 
 
 def space_entities(config: PipelineConfig, images: Sequence[str]) -> str:
-    """Return the BIDS entities ``space`` and ``res`` of the maps, such as ``space-MNI152_``."""
+    """Return the BIDS entities space, res and den of the maps, such as ``space-MNI152_``."""
     entities = {"space": config.output.space or common_entity(images, "space")}
     if config.matrix.resample is None and config.matrix.voxel_size is None:
-        entities["res"] = common_entity(images, "res")
+        entities |= {name: common_entity(images, name) for name in ("res", "den")}
     return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
 
 

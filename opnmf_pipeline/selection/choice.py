@@ -32,12 +32,15 @@ def choose_rank(table: pd.DataFrame, rule: str, candidates: Iterable[int] | None
     ----------
     table : DataFrame
         One row per number of components, columns as in ``desc-opnmf_metrics.tsv``.
-    rule : {'reproducibility-peak', 'null-crossing', 'one-standard-error', 'weighted'}
+    rule : {'reproducibility-peak', 'null-crossing', 'opnmf-permutation', 'one-standard-error', \
+            'weighted'}
         ``reproducibility-peak``: the highest peak of ``inner_product``, of halves with independent
         starts, that is larger than the noise, at the elbow of the error or before it
         (Sotiras et al. 2017).
         ``null-crossing``: the k beyond which additional components reduce the error no more than
         on shuffled data, see `null_lead` (Frigyesi & Höglund 2008).
+        ``opnmf-permutation``: the smallest k after which the error, relative to its largest value,
+        decreases less than on shuffled data, see `slower_than_null` (Python package opnmf).
         ``one-standard-error``: the smallest k whose explained variance out of sample is within one
         standard error (of the difference) of the highest, after Breiman et al. 1984
         (Classification and Regression Trees). Before the comparison, the gain that every additional

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from opnmf_pipeline.selection.shape import Weights
 
-__all__ = ["elbow", "gains", "hierarchy", "null_lead", "permuted"]
+__all__ = ["elbow", "gains", "hierarchy", "null_lead", "permuted", "slower_than_null"]
 
 MARGIN = 0.2
 """Components must reduce the error by this share more than they reduce it on shuffled data.
@@ -100,6 +100,38 @@ def null_lead(errors: ArrayLike, null_errors: ArrayLike) -> NDArray[np.float64]:
     error, null = np.asarray(errors, dtype=np.float64), np.asarray(null_errors, dtype=np.float64)
     lead: NDArray[np.float64] = (error[0] - error) - (1 + MARGIN) * (null[0] - null)
     return lead
+
+
+def slower_than_null(errors: ArrayLike, null_errors: ArrayLike) -> NDArray[np.bool_]:
+    """Tell after which k the relative error decreases less than on shuffled data.
+
+    This is the criterion of the function ``rank_permute`` of the Python package opnmf 0.0.2
+    (https://pypi.org/project/opnmf/): both curves are divided by their largest value, and a k is
+    good if the step to the next k reduces the first curve by less than the second.
+
+    Parameters
+    ----------
+    errors : array-like of shape (n_ks,)
+        Reconstruction errors, by increasing number of components.
+    null_errors : array-like of shape (n_ks,)
+        Reconstruction errors of `permuted` data.
+
+    Returns
+    -------
+    ndarray of shape (n_ks,), bool
+        Always false at the last k, which has no next one.
+
+    Examples
+    --------
+    >>> from opnmf_pipeline.selection.ranks import slower_than_null
+    >>> slower_than_null([10, 5, 2, 1.9], [20, 18, 16, 14])
+    array([False, False,  True, False])
+    """
+    error, null = np.asarray(errors, dtype=np.float64), np.asarray(null_errors, dtype=np.float64)
+    slower = np.zeros(len(error), dtype=bool)
+    # multiplied, not divided: the largest error can be 0
+    slower[:-1] = np.diff(error) * null.max() > np.diff(null) * error.max()
+    return slower
 
 
 def elbow(ks: Sequence[int], errors: ArrayLike) -> int:

@@ -36,7 +36,7 @@ Labels = NDArray[np.integer]
 INTERVAL = (0.025, 0.975)
 """Quantiles at the ends of an interval."""
 N_PLACED = 5
-"""Only halves of so many splits are placed at random, because sizes hardly differ between splits.
+"""Only halves of so many splits are placed at random, because sizes differ little between splits.
 Each of their first halves is compared with each of their second halves."""
 N_DRAWS = 1000
 """Number of means over random splits."""

@@ -28,7 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.signal import find_peaks, peak_prominences
 
-from opnmf_pipeline.selection.ranks import elbow, gains, null_lead
+from opnmf_pipeline.selection.ranks import elbow, gains, null_lead, slower_than_null
 
 __all__ = ["FIT", "RULES", "Choice", "Curves", "Rule", "listed"]
 
@@ -263,6 +263,27 @@ def _null_crossing(curves: Curves) -> Choice:
     return Choice(k, [int(ks[first]), k], reason, False)
 
 
+def _opnmf_permutation(curves: Curves) -> Choice:
+    errors, null = curves.of("reconstruction_error"), curves.of(NULL)
+    ks, good = curves.ks[curves.allowed], slower_than_null(errors, null) & curves.allowed
+    if not good.any():
+        reason = (
+            "From each candidate to the next k, the error relative to its largest value decreases "
+            f"at least as much as on shuffled data. k = {ks[-1]} is the largest candidate. "
+            "The range may be too short for this rule."
+        )
+        return Choice(int(ks[-1]), [], reason, True)
+    at = int(good.argmax())
+    k, found = int(curves.ks[at]), curves.ks[good].tolist()
+    real, shuffled = (-np.diff(curve)[at] / curve.max() for curve in (errors, null))
+    reason = (
+        f"k = {k} is the smallest candidate after which the error decreases less than on shuffled "
+        f"data: by {real:.2g} of its largest value up to k = {curves.ks[at + 1]}, and on shuffled "
+        f"data by {shuffled:.2g}. "
+    )
+    return _unless_at_the_end(Choice(k, found, reason + _others(found, k), False), ks)
+
+
 def _one_standard_error(curves: Curves) -> Choice:
     explained, sd = curves.of(FIT), curves.of(f"{FIT}_sd")
     first = min(3 * len(explained) // 4, len(explained) - 2)
@@ -389,6 +410,12 @@ RULES = {
         _null_crossing,
         ("reconstruction_error", NULL),
         "the k beyond which additional components reduce the error no more than on shuffled data",
+    ),
+    "opnmf-permutation": Rule(
+        _opnmf_permutation,
+        ("reconstruction_error", NULL),
+        "the smallest k after which the error, divided by its largest value, decreases less than "
+        "on shuffled data; this is the criterion of the Python package opnmf",
     ),
     "one-standard-error": Rule(
         _one_standard_error,

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.selection.choice import choose_rank
 from opnmf_pipeline.selection.ranks import permuted
-from opnmf_pipeline.selection.rules import Choice
+from opnmf_pipeline.selection.rules import RULES, Choice
 
 __all__ = ["RankSearch", "search_ranks"]
 
 PERMUTATIONS_MSG = "n_permutations must be an integer >= 1, got {value!r}"
+RULE_MSG = "rule must be {rules}, got {value!r}"
 
 Matrix = NDArray[np.floating]
 
@@ -51,8 +52,9 @@ def search_ranks(
     *,
     n_permutations: int,
     random_state: int,
+    rule: str = "null-crossing",
 ) -> RankSearch:
-    """Compare the error of the data with that of shuffled data, and choose by `null-crossing`.
+    """Compare the error of the data with that of shuffled data, and choose by a rule.
 
     Parameters
     ----------
@@ -66,6 +68,8 @@ def search_ranks(
         Number of null data sets, see `permuted`.
     random_state : int
         Seed of the first null data set; each further one adds 1.
+    rule : {'null-crossing', 'opnmf-permutation'}, default='null-crossing'
+        A rule that needs only these errors, see `choose_rank`.
 
     Returns
     -------
@@ -75,10 +79,13 @@ def search_ranks(
     Raises
     ------
     ValueError
-        ``n_permutations`` is below 1.
+        ``n_permutations`` is below 1, or the rule is not one of these.
     """
     if n_permutations < 1:
         raise ValueError(PERMUTATIONS_MSG.format(value=n_permutations))
+    rules = [name for name, known in RULES.items() if known.compares_shuffled]
+    if rule not in rules:
+        raise ValueError(RULE_MSG.format(value=rule, rules=" or ".join(map(repr, rules))))
     errors = [error(X, k) for k in ks]
     null = []
     for seed in range(random_state, random_state + n_permutations):
@@ -92,6 +99,6 @@ def search_ranks(
             "null_error": random_errors.mean(axis=0),
         }
     )
-    choice = choose_rank(table, "null-crossing")
+    choice = choose_rank(table, rule)
     good = np.array(choice.good, dtype=np.int64)
     return RankSearch(np.array(ks, dtype=np.int64), np.array(errors), random_errors, good, choice)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.reporting.tables import component_titles
 from opnmf_pipeline.stages.maps import COMPONENTS_FILE, LABELS_FILE, LABELS_TABLE
@@ -15,8 +16,19 @@ from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
 from opnmf_pipeline.tables import read_table
 
-__all__ = ["DRAW_FIGURES", "FIGURES_FILES", "ON_TEMPLATE", "draw_figures"]
+__all__ = [
+    "DRAW_FIGURES",
+    "FIGURES_FILES",
+    "MESH_FILE",
+    "ON_TEMPLATE",
+    "draw_figures",
+    "mesh_files",
+]
 
+MESH_MSG = (
+    "report.mesh: {path} is not a mesh for these images; for surfaces, name the mesh of the left "
+    "hemisphere, such as hemi-L_midthickness.surf.gii or lh.inflated; for volumes, remove it"
+)
 FIGURES_FILES = {"montage": "components.png", "parts": "dseg.png"}
 """Files of the stage, by the names of the outputs of a run in ``dataset/names.py``."""
 
@@ -30,6 +42,7 @@ def draw_figures(
     out_dir: Path,
     *,
     on_template: bool,
+    mesh_file: Path | None = None,
 ) -> Path:
     """Draw every component and the map of all parts.
 
@@ -45,6 +58,8 @@ def draw_figures(
         Existing folder that gets ``components.png`` and ``dseg.png``.
     on_template : bool
         Draw on the template of the space (MNI152 for volumes), not on the mean of the subjects.
+    mesh_file : path, optional
+        Mesh of the left hemisphere, which surfaces are drawn on.
 
     Returns
     -------
@@ -52,12 +67,32 @@ def draw_figures(
         ``out_dir``.
     """
     pictures = space_of(mask_file).pictures
-    background = pictures.template_image() if on_template else _mean_image(matrix_file, mask_file)
+    background: Any = mesh_files(mesh_file, mask_file)
+    if not background and on_template:
+        background = pictures.template_image()
+    elif not background:
+        background = _mean_image(matrix_file, mask_file)
     titles = component_titles(read_table(labels_table))
     montage = out_dir / FIGURES_FILES["montage"]
     pictures.draw_components(components_file, titles, background, montage)
     pictures.draw_parts(labels_file, titles, background, out_dir / FIGURES_FILES["parts"])
     return out_dir
+
+
+def mesh_files(mesh_file: Path | None, mask_file: Path) -> list[Path]:
+    """Return the meshes of the left and of the right hemisphere; empty if none is given.
+
+    Raises
+    ------
+    ImageError
+        The images are volumes, or the file of a hemisphere is missing.
+    """
+    if mesh_file is None:
+        return []
+    space = space_of(mask_file)
+    if not space.images.is_image(mesh_file):
+        raise ImageError(MESH_MSG.format(path=mesh_file))
+    return [Path(file) for file in space.images.image_files(mesh_file)]
 
 
 def _mean_image(matrix_file: Path, mask_file: Path) -> Any:
@@ -74,6 +109,7 @@ def _run(call: Call) -> dict[str, Path]:
         call.path("mask_file"),
         call.folder,
         on_template=call["on_template"],
+        mesh_file=call.optional_path("mesh_file"),
     )
     return {
         "figures_dir": figures_dir,
@@ -84,6 +120,9 @@ def _run(call: Call) -> dict[str, Path]:
 
 ON_TEMPLATE = Field(
     Kind.FLAG, "draw on the MNI152 template, not on the mean of the subjects", default=True
+)
+MESH_FILE = Field(
+    Kind.IMAGE, "mesh of the left hemisphere that surfaces are drawn on", default=None
 )
 
 DRAW_FIGURES = Stage(
@@ -98,6 +137,7 @@ DRAW_FIGURES = Stage(
         "matrix_dir": MATRIX_DIR,
         "mask_file": MASK_FILE,
         "on_template": ON_TEMPLATE,
+        "mesh_file": MESH_FILE,
     },
     outputs={
         "figures_dir": Field(Kind.FOLDER, "folder with all files of DrawFigures"),

@@ -155,7 +155,8 @@ def fit_halves(
     by_chance = {}
     if n_null and mask_file is not None:
         positions, seed = open_mask(mask_file).positions(), [n_components, split["Split"]]
-        by_chance = agreement_by_chance([a.coef_, b.coef_], positions, n_null, seed)
+        if positions is not None:  # without them, random parts would not be compact
+            by_chance = agreement_by_chance([a.coef_, b.coef_], positions, n_null, seed)
     measures = {
         "n_components": n_components,
         "split": split["Split"],

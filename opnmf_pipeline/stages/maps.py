@@ -14,6 +14,7 @@ from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.atlas import Atlas, labels_beside
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.maps import component_names
+from opnmf_pipeline.reporting.figure import part_colours
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.anatomy import REGION_COLUMNS, describe_places, locate
 from opnmf_pipeline.stages.decompose import (
@@ -41,7 +42,7 @@ __all__ = [
 MAPS_FILES = {
     "components": "components{image}",
     "components_json": "components.json",
-    "dseg": "dseg{image}",
+    "dseg": "dseg{labels}",
     "dseg_tsv": "dseg.tsv",
     "dseg_json": "dseg.json",
     "loadings": "loadings.tsv",
@@ -75,13 +76,14 @@ def write_maps(
         Existing folder that gets
 
         * ``components``: float32, one map per component (column of W);
-        * ``dseg`` and ``dseg.tsv``: labels (int16) and their table;
+        * ``dseg`` and ``dseg.tsv``: labels (integers) and their table;
         * ``regions.tsv``: the regions of the atlas in each component, without rows if there is no
           atlas;
         * ``loadings.tsv``: one row per subject, one column per component (row of H);
         * a ``.json`` for each of them.
 
-        Images have the suffix of the space, ``.nii.gz`` for volumes.
+        Images have the endings of the space, ``.nii.gz`` for volumes. On surfaces, there is another
+        copy of both images: one GIFTI file per hemisphere.
     atlas_file : path, optional
         Label image of an atlas in the space of the mask; its regions name the components.
     atlas_labels : path, optional
@@ -97,7 +99,7 @@ def write_maps(
     mask, files = open_mask(mask_file), named_files(MAPS_FILES, mask_file)
     labels = winner_takes_all(fit.W)
     mask.write(fit.W.astype(np.float32), out_dir / files["components"])
-    mask.write(labels, out_dir / files["dseg"])
+    mask.write_labels(labels, part_colours(fit.W.shape[1]), out_dir / files["dseg"])
     places, regions = locate(mask, fit.W, labels, atlas)
     parts = mask.label_table(fit.W, labels)
     table = pd.concat([parts, places], axis=1)
@@ -109,7 +111,7 @@ def write_maps(
     write_table(loadings, out_dir / files["loadings"])
     _write_json(
         out_dir / files["components_json"],
-        Description="Components of OPNMF (columns of W), one volume each, by decreasing share of "
+        Description="Components of OPNMF (columns of W), one map each, by decreasing share of "
         "the explained data",
         Units="arbitrary",
         **_summary(fit),
@@ -186,11 +188,9 @@ def _run(call: Call) -> dict[str, Any]:
     }
 
 
-COMPONENTS_FILE = Field(Kind.FILE, "4D image, one component per volume")
-LABELS_FILE = Field(Kind.FILE, "winner-takes-all labels, 3D")
-LABELS_TABLE = Field(
-    Kind.TABLE, "size (mm^3) and peaks (mm) of each part, and its name with an atlas (TSV)"
-)
+COMPONENTS_FILE = Field(Kind.FILE, "image of several maps, one component each")
+LABELS_FILE = Field(Kind.FILE, "winner-takes-all label map")
+LABELS_TABLE = Field(Kind.TABLE, "size and peaks of each part, and its name with an atlas (TSV)")
 
 WRITE_MAPS = Stage(
     name="WriteMaps",

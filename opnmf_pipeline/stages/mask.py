@@ -83,7 +83,7 @@ def _run(call: Call) -> dict[str, Path]:
     values_dir.mkdir()
     mask_file = make_mask(
         images,
-        call.folder / f"mask{space_of(images[0]).images.SUFFIX}",
+        call.folder / f"mask{space_of(images[0]).images.ENDINGS['image']}",
         call.section(MaskConfig),
         call.section(MatrixConfig),
         values_dir=values_dir,

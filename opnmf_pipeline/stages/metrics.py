@@ -240,8 +240,9 @@ def _over_starts(starts: Iterable[Factorization], mask: Mask, n_null: int) -> pd
         weights = [fit.W for fit in fits]
         if len(weights) > 1:
             found = agreement_of_starts(weights)
-            null = agreement_by_chance(weights, mask.positions(), n_null, [k, 0])
-            found |= {f"start_{name}": value for name, value in null.items()}
+            if (positions := mask.positions()) is not None:
+                null = agreement_by_chance(weights, positions, n_null, [k, 0])
+                found |= {f"start_{name}": value for name, value in null.items()}
             rows.append({"n_components": k, **found, "n_starts": len(weights)})
     return pd.DataFrame(rows)
 

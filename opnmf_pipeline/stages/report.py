@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,13 +30,14 @@ from opnmf_pipeline.reporting.facts import (
     SelectionFacts,
     SolverFacts,
 )
+from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
-from opnmf_pipeline.stages.figures import ON_TEMPLATE
+from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
@@ -140,6 +141,7 @@ def make_report(
     runs: Sequence[Mapping[str, Any]] = (),
     settings: str = "",
     on_template: bool = False,
+    mesh_file: Path | None = None,
     figures: bool = True,
 ) -> Path:
     """Write one HTML page that needs no other file.
@@ -170,6 +172,8 @@ def make_report(
         YAML of the settings.
     on_template : bool
         Show components on the MNI152 template, not on the mean of the subjects.
+    mesh_file : path, optional
+        Mesh of the left hemisphere, which surfaces are drawn on.
     figures : bool
         Draw pictures of the loadings, the course of the fits and the cohort. This takes several
         seconds for each k.
@@ -180,8 +184,10 @@ def make_report(
         ``out_file``.
     """
     mask, pictures = open_mask(mask_file), space_of(mask_file).pictures
-    assessed = _read_quality(quality, mask_file) if quality else None
-    found = [_read_fit(files, mask, mask_file, assessed) for files in fits]
+    assessed = _read_quality(quality, mask_file, mesh_file) if quality else None
+    meshes = mesh_files(mesh_file, mask_file)
+    draw = partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes)
+    found = [_read_fit(files, mask, assessed, pictures.VIEWS, draw) for files in fits]
     background = _background(pictures, quality, on_template=on_template)
     volumes = [
         *background,
@@ -211,7 +217,7 @@ def make_report(
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
         covariates=_covariates(images, rows, associations),
         quality=assessed,
-        volumes=pictures.embed(volumes) if found else None,
+        volumes=pictures.embed(volumes, meshes=meshes) if found else None,
         on_background=bool(background),
         runs=runs,
         settings=settings,
@@ -221,7 +227,11 @@ def make_report(
 
 
 def _read_fit(
-    files: FitFiles, mask: Mask, mask_file: Path, quality: QualityFacts | None
+    files: FitFiles,
+    mask: Mask,
+    quality: QualityFacts | None,
+    views: str,
+    draw_maps: Callable[[Mapping[str, Path]], Figure],
 ) -> FitFacts:
     W = mask.masked(files.components).astype(np.float64)
     gram = W.T @ W
@@ -247,9 +257,10 @@ def _read_fit(
         errors=errors,
         montage=files.montage,
         label_map=files.parts,
+        views=views,
         associations=_read_associations(files.associations) if files.associations else None,
         regions=None if regions is None or regions.empty else regions,
-        reliability=_read_reliability(files, mask, mask_file),
+        reliability=_read_reliability(files, mask, draw_maps),
     )
 
 
@@ -261,11 +272,12 @@ def _shown(fit: FitFacts, files: FitFiles, mask: Mask) -> Any:
     return mask.unmasked(np.column_stack([mask.masked(files.components), shares]))
 
 
-def _read_reliability(files: FitFiles, mask: Mask, mask_file: Path) -> ReliabilityFacts | None:
+def _read_reliability(
+    files: FitFiles, mask: Mask, draw_maps: Callable[[Mapping[str, Path]], Figure]
+) -> ReliabilityFacts | None:
     if files.reliability is None or files.reliability_map is None:
         return None
     about = read_object(files.reliability.with_suffix(".json"))
-    pictures = space_of(files.reliability_map).pictures
     title = "Share of the resamples that assign each place to its component"
     return ReliabilityFacts(
         table=as_typed(read_table(files.reliability), ("name", "reproduced")),
@@ -273,7 +285,7 @@ def _read_reliability(files: FitFiles, mask: Mask, mask_file: Path) -> Reliabili
         resamples=f"{about['NumberOfResamples']} {about['Resamples']}",
         n_splits=about["NumberOfSplits"],
         size_units=about["size"]["Units"],
-        draw=partial(pictures.draw_cohort_maps, {title: files.reliability_map}, mask_file),
+        draw=partial(draw_maps, {title: files.reliability_map}),
     )
 
 
@@ -314,15 +326,18 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
     )
 
 
-def _read_quality(files: CohortFiles, mask_file: Path) -> QualityFacts:
+def _read_quality(
+    files: CohortFiles, mask_file: Path, mesh_file: Path | None = None
+) -> QualityFacts:
     pictures, mask = space_of(mask_file).pictures, open_mask(mask_file)
+    meshes = mesh_files(mesh_file, mask_file)
     mean = np.maximum(mask.masked(files.mean), 0)
     tissues = mask.composition(mean[:, np.newaxis])
     return QualityFacts(
         mean=files.mean,
         sd=files.sd,
         coverage=files.coverage,
-        draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file),
+        draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes),
         subjects=by_row(read_measures(files.subjects)),
         covered=mask.masked(files.coverage),
         tissues={} if tissues is None else dict(tissues.iloc[0]),
@@ -387,6 +402,7 @@ def _run(call: Call) -> dict[str, Path]:
         quality=CohortFiles.in_folder(quality_dir, call.path("mask_file")) if quality_dir else None,
         settings=call["settings"] or "",
         on_template=call["on_template"],
+        mesh_file=call.optional_path("mesh_file"),
         figures=call["figures"],
     )
     return {"report_file": report_file}
@@ -449,6 +465,7 @@ MAKE_REPORT = Stage(
         "quality_dir": Field(Kind.FOLDER, "folder of AssessCohort", default=None),
         "settings": Field(Kind.TEXT, "YAML of the settings, shown at the end", default=""),
         "on_template": ON_TEMPLATE,
+        "mesh_file": MESH_FILE,
         "figures": Field(
             Kind.FLAG,
             "draw pictures of the loadings, the course of the fits and the cohort",

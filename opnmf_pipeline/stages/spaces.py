@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images import volumes
+from opnmf_pipeline.images import surfaces, volumes
 from opnmf_pipeline.images.space import Images, Mask
+from opnmf_pipeline.reporting import surfaces as surface_pictures
 from opnmf_pipeline.reporting import volumes as volume_pictures
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.viewer import Embedded
@@ -28,8 +29,12 @@ UNKNOWN_MSG = "{path}: is not an image that can be analysed; expected a file nam
 class Pictures(Protocol):
     """What the module of a space under ``reporting`` defines.
 
-    A background is an image of the kind that :meth:`Mask.unmasked` returns.
+    A background is an image of the kind that :meth:`Mask.unmasked` returns, or the paths of
+    two meshes, left and right.
     """
+
+    VIEWS: str
+    """How :meth:`draw_components` shows each component, such as ``in three cuts``."""
 
     def template_image(self) -> Any:
         """Return the background that is the same in every study."""
@@ -44,13 +49,16 @@ class Pictures(Protocol):
     ) -> Path:
         """Draw the winner-takes-all label map with a legend, and return the path of the PNG."""
 
-    def draw_cohort_maps(self, maps: Mapping[str, Path], mask_file: Path) -> Figure:
+    def draw_cohort_maps(
+        self, maps: Mapping[str, Path], mask_file: Path, background: Any = None
+    ) -> Figure:
         """Draw maps of the cohort inside the mask; the keys of ``maps`` are their titles."""
 
-    def embed(self, images: Sequence[Any]) -> Embedded:
-        """Return images as text for the viewer of the report.
+    def embed(self, images: Sequence[Any], *, meshes: Sequence[Path] = ()) -> Embedded | None:
+        """Return images as text for the viewer of the report, or None if it cannot show them.
 
-        Each image is a path or an image that :meth:`Mask.unmasked` returned.
+        Each image is a path or an image that :meth:`Mask.unmasked` returned. ``meshes`` are the
+        meshes of the left and of the right hemisphere, for surfaces.
         """
 
 
@@ -70,9 +78,13 @@ class Space(NamedTuple):
 
 
 SPACES: dict[str, Space] = {
+    "surfaces": Space(surfaces, surface_pictures),
     "volumes": Space(volumes, volume_pictures),
 }
-"""A file belongs to the first space whose ``is_image`` accepts its name."""
+"""A file belongs to the first space whose ``is_image`` accepts its name.
+
+Surfaces come first: CIFTI files end in ``.nii``.
+"""
 
 
 def space_of(path: str | Path) -> Space:
@@ -86,12 +98,12 @@ def space_of(path: str | Path) -> Space:
     for space in SPACES.values():
         if space.images.is_image(path):
             return space
-    such = ", ".join(f"image{space.images.SUFFIX}" for space in SPACES.values())
+    such = ", ".join(f"image{space.images.ENDINGS['image']}" for space in SPACES.values())
     raise ImageError(UNKNOWN_MSG.format(path=path, such=such))
 
 
 def named_files(files: Mapping[str, str], path: str | Path) -> dict[str, str]:
-    """Return file names with ``{image}`` replaced by the suffix of the images of a space.
+    """Return file names with ``{image}`` and ``{labels}`` replaced by the endings of a space.
 
     Parameters
     ----------
@@ -105,8 +117,8 @@ def named_files(files: Mapping[str, str], path: str | Path) -> dict[str, str]:
     ImageError
         No space accepts this name.
     """
-    suffix = space_of(path).images.SUFFIX
-    return {name: file.format(image=suffix) for name, file in files.items()}
+    endings = space_of(path).images.ENDINGS
+    return {name: file.format(**endings) for name, file in files.items()}
 
 
 def open_mask(path: Path) -> Mask:

@@ -39,7 +39,9 @@ class Kind(Enum):
     """What an input or an output is."""
 
     FILE = auto()
-    """A file of any format; images are files of any space."""
+    """A file of any format."""
+    IMAGE = auto()
+    """An image of a subject, of any space; the file of the other hemisphere may belong to it."""
     TABLE = auto()
     """A TSV file."""
     JSON = auto()
@@ -92,7 +94,7 @@ class Field:
         return self.default is REQUIRED
 
 
-IMAGES = Field(Kind.FILE, "one 3D image per subject", many=True)
+IMAGES = Field(Kind.IMAGE, "one image per subject", many=True)
 PARTICIPANTS = Field(Kind.TEXT, "identifier of each subject, in the order of images", many=True)
 MASK_FILE = Field(Kind.FILE, "binary mask, uint8, on the grid of the analysis")
 MATRIX_DIR = Field(

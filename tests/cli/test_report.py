@@ -50,14 +50,17 @@ def test_each_run_that_computed_something_is_on_record(run, tmp_path):
     one, two = {"n_components": 2, "max_iter": 100}, {"n_components": [2, 3], "max_iter": 100}
     (first,) = run(decomposition=one)["Runs"]
     assert first["Computed"] == [
-        *("mask", "matrix", "decompose, k = 2", "maps, k = 2", "select", "quality", "report")
+        *("mask", "matrix", "decompose, k = 2", "maps, k = 2", "associations, k = 2"),
+        *("select", "quality", "report"),
     ]
     assert first["Seconds"] > 0
     assert 50e6 < first["PeakMemoryBytes"] < 100e9
     assert run(decomposition=one)["Runs"] == [first]  # nothing was computed
     again, second = run(decomposition=two)["Runs"]
     assert again == first
-    assert second["Computed"] == ["decompose, k = 3", "maps, k = 3", "select", "report"]
+    assert second["Computed"] == [
+        *("decompose, k = 3", "maps, k = 3", "associations, k = 3", "select", "report")
+    ]
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count(" UTC</td>") == 2
     changed = run("--overwrite", decomposition=one, mask={"threshold": 0.15})["Runs"]

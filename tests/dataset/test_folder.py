@@ -261,7 +261,8 @@ def test_jobs_that_write_the_same_file_do_not_share_a_partial_one(finished, sour
 def several(tmp_path, source):
     """The folder of a finished run with k = 10, 9 and 2, in this order."""
     folder = OutputFolder(tmp_path / "out", SETTINGS)
-    folder.space, folder.image = "space-MNI_", ".nii"
+    folder.space = "space-MNI_"
+    folder.endings = {"image": ".nii", "labels": ".nii"}
     for k in (10, 9, 2):
         folder.publish("fit", source, k)
         folder.publish("dseg", source, k)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
-from benchmarks import planted
+from benchmarks import planted, relevance
 from benchmarks.opponents import OPPONENTS
 
 
@@ -43,3 +44,34 @@ def test_it_prints_a_row_for_each_solver(test_data, capsys):
     printed = capsys.readouterr().out
     assert "hard, k = 10, noise 0.5, 40 subjects, 1 seeds" in printed
     assert "| orthonormal | " in printed
+
+
+def last(iterates):
+    *_, W = iterates
+    return W
+
+
+def test_relevance_prunes_to_the_planted_number(parts):
+    """Without the prior, all ten remain; too strong a prior removes parts."""
+    X, planted_W = parts
+    start = np.random.default_rng(1).random((400, 10))
+    kept = {s: last(relevance.relevant(X, start, s, 1000)) for s in (0, 10, 100)}
+    assert [relevance.remaining(W) for W in kept.values()] == [10, 4, 1]
+    assert adjusted_rand_score(planted_W.argmax(axis=1), kept[10].argmax(axis=1)) == 1
+
+
+def test_an_iteration_is_the_formula(parts):
+    X = parts[0].astype(np.float64)
+    start = np.random.default_rng(1).random((400, 6))
+    W = start / np.linalg.norm(start, 2)
+    XXt, WWt = X @ X.T, W @ W.T
+    prior = W @ np.diag([1 / (column @ column) for column in W.T])
+    W = W * (2 * XXt @ W) / (WWt @ XXt @ W + XXt @ WWt @ W + 3 * prior)
+    found = last(relevance.relevant(X, start, 3, 1))
+    np.testing.assert_allclose(found, W / np.linalg.norm(W, 2), rtol=1e-8)
+
+
+def test_the_strength_has_the_units_of_the_variance(parts):
+    X, start = parts[0].astype(np.float64), np.random.default_rng(1).random((400, 6))
+    W = last(relevance.relevant(X, start, 3, 20))
+    np.testing.assert_allclose(last(relevance.relevant(7 * X, start, 3 * 49, 20)), W, rtol=1e-6)

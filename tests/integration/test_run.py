@@ -200,7 +200,8 @@ def test_the_readme_lists_all_files_and_only_files_that_there_are(example):
         if path.is_file() and "work" not in path.parts and not path.name.endswith(".lock")
     }
     for row in rows:
-        pattern = re.sub(r"\\{\w+\\}", "[^/]*", re.escape(row.replace("{image}", ".nii.gz")))
+        named = re.sub(r"{(image|labels)}", ".nii.gz", row)
+        pattern = re.sub(r"\\{\w+\\}", "[^/]*", re.escape(named))
         found = {name for name in left if re.fullmatch(pattern, name)}
         assert found, row
         left -= found

@@ -43,6 +43,8 @@ MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
 FIT_JSON = "factorization.json"
+MESH = "mesh_file"
+"""Input for surfaces; tests/integration/test_surfaces.py gives it."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.nodes.options import options_of
 from opnmf_pipeline.stages import decompose
 from tests.builders import three_parts, write_cohort
-from tests.nodes.battery import K, content, settings_of
+from tests.nodes.battery import MESH, K, content, settings_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::opnmf_pipeline.exceptions.ConvergenceWarning", "ignore:Too many cuts"
@@ -108,7 +108,7 @@ def test_inputs_are_those_of_the_settings(battery, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_input_is_a_setting_or_named_in_the_battery(battery, name):
-    known = set(settings_of(battery[name])) | set(battery[name].inputs) | {"num_threads"}
+    known = set(settings_of(battery[name])) | set(battery[name].inputs) | {"num_threads", MESH}
     assert names(getattr(nodes, name).input_spec()) <= known
 
 

@@ -52,7 +52,8 @@ def flat(table):
 @pytest.mark.parametrize("rule", RULES)
 def test_what_was_planted_is_chosen(table, rule):
     choice = choose_rank(table, rule)
-    assert (choice.k, choice.good, choice.flat) == (PLANTED, [PLANTED], False)
+    good = KS[PLANTED - 2 : -1].tolist() if rule == "opnmf-permutation" else [PLANTED]
+    assert (choice.k, choice.good, choice.flat) == (PLANTED, good, False)
     assert f"k = {PLANTED}" in choice.reason
 
 
@@ -63,6 +64,9 @@ def test_flat_curves_are_called_flat(flat, rule):
     if rule == "null-crossing":
         assert choice.good == []
         assert "no structure" in choice.reason
+    elif rule == "opnmf-permutation":
+        assert choice.good == []
+        assert "at least as much as on shuffled data" in choice.reason
     else:
         assert choice.good == KS.tolist()
         assert "flat" in choice.reason
@@ -110,7 +114,8 @@ def test_a_column_without_values_is_named(table, rule, column, as_nan):
 def test_what_a_rule_compares():
     splits = {name for name, rule in RULES.items() if rule.compares_splits}
     assert splits == {"reproducibility-peak", "one-standard-error", "weighted"}
-    assert [name for name, rule in RULES.items() if rule.compares_shuffled] == ["null-crossing"]
+    shuffled = {name for name, rule in RULES.items() if rule.compares_shuffled}
+    assert shuffled == {"null-crossing", "opnmf-permutation"}
 
 
 def test_one_split_seen_twice_has_no_noise_to_compare_with(table):
@@ -259,6 +264,26 @@ def test_the_first_crossing_is_listed_too(table):
     table.loc[KS == 5, "reconstruction_error"] += 12  # a poor local optimum: no gain at 5
     choice = choose_rank(table, "null-crossing")
     assert (choice.k, choice.good) == (8, [4, 8])
+
+
+def test_the_criterion_of_opnmf_compares_relative_errors():
+    """The values that opnmf 0.0.2 itself returned, for the features of iris and a seed of NumPy."""
+    errors, null = [1, 0.434561, 0.164983, 0.022982], [1, 0.797548, 0.548982, 0.008177]
+    table = pd.DataFrame({"n_components": [1, 2, 3, 4]})
+    table["reconstruction_error"], table["null_error"] = errors, null
+    choice = choose_rank(table, "opnmf-permutation")
+    assert (choice.k, choice.good, choice.flat) == (3, [3], False)
+    assert "by 0.14 of its largest value up to k = 4, and on shuffled data by 0.54" in choice.reason
+    table["reconstruction_error"] *= 18.19
+    table["null_error"] *= 44.36
+    assert choose_rank(table, "opnmf-permutation") == choice
+
+
+def test_a_k_is_good_by_the_step_after_it(table):
+    table.loc[KS == 5, "reconstruction_error"] += 12  # a poor local optimum: no gain at 5
+    choice = choose_rank(table, "opnmf-permutation", range(2, 11))
+    assert (choice.k, choice.good) == (4, [4, 8, 9, 10])
+    assert choice.reason.endswith("Also good: 8, 9 and 10.")
 
 
 def test_every_component_gains_a_little_out_of_sample(table):

@@ -7,6 +7,7 @@ from opnmf_pipeline.selection.ranks import (
     hierarchy,
     null_lead,
     permuted,
+    slower_than_null,
 )
 
 
@@ -60,6 +61,14 @@ def test_null_lead_passes_over_a_poor_local_optimum():
     null = [100.0, 98, 96, 94, 92, 90]
     errors = [100.0, 90, 89, 70, 69, 68]  # the fit at the third k is poor
     assert null_lead(errors, null).argmax() == 3
+
+
+def test_slower_than_null_divides_each_curve_by_its_largest_value():
+    errors, null = [10.0, 12, 6, 5, 5], [200.0, 180, 150, 120, 120]
+    relative = np.diff(np.array(errors) / 12) > np.diff(np.array(null) / 200)
+    assert slower_than_null(errors, null).tolist() == [*relative, False]
+    assert relative.tolist() == [True, False, True, False]
+    assert not slower_than_null([0.0, 0], [0.0, 0]).any()
 
 
 @pytest.mark.parametrize("scale", [1, 1e-6])

@@ -1,11 +1,14 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 
 from opnmf_pipeline.decomposition import OPNMF, PNMF, rank_permute
 from opnmf_pipeline.exceptions import ConvergenceWarning, SelectionWarning
+from opnmf_pipeline.selection.choice import choose_rank
 from opnmf_pipeline.selection.ranks import permuted
 
 ORTHONORMAL = OPNMF(solver="orthonormal", n_init=3, random_state=0)
@@ -98,6 +101,31 @@ def test_a_range_that_is_too_short_is_said(planted):
     with pytest.warns(SelectionWarning, match="end of the range. The range is too short"):
         found = rank_permute(planted, 2, 4, estimator=ORTHONORMAL)
     assert found.choice_.k == 4
+
+
+def test_four_features_of_iris_have_three_components_by_opnmf_and_none_by_null_crossing():
+    """The other curves are those of opnmf 0.0.2 itself, whose shuffling differs."""
+    X = load_iris().data.T
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = rank_permute(X, 1, 4, rule="opnmf-permutation")
+    assert found.choice_.k == 3
+    assert found.good_ranks_.tolist() == [3]
+    relative = found.errors_ / found.errors_.max()
+    np.testing.assert_allclose(relative, [1, 0.434561, 0.164983, 0.022982], atol=1e-3)
+    null = found.random_errors_[0] / found.random_errors_.max()
+    np.testing.assert_allclose(null, [1, 0.797548, 0.548982, 0.008177], atol=0.02)
+    table = pd.DataFrame({"n_components": found.ranks_, "reconstruction_error": found.errors_})
+    table["null_error"] = found.random_errors_[0]
+    choice = choose_rank(table, "null-crossing")
+    assert (choice.good, choice.flat) == ([], True)
+    assert "they find no structure" in choice.reason
+
+
+def test_a_search_refuses_rules_that_need_splits(planted):
+    match = "rule must be 'null-crossing' or 'opnmf-permutation', got 'weighted'"
+    with pytest.raises(ValueError, match=match):
+        rank_permute(planted, 2, 3, estimator=ORTHONORMAL, rule="weighted")
 
 
 def test_fits_that_do_not_converge_are_counted(planted):

@@ -2,7 +2,8 @@
 
 from opnmf_pipeline.images.volumes.atlas import ATLAS, atlas_values
 from opnmf_pipeline.images.volumes.files import (
-    SUFFIX,
+    ENDINGS,
+    copies,
     image_files,
     is_image,
     open_image,
@@ -15,12 +16,13 @@ from opnmf_pipeline.images.volumes.standard import standard_space
 
 __all__ = [
     "ATLAS",
-    "SUFFIX",
+    "ENDINGS",
     "Grid",
     "Mask",
     "analysis_grid",
     "atlas_values",
     "check_grids",
+    "copies",
     "image_files",
     "is_image",
     "open_image",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from opnmf_pipeline.images.volumes.header import (
 )
 
 __all__ = [
-    "SUFFIX",
+    "ENDINGS",
+    "copies",
     "image_files",
     "is_image",
     "load",
@@ -35,7 +37,7 @@ __all__ = [
     "set_space",
 ]
 
-SUFFIX = ".nii.gz"
+ENDINGS: Mapping[str, str] = {"image": ".nii.gz", "labels": ".nii.gz"}
 COMPRESSIONS = (".gz", ".bz2", ".zst")
 CHUNK_BYTES = 2**20
 UNREADABLE_MSG = "{path}: cannot be read as an image ({reason}); check the file or copy it again"
@@ -159,6 +161,11 @@ def image_files(path: str | Path) -> list[str]:
     files = {holder.filename for holder in open_image(path).file_map.values()}
     # Formats name additional files that may be absent, such as the .mat of SPM
     return sorted(str(file) for file in files if file is not None and Path(file).exists())
+
+
+def copies(path: Path) -> dict[str, Path]:
+    """Return an empty mapping: a map of volumes is one file."""
+    return {}
 
 
 def read_values(image: Any, path: str | Path) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from scipy.ndimage import (
 )
 
 from opnmf_pipeline.images.maps import component_names
+from opnmf_pipeline.images.space import Colour
 from opnmf_pipeline.images.volumes.files import load, open_image, read_all, set_space
 from opnmf_pipeline.images.volumes.grid import Grid
 from opnmf_pipeline.images.volumes.standard import MNI_CODE, space_code
@@ -128,6 +129,12 @@ class Mask:
     def write(self, values: NDArray[Any], path: Path) -> None:
         """Write the image that :meth:`unmasked` returns."""
         self.unmasked(values).to_filename(path)
+
+    def write_labels(
+        self, labels: NDArray[np.int16], colours: Sequence[Colour], path: Path
+    ) -> None:
+        """Write a label map; NIfTI files have no colours."""
+        self.write(labels, path)
 
     def label_table(self, W: NDArray[np.floating], labels: NDArray[np.int16]) -> pd.DataFrame:
         """Describe the part of each component in the winner-takes-all map.

@@ -55,17 +55,43 @@
       tileMargin: 4,
     });
     await view.attachToCanvas(canvas);
+    state.view = view;
+    if (data.meshes.length) return view.setSliceType(view.sliceTypeRender);
     view.onLocationChange = describe;
     if (data.background) {
       view.addVolume(await image(data.background, "background", { colormap: "gray" }));
     }
     view.setSliceType(view.sliceTypeMultiplanar);
     view.opts.multiplanarShowRender = 0;
-    state.view = view;
   }
 
-  async function show() {
-    if (!state.view) await start();
+  async function showMeshes() {
+    const { view } = state;
+    if (state.shown !== fit()) {
+      for (const mesh of [...view.meshes]) view.removeMesh(mesh);
+      const layers = fit().image.split(" ");
+      for (const [number, base64] of data.meshes.entries()) {
+        const { buffer } = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+        const grey = new Uint8Array([170, 170, 170, 255]);
+        const mesh = await niivue.NVMesh.readMesh(buffer, "hemisphere.mz3", view.gl, 1, grey, true);
+        await niivue.NVMesh.loadLayer({
+          base64: layers[number], name: "weights.mz3", colormap: "inferno", opacity: 1,
+        }, mesh);
+        view.addMesh(mesh);
+      }
+      if (!state.shown) view.setRenderAzimuthElevation(110, 15);
+      state.shown = fit();
+    }
+    const [low, high] = limits();
+    for (const mesh of view.meshes) {
+      mesh.layers[0].frame4D = components.selectedIndex;
+      [mesh.layers[0].cal_min, mesh.layers[0].cal_max] = [low, high];
+      mesh.updateMesh(view.gl);
+    }
+    view.drawScene();
+  }
+
+  async function showVolume() {
     const { view } = state;
     if (state.shown !== fit()) {
       if (state.overlay) view.removeVolume(state.overlay);
@@ -79,6 +105,11 @@
     view.setFrame4D(state.overlay.id, components.selectedIndex);
     [state.overlay.cal_min, state.overlay.cal_max] = limits(); // a new frame resets them
     toPeak();
+  }
+
+  async function show() {
+    if (!state.view) await start();
+    await (data.meshes.length ? showMeshes() : showVolume());
     document.getElementById("viewer").dataset.shown = `${fit().k}/${components.selectedIndex + 1}`;
   }
 
@@ -112,7 +143,7 @@
       ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0], ArrowDown: [0, -1, 0], ArrowUp: [0, 1, 0],
       PageDown: [0, 0, -1], PageUp: [0, 0, 1],
     };
-    if (!(event.key in moves) || !state.view) return;
+    if (!(event.key in moves) || !state.view || data.meshes.length) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     state.view.moveCrosshairInVox(...moves[event.key]);

@@ -19,7 +19,7 @@ __all__ = ["draw_cohort_maps"]
 N_CUTS = 9
 
 
-def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path) -> Figure:
+def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path, background: Any = None) -> Figure:
     """Draw maps in axial cuts, one map per row; voxels outside the mask are white.
 
     Parameters
@@ -28,6 +28,8 @@ def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path) -> Figure:
         3D images by title.
     mask_file : path
         Mask on the grid of the maps.
+    background : object
+        Not used: maps cover the whole mask.
     """
     inside = _upright(mask_file)[0] != 0
     layers = np.flatnonzero(inside.any(axis=(0, 1)))

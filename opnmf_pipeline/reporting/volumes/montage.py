@@ -17,8 +17,9 @@ from nibabel.affines import apply_affine
 
 from opnmf_pipeline.reporting.figure import STYLE, add_parts_legend, part_colours, save
 
-__all__ = ["draw_components", "draw_parts", "template_image"]
+__all__ = ["VIEWS", "draw_components", "draw_parts", "template_image"]
 
+VIEWS = "in three cuts through the largest weight"
 TEMPLATE_MM = 2
 MAX_COLUMNS = 3
 """More columns would make the cuts too small on a printed page."""

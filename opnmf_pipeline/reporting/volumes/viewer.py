@@ -25,7 +25,9 @@ MAX_BYTES = 10 * 2**20
 LEVELS = 255
 
 
-def embed(images: Sequence[Any], max_bytes: int = MAX_BYTES) -> Embedded:
+def embed(
+    images: Sequence[Any], max_bytes: int = MAX_BYTES, *, meshes: Sequence[Path] = ()
+) -> Embedded:
     """Return images as text of limited size.
 
     Parameters
@@ -35,6 +37,8 @@ def embed(images: Sequence[Any], max_bytes: int = MAX_BYTES) -> Embedded:
     max_bytes : int
         Largest total size. The images are averaged over larger and larger blocks of voxels until
         they fit.
+    meshes : sequence of path
+        Not used: volumes have no meshes.
     """
     opened = [nb.load(image) if isinstance(image, Path) else image for image in images]
     coarsening = 1

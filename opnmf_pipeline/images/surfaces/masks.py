@@ -1,0 +1,149 @@
+"""Masks of the user on surfaces, such as the cortex without the medial wall."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nb
+import numpy as np
+from nibabel.cifti2 import BrainModelAxis, LabelAxis
+from numpy.typing import NDArray
+
+from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.surfaces.files import (
+    CORTEX,
+    gifti_arrays,
+    image_files,
+    places,
+    read_axis,
+    read_values,
+    reading,
+)
+from opnmf_pipeline.images.surfaces.meshes import mesh_name
+from opnmf_pipeline.images.surfaces.names import ending, is_cifti
+
+__all__ = ["read_inside"]
+
+LABELS = (".annot", ".label")
+OUTSIDE = ("???", "unknown", "none", "background", "corpuscallosum")
+"""Names of labels, in lower case, that do not belong to the cortex; the medial wall is another."""
+OTHER_MESH_MSG = (
+    "mask.image: {path} is on {got} vertices per hemisphere ({got_name}), but the images are on "
+    "{want} ({want_name}); use a mask of the mesh of the images"
+)
+OTHER_VOXELS_MSG = "mask.image: {path} has voxels of a different grid than the images"
+
+
+def read_inside(path: str | Path, axis: BrainModelAxis) -> NDArray[np.bool_]:
+    """Return which vertices and voxels of images are in a mask.
+
+    Parameters
+    ----------
+    path : path
+        The mask: an image of any format, which is not zero in the mask; or labels (``.label.gii``,
+        ``.annot``, ``.dlabel.nii``), whose medial wall and unknown parts are outside; or
+        FreeSurfer's list of the vertices of the cortex (``lh.cortex.label``). Of two hemispheres,
+        either file is accepted.
+    axis : BrainModelAxis
+        Vertices and voxels of the images. Those that the mask does not list are outside.
+
+    Returns
+    -------
+    ndarray of shape (len(axis),), bool
+
+    Raises
+    ------
+    ImageError
+        The mask is damaged or is on another mesh.
+    """
+    if is_cifti(path):
+        found, inside = _of_cifti(path)
+    elif ending(path) in LABELS or Path(path).name.endswith(".label.gii"):
+        found, inside = _of_labels(path, axis)
+    else:
+        found, inside = _of_image(path)
+    return _moved(inside, found, axis, path)
+
+
+def _of_cifti(path: str | Path) -> tuple[BrainModelAxis, NDArray[np.bool_]]:
+    with reading(path):
+        image: Any = nb.Cifti2Image.from_filename(path)
+        maps = image.header.get_axis(0)
+    if not isinstance(maps, LabelAxis):
+        return _of_image(path)
+    names = {key: name for key, (name, _) in maps.label[0].items()}
+    values = np.asarray(image.dataobj)[0]
+    return places(image), _named_cortex(values, names)
+
+
+def _of_image(path: str | Path) -> tuple[BrainModelAxis, NDArray[np.bool_]]:
+    return read_axis(path), np.nan_to_num(read_values(path)) != 0
+
+
+def _of_labels(path: str | Path, axis: BrainModelAxis) -> tuple[BrainModelAxis, NDArray[np.bool_]]:
+    """Read label files of the left and of the right hemisphere."""
+    models, parts = [], []
+    for file, name in zip(image_files(path), CORTEX.values(), strict=True):
+        with reading(file):
+            part = _of_hemisphere(file, axis.nvertices.get(name, 0))
+        models.append(BrainModelAxis.from_surface(np.arange(len(part)), len(part), name))
+        parts.append(part)
+    return models[0] + models[1], np.concatenate(parts)
+
+
+def _of_hemisphere(path: str, n_vertices: int) -> NDArray[np.bool_]:
+    match ending(path):
+        case ".annot":
+            values, _, listed = nb.freesurfer.read_annot(path)
+            return _named_cortex(values, {n: name.decode() for n, name in enumerate(listed)})
+        case ".label":
+            vertices = nb.freesurfer.read_label(path)
+            inside = np.zeros(max(n_vertices, int(vertices.max()) + 1), dtype=bool)
+            inside[vertices] = True
+            return inside
+    image = gifti_arrays(path)
+    return _named_cortex(image.darrays[0].data.ravel(), image.labeltable.get_labels_as_dict())
+
+
+def _named_cortex(values: NDArray[Any], names: dict[int, str]) -> NDArray[np.bool_]:
+    """Return where the name of the label belongs to the cortex; a label without name is outside."""
+    keys = [key for key, name in names.items() if _is_cortex(name)]
+    inside: NDArray[np.bool_] = np.isin(values, keys)
+    return inside
+
+
+def _is_cortex(name: str) -> bool:
+    plain = name.lower().replace("_", "").replace(" ", "")
+    return plain not in OUTSIDE and "medialwall" not in plain
+
+
+def _moved(
+    inside: NDArray[np.bool_], found: BrainModelAxis, axis: BrainModelAxis, path: str | Path
+) -> NDArray[np.bool_]:
+    """Return the mask on the vertices and voxels of another axis."""
+    moved = np.zeros(len(axis), dtype=bool)
+    for name, rows, model in axis.iter_structures():
+        if name not in axis.nvertices or name not in found.nvertices:
+            continue
+        want, got = axis.nvertices[name], found.nvertices[name]
+        if want != got:
+            raise ImageError(
+                OTHER_MESH_MSG.format(
+                    path=path,
+                    got=got,
+                    got_name=mesh_name(got),
+                    want=want,
+                    want_name=mesh_name(want),
+                )
+            )
+        there, whole = found.name == name, np.zeros(want, dtype=bool)
+        whole[found.vertex[there]] = inside[there]
+        moved[rows] = whole[model.vertex]
+    if axis.volume_mask.any() and found.volume_mask.any():
+        if axis.volume_shape != found.volume_shape or not np.allclose(axis.affine, found.affine):
+            raise ImageError(OTHER_VOXELS_MSG.format(path=path))
+        volume = np.zeros(axis.volume_shape, dtype=bool)
+        volume[tuple(found.voxel[found.volume_mask].T)] = inside[found.volume_mask]
+        moved[axis.volume_mask] = volume[tuple(axis.voxel[axis.volume_mask].T)]
+    return moved

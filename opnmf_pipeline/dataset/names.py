@@ -78,7 +78,7 @@ OUTPUTS: dict[str, Output] = {
         "JSON",
     ),
     "reliability": Output(
-        "group/{space}desc-opnmfK{k}_reliability{image}",
+        "group/{hemi}{space}desc-opnmfK{k}_reliability{image}",
         "Share of the resamples of the cohort that assign each place to its component",
         "image, float32",
     ),

@@ -91,7 +91,7 @@ def draw_reliability(found: ReliabilityFacts) -> Figure:
     """
     return replace(
         found.draw(),
-        alt="Cuts of the map of stability",
+        alt="Map of stability",
         caption=f"Stability: share of {found.resamples} whose fits assign each place to the same "
         "component as the fit of all subjects. It is low at the borders of components, and "
         "everywhere in a component that other subjects do not show.",

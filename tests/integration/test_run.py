@@ -210,7 +210,7 @@ def test_the_readme_lists_all_files_and_only_files_that_there_are(example):
 
 def test_side_cars_are_json_with_a_description(example):
     sidecars = list((example.outputs.root / "group").glob("*.json"))
-    assert len(sidecars) == 6
+    assert len(sidecars) == 7
     for path in sidecars:
         content = json.loads(path.read_text())
         assert content, path
@@ -271,7 +271,7 @@ def test_a_touched_image_recomputes_nothing_and_a_changed_one_everything(load, c
     cohort.damage(0, cohort.values[0] * 1.1)
     computed = run(load()).computed
     assert computed[:2] == ["mask", "matrix"]
-    assert len(computed) == 9
+    assert len(computed) == 11
 
 
 def test_the_other_file_of_a_pair_recomputes(load, cohort, tmp_path):

@@ -186,7 +186,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs=bids,
             outputs={"cohort_file": cohort_file, "images": images, "participants": people},
             sections={"": InputsConfig},
-            without=("simulation",),
+            without=("simulation", "on_empty"),
             stage=collect_cohort,
         ),
         "MakeMask": Case(

@@ -6,7 +6,8 @@ import argparse
 
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.config import PipelineConfig, load_config
-from opnmf_pipeline.engines.steps import SPLIT, Graph, steps_of
+from opnmf_pipeline.engines.graph import SPLIT, Graph
+from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.reporting.graph import draw_graph
 

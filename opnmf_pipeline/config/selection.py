@@ -90,6 +90,15 @@ class SelectionConfig(Section):
         f"each k, about as long as the two fits of a split. 0: off. Default: {N_STARTS} if the "
         "cohort is split, otherwise 0.",
     )
+    n_bootstraps: int = Field(
+        0,
+        ge=0,
+        le=MOST_FITS,
+        description="Number of bootstrap samples of the subjects (2 or more) for each k with maps. "
+        "The share of their fits that assign each voxel to its component, and the intervals of the "
+        "sizes of parts, then come from these fits, not from those of the split halves. Each needs "
+        "one fit. Subjects of one group are drawn together. 0: off.",
+    )
     n_null: int = Field(
         5,
         ge=0,
@@ -163,6 +172,13 @@ class SelectionConfig(Section):
     def _null_that_varies(cls, value: int) -> int:
         if value == 1:
             raise ValueError("one pair has no standard deviation; set 2 or more, or 0")
+        return value
+
+    @field_validator("n_bootstraps")
+    @classmethod
+    def _samples_that_vary(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one sample has no interval; set 2 or more, or 0")
         return value
 
     @field_validator("n_starts")

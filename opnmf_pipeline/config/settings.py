@@ -414,14 +414,26 @@ class PipelineConfig(Section):
         return self.selection.candidates or self.decomposition.n_components
 
     @property
+    def resampled(self) -> tuple[int, ...]:
+        """The numbers of components with maps whose fits are compared with those of resamples.
+
+        One component is the same in every resample.
+        """
+        selection, mapped = self.selection, self.decomposition.n_components
+        if not selection.has_splits:
+            return tuple(k for k in mapped if k > 1) if selection.n_bootstraps else ()
+        return tuple(k for k in mapped if k > 1 and k in self.compared)
+
+    @property
     def start_seeds(self) -> list[int]:
         """Seed of each random start that is compared with the others."""
         numbers = range(1, self.selection.n_starts + 1)
         return [self.decomposition.from_random_start(number).random_state for number in numbers]
 
     def n_fits(self, n_splits: int) -> int:
-        """Return the number of fits of a run: of the cohort, of its halves, and of null data."""
+        """Return the number of fits of a run: of the cohort, of parts of it, and of null data."""
         selection = self.selection
         per_split = 4 if selection.shared_start else 2
         per_candidate = selection.n_starts + per_split * n_splits + selection.n_permutations
-        return len(self.ranks) + len(self.compared) * per_candidate
+        of_samples = len(self.resampled) * selection.n_bootstraps
+        return len(self.ranks) + len(self.compared) * per_candidate + of_samples

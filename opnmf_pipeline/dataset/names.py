@@ -77,6 +77,20 @@ OUTPUTS: dict[str, Output] = {
         "Description of these columns, and the covariates that are used",
         "JSON",
     ),
+    "reliability": Output(
+        "group/{hemi}{space}desc-opnmfK{k}_reliability{image}",
+        "Share of the resamples of the cohort that assign each place to its component",
+        "image, float32",
+    ),
+    "reliability_tsv": Output(
+        "group/{space}desc-opnmfK{k}_reliability.tsv",
+        "Reproducibility of each component beside that by chance, stability and interval of its "
+        "size",
+        "TSV",
+    ),
+    "reliability_json": Output(
+        "group/{space}desc-opnmfK{k}_reliability.json", "Sidecar of both", "JSON"
+    ),
     "image_loadings": Output(
         "{folder}/{row}_desc-opnmfK{k}_loadings.tsv",
         "Loadings of one image, written at the participant level of opnmf-bids",

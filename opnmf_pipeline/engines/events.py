@@ -15,9 +15,9 @@ from fileformats.core import FileSet
 from pydra.engine.hooks import TaskHooks
 from pydra.engine.result import load_result
 
+from opnmf_pipeline.engines.graph import Graph, Job
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.seals import seal
-from opnmf_pipeline.engines.steps import Graph, Job
 from opnmf_pipeline.files import written_whole
 
 __all__ = ["EVENTS", "Follower", "job_hooks", "unreported"]

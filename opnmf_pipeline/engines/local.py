@@ -19,10 +19,10 @@ from typing import Any
 
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines.cache import Cache, Result
+from opnmf_pipeline.engines.graph import Each, Every, Given, Graph, Job, Of, Over
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
 from opnmf_pipeline.engines.resources import n_procs_of, n_threads_of
-from opnmf_pipeline.engines.steps import Each, Every, Given, Graph, Job, Of, Over
 from opnmf_pipeline.exceptions import FIXABLE, EngineError
 from opnmf_pipeline.files import folder_digest
 from opnmf_pipeline.images.reading import map_images

@@ -28,6 +28,7 @@ from nipype.utils.ram_estimator import RamEstimator
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.disk import require_space
+from opnmf_pipeline.engines.graph import Each, Every, Given, Graph, Job, Of, Over
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.resources import (
     n_procs_of,
@@ -36,17 +37,7 @@ from opnmf_pipeline.engines.resources import (
     threads_of,
 )
 from opnmf_pipeline.engines.seals import Digests, seal
-from opnmf_pipeline.engines.steps import (
-    GIVEN,
-    Each,
-    Every,
-    Given,
-    Graph,
-    Job,
-    Of,
-    Over,
-    steps_of,
-)
+from opnmf_pipeline.engines.steps import GIVEN, steps_of
 from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import nipype as nodes
@@ -87,6 +78,7 @@ RETURNED: dict[str, Of | Every] = {
     "maps_dirs": Every((Of("maps", "maps_dir"),)),
     "figures_dirs": Every((Of("figures", "figures_dir"),)),
     "associations_dirs": Every((Of("associations", "associations_dir"),)),
+    "reliability_dirs": Every((Of("reliability", "reliability_dir"),)),
     **{
         name: Every((Of("maps", name),))
         for name in (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from opnmf_pipeline.engines.steps import Job
+from opnmf_pipeline.engines.graph import Job
 from opnmf_pipeline.progress import Display
 
 __all__ = ["Outcome"]

@@ -32,6 +32,7 @@ from opnmf_pipeline import __version__
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.disk import require_space
 from opnmf_pipeline.engines.events import EVENTS, Follower, job_hooks, unreported
+from opnmf_pipeline.engines.graph import SPLIT, Each, Every, Given, Graph, Job, Of, Over
 from opnmf_pipeline.engines.moved import follow_move
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.processes import (
@@ -47,7 +48,7 @@ from opnmf_pipeline.engines.resources import (
     sbatch_options,
 )
 from opnmf_pipeline.engines.seals import Digests
-from opnmf_pipeline.engines.steps import SPLIT, Each, Every, Given, Graph, Job, Of, Over, steps_of
+from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import pydra as nodes
@@ -86,6 +87,7 @@ GATHER = "gather"
         "associations_dirs": workflow.out(
             type=list[Directory], help="associations of each fit with covariates"
         ),
+        "reliability_dirs": workflow.out(type=list[Directory], help="reliability of components"),
         "metrics_file": workflow.out(type=Tsv, help="measures, one row per number of components"),
         "metrics_json": workflow.out(type=Json, help="description of the columns of metrics_file"),
         "selection_dir": workflow.out(type=Directory, help="tables, choice, pictures"),
@@ -255,16 +257,16 @@ class _Translator:
                 ("maps_dirs", "maps", "maps_dir"),
                 ("figures_dirs", "figures", "figures_dir"),
                 ("associations_dirs", "associations", "associations_dir"),
+                ("reliability_dirs", "reliability", "reliability_dir"),
             )
         ]
-        select = self._made["select"]
         return (
             self._made["mask"].mask_file,
             self._made["matrix"].matrix_dir,
             *lists,
-            select.metrics_file,
-            select.metrics_json,
-            select.selection_dir,
+            self._made["select"].metrics_file,
+            self._made["select"].metrics_json,
+            self._made["select"].selection_dir,
             self._made["quality"].quality_dir,
             self._made["report"].report_file,
         )

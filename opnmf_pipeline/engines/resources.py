@@ -11,7 +11,7 @@ import joblib
 import psutil
 
 from opnmf_pipeline.config import ExecutionConfig
-from opnmf_pipeline.engines.steps import Step
+from opnmf_pipeline.engines.graph import Step
 from opnmf_pipeline.exceptions import ConfigError
 
 __all__ = [

@@ -40,6 +40,7 @@ from opnmf_pipeline.files import folder_digest
 from opnmf_pipeline.images.surfaces import other_file
 from opnmf_pipeline.nodes.options import Option, options_of
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
+from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
@@ -50,6 +51,7 @@ from opnmf_pipeline.stages.matrix import BUILD_MATRIX
 from opnmf_pipeline.stages.permuted import FIT_PERMUTED
 from opnmf_pipeline.stages.project import PROJECT_SUBJECTS
 from opnmf_pipeline.stages.quality import ASSESS_COHORT
+from opnmf_pipeline.stages.reliability import MEASURE_RELIABILITY
 from opnmf_pipeline.stages.report import MAKE_REPORT
 from opnmf_pipeline.stages.select import SELECT_RANK
 from opnmf_pipeline.stages.splits import MAKE_SPLITS
@@ -61,12 +63,14 @@ __all__ = [
     "CollectCohort",
     "Decompose",
     "DrawFigures",
+    "FitBootstrap",
     "FitHalves",
     "FitPermuted",
     "MakeMask",
     "MakeReport",
     "MakeSplits",
     "MeasureAssociations",
+    "MeasureReliability",
     "ProjectSubjects",
     "SelectRank",
     "WriteMaps",
@@ -262,12 +266,14 @@ BuildMatrix = _interface(BUILD_MATRIX)
 CollectCohort = _interface(COLLECT_COHORT)
 Decompose = _interface(DECOMPOSE)
 DrawFigures = _interface(DRAW_FIGURES)
+FitBootstrap = _interface(FIT_BOOTSTRAP)
 FitHalves = _interface(FIT_HALVES)
 FitPermuted = _interface(FIT_PERMUTED)
 MakeMask = _interface(MAKE_MASK)
 MakeReport = _interface(MAKE_REPORT)
 MakeSplits = _interface(MAKE_SPLITS)
 MeasureAssociations = _interface(MEASURE_ASSOCIATIONS)
+MeasureReliability = _interface(MEASURE_RELIABILITY)
 ProjectSubjects = _interface(PROJECT_SUBJECTS)
 SelectRank = _interface(SELECT_RANK)
 WriteMaps = _interface(WRITE_MAPS)

@@ -25,6 +25,7 @@ from pydra.compose import python
 from opnmf_pipeline.images.surfaces import first_file, other_file
 from opnmf_pipeline.nodes.options import Option, options_of
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
+from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
@@ -35,6 +36,7 @@ from opnmf_pipeline.stages.matrix import BUILD_MATRIX
 from opnmf_pipeline.stages.permuted import FIT_PERMUTED
 from opnmf_pipeline.stages.project import PROJECT_SUBJECTS
 from opnmf_pipeline.stages.quality import ASSESS_COHORT
+from opnmf_pipeline.stages.reliability import MEASURE_RELIABILITY
 from opnmf_pipeline.stages.report import MAKE_REPORT
 from opnmf_pipeline.stages.select import SELECT_RANK
 from opnmf_pipeline.stages.splits import MAKE_SPLITS
@@ -46,12 +48,14 @@ __all__ = [
     "CollectCohort",
     "Decompose",
     "DrawFigures",
+    "FitBootstrap",
     "FitHalves",
     "FitPermuted",
     "MakeMask",
     "MakeReport",
     "MakeSplits",
     "MeasureAssociations",
+    "MeasureReliability",
     "ProjectSubjects",
     "SelectRank",
     "WriteMaps",
@@ -165,12 +169,14 @@ BuildMatrix = _task(BUILD_MATRIX)
 CollectCohort = _task(COLLECT_COHORT)
 Decompose = _task(DECOMPOSE)
 DrawFigures = _task(DRAW_FIGURES)
+FitBootstrap = _task(FIT_BOOTSTRAP)
 FitHalves = _task(FIT_HALVES)
 FitPermuted = _task(FIT_PERMUTED)
 MakeMask = _task(MAKE_MASK)
 MakeReport = _task(MAKE_REPORT)
 MakeSplits = _task(MAKE_SPLITS)
 MeasureAssociations = _task(MEASURE_ASSOCIATIONS)
+MeasureReliability = _task(MEASURE_RELIABILITY)
 ProjectSubjects = _task(PROJECT_SUBJECTS)
 SelectRank = _task(SELECT_RANK)
 WriteMaps = _task(WRITE_MAPS)

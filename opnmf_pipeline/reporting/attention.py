@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.reporting.facts import Facts, QualityFacts
 from opnmf_pipeline.reporting.outliers import RULE, find_outliers
+from opnmf_pipeline.reporting.reliability import sentences_about_reliability
 from opnmf_pipeline.reporting.tables import by_chance
 
 __all__ = [
@@ -58,6 +59,8 @@ def attention(facts: Facts) -> list[str]:
     for k, info in zip(facts.ks, facts.infos, strict=True):
         sentences += sentences_about_fit(info, sizes.get(k, []))
         sentences += sentences_about_starts(k, facts.selection.of(k))
+    for fit in facts.fits:
+        sentences += sentences_about_reliability(fit.k, fit.reliability)
     parts = {fit.k: fit.parts for fit in facts.fits}
     sentences += sentences_about_places(parts, _expected(facts.quality))
     if facts.quality:

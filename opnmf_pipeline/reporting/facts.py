@@ -20,6 +20,7 @@ __all__ = [
     "FitFacts",
     "GridFacts",
     "QualityFacts",
+    "ReliabilityFacts",
     "SelectionFacts",
     "SolverFacts",
 ]
@@ -89,6 +90,38 @@ class AssociationFacts:
 
 
 @dataclass(frozen=True)
+class ReliabilityFacts:
+    """Which components, and which of their voxels, other subjects show too.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Table of :func:`opnmf_pipeline.stages.reliability.measure_reliability`.
+    shares : ndarray of shape (n_voxels,), float32
+        Share of the resamples that assign each voxel to its component.
+    resamples : str
+        What they are, such as ``10 halves of the cohort``.
+    n_splits : int
+        Number of splits that the reproducibility comes from; 0 if there are none.
+    size_units : str
+        Units of the sizes, ``mm^3`` or the name of the places.
+    draw : callable
+        Draws the map of the shares.
+    """
+
+    table: pd.DataFrame
+    shares: NDArray[np.floating]
+    resamples: str
+    n_splits: int
+    size_units: str
+    draw: Callable[[], Figure]
+
+    def verdicts(self, verdict: str) -> pd.DataFrame:
+        """Return the rows of the components with a value of ``reproduced``."""
+        return self.table[self.table["reproduced"] == verdict]
+
+
+@dataclass(frozen=True)
 class FitFacts:
     """The fit with one number of components.
 
@@ -121,6 +154,8 @@ class FitFacts:
         :data:`opnmf_pipeline.stages.anatomy.REGION_COLUMNS`; None without an atlas.
     associations : AssociationFacts or None
         Associations with covariates, if they were measured.
+    reliability : ReliabilityFacts or None
+        Comparison with fits of other subjects, if there are any.
     """
 
     info: Mapping[str, Any]
@@ -137,6 +172,7 @@ class FitFacts:
     views: str = ""
     regions: pd.DataFrame | None = None
     associations: AssociationFacts | None = None
+    reliability: ReliabilityFacts | None = None
 
     @property
     def k(self) -> int:

@@ -127,6 +127,7 @@ def describe_methods(
         _images(fits[0], settings.get("mask", {}), grid, entities, only_brain=only_brain),
         _decomposition(fits, solver, grid),
         _selection(settings.get("selection", {}), choice, grid),
+        _reliability(settings, grid),
         _anatomy(settings.get("report", {}).get("atlas")) if located else "",
         _quality() if qualified else "",
         _associations(associations, fits[0]["Versions"]),
@@ -277,6 +278,35 @@ def _selection(
             "convention."
             if choice.get("flat")
             else f"This rule chose {choice['k']} components."
+        )
+    return " ".join(sentences)
+
+
+def _reliability(settings: Mapping[str, Any], grid: GridFacts) -> str:
+    """Describe the comparison of maps with resamples; return an empty text if there is none."""
+    selection = settings.get("selection", {})
+    is_split, n_bootstraps = bool(_splits(selection)), selection.get("n_bootstraps", 0)
+    mapped = settings.get("decomposition", {}).get("n_components")
+    if not mapped or not (is_split or n_bootstraps):
+        return ""
+    fits = (
+        f"fits of {n_bootstraps} bootstrap samples of the subjects"
+        if n_bootstraps
+        else "fits of the other groups"
+        if selection.get("leave_out")
+        else "fits of the halves"
+    )
+    sentences = [
+        "The parts of other fits were matched one to one with those of the fit of all subjects "
+        "[kuhn1955].",
+        f"The stability of a {grid.element} was the share of the {fits} that assigned it to the "
+        "same component as the fit of all subjects.",
+    ]
+    if is_split:
+        by_chance = ", and compared with that of random compact parts of the same sizes"
+        sentences.append(
+            "The reproducibility of a component was the Dice coefficient of its parts in the two "
+            f"sides of a split of the cohort{by_chance if selection.get('n_null') else ''}."
         )
     return " ".join(sentences)
 

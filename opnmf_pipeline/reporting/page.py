@@ -93,6 +93,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             pictures=_pictures(pictures),
             max_rows=MAX_ROWS,
             viewer=_viewer(facts),
+            stability=any(fit.reliability for fit in facts.fits),
             niivue=_niivue() if facts.volumes else "",
         )
     )
@@ -153,6 +154,7 @@ def _viewer(facts: Facts) -> dict[str, Any] | None:
             "image": image,
             "peaks": _peaks(fit),
             "titles": component_titles(fit.parts),
+            "stability": _stability(fit),
         }
         for fit, image in zip(facts.fits, images, strict=True)
     ]
@@ -170,6 +172,17 @@ def _peaks(fit: FitFacts) -> list[list[float]]:
     columns = [column for column in PEAK if column in fit.parts]
     peaks: list[list[float]] = fit.parts[columns].to_numpy().tolist()
     return peaks
+
+
+def _stability(fit: FitFacts) -> dict[str, Any] | None:
+    """Return title, unit and largest value of the last map of a fit, which is its stability."""
+    if fit.reliability is None:
+        return None
+    return {
+        "title": "stability of all components",
+        "unit": f"% of {fit.reliability.resamples}",
+        "largest": float(fit.reliability.shares.max()),
+    }
 
 
 def _methods(facts: Facts, settings: dict[str, Any]) -> Methods:

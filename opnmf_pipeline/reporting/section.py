@@ -15,6 +15,11 @@ from opnmf_pipeline.reporting.effects import draw_effects, effects_table, summar
 from opnmf_pipeline.reporting.facts import FitFacts
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings
+from opnmf_pipeline.reporting.reliability import (
+    draw_reliability,
+    reliability_sentence,
+    reliability_table,
+)
 from opnmf_pipeline.reporting.tables import by_chance, parts_table, regions_table
 
 __all__ = ["Section", "compose_section", "sentences_about_agreement"]
@@ -43,6 +48,12 @@ class Section:
         Table of the components and their parts; the first column is their number.
     regions : DataFrame or None
         Regions of the atlas that have most of each component; None without an atlas.
+    reliability : DataFrame or None
+        Reproducibility, stability and size of each component; None if they are unknown.
+    reliability_words : str
+        What this table says, and what it is about; may be empty.
+    stability : Figure or None
+        Map of the stability.
     loadings : sequence of Figure
         Loadings, and their associations with covariates.
     effects : sequence of str
@@ -58,6 +69,9 @@ class Section:
     maps: Sequence[Figure]
     parts: pd.DataFrame
     regions: pd.DataFrame | None
+    reliability: pd.DataFrame | None
+    reliability_words: str
+    stability: Figure | None
     loadings: Sequence[Figure]
     effects: Sequence[str]
     associations: pd.DataFrame | None
@@ -66,7 +80,7 @@ class Section:
     @property
     def figures(self) -> list[Figure]:
         """All pictures of the section."""
-        return [*self.maps, *self.loadings, *filter(None, [self.course])]
+        return [*self.maps, *self.loadings, *filter(None, [self.stability, self.course])]
 
 
 def compose_section(
@@ -87,6 +101,7 @@ def compose_section(
     """
     measured = fit.associations.table if fit.associations else pd.DataFrame()
     effects = summarize_effects(measured) if len(measured) else []
+    found = fit.reliability
     drawn = [draw_loadings(fit.loadings, covariates)] if figures else []
     if figures and effects:
         drawn.append(draw_effects(effects))
@@ -96,6 +111,9 @@ def compose_section(
         maps=map_figures(fit),
         parts=parts_table(fit),
         regions=None if fit.regions is None else regions_table(fit.regions),
+        reliability=reliability_table(fit),
+        reliability_words=reliability_sentence(found) if found else "",
+        stability=draw_reliability(found) if found and figures else None,
         loadings=drawn,
         effects=[effect.words for effect in effects],
         associations=effects_table(measured) if effects else None,

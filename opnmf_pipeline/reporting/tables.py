@@ -28,6 +28,7 @@ SMALLEST_OVERLAP = 0.0005
 NAMES = {"n_iter": "iterations", "n_pieces": "connected pieces per part", "n_splits": "splits"}
 PARTS = {
     "proposed_name": "proposed name",
+    "reproduced": "reproduced",
     "n_voxels": "voxels",
     "n_vertices": "vertices",
     "n_grayordinates": "grayordinates",
@@ -40,7 +41,7 @@ PARTS = {
     "peak_structure": "peak in",
     "peak_vertex": "peak vertex",
 }
-"""Columns of the label tables of all spaces, and their heads in the report."""
+"""Columns of the label tables of all spaces and of their reliability, and their heads."""
 TOP_REGIONS = 5
 """Number of regions of each component in the report."""
 SPREAD = "_sd"
@@ -121,12 +122,14 @@ def component_titles(parts: pd.DataFrame) -> list[str]:
 
 
 def parts_table(fit: FitFacts) -> pd.DataFrame:
-    """Return name, size, peak and overlap of each component."""
+    """Return name, reproducibility, size, peak and overlap of each component."""
     parts = fit.parts.copy()
     if "volume" in parts:
         parts["volume"] = (parts["volume"] / 1000).map("{:.1f}".format)
     if "proposed_name" in parts:
         parts["proposed_name"] = parts["proposed_name"].fillna("n/a")
+    if fit.reliability is not None:
+        parts["reproduced"] = fit.reliability.table["reproduced"].fillna("n/a")
     return pd.DataFrame(
         {
             "component": fit.parts["index"],

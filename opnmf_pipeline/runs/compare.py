@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+from opnmf_pipeline.engines.graph import Job
 from opnmf_pipeline.engines.outcome import Outcome
-from opnmf_pipeline.engines.steps import Job
 from opnmf_pipeline.runs.study import Study
 from opnmf_pipeline.stages.stage import Call
 

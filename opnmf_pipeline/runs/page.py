@@ -49,12 +49,15 @@ def write_report(output: OutputFolder) -> Path:
             parts=there("parts", k),
             associations=there("associations", k),
             regions=there("regions", k),
+            reliability=there("reliability_tsv", k),
+            reliability_map=there("reliability", k),
         )
         for k in output.ks
     ]
     output.intact("metrics_json")
     for k in output.ks:
         there("associations_json", k)
+        there("reliability_json", k)
     selection = SelectionFiles(
         output.intact("metrics"),
         choice=there("selection"),

@@ -32,6 +32,7 @@ from opnmf_pipeline.stages.figures import FIGURES_FILES
 from opnmf_pipeline.stages.maps import MAPS_FILES, REGIONS_FILES
 from opnmf_pipeline.stages.metrics import METRICS_COLUMNS
 from opnmf_pipeline.stages.quality import QUALITY_FILES
+from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
 from opnmf_pipeline.stages.spaces import named_files, space_of
 from opnmf_pipeline.tables import read_table, table_text
@@ -74,10 +75,12 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         output.publish("fit", fits[k] / FACTORIZATION_FILE, k)
     figures = outcome.by_rank("figures", "figures_dir")
     associations = outcome.by_rank("associations", "associations_dir")
+    reliability = outcome.by_rank("reliability", "reliability_dir")
     for folders, files in (
         (maps, MAPS_FILES if study.atlas is None else MAPS_FILES | REGIONS_FILES),
         (figures, FIGURES_FILES),
         (associations, ASSOCIATIONS_FILES),
+        (reliability, RELIABILITY_FILES),
     ):
         for k, folder in folders.items():
             for name, file in named_files(files, study.images[0]).items():
@@ -157,5 +160,7 @@ def _note_sources(
         }
         if output.has("associations_json", k):
             sources["associations_json"] = [bids_uri(output.path("loadings", k), output.root)]
+        if output.has("reliability_json", k):
+            sources["reliability_json"] = [bids_uri(output.path("dseg", k), output.root)]
         for name, uris in sources.items():
             output.write_text(name, with_sources(output.path(name, k), uris), k)

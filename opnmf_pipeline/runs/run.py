@@ -19,9 +19,9 @@ from opnmf_pipeline.dataset.description import readme
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.disk import full_disk_named
 from opnmf_pipeline.engines import local
+from opnmf_pipeline.engines.graph import Job
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.resources import n_procs_of
-from opnmf_pipeline.engines.steps import Job
 from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.space import Mask

@@ -16,8 +16,9 @@ from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.description import participants_json, settings_yaml
 from opnmf_pipeline.dataset.names import WORK
 from opnmf_pipeline.engines.cache import Cache
+from opnmf_pipeline.engines.graph import Graph
 from opnmf_pipeline.engines.resources import n_procs_of
-from opnmf_pipeline.engines.steps import Graph, steps_of
+from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import ConfigError, ImageError
 from opnmf_pipeline.files import written_whole
 from opnmf_pipeline.images.atlas import Atlas

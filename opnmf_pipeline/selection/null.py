@@ -22,7 +22,14 @@ from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.selection.shape import Weights, unit_columns, winner_takes_all
 
-__all__ = ["Agreement", "Positions", "component_agreement", "null_agreement", "random_parts"]
+__all__ = [
+    "Agreement",
+    "Positions",
+    "component_agreement",
+    "null_agreement",
+    "random_labels",
+    "random_parts",
+]
 
 Positions = NDArray[np.floating] | None
 """Coordinates of the rows of W, (n_rows, n_dimensions) in mm, or None if they have none."""
@@ -117,10 +124,7 @@ def _placed(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return random components, (n_rows, n_components), and the labels of their parts."""
     n_rows = int(kept.sizes.sum())
-    if positions is None:
-        labels = rng.permutation(np.repeat(np.arange(len(kept.sizes)), kept.sizes))
-    else:
-        labels = random_parts(positions, kept.sizes, rng)
+    labels = random_labels(positions, kept.sizes, rng)
     W = np.zeros((n_rows, len(kept.weights)), dtype=np.float32)
     for j, weights in enumerate(kept.weights):
         if not len(weights):
@@ -155,6 +159,15 @@ def _stacked(
     pairs: Sequence[tuple[float, NDArray[np.float64], NDArray[np.float64]]],
 ) -> Agreement:
     return Agreement(*(np.array(values) for values in zip(*pairs, strict=True)))
+
+
+def random_labels(
+    positions: Positions, sizes: NDArray[np.integer], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return labels of `random_parts`, or labels in random order if the rows have no positions."""
+    if positions is None:
+        return rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    return random_parts(positions, sizes, rng)
 
 
 def random_parts(

@@ -22,6 +22,7 @@ __all__ = [
     "label_agreement",
     "matched_inner_products",
     "matching",
+    "part_dice",
     "stability_coefficient",
 ]
 
@@ -137,8 +138,7 @@ def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> di
     (1.0, 0.0, 1.0)
     """
     a, b = _known(labels_a, labels_b)
-    counts = np.zeros((n_components + 1, n_components + 1), dtype=np.int64)
-    np.add.at(counts, (a, b), 1)
+    counts = _counts(a, b, n_components)
     information = mutual_info_score(None, None, contingency=counts) / np.log(2)
     entropies = entropy(counts.sum(axis=0), base=2) + entropy(counts.sum(axis=1), base=2)
     return {
@@ -150,10 +150,42 @@ def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> di
     }
 
 
-def _mean_dice(counts: NDArray[np.int64]) -> float:
-    """Return the mean Dice coefficient of matched parts; label 0 (row and column 0) is no part."""
+def part_dice(labels_a: Labels, labels_b: Labels, n_components: int) -> NDArray[np.float64]:
+    """Return the Dice coefficient of each part of a label map with each part of another.
+
+    Parameters
+    ----------
+    labels_a, labels_b : ndarray of shape (n_voxels,), integer
+        Labels from 1 to ``n_components``, 0 for none.
+    n_components : int
+        Number of parts, including parts without voxels.
+
+    Returns
+    -------
+    ndarray of shape (n_components, n_components), float64
+        ``2|a ∩ b| / (|a| + |b|)``; 0 if both are empty.
+    """
+    return _dice(_counts(labels_a, labels_b, n_components))
+
+
+def _counts(labels_a: Labels, labels_b: Labels, n_components: int) -> NDArray[np.int64]:
+    """Return the number of voxels with each pair of labels."""
+    n_labels = n_components + 1
+    pairs = labels_a.astype(np.int64) * n_labels + labels_b
+    counts: NDArray[np.int64] = np.bincount(pairs, minlength=n_labels**2).reshape(n_labels, -1)
+    return counts
+
+
+def _dice(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the Dice coefficient of each pair of parts; label 0 (row and column 0) is no part."""
     sizes = counts.sum(axis=1)[1:, np.newaxis] + counts.sum(axis=0)[np.newaxis, 1:]
-    dice = 2 * counts[1:, 1:] / np.maximum(sizes, 1)
+    dice: NDArray[np.float64] = 2 * counts[1:, 1:] / np.maximum(sizes, 1)
+    return dice
+
+
+def _mean_dice(counts: NDArray[np.int64]) -> float:
+    """Return the mean Dice coefficient of matched parts."""
+    dice = _dice(counts)
     return float(dice[linear_sum_assignment(-dice)].mean())
 
 

@@ -73,9 +73,7 @@ def split_halves(
     (2, 4)
     """
     stratum = _codes("strata", strata, n_subjects)
-    group = _codes("groups", groups, n_subjects)
-    alone = group < 0
-    group[alone] = group.max(initial=-1) + 1 + np.arange(alone.sum())
+    group = _numbered(_codes("groups", groups, n_subjects))
     counts = np.zeros((group.max() + 1, stratum.max() + 2), dtype=np.int64)
     np.add.at(counts, (group, stratum), 1)
     if n_splits and len(counts) < 2:
@@ -129,6 +127,39 @@ def leave_group_out(groups: ArrayLike) -> list[Split]:
     ]
 
 
+def bootstrap_sample(
+    n_subjects: int, seed: int | Sequence[int], *, groups: ArrayLike | None = None
+) -> NDArray[np.int64]:
+    """Draw subjects with replacement, as many as there are; subjects of a group together.
+
+    Parameters
+    ----------
+    n_subjects : int
+        Number of subjects.
+    seed : int or sequence of int
+        Seed.
+    groups : array-like of shape (n_subjects,), optional
+        Labels. As many groups are drawn as there are, so that the number of subjects can differ.
+        A subject without a label is a group of its own.
+
+    Returns
+    -------
+    ndarray of shape (n_drawn,), int64
+        Sorted indices of the subjects; a subject can occur several times.
+
+    Raises
+    ------
+    SelectionError
+        The number of labels is wrong.
+    """
+    group = _numbered(_codes("groups", groups, n_subjects))
+    n_groups = int(group.max()) + 1
+    times = np.bincount(
+        np.random.default_rng(seed).integers(n_groups, size=n_groups), minlength=n_groups
+    )
+    return np.repeat(np.arange(n_subjects), times[group])
+
+
 def strata_of(table: pd.DataFrame, columns: Sequence[str], n_bins: int) -> NDArray[np.str_]:
     """Return one label per subject that combines covariates.
 
@@ -156,6 +187,12 @@ def strata_of(table: pd.DataFrame, columns: Sequence[str], n_bins: int) -> NDArr
         text = levels.astype("object").where(levels.notna(), "n/a").astype(str)
         labels += f"{name}=" + text + ", "
     return labels.str.removesuffix(", ").to_numpy(dtype=str)
+
+
+def _numbered(group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of the group of each subject; one without a label has its own."""
+    alone = group < 0
+    return np.where(alone, group.max(initial=-1) + np.cumsum(alone), group)
 
 
 def _codes(name: str, labels: ArrayLike | None, n_subjects: int) -> NDArray[np.int64]:

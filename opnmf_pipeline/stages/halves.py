@@ -22,6 +22,7 @@ from opnmf_pipeline.selection.agreement import (
     agreement_by_chance,
 )
 from opnmf_pipeline.selection.errors import explained_variance, norm
+from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.spaces import open_mask
@@ -40,6 +41,7 @@ __all__ = [
     "ERROR_COLUMNS",
     "FIT_HALVES",
     "HALVES_FILE",
+    "LABELS_FILE",
     "SHARED_COLUMNS",
     "SPLIT_COLUMNS",
     "fit_halves",
@@ -47,6 +49,8 @@ __all__ = [
 
 HALVES_FILE = "halves.json"
 """Name of the file with the result of the comparison."""
+LABELS_FILE = "labels.npy"
+"""Name of the file with the winner-takes-all labels of both parts, (2, n_voxels), int16."""
 
 ERROR_COLUMNS = {
     "half_error": "Reconstruction error of the fits of both parts, ‖X - WWᵀX‖ over all subjects",
@@ -103,14 +107,15 @@ def fit_halves(
     Each fit has a random start of its own, and otherwise the settings of the fit of the whole
     cohort. Components that agree were then found in both parts. A shared start, or one that is
     computed from the data, such as NNDSVD, leads both fits to similar solutions, and they can
-    agree although both are wrong. The components are not saved.
+    agree although both are wrong. Only the labels of the components are saved.
 
     Parameters
     ----------
     matrix_file : path
         ``matrix.json`` of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
     out_dir : path
-        Existing folder that gets ``halves.json``.
+        Existing folder that gets ``halves.json``, and ``labels.npy`` with the winner-takes-all
+        labels of both parts, (2, n_voxels), int16.
     n_components : int
         Number of components, at most the number of subjects in the smaller part.
     split_file : path
@@ -164,6 +169,7 @@ def fit_halves(
         "n_iter": int(a.n_iter_ + b.n_iter_),
         "converged": bool(a.converged_ and b.converged_),
     }
+    np.save(out_dir / LABELS_FILE, [winner_takes_all(a.coef_), winner_takes_all(b.coef_)])
     out_file = out_dir / HALVES_FILE
     out_file.write_text(json.dumps(measures, indent=1) + "\n", encoding="utf-8")
     return out_file
@@ -210,7 +216,7 @@ def _run(call: Call) -> dict[str, Path]:
         shared_start=call["shared_start"],
         n_procs=call.n_procs,
     )
-    return {"halves_file": halves_file}
+    return {"halves_file": halves_file, "labels_file": halves_file.with_name(LABELS_FILE)}
 
 
 FIT_HALVES = Stage(
@@ -230,7 +236,10 @@ FIT_HALVES = Stage(
         ),
     },
     outputs={
-        "halves_file": Field(Kind.JSON, "errors and agreement of the fits of both parts (JSON)")
+        "halves_file": Field(Kind.JSON, "errors and agreement of the fits of both parts (JSON)"),
+        "labels_file": Field(
+            Kind.FILE, "winner-takes-all labels of both parts, (2, voxels), int16 (NPY)"
+        ),
     },
     settings={
         DecompositionConfig: ("n_components",),

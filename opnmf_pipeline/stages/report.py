@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,11 @@ from opnmf_pipeline.reporting.facts import (
     Facts,
     FitFacts,
     QualityFacts,
+    ReliabilityFacts,
     SelectionFacts,
     SolverFacts,
 )
+from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
@@ -38,6 +40,7 @@ from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.quality import QUALITY_FILES
+from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
 from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
 from opnmf_pipeline.stages.spaces import Pictures, named_files, open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
@@ -63,6 +66,9 @@ class FitFiles:
     associations : path or None
         Table of :func:`opnmf_pipeline.stages.associations.write_associations`; its sidecar is in
         the same folder.
+    reliability, reliability_map : path or None
+        Table and map of :func:`opnmf_pipeline.stages.reliability.measure_reliability`; the sidecar
+        of the table is in the same folder.
     """
 
     factorization: Path
@@ -73,6 +79,8 @@ class FitFiles:
     parts: Path | None = None
     regions: Path | None = None
     associations: Path | None = None
+    reliability: Path | None = None
+    reliability_map: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -177,10 +185,14 @@ def make_report(
     """
     mask, pictures = open_mask(mask_file), space_of(mask_file).pictures
     assessed = _read_quality(quality, mask_file, mesh_file) if quality else None
-    found = [_read_fit(files, mask, assessed, pictures.VIEWS) for files in fits]
-    background = _background(pictures, quality, on_template=on_template)
     meshes = mesh_files(mesh_file, mask_file)
-    volumes = [*background, *(files.components for files in fits)]
+    draw = partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes)
+    found = [_read_fit(files, mask, assessed, pictures.VIEWS, draw) for files in fits]
+    background = _background(pictures, quality, on_template=on_template)
+    volumes = [
+        *background,
+        *(_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)),
+    ]
     infos = [fit.info for fit in found] or [read_object(path) for path in compared]
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
@@ -214,7 +226,13 @@ def make_report(
     return out_file
 
 
-def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None, views: str) -> FitFacts:
+def _read_fit(
+    files: FitFiles,
+    mask: Mask,
+    quality: QualityFacts | None,
+    views: str,
+    draw_maps: Callable[[Mapping[str, Path]], Figure],
+) -> FitFacts:
     W = mask.masked(files.components).astype(np.float64)
     gram = W.T @ W
     nearest, overlaps = nearest_columns(gram)
@@ -242,6 +260,32 @@ def _read_fit(files: FitFiles, mask: Mask, quality: QualityFacts | None, views: 
         views=views,
         associations=_read_associations(files.associations) if files.associations else None,
         regions=None if regions is None or regions.empty else regions,
+        reliability=_read_reliability(files, mask, draw_maps),
+    )
+
+
+def _shown(fit: FitFacts, files: FitFiles, mask: Mask) -> Any:
+    """Return the maps of a fit for the viewer: its components and, if known, their stability."""
+    if fit.reliability is None:
+        return files.components
+    shares = fit.reliability.shares.astype(np.float32)
+    return mask.unmasked(np.column_stack([mask.masked(files.components), shares]))
+
+
+def _read_reliability(
+    files: FitFiles, mask: Mask, draw_maps: Callable[[Mapping[str, Path]], Figure]
+) -> ReliabilityFacts | None:
+    if files.reliability is None or files.reliability_map is None:
+        return None
+    about = read_object(files.reliability.with_suffix(".json"))
+    title = "Share of the resamples that assign each place to its component"
+    return ReliabilityFacts(
+        table=as_typed(read_table(files.reliability), ("name", "reproduced")),
+        shares=mask.masked(files.reliability_map),
+        resamples=f"{about['NumberOfResamples']} {about['Resamples']}",
+        n_splits=about["NumberOfSplits"],
+        size_units=about["size"]["Units"],
+        draw=partial(draw_maps, {title: files.reliability_map}),
     )
 
 
@@ -317,6 +361,20 @@ def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template:
     return [quality.mean] if quality else []
 
 
+def _reliability_files(folders: Sequence[Path], mask_file: Path) -> dict[int, tuple[Path, Path]]:
+    """Return table and map in each folder, by number of components: some numbers have none."""
+    files = named_files(RELIABILITY_FILES, mask_file)
+    table, image = files["reliability_tsv"], files["reliability"]
+    return {
+        _rank(folder / files["reliability_json"]): (folder / table, folder / image)
+        for folder in folders
+    }
+
+
+def _rank(sidecar: Path) -> int:
+    return int(read_object(sidecar)["NumberOfComponents"])
+
+
 def _run(call: Call) -> dict[str, Path]:
     fits = [folder / FACTORIZATION_FILE for folder in call.paths("factorization_dirs")]
     maps = [call.paths(name) for name in ("components_files", "labels_tables", "loadings_files")]
@@ -329,6 +387,9 @@ def _run(call: Call) -> dict[str, Path]:
         folder / ASSOCIATIONS_FILES["associations"] for folder in call.paths("associations_dirs")
     ]
     drawn.append(tables or [None] * len(maps[0]))
+    reliable = _reliability_files(call.paths("reliability_dirs"), call.path("mask_file"))
+    found = [reliable.get(_rank(path), (None, None)) for path in with_maps]
+    drawn += [[table for table, _ in found], [image for _, image in found]]
     quality_dir = call.optional_path("quality_dir")
     report_file = make_report(
         SelectionFiles.in_folder(call.path("selection_dir")),
@@ -390,6 +451,12 @@ MAKE_REPORT = Stage(
         "associations_dirs": Field(
             Kind.FOLDER,
             "folders of MeasureAssociations, one per number of components",
+            many=True,
+            default=(),
+        ),
+        "reliability_dirs": Field(
+            Kind.FOLDER,
+            "folders of MeasureReliability, one per number of components that has one",
             many=True,
             default=(),
         ),

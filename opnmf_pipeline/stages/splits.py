@@ -16,7 +16,15 @@ from opnmf_pipeline.selection.splits import leave_group_out, split_halves, strat
 from opnmf_pipeline.stages.stage import PARTICIPANTS, Call, Field, Kind, Stage
 from opnmf_pipeline.tables import typed
 
-__all__ = ["MAKE_SPLITS", "SPLIT_FILE", "Split", "make_splits", "split_cohort"]
+__all__ = [
+    "MAKE_SPLITS",
+    "SPLIT_FILE",
+    "Split",
+    "groups_of",
+    "make_splits",
+    "split_cohort",
+    "with_covariates",
+]
 
 NO_COLUMN_MSG = (
     "selection.{key}: the participants table has no column {column!r}; it has: {columns}"
@@ -73,13 +81,11 @@ def split_cohort(cohort: pd.DataFrame, options: SelectionConfig) -> list[Split]:
         columns = {name: typed(_column(cohort, "stratify", name)) for name in options.stratify}
         table = pd.DataFrame(columns, index=cohort.index)
         strata = strata_of(table, options.stratify, options.n_bins)
-        together = options.groups
-        if together is None and cohort["participant_id"].duplicated().any():
-            together = "participant_id"  # sessions of a subject
-            if options.n_splits and cohort["participant_id"].nunique() == 1:
-                name = cohort["participant_id"].iloc[0]
-                raise SelectionError(ONE_SUBJECT_MSG.format(n=len(cohort), name=name))
-        groups = None if together is None else typed(_column(cohort, "groups", together))
+        groups = groups_of(cohort, options.groups)
+        one_subject = options.groups is None and cohort["participant_id"].nunique() == 1
+        if options.n_splits and one_subject and len(cohort) > 1:
+            name = cohort["participant_id"].iloc[0]
+            raise SelectionError(ONE_SUBJECT_MSG.format(n=len(cohort), name=name))
         pairs = split_halves(
             len(people), options.n_splits, options.random_state, strata=strata, groups=groups
         )
@@ -90,11 +96,52 @@ def split_cohort(cohort: pd.DataFrame, options: SelectionConfig) -> list[Split]:
     ]
 
 
+def groups_of(cohort: pd.DataFrame, column: str | None) -> pd.Series[Any] | None:
+    """Return the group of each row, which is never divided: from a column, or the subject.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        ``participant_id`` and covariates, one row per subject or session.
+    column : str or None
+        Column of ``selection.groups``.
+
+    Returns
+    -------
+    Series or None
+        None if each row is a group of its own.
+
+    Raises
+    ------
+    ConfigError
+        The table does not have the column.
+    """
+    if column is None and cohort["participant_id"].duplicated().any():
+        column = "participant_id"  # sessions of a subject
+    return None if column is None else typed(_column(cohort, "groups", column))
+
+
 def _column(cohort: pd.DataFrame, key: str, column: str) -> pd.Series[Any]:
     if column not in cohort:
         columns = ", ".join(map(str, cohort.columns))
         raise ConfigError(NO_COLUMN_MSG.format(key=key, column=column, columns=columns))
     return cohort[column]
+
+
+def with_covariates(participants: Sequence[str], covariates: Path | None) -> pd.DataFrame:
+    """Return the subjects of the matrix, with the columns of a table of covariates if there is one.
+
+    Parameters
+    ----------
+    participants : sequence of str
+        Identifier of each subject of the matrix.
+    covariates : path or None
+        Table with ``participant_id`` (TSV).
+    """
+    cohort = identifiers(participants)
+    if covariates is None:
+        return cohort
+    return cohort.merge(read_cohort(covariates), how="left", on=cohort.columns.tolist())
 
 
 def make_splits(
@@ -126,9 +173,7 @@ def make_splits(
     ConfigError, SelectionError
         See :func:`split_cohort`.
     """
-    cohort = identifiers(participants)
-    if covariates is not None:
-        cohort = cohort.merge(read_cohort(covariates), how="left", on=cohort.columns.tolist())
+    cohort = with_covariates(participants, covariates)
     files = []
     for number, split in enumerate(split_cohort(cohort, options), start=1):
         path = out_dir / f"split-{number:03d}.json"

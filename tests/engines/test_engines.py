@@ -31,6 +31,7 @@ STUDY = [
     "selection.stratify=age",
     "selection.shared_start=true",
     "selection.n_starts=2",
+    "selection.n_bootstraps=2",
     "selection.n_permutations=1",
     "report.covariates=[age, score]",
 ]
@@ -66,7 +67,7 @@ def full(module_study):
 @pytest.mark.parametrize("engine", OTHERS)
 def test_engines_give_the_same_bytes(full, module_study, engine):
     expected, found = (results(module_study.out(name)) for name in ("local", engine))
-    assert len(expected) == 37
+    assert len(expected) == 43
     assert set(found) == set(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
 
@@ -115,7 +116,7 @@ def test_one_line_for_each_stage_in_the_same_words(full, engine):
     _, lines = full[engine]
     _, local_lines = full["local"]
     assert sorted(lines) == sorted(local_lines)
-    assert len(lines) == 2 + 2 + 1 + 3 + 2 * 2 + 1 + 3 * (2 + 2 + 2 + 1) + 1 + 1
+    assert len(lines) == 2 + 2 + 1 + 3 + 2 * 2 + 1 + 3 * (2 + 2 + 2 + 1) + 2 * (2 + 1) + 1 + 1
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -176,6 +177,7 @@ def test_a_study_computes_only_what_is_new(study, engine):
     new |= {f"start, k = 1, seed {seed}" for seed in (1, 2, 3)}
     new |= {f"permuted, k = {k}, seed 1" for k in (2, 3, 4)}
     new |= {"permuted, k = 1, seed 0", "permuted, k = 1, seed 1"}
+    new |= {f"reliability, k = {k}" for k in (2, 3)}  # of more halves, and of the same samples
     assert set(more.computed) == new | {"splits", "decompose, k = 1", "select", "report"}
     assert more.metrics["n_splits"].tolist() == [3, 3, 3, 3]
 

@@ -12,8 +12,9 @@ from fileformats.generic import File
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines import events
 from opnmf_pipeline.engines.events import EVENTS, Follower, job_hooks
+from opnmf_pipeline.engines.graph import Graph
 from opnmf_pipeline.engines.outcome import Outcome
-from opnmf_pipeline.engines.steps import Graph, steps_of
+from opnmf_pipeline.engines.steps import steps_of
 from tests.engines.conftest import Lines
 
 STUDY = {

@@ -21,6 +21,9 @@ PLAIN = {
 NO_PICTURES: set[tuple[str, str]] = set()
 PICTURES = {("maps", "figures"), ("figures", "report")}
 HALVES = {("images", "splits"), ("splits", "halves"), ("matrix", "halves"), ("halves", "select")}
+HALVES |= {("halves", "reliability"), ("maps", "reliability"), ("reliability", "report")}
+SAMPLES = {("matrix", "bootstrap"), ("bootstrap", "reliability")}
+SAMPLES |= {("maps", "reliability"), ("reliability", "report")}
 STARTS = {("matrix", "start"), ("start", "select")}
 SHARED = {("splits", "shared"), ("matrix", "shared"), ("shared", "select")}
 
@@ -38,6 +41,7 @@ def config(**sections):
         ({"selection": {"leave_out": "site"}}, PICTURES | HALVES | STARTS),
         ({"selection": {"n_splits": 2, "n_starts": 0}}, PICTURES | HALVES),
         ({"selection": {"n_starts": 2}}, PICTURES | STARTS),
+        ({"selection": {"n_bootstraps": 2}}, PICTURES | SAMPLES),
         (
             {"selection": {"n_splits": 2, "n_starts": 0, "shared_start": True}},
             PICTURES | HALVES | SHARED,

@@ -7,8 +7,8 @@ import pytest
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines import local
+from opnmf_pipeline.engines.graph import Each, Every, Given, Graph, Of, Over, Step
 from opnmf_pipeline.engines.outcome import Outcome
-from opnmf_pipeline.engines.steps import Each, Every, Given, Graph, Of, Over, Step
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.stages.memory import BASE_BYTES
 from opnmf_pipeline.stages.stage import Stage

@@ -7,9 +7,10 @@ from nipype.interfaces.utility import Function, IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from opnmf_pipeline.engines import nipype as engine
+from opnmf_pipeline.engines.graph import Graph
 from opnmf_pipeline.engines.nipype import init_opnmf_wf
 from opnmf_pipeline.engines.outcome import Outcome
-from opnmf_pipeline.engines.steps import Graph, steps_of
+from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.runs.run import run

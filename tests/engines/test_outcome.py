@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.engines.graph import Graph
 from opnmf_pipeline.engines.outcome import Outcome
-from opnmf_pipeline.engines.steps import Graph, steps_of
+from opnmf_pipeline.engines.steps import steps_of
 from tests.engines.conftest import Lines
 
 KS = {"inputs": {"bids": "data"}, "decomposition": {"n_components": [3, 2]}}

@@ -12,8 +12,9 @@ from pydra.compose import python, workflow
 from threadpoolctl import threadpool_info
 
 from opnmf_pipeline.engines import pydra as engine
+from opnmf_pipeline.engines.graph import Graph
 from opnmf_pipeline.engines.pydra import OpnmfWorkflow, SlurmWorker, workflow_settings
-from opnmf_pipeline.engines.steps import Graph, steps_of
+from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.nodes import pydra as tasks
 from opnmf_pipeline.stages.memory import BASE_BYTES, fit_bytes

@@ -3,7 +3,8 @@
 import pytest
 
 from opnmf_pipeline.config import PipelineConfig
-from opnmf_pipeline.engines.steps import Graph, Over, steps_of
+from opnmf_pipeline.engines.graph import Graph, Over
+from opnmf_pipeline.engines.steps import steps_of
 
 STUDY = {"n_splits": 2, "n_permutations": 2, "random_state": 7, "candidates": [5, 2, 3, 4]}
 STUDY |= {"n_starts": 2, "shared_start": True}
@@ -14,7 +15,9 @@ def graph_of(*, n_splits=None, **selection):
         {
             "inputs": {"bids": "data"},
             "decomposition": {"n_components": [3, 2]},
-            "selection": selection,
+            "selection": selection
+            if "leave_out" in selection
+            else selection | {"n_splits": n_splits or 0},
         }
     )
     return Graph.of_steps(steps_of(config, n_splits))
@@ -143,3 +146,34 @@ def test_a_cohort_can_have_another_number_of_splits_than_the_settings():
 def test_one_node_can_run_all_splits(graph):
     assert job(graph, "halves_k5_split2").node_name == "halves_k5"
     assert job(graph, "permuted_k5_seed8").node_name == "permuted_k5_seed8"
+
+
+def test_the_reliability_of_one_k_takes_the_halves_of_that_k():
+    graph = graph_of(**STUDY | {"n_bootstraps": 2, "groups": "family"})
+    for k in (2, 3):
+        halves = taken(graph, f"reliability_k{k}", "halves_labels")
+        assert halves == [f"halves_k{k}_split{split}" for split in (1, 2)]
+        samples = taken(graph, f"reliability_k{k}", "bootstrap_labels")
+        assert samples == [f"bootstrap_k{k}_sample{sample}" for sample in (1, 2)]
+        assert taken(graph, f"reliability_k{k}", "labels_file") == [f"maps_k{k}"]
+    assert job(graph, "bootstrap_k2_sample1").step.inputs["groups"] == "family"
+    dirs = taken(graph, "report", "reliability_dirs")
+    assert dirs == ["reliability_k3", "reliability_k2"]
+
+
+@pytest.mark.parametrize(
+    ("selection", "ks"),
+    [
+        ({}, []),
+        ({"n_starts": 2}, []),
+        ({"n_splits": 1}, [3, 2]),
+        ({"n_bootstraps": 2}, [3, 2]),
+        ({"n_splits": 1, "candidates": [2, 4]}, [2]),
+        ({"n_bootstraps": 2, "candidates": [2, 4]}, [3, 2]),
+    ],
+)
+def test_reliability_is_measured_where_there_are_maps_and_resamples(selection, ks):
+    graph = graph_of(**selection)
+    assert [one.k for one in graph.jobs if one.step.name == "reliability"] == ks
+    fits = [one for one in graph.jobs if one.step.name == "bootstrap"]
+    assert len(fits) == len(ks) * selection.get("n_bootstraps", 0)

@@ -40,6 +40,7 @@ def finished(tmp_path_factory):
     settings.write_text(
         f"inputs: {{bids: {folder / 'data'}, filters: {FILTERS}}}\n"
         f"decomposition: {{n_components: [{K}]}}\n"
+        "selection: {n_bootstraps: 2}\n"
         "report: {figures: false}\n"
         f"output: {{dir: {folder / 'out'}}}\n"
         "execution: {n_procs: 1}\n"

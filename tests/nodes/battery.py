@@ -19,6 +19,7 @@ from opnmf_pipeline.config import (
     SelectionConfig,
 )
 from opnmf_pipeline.stages.associations import write_associations
+from opnmf_pipeline.stages.bootstrap import fit_bootstrap
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import draw_figures
@@ -29,6 +30,7 @@ from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
+from opnmf_pipeline.stages.reliability import measure_reliability
 from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
@@ -118,6 +120,23 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         folder("figures"),
         on_template=False,
     )
+    family = folder("families") / "families.tsv"
+    rows = [f"{name}\t{number // 2}" for number, name in enumerate(people)]
+    family.write_text("\n".join(["participant_id\tfamily", *rows]) + "\n")
+    sample = fit_bootstrap(
+        matrix, folder("bootstrap"), K, 2, options, groups="family", covariates=family
+    )
+    halves_labels = [path.with_name("labels.npy") for path in halves]
+    reliability = measure_reliability(
+        maps / "dseg.nii.gz",
+        maps / "dseg.tsv",
+        mask_file,
+        folder("reliability"),
+        halves_labels=halves_labels,
+        bootstrap_labels=[sample],
+        leave_out=True,
+        n_null=2,
+    )
     selection = select_rank(
         [fit, coarse],
         folder("selection"),
@@ -149,6 +168,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 figures / "dseg.png",
                 maps / "regions.tsv",
                 of_few / "associations.tsv",
+                reliability / "reliability.tsv",
+                reliability / "reliability.nii.gz",
             )
         ],
         mask_file,
@@ -213,10 +234,36 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "n_null": 3,
                 "shared_start": True,
             },
-            outputs={"halves_file": shared},
+            outputs={"halves_file": shared, "labels_file": shared.with_name("labels.npy")},
             sections={"": DecompositionConfig, "selection": SelectionConfig},
             without=("n_components", *(set(SelectionConfig.model_fields) - NULL_SETTINGS)),
             stage=fit_halves,
+        ),
+        "FitBootstrap": Case(
+            inputs={**at, **FIT, "sample": 2, "groups": "family", "covariates": family},
+            outputs={"labels_file": sample},
+            sections={"": DecompositionConfig},
+            without=("n_components",),
+            stage=fit_bootstrap,
+        ),
+        "MeasureReliability": Case(
+            inputs={
+                "labels_file": maps / "dseg.nii.gz",
+                "labels_table": maps / "dseg.tsv",
+                "mask_file": mask_file,
+                "halves_labels": halves_labels,
+                "bootstrap_labels": [sample],
+                "leave_out": True,
+                "n_null": 2,
+            },
+            outputs={
+                "reliability_dir": reliability,
+                "reliability_file": reliability / "reliability.nii.gz",
+                "reliability_table": reliability / "reliability.tsv",
+            },
+            sections={"": SelectionConfig},
+            without=tuple(set(SelectionConfig.model_fields) - NULL_SETTINGS),
+            stage=measure_reliability,
         ),
         "FitPermuted": Case(
             inputs={**at, **FIT, "seed": 3},
@@ -312,6 +359,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "components_figures": [figures / "components.png"],
                 "labels_figures": [figures / "dseg.png"],
                 "associations_dirs": [str(of_few)],
+                "reliability_dirs": [str(reliability)],
                 "cohort_file": cohort_file,
                 "digests_file": digests,
                 "quality_dir": str(quality),

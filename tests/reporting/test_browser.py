@@ -1,6 +1,7 @@
 """The page in a real browser: what it draws, what it asks for, how it is reached by keyboard."""
 
 import io
+import re
 import shutil
 import time
 
@@ -58,11 +59,12 @@ CONTRAST = """() => {
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
-    """A run on 24 simulated subjects at 9 mm, k = 3 and 5."""
+    """A run on 24 simulated subjects at 9 mm, k = 3 and 5, and on two bootstrap samples."""
     out = tmp_path_factory.mktemp("report") / "out"
     sizes = {"n_subjects": 24, "n_components": 5, "voxel_size": 9}
     overrides = [f"inputs.simulation.{name}={value}" for name, value in sizes.items()]
     overrides += [f"output.dir={out}", "decomposition.n_components=[3, 5]", "execution.n_procs=1"]
+    overrides += ["selection.n_bootstraps=2"]
     return run(load_config(ROOT / "configs" / "example.yaml", overrides)).outputs
 
 
@@ -172,17 +174,23 @@ def test_a_component_can_be_picked(viewed, example):
     viewed.page.select_option("#viewer-k", "5")
     viewed.wait_for("5/1")
     options = viewed.page.locator("#viewer-component option").all_inner_texts()
-    assert options == [f"component {number}" for number in range(1, 6)]
-    viewed.page.select_option("#viewer-component", label="component 4")
+    stability = "stability of all components"
+    numbered = [option.partition(":")[0] for option in options]
+    assert numbered == [*(f"component {number}" for number in range(1, 6)), stability]
+    viewed.page.select_option("#viewer-component", index=3)
     viewed.wait_for("5/4")
     assert viewed.place() == [*peaks(example, 5)[3], 100]
     assert np.abs(viewed.picture() - before).mean() > 0.01
     viewed.page.get_by_role("button", name="Next").click()
     viewed.wait_for("5/5")
     viewed.page.get_by_role("button", name="Next").click()
+    viewed.wait_for("5/6")
+    position = viewed.page.inner_text("#viewer-position")
+    assert re.search(r"mm: \d+ % of 2 bootstrap samples$", position)
+    viewed.page.get_by_role("button", name="Next").click()
     viewed.wait_for("5/1")
     viewed.page.get_by_role("button", name="Previous").click()
-    viewed.wait_for("5/5")
+    viewed.wait_for("5/6")
     assert viewed.problems() == []
 
 

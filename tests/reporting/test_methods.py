@@ -249,3 +249,22 @@ def test_the_atlas_is_described_and_cited():
     given = describe(located=True, settings={"report": own})
     assert "by the regions of the atlas own_dseg.nii.gz. " in " ".join(given.paragraphs)
     assert not shipped & set(keys(given))
+
+
+@pytest.mark.parametrize(
+    ("selection", "words", "has_dice"),
+    [
+        ({"n_splits": 5, "n_null": 5}, "the share of the fits of the halves that", True),
+        ({"leave_out": "site"}, "the share of the fits of the other groups that", True),
+        ({"n_bootstraps": 50}, "the share of the fits of 50 bootstrap samples of the", False),
+        ({"n_splits": 5, "n_bootstraps": 50}, "of 50 bootstrap samples of the subjects", True),
+    ],
+)
+def test_what_maps_are_compared_with_is_described(selection, words, has_dice):
+    mapped = {"n_components": [20]}
+    text = " ".join(describe(settings={"selection": selection, "decomposition": mapped}).paragraphs)
+    assert words in text
+    assert ("the Dice coefficient of its parts" in text) == has_dice
+    assert ("random compact parts of the same sizes." in text) == ("n_null" in selection)
+    without = " ".join(describe(settings={"selection": selection}).paragraphs)
+    assert "stability of a voxel" not in without

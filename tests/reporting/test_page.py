@@ -50,7 +50,7 @@ def facts(*, chosen=None, on_background=False, images):
     peaks = pd.DataFrame({"index": [1], "peak_x": [1.0], "peak_y": [2.0], "peak_z": [3.0]})
     return SimpleNamespace(
         volumes=Embedded(images, 1),
-        fits=[SimpleNamespace(k=k, parts=peaks) for k in (4, 9)],
+        fits=[SimpleNamespace(k=k, parts=peaks, reliability=None) for k in (4, 9)],
         on_background=on_background,
         selection=SimpleNamespace(chosen=chosen),
     )

@@ -44,13 +44,17 @@ def test_parts_have_their_volume_in_cm3_and_their_nearest_by_number():
         parts=pd.DataFrame(parts | peaks),
         overlaps=np.array([0.25, 0.25, 0.0001]),
         nearest=np.array([1, 0, 0]),
+        reliability=None,
     )
     table = parts_table(fit)
+    assert "reproduced" not in table
     assert table["volume (cm³)"].tolist() == ["2.7", "1.4", "0.2"]
     assert table["peak x (mm)"].tolist() == [-3, 0, 3]
     assert table["peak z (mm)"].tolist() == [9, 8, 7]
     assert table["largest overlap (cosine)"].tolist() == ["0.250", "0.250", "0.000"]
     assert table["with component"].tolist() == ["2", "1", "none"]
+    fit.reliability = SimpleNamespace(table=pd.DataFrame({"reproduced": ["yes", "no", None]}))
+    assert parts_table(fit)["reproduced"].tolist() == ["yes", "no", "n/a"]
 
 
 def test_the_worst_reconstructed_subject_comes_first():

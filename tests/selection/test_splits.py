@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from sklearn.model_selection import LeaveOneGroupOut
 
 from opnmf_pipeline.exceptions import SelectionError
-from opnmf_pipeline.selection.splits import leave_group_out, split_halves, strata_of
+from opnmf_pipeline.selection.splits import (
+    bootstrap_sample,
+    leave_group_out,
+    split_halves,
+    strata_of,
+)
 
 
 @pytest.mark.parametrize("n_subjects", [10, 11])
@@ -146,3 +151,20 @@ def test_bins_of_a_skewed_covariate_hold_alike_many():
     age = pd.DataFrame({"age": np.random.default_rng(0).exponential(size=400)})
     _, counts = np.unique(strata_of(age, ["age"], 4), return_counts=True)
     assert list(counts) == [100] * 4
+
+
+def test_a_bootstrap_sample_has_as_many_subjects_some_of_them_twice():
+    drawn = bootstrap_sample(1000, [0, 1])
+    assert len(drawn) == 1000
+    assert len(set(drawn)) == pytest.approx(1000 * (1 - np.exp(-1)), abs=40)
+    np.testing.assert_array_equal(drawn, bootstrap_sample(1000, [0, 1]))
+    assert drawn.tolist() != bootstrap_sample(1000, [0, 2]).tolist()
+
+
+def test_a_bootstrap_sample_keeps_groups_together():
+    groups = ["a", "a", "b", "b", "b", None, "c"]
+    for seed in range(5):
+        counts = np.bincount(bootstrap_sample(7, seed, groups=groups), minlength=7)
+        assert counts[0] == counts[1]
+        assert counts[2] == counts[3] == counts[4]
+        assert counts[[0, 2, 5, 6]].sum() == 4

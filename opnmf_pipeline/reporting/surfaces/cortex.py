@@ -88,8 +88,8 @@ class Maps(NamedTuple):
         axis.set_box_aspect(None, zoom=ZOOM)
 
 
-def read_maps(path: Path, background: Any = None) -> Maps:
-    """Read the maps of a CIFTI file, to draw them on a mesh.
+def read_maps(maps: Any, background: Any = None) -> Maps:
+    """Read the maps of a CIFTI image, to draw them on a mesh.
 
     Without a mesh, maps on any mesh of fsaverage are moved to fsaverage5: of finer meshes, the
     vertices of fsaverage5 are shown; on coarser ones, each vertex of fsaverage5 shows the value of
@@ -97,13 +97,13 @@ def read_maps(path: Path, background: Any = None) -> Maps:
 
     Parameters
     ----------
-    path : path
-        CIFTI file.
+    maps : path or Cifti2Image
+        CIFTI image.
     background : list of path, or object
         Meshes of the left and of the right hemisphere. Any other object, or an empty list, means
         fsaverage5.
     """
-    image: Any = nb.Cifti2Image.from_filename(path)
+    image: Any = nb.Cifti2Image.from_filename(maps) if isinstance(maps, Path) else maps
     axis, values = image.header.get_axis(1), np.asarray(image.dataobj, dtype=np.float64).T
     given = background if isinstance(background, list) else []
     files = dict(zip(SIDES, given, strict=bool(given)))

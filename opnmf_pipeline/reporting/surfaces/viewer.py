@@ -33,8 +33,8 @@ def embed(images: Sequence[Any], *, meshes: Sequence[Path] = ()) -> Embedded | N
 
     Parameters
     ----------
-    images : sequence of path
-        CIFTI files of one or more maps, non-negative.
+    images : sequence of path or Cifti2Image
+        CIFTI images of one or more maps, non-negative.
     meshes : sequence of path
         Meshes of the left and of the right hemisphere. Default: the pial surface of fsaverage5.
     """

@@ -9,7 +9,9 @@
   const fit = () => data.fits[ranks.selectedIndex];
 
   function listComponents() {
-    components.replaceChildren(...fit().titles.map((title, i) => new Option(title, i)));
+    const { titles, stability } = fit();
+    const names = stability ? [...titles, stability.title] : titles; // it is the last map
+    components.replaceChildren(...names.map((title, i) => new Option(title, i)));
   }
 
   async function image(base64, name, options) {
@@ -24,13 +26,17 @@
   function describe(location) {
     const [x, y, z] = Array.from(location.mm, (value) => Math.round(value));
     const value = location.values[location.values.length - 1].value;
-    const weight = Math.round((100 * value) / 255);
-    position.textContent = `x ${x}, y ${y}, z ${z} mm: ${weight} % of the largest weight`;
+    const { titles, stability } = fit();
+    const isWeight = components.selectedIndex < titles.length;
+    const percent = Math.round((100 * value * (isWeight ? 1 : stability.largest)) / 255);
+    const unit = isWeight ? "% of the largest weight" : stability.unit;
+    position.textContent = `x ${x}, y ${y}, z ${z} mm: ${percent} ${unit}`;
   }
 
   function toPeak() {
     const { view } = state;
-    view.scene.crosshairPos = view.mm2frac(fit().peaks[components.selectedIndex]);
+    const { peaks } = fit();
+    view.scene.crosshairPos = view.mm2frac(peaks[components.selectedIndex] ?? peaks[0]);
     view.updateGLVolume();
     view.createOnLocationChange();
   }

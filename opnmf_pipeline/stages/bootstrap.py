@@ -1,0 +1,114 @@
+"""Stage ``bootstrap``: the fit of a bootstrap sample of the subjects."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from opnmf_pipeline.config import DecompositionConfig
+from opnmf_pipeline.exceptions import ConvergenceWarning
+from opnmf_pipeline.selection.shape import winner_takes_all
+from opnmf_pipeline.selection.splits import bootstrap_sample
+from opnmf_pipeline.stages.decompose import estimator, matrix_for
+from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
+from opnmf_pipeline.stages.splits import groups_of, with_covariates
+from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
+
+__all__ = ["FIT_BOOTSTRAP", "LABELS_FILE", "fit_bootstrap"]
+
+LABELS_FILE = "labels.npy"
+"""Name of the file with the winner-takes-all labels, (n_voxels,), int16."""
+
+
+def fit_bootstrap(
+    matrix_file: Path,
+    out_dir: Path,
+    n_components: int,
+    sample: int,
+    options: DecompositionConfig,
+    *,
+    groups: str | None = None,
+    covariates: Path | None = None,
+    n_procs: int | None = None,
+) -> Path:
+    """Factorize subjects that are drawn with replacement, from a random start of its own.
+
+    Parameters
+    ----------
+    matrix_file : path
+        ``matrix.json`` of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
+    out_dir : path
+        Existing folder that gets ``labels.npy``.
+    n_components : int
+        Number of components.
+    sample : int
+        Number of the sample, from 1. It has the same subjects for every number of components.
+    options : DecompositionConfig
+        Settings of the fit. The seeds of the sample and of the start follow from ``random_state``
+        and ``sample``.
+    groups : str, optional
+        Column of labels; subjects with the same label are drawn together.
+    covariates : path, optional
+        Table with ``participant_id`` and this column (TSV).
+    n_procs : int, optional
+        Largest number of BLAS threads.
+
+    Returns
+    -------
+    path
+        ``labels.npy``: winner-takes-all labels, (n_voxels,), int16.
+
+    Raises
+    ------
+    ConfigError
+        The table does not have the column.
+    """
+    X, sidecar = matrix_for(matrix_file, n_components)
+    together = groups_of(with_covariates(sidecar["Participants"], covariates), groups)
+    drawn = bootstrap_sample(X.shape[1], [options.random_state, sample], groups=together)
+    with threadpool_limits(n_procs), warnings.catch_warnings():
+        # Where such a fit has not converged, voxels are less stable, which the maps show
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        start = options.from_random_start(sample)
+        model = estimator(n_components, start).fit(np.ascontiguousarray(X[:, drawn]))
+    np.save(out_dir / LABELS_FILE, winner_takes_all(model.coef_))
+    return out_dir / LABELS_FILE
+
+
+def _run(call: Call) -> dict[str, Path]:
+    labels_file = fit_bootstrap(
+        call.path("matrix_dir") / MATRIX_FILE,
+        call.folder,
+        call["n_components"],
+        call["sample"],
+        call.section(DecompositionConfig, n_components=call["n_components"]),
+        groups=call["groups"],
+        covariates=call.optional_path("covariates"),
+        n_procs=call.n_procs,
+    )
+    return {"labels_file": labels_file}
+
+
+FIT_BOOTSTRAP = Stage(
+    name="FitBootstrap",
+    summary="Factorize a bootstrap sample of the subjects.",
+    run=_run,
+    folder="bootstrap",
+    inputs={
+        "matrix_dir": MATRIX_DIR,
+        "n_components": N_COMPONENTS,
+        "sample": Field(Kind.NUMBER, "number of the sample, from 1", low=1),
+        "groups": Field(
+            Kind.TEXT, "column of labels; subjects with the same label stay together", default=None
+        ),
+        "covariates": Field(
+            Kind.TABLE, "table of the subjects with this column (TSV)", default=None
+        ),
+    },
+    outputs={"labels_file": Field(Kind.FILE, "winner-takes-all labels, (voxels,), int16 (NPY)")},
+    settings={DecompositionConfig: ("n_components",)},
+    memory=fit_memory,
+)

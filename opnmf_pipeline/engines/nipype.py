@@ -120,8 +120,8 @@ def init_opnmf_wf(
         * ``outputnode``: ``mask_file``, ``digests_file``, ``matrix_dir``, ``metrics_file``,
           ``metrics_json``, ``selection_dir``, ``quality_dir``, ``report_file`` and, as lists over
           ``decomposition.n_components``, ``factorization_dirs``, ``maps_dirs``,
-          ``figures_dirs``, ``associations_dirs``, ``components_file``, ``labels_file``,
-          ``labels_table``, ``regions_table``, ``loadings_file``, ``sidecars``.
+          ``figures_dirs``, ``associations_dirs``, ``reliability_dirs``, ``components_file``,
+          ``labels_file``, ``labels_table``, ``regions_table``, ``loadings_file``, ``sidecars``.
     """
     workflow = _workflow(Graph.of_steps(steps_of(config, n_splits)), name)
     workflow.get_node("inputnode").inputs.on_template = config.report.background != "mean"

@@ -14,8 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.multitest import multipletests
 
 from opnmf_pipeline.reporting.covariates import MIN_PER_LEVEL, Covariate
 
@@ -266,6 +264,9 @@ class _Model:
         people : ndarray of int, optional
             The subject of each row, if the standard errors are to be cluster-robust.
         """
+        # takes a second, which every command would wait for
+        from statsmodels.regression.linear_model import OLS
+
         y = loadings.to_numpy(np.float64)[self.known]
         ols = OLS(y, self.X).fit()
         robust = ols
@@ -372,5 +373,5 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
     corrected = pd.Series(np.nan, index=table.index, dtype=float)
     p = table["p"].astype(float)
     for _, rows in table[p.notna()].groupby(["covariate", "level", "model"], dropna=False):
-        corrected[rows.index] = multipletests(p[rows.index], method="fdr_bh")[1]
+        corrected[rows.index] = stats.false_discovery_control(p[rows.index])
     return table.assign(p_fdr=corrected)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.files import read_object
@@ -26,7 +29,7 @@ ASSOCIATIONS_FILES = {
 
 def write_associations(
     loadings_file: Path,
-    cohort_file: Path,
+    cohort_file: Path | None,
     out_dir: Path,
     covariates: Sequence[str] = (),
     descriptions_file: Path | None = None,
@@ -37,8 +40,8 @@ def write_associations(
     ----------
     loadings_file : path
         Loadings of :func:`opnmf_pipeline.stages.maps.write_maps`.
-    cohort_file : path
-        Table of the subjects with their covariates.
+    cohort_file : path or None
+        Table of the subjects with their covariates. Without it, the tables are empty.
     out_dir : path
         Existing folder that gets
 
@@ -63,7 +66,9 @@ def write_associations(
         ``descriptions_file`` contains no JSON object.
     """
     loadings = by_row(read_measures(loadings_file))
-    table = by_row(read_cohort(cohort_file)).drop(columns="image", errors="ignore")
+    table = pd.DataFrame(index=loadings.index)
+    if cohort_file is not None:
+        table = by_row(read_cohort(cohort_file)).drop(columns="image", errors="ignore")
     subjects = identifiers(loadings.index.tolist())["participant_id"].tolist()
     descriptions = read_object(descriptions_file) if descriptions_file else {}
     chosen = choose_covariates(table.reindex(loadings.index), subjects, covariates, descriptions)
@@ -88,7 +93,7 @@ def _describe(chosen: Covariates, found: Associations) -> dict[str, Any]:
 def _run(call: Call) -> dict[str, Path]:
     folder = write_associations(
         call.path("loadings_file"),
-        call.path("cohort_file"),
+        call.optional_path("cohort_file"),
         call.folder,
         call["covariates"] or (),
         call.optional_path("descriptions_file"),
@@ -106,7 +111,7 @@ MEASURE_ASSOCIATIONS = Stage(
     folder="associations",
     inputs={
         "loadings_file": Field(Kind.TABLE, "loadings of WriteMaps or ProjectSubjects (TSV)"),
-        "cohort_file": COHORT_FILE,
+        "cohort_file": replace(COHORT_FILE, default=None),
         "covariates": Field(
             Kind.TEXT,
             "columns of cohort_file to use; default: those that are described or have a usual name",

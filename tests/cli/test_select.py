@@ -52,10 +52,11 @@ def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp
     assert main(shlex.split(last)) == 0
     printed = capsys.readouterr().out
     computed = [line for line in printed.splitlines() if line.endswith(": computed")]
-    assert len(computed) == 3
+    assert len(computed) == 4
     assert computed[0].startswith("maps, k = ")
     assert computed[1].startswith("associations, k = ")
-    assert computed[2].startswith("report")
+    assert computed[2].startswith("reliability, k = ")
+    assert computed[3].startswith("report")
     assert [name for name in group(tmp_path) if "components.nii.gz" in name]
     assert {name: (tmp_path / "out/group" / name).read_bytes() for name in study} == study
 

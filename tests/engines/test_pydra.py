@@ -61,7 +61,7 @@ def test_as_a_part_of_another_workflow(study, tmp_path):
 
 def test_the_debug_worker(study):
     _, lines = study.run("pydra", "execution.plugin=debug", "decomposition.n_components=2")
-    assert sorted(lines[1:]) == sorted(
+    assert sorted(lines[2:]) == sorted(
         f"{stage}: computed"
         for stage in (
             "mask",

@@ -254,7 +254,7 @@ def test_errors_of_subjects_are_those_of_their_columns(study):
     X = np.load(study.matrix.with_name("matrix.npy")).astype(np.float64)
     W, H = (np.load(study.fit.factorization.with_name(f"{name}.npy")) for name in "WH")
     expected = np.linalg.norm(X - W @ H, axis=0) / np.linalg.norm(X, axis=0)
-    found = _read_fit(study.fit, open_mask(study.mask), quality, "").errors
+    found = _read_fit(study.fit, open_mask(study.mask), quality, "", lambda maps: None).errors
     np.testing.assert_allclose(found, expected, atol=3e-5)  # h is known to seven digits
     assert found.index.tolist() == read_cohort(study.cohort)["participant_id"].tolist()
 

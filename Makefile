@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 
+# Two processes share the tests; those of a file stay together, because they share what was run once
+PARALLEL := --numprocesses 2 --dist loadfile
+
 # The tests must run 95 % of the lines of each of these rooms
 COVERED := decomposition selection images
 
@@ -13,11 +16,11 @@ example: $(VENV)/installed
 	$(BIN)/opnmf-pipeline run configs/example.yaml
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow and not slurm"
+	$(BIN)/python -m pytest -m "not slow and not slurm" $(PARALLEL)
 
 # Runs the same tests. Lines that run in worker processes of joblib or of an engine do not count.
 coverage: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow and not slurm" --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow and not slurm" $(PARALLEL) --cov --cov-report=term
 	@for room in $(COVERED); do \
 		echo; echo "$$room, 95 % required:"; \
 		$(BIN)/coverage report --include="opnmf_pipeline/$$room/*" --skip-covered --fail-under=95 || exit 1; \

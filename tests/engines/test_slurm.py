@@ -50,11 +50,11 @@ def test_a_run_on_slurm(study, monkeypatch, last_job, engine, plugin):
     monkeypatch.delenv("LOGNAME", raising=False)  # as in a batch job or a container
     asked = [f"execution.plugin={plugin}", "execution.plugin_args.sbatch_args=--time=5"]
     summary, _ = study.run(engine, *asked)
-    assert len(summary.computed) == 9
+    assert len(summary.computed) == 11
     study.run("local")
     assert results(study.out(engine)) == results(study.out("local"))
-    jobs = finished_jobs(last_job, 9)
-    assert len(jobs) == 9, jobs  # gathering is no job
+    jobs = finished_jobs(last_job, 11)
+    assert len(jobs) == 11, jobs  # gathering is no job
     for _, name, state, memory, cpus in jobs:
         assert state == "COMPLETED", name
         assert 300 <= int(memory.rstrip("Mcn")) < 400, name

@@ -26,13 +26,18 @@ __all__ = [
 
 SMALL_PART = 0.001
 """A part below this fraction of the mask is nearly empty."""
+MOSTLY = 0.5
+"""A part is mostly in a place if its share is larger than this."""
 PLACES = {
     "rim": ("on the rim of the brain or outside it", 0.3),
-    "csf_or_outside": ("in cerebrospinal fluid or outside the brain", 0.5),
-    "white_matter": ("in white matter", 0.5),
+    "csf_or_outside": ("in cerebrospinal fluid or outside the brain", MOSTLY),
+    "white_matter": ("in white matter", MOSTLY),
 }
 """Where parts of grey-matter maps are artefacts: columns of the label table, their words, and the
-share of a part that is too much. The rim has about a tenth of a mask, so its limit is lower."""
+lowest share of a part that is too much."""
+TIMES = 3
+"""It is too much only if it is so many times the share of all parts, or most of the part: with
+large voxels, a rim of one voxel has a large share of every cortical part."""
 SPARSE = 0.5
 """Images are sparse, such as lesions, if the median subject has data in less of the mask."""
 LOW_COVERAGE = 0.05
@@ -119,9 +124,9 @@ def sentences_about_places(
     places = [
         f"k = {k}, {words}: {_named(components)}."
         for k, table in parts.items()
-        for column, (words, limit) in PLACES.items()
+        for column, (words, lowest) in PLACES.items()
         if column in table and column not in expected
-        if (components := _above(table, column, limit))
+        if (components := _above(table, column, lowest))
     ]
     if not places:
         return []
@@ -133,7 +138,9 @@ def sentences_about_places(
     ]
 
 
-def _above(parts: pd.DataFrame, column: str, limit: float) -> list[str]:
+def _above(parts: pd.DataFrame, column: str, lowest: float) -> list[str]:
+    share_of_all = (parts[column] * parts["n_voxels"]).sum() / parts["n_voxels"].sum()
+    limit = np.clip(TIMES * share_of_all, lowest, MOSTLY)
     flagged = parts[parts[column] > limit]
     return [
         f"component {number} ({share:.0%})"

@@ -124,12 +124,19 @@ def test_lesions_differ_in_size_and_not_in_units(subjects, errors):
 )
 def test_components_in_places_of_artefacts_are_named(column, limit, words):
     parts = pd.DataFrame({"index": [1, 2, 3], "rim": 0.2, "white_matter": 0.5, "csf_or_outside": 0})
+    parts["n_voxels"] = [10, 10, 80]
     assert sentences_about_places({3: parts}) == []
     parts[column] = [limit, limit + 0.1, np.nan]
     words += f": component 2 ({limit + 0.1:.0%})"
     (sentence,) = sentences_about_places({3: parts, 4: parts})
     assert f"outside grey matter. k = 3, {words}. k = 4, {words}. They may be" in sentence
     assert sentences_about_places({3: parts}, expected=[column]) == []
+
+
+@pytest.mark.parametrize(("of_others", "named"), [(0.1, True), (0.2, False)])
+def test_a_rim_that_has_a_large_share_of_all_parts_is_the_size_of_the_voxels(of_others, named):
+    parts = pd.DataFrame({"index": [1, 2], "rim": [of_others, 0.4], "n_voxels": [900, 100]})
+    assert bool(sentences_about_places({2: parts})) == named
 
 
 def test_without_a_standard_space_there_are_no_places():

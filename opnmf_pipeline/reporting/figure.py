@@ -35,8 +35,8 @@ BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 GREY = "#8c8c8c"
 """Colour of bounds, marks, and lines at zero."""
 DPI = 150
-NUMBER_COLUMNS, NAMED_COLUMNS = 14, 2
-"""Columns of the legend of a label map: of numbers alone, and of numbers with names."""
+NAMED_COLUMNS = 2
+"""Columns of the legend of a label map whose components have names."""
 LEGEND_CHARACTERS = 75
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -72,9 +72,16 @@ def part_colours(k: int) -> list[tuple[float, float, float]]:
 
 
 def add_parts_legend(
-    figure: Any, titles: Sequence[str], colours: Sequence[tuple[float, float, float]]
+    figure: Any,
+    titles: Sequence[str],
+    colours: Sequence[tuple[float, float, float]],
+    *,
+    top: float,
+    columns: int,
+    text: str = "black",
+    **style: Any,
 ) -> None:
-    """Add a legend of a label map below a figure on black.
+    """Add a legend of a label map below a figure.
 
     Parameters
     ----------
@@ -83,23 +90,31 @@ def add_parts_legend(
         Number and possibly name of each component, such as ``component 1: Left insula``.
     colours : sequence of tuple of float
         Colour of each part.
+    top : float
+        Upper end of the legend, as a share of the height of the figure.
+    columns : int
+        Largest number of columns, if the components have no names.
+    text : str
+        Colour of the texts.
+    style
+        Other arguments of :meth:`matplotlib.figure.Figure.legend`.
     """
     texts = [shorten(title.removeprefix("component "), LEGEND_CHARACTERS) for title in titles]
-    named = any(":" in text for text in texts)
+    named = any(":" in label for label in texts)
     legend = figure.legend(
         handles=[
-            Patch(color=colour, label=plain(text))
-            for text, colour in zip(texts, colours, strict=True)
+            Patch(color=colour, label=plain(label))
+            for label, colour in zip(texts, colours, strict=True)
         ],
         title="component",
         loc="upper center",
-        bbox_to_anchor=(0.5, 0.08),
-        ncols=NAMED_COLUMNS if named else min(len(texts), NUMBER_COLUMNS),
-        facecolor="black",
-        labelcolor="white",
+        bbox_to_anchor=(0.5, top),
+        ncols=NAMED_COLUMNS if named else min(len(texts), columns),
+        labelcolor=text,
         title_fontproperties={"size": 9},
+        **style,
     )
-    legend.get_title().set_color("white")
+    legend.get_title().set_color(text)
 
 
 def plain(name: str) -> str:

@@ -26,7 +26,6 @@ from opnmf_pipeline.runs.study import (
     determining_settings,
     grid_of,
     naming_subjects,
-    only_brain_of,
     space_entities,
     without_empty,
 )
@@ -122,10 +121,10 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         with naming_subjects(images, names):
             grid = grid_of(images, config)
             standard = space_of(images[0]).images.standard_space(images[0])
-            only_brain = only_brain_of(images, config)
+            only_brain = config.mask.only_brain(in_standard_space=standard is not None)
             n_voxels = prod(grid.shape)
             if deep:
-                n_voxels = _count_voxels(images, names, grid, config, track)
+                n_voxels = _count_voxels(images, names, grid, config, track, only_brain=only_brain)
     check_rank(config, config.ranks, n_voxels, grid.elements)
     n_subjects = len(cohort)
     return Plan(
@@ -144,7 +143,13 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
 
 
 def _count_voxels(
-    images: list[str], names: list[str], grid: Grid, config: PipelineConfig, track: Track
+    images: list[str],
+    names: list[str],
+    grid: Grid,
+    config: PipelineConfig,
+    track: Track,
+    *,
+    only_brain: bool,
 ) -> int:
     """Read and check all images, and return the number of voxels in the mask."""
     inside = check_images(
@@ -153,7 +158,7 @@ def _count_voxels(
         grid,
         config.mask,
         config.matrix,
-        only_brain=only_brain_of(images, config),
+        only_brain=only_brain,
         n_procs=n_procs_of(config.execution),
         track=track,
     )

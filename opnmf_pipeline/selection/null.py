@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
-from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
+from opnmf_pipeline.selection.reproducibility import part_dice, rand_index
 from opnmf_pipeline.selection.shape import Weights, unit_columns, winner_takes_all
 
 __all__ = [
@@ -146,13 +146,8 @@ def _agreement(
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Return what `Agreement` has of one pair; ``cosines`` is (n_components, n_components)."""
     first, second = linear_sum_assignment(-cosines)
-    shared = np.zeros((len(cosines) + 1, len(cosines) + 1))
-    np.add.at(shared, (labels_a, labels_b), 1)
-    sizes = shared.sum(axis=1)[first + 1] + shared.sum(axis=0)[second + 1]
-    dice = 2 * shared[first + 1, second + 1] / np.maximum(sizes, 1)
-    known = (labels_a != 0) | (labels_b != 0)
-    rand_index = float(adjusted_rand_score(labels_a[known], labels_b[known]))
-    return rand_index, cosines[first, second], dice
+    dice = part_dice(labels_a, labels_b, len(cosines))[first, second]
+    return rand_index(labels_a, labels_b), cosines[first, second], dice
 
 
 def _stacked(

@@ -23,6 +23,7 @@ __all__ = [
     "matched_inner_products",
     "matching",
     "part_dice",
+    "rand_index",
     "stability_coefficient",
 ]
 
@@ -85,9 +86,19 @@ def cosine_and_rand_index(W_a: Weights, W_b: Weights) -> tuple[float, float]:
     cosine, rand_index : float
         The mean of `matched_inner_products`, and ``ari`` of `label_agreement`.
     """
-    labels = _known(winner_takes_all(W_a), winner_takes_all(W_b))
     cosine = float(matched_inner_products(W_a, W_b).mean())
-    return cosine, float(adjusted_rand_score(*labels))
+    return cosine, rand_index(winner_takes_all(W_a), winner_takes_all(W_b))
+
+
+def rand_index(labels_a: Labels, labels_b: Labels) -> float:
+    """Return the adjusted Rand index of two label maps, without voxels that neither labels.
+
+    Parameters
+    ----------
+    labels_a, labels_b : ndarray of shape (n_voxels,), integer
+        Labels from 1, 0 for none.
+    """
+    return float(adjusted_rand_score(*_known(labels_a, labels_b)))
 
 
 def _known(labels_a: Labels, labels_b: Labels) -> tuple[Labels, Labels]:
@@ -142,7 +153,7 @@ def label_agreement(labels_a: Labels, labels_b: Labels, n_components: int) -> di
     information = mutual_info_score(None, None, contingency=counts) / np.log(2)
     entropies = entropy(counts.sum(axis=0), base=2) + entropy(counts.sum(axis=1), base=2)
     return {
-        "ari": float(adjusted_rand_score(a, b)),
+        "ari": rand_index(labels_a, labels_b),
         "ami": float(adjusted_mutual_info_score(a, b)),
         "nmi": float(normalized_mutual_info_score(a, b)),
         "variation_of_information": float(max(entropies - 2 * information, 0.0)),

@@ -28,6 +28,8 @@ PACKAGED = 10242
 """Vertices of the mesh that nilearn contains: fsaverage5."""
 LEVELS = (2562, 642)
 """Coarser meshes of fsaverage: their vertices are the first ones of the finer meshes."""
+PLACED = (PACKAGED, *LEVELS)
+"""Meshes whose triangles and coordinates are known."""
 
 
 def mesh_name(n_vertices: int) -> str:
@@ -50,7 +52,7 @@ def faces(n_vertices: int, side: str) -> NDArray[np.int64] | None:
     -------
     ndarray of shape (n_triangles, 3), int64, or None
     """
-    if n_vertices != PACKAGED and n_vertices not in LEVELS:
+    if n_vertices not in PLACED:
         return None
     triangles = np.asarray(_white(side).faces, dtype=np.int64)
     for level in LEVELS:
@@ -75,7 +77,7 @@ def coordinates(n_vertices: int, side: str) -> NDArray[np.float64] | None:
     ndarray of shape (n_vertices, 3), float64, or None
         Coordinates on the white surface of fsaverage5, in mm.
     """
-    if n_vertices != PACKAGED and n_vertices not in LEVELS:
+    if n_vertices not in PLACED:
         return None
     found: NDArray[np.float64] = np.asarray(_white(side).coordinates, dtype=np.float64)
     return found[:n_vertices]

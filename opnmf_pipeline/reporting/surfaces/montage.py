@@ -9,10 +9,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.figure import Figure, part_colours, plain, png
+from opnmf_pipeline.reporting.figure import Figure, add_parts_legend, part_colours, png
 from opnmf_pipeline.reporting.surfaces.cortex import VIEWS_OF_SIDES, Maps, read_maps
 
 __all__ = ["VIEWS", "draw_cohort_maps", "draw_components", "draw_parts", "template_image"]
@@ -93,17 +92,7 @@ def draw_parts(labels_file: Path, titles: Sequence[str], background: Any, out_fi
         shown = {side: np.where(v[:, 0] > 0, v[:, 0], np.nan) for side, v in maps.values.items()}
         style = {"cmap": ListedColormap(colours), "vmin": 1, "vmax": max(k, 2)}
         _draw(panels[0], maps, shown, **style, avg_method="median")
-        figure.legend(
-            handles=[
-                Patch(color=colour, label=plain(title.removeprefix("component ")))
-                for title, colour in zip(titles, colours, strict=True)
-            ],
-            title="component",
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0.02),
-            ncols=LEGEND_COLUMNS,
-            frameon=False,
-        )
+        add_parts_legend(figure, titles, colours, top=0.02, columns=LEGEND_COLUMNS, frameon=False)
     return _save(figure, maps, out_file)
 
 

@@ -29,6 +29,7 @@ TITLE_POINTS = 8
 TITLE_CHARACTERS = 42
 """Longer lines of a title would run into the next panel."""
 N_SLICES = 6
+LEGEND_COLUMNS = 14
 COLOURS = "inferno"
 SMALLEST_SHARE = 0.05
 """Weights below this share of the largest weight of the component are not drawn."""
@@ -170,5 +171,13 @@ def draw_parts(labels_file: Path, titles: Sequence[str], background: Any, out_fi
                 axes=axis,
             )
             display.annotate(size=TEXT_POINTS + 1)
-        add_parts_legend(figure, titles, colours)
+        add_parts_legend(
+            figure,
+            titles,
+            colours,
+            top=0.08,
+            columns=LEGEND_COLUMNS,
+            text="white",
+            facecolor="black",
+        )
         return save(figure, out_file, bbox_inches="tight")

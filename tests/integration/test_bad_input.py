@@ -59,7 +59,9 @@ def test_truncated_header(run, cohort):
     assert f"{cohort.images[2]}: cannot be read as an image" in run()
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", gzip.compress(b"no image" * 100)])
+@pytest.mark.parametrize(
+    "content", [b"", b"no image", gzip.compress(b"no image" * 100)], ids=["empty", "text", "gzip"]
+)
 def test_not_a_nifti(run, cohort, content):
     cohort.images[0].write_bytes(content)
     assert f"{cohort.images[0]}: cannot be read as an image" in run()

@@ -114,7 +114,9 @@ def test_flipped_bits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"<html>moved</html>", gzip.compress(b"words" * 999), b"version https://git-lfs"]
+    "content",
+    [b"<html>moved</html>", gzip.compress(b"words" * 999), b"version https://git-lfs"],
+    ids=["page", "gzip", "pointer"],
 )
 def test_not_an_image(tmp_path, content):
     path = tmp_path / "a.nii.gz"

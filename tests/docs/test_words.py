@@ -46,6 +46,7 @@ ROOMS = (
     "docs/*",
     "docs/_ext/*",
     "docs/_static/*.css",
+    "docs/decisions/*",
     "docs/examples/*",
     "docs/howto/*",
     "docs/reference/*",

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.optimize import nnls
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from opnmf_pipeline.decomposition.checkpoint import Checkpoint
 from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
 from opnmf_pipeline.decomposition.optimality import kkt_residual
+from opnmf_pipeline.decomposition.orientation import axis_names, transposed
 from opnmf_pipeline.decomposition.orthonormal import sample_size
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
 from opnmf_pipeline.decomposition.progress import CHANGE, Criterion, Iteration, Progress
@@ -31,7 +33,7 @@ from opnmf_pipeline.decomposition.validation import (
     check_start,
     ranks_to_try,
 )
-from opnmf_pipeline.exceptions import ConvergenceWarning
+from opnmf_pipeline.exceptions import ConvergenceWarning, OrientationWarning
 
 SEED_LIMIT = 2**31
 
@@ -59,6 +61,11 @@ CUSTOM_MSG = (
     "init='custom' fixes the number of components; n_components={value!r} is a choice: give an "
     "integer"
 )
+TRANSPOSED_MSG = (
+    "the rows of X, with shape ({n_rows}, {n_columns}), look like subjects: {sign}; {name} expects "
+    "one row per voxel and one column per subject, and would group the rows; pass X.T, or use "
+    "StructuralCovariance, which takes one row per subject"
+)
 PROJECT_MSG = "{name}.project expects the {n_rows} rows (voxels) of the fit, got shape {shape}"
 
 
@@ -75,7 +82,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "tol": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
-        "dtype": [StrOptions(set(DTYPES))],
+        "dtype": [StrOptions(set(DTYPES)), Options(type, {np.float32, np.float64})],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "max_memory": [Interval(Real, 0, None, closed="neither"), None],
         "verbose": ["verbose"],
@@ -92,7 +99,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tol: float = 1e-5,
         max_iter: int = 50000,
         random_state: int | np.random.RandomState | None = None,
-        dtype: str = "float32",
+        dtype: DTypeLike = "float32",
         n_threads: int | None = None,
         max_memory: float | None = None,
         verbose: int = 0,
@@ -119,7 +126,8 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_voxels, n_subjects)
-            The data, non-negative, one row per voxel. A memory map is read block by block.
+            The data, non-negative, one row per voxel. A memory map is read block by block. X whose
+            rows look like subjects gets a warning.
         y : None
             Not used.
         W_init : array-like of shape (n_voxels, n_components), optional
@@ -131,7 +139,10 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             The fitted estimator.
         """
         self._validate_params()
+        names = axis_names(X)
         X = validate_data(self, X, dtype="numeric", ensure_all_finite=False)
+        if sign := transposed(X, names):
+            self._warn_transposed(X.shape, sign)
         k = self._rank(X)
         check_start(W_init, self.init, (X.shape[0], k))
         with RowBlocks(X, self.dtype, self.n_threads) as blocks:
@@ -279,6 +290,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             "estimator": type(self).__name__,
             **{name: str(value) for name, value in settings if name not in FREE_SETTINGS},
             "n_components": str(k),  # what was chosen, not what was asked for
+            "dtype": np.dtype(self.dtype).name,  # one name for 'float64' and np.float64
             "shape": X.shape,
             "squared_norm": spectrum_.squared_norm,
         }
@@ -319,6 +331,12 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
         message += self._other_way
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+    def _warn_transposed(self, shape: tuple[int, int], sign: str) -> None:
+        message = TRANSPOSED_MSG.format(
+            name=type(self).__name__, n_rows=shape[0], n_columns=shape[1], sign=sign
+        )
+        warnings.warn(message, OrientationWarning, stacklevel=3)
 
     @property
     def _criterion(self) -> Criterion:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from opnmf_pipeline.decomposition.base import ProjectiveNMF
@@ -56,7 +57,7 @@ class OPNMF(ProjectiveNMF):
         The most iterations to make.
     random_state : int, RandomState or None, default=None
         Source of random numbers, for the random starts and ``nndsvdar``.
-    dtype : {'float32', 'float64'}, default='float32'
+    dtype : {'float32', 'float64'} or the types of numpy, default='float32'
         Dtype of W and H and of the arithmetic; sums over voxels are float64 in any case.
     n_threads : int or None, default=None
         Number of threads, None for as many as BLAS would use. The result does not depend on it.
@@ -107,6 +108,7 @@ class OPNMF(ProjectiveNMF):
 
     See Also
     --------
+    StructuralCovariance : The same factorization of subjects × voxels, or of images.
     PNMF : The same model without the pull towards orthonormal columns.
     rank_permute : The choice of a number of components by itself, with its reason in words.
 
@@ -114,8 +116,9 @@ class OPNMF(ProjectiveNMF):
     -----
     Rows are voxels, as in the literature on structural covariance, so that in the terms of
     scikit-learn a voxel is a sample. `transform` therefore weighs new voxels, and `project` gives
-    the loadings of new subjects. At a fixed point W is, up to one factor, what `transform` returns
-    for the rows of the fit.
+    the loadings of new subjects. `StructuralCovariance` has subjects as samples, for pipelines and
+    cross-validation. At a fixed point W is, up to one factor, what `transform` returns for the rows
+    of the fit.
 
     References
     ----------
@@ -155,7 +158,7 @@ class OPNMF(ProjectiveNMF):
         tol: float = 1e-5,
         max_iter: int = 50000,
         random_state: int | np.random.RandomState | None = None,
-        dtype: str = "float32",
+        dtype: DTypeLike = "float32",
         n_threads: int | None = None,
         max_memory: float | None = None,
         verbose: int = 0,

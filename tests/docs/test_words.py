@@ -56,6 +56,7 @@ ROOMS = (
     "opnmf_pipeline/dataset/*.py",
     "opnmf_pipeline/decomposition/*.py",
     "opnmf_pipeline/engines/*.py",
+    "opnmf_pipeline/estimators/*.py",
     "opnmf_pipeline/images/*.py",
     "opnmf_pipeline/images/volumes/*.py",
     "opnmf_pipeline/images/volumes/desikan_killiany/README.md",

@@ -14,10 +14,10 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from opnmf_pipeline import OPNMF, PipelineConfig, StructuralCovariance, run
+from opnmf_pipeline import OPNMF, PipelineConfig, StructuralCovariance
 from opnmf_pipeline.exceptions import ConvergenceWarning, ImageError
-from opnmf_pipeline.stages.spaces import open_mask
-from tests.builders import AFFINE, three_parts, write_cohort, write_image
+from opnmf_pipeline.stages.mask import make_mask
+from tests.builders import AFFINE, three_parts, write_image
 from tests.surfaces import parts_of_sphere, thickness, write_subject
 
 # compiled and quick; the solvers have their own tests
@@ -29,9 +29,23 @@ def model():
     return StructuralCovariance(3, **QUICK)
 
 
-@pytest.fixture
-def images(cohort):
-    return [str(path) for path in cohort.images]
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Six images in no standard space, so that no template has to be resampled to them."""
+    folder = tmp_path_factory.mktemp("images")
+    return write_images(folder, three_parts())
+
+
+def write_images(folder, values):
+    return [
+        str(write_image(folder / f"sub-{number:02d}.nii.gz", volume, codes=(2, 2)))
+        for number, volume in enumerate(values)
+    ]
+
+
+@pytest.fixture(scope="module")
+def loadings_of_paths(images):
+    return StructuralCovariance(3, **QUICK).fit_transform(images)
 
 
 @pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -120,21 +134,16 @@ def test_loadings_of_another_number_of_components_are_refused(X, model):
         model.fit(X.T).inverse_transform(np.ones((24, 4)))
 
 
-def test_a_run_on_the_same_images_gives_the_same_components(images, settings, tmp_path):
-    settings["decomposition"] = {"n_components": 3}
-    summary = run(PipelineConfig(**settings, output={"dir": tmp_path / "out"}))
-    model = StructuralCovariance(3)
-    loadings = model.fit_transform(images)
-    (W,) = (tmp_path / "out/work").rglob("W.npy")
-    np.testing.assert_array_equal(model.components_, np.load(W).T)
-    maps = nb.load(summary.outputs.path("components", 3))
-    np.testing.assert_array_equal(model.components_img_.get_fdata(), maps.get_fdata())
-    np.testing.assert_array_equal(model.components_img_.affine, maps.affine)
-    mask = open_mask(summary.outputs.path("mask"))
-    np.testing.assert_array_equal(model.mask_img_.get_fdata() != 0, mask.inside)
-    table = pd.read_csv(summary.outputs.path("loadings", 3), sep="\t", index_col=0)
-    np.testing.assert_allclose(loadings, table, rtol=1e-5)
-    assert model.get_feature_names_out().tolist() == table.columns.tolist()
+def test_the_default_mask_is_that_of_a_run(cohort, model, tmp_path):
+    options = PipelineConfig.model_validate(
+        {"inputs": {"bids": cohort.root}, "output": {"dir": tmp_path}}
+    )
+    mask_file = make_mask(cohort.images, tmp_path / "m.nii", options.mask, options.matrix)
+    model.fit(cohort.images)
+    mask = nb.load(mask_file)
+    np.testing.assert_array_equal(model.mask_img_.get_fdata(), mask.get_fdata())
+    np.testing.assert_array_equal(model.mask_img_.affine, mask.affine)
+    assert model.mask_img_.header["sform_code"] == mask.header["sform_code"] == 4
 
 
 FORMS = {
@@ -150,21 +159,24 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_all_forms_of_images_are_the_same_to_it(images, model, tmp_path, form):
-    expected = clone(model).fit_transform(images)
+def test_all_forms_of_images_are_the_same_to_it(images, loadings_of_paths, model, tmp_path, form):
     given = FORMS[form](images, tmp_path)
-    np.testing.assert_array_equal(model.fit_transform(given), expected)
-    np.testing.assert_allclose(model.transform(given), expected, rtol=1e-6)
-    np.testing.assert_allclose(model.transform(images[2]), expected[[2]], rtol=1e-6)
+    np.testing.assert_array_equal(model.fit_transform(given), loadings_of_paths)
+    np.testing.assert_allclose(model.transform(given), loadings_of_paths, rtol=1e-6)
 
 
-def test_integer_headers_do_not_round_images_in_memory(images, model):
+def test_one_image_is_one_subject(images, loadings_of_paths, model):
+    model.fit(images)
+    for image in (images[2], nb.load(images[2]), [images[2]]):
+        np.testing.assert_allclose(model.transform(image), loadings_of_paths[[2]], rtol=1e-6)
+
+
+def test_integer_headers_do_not_round_images_in_memory(images, loadings_of_paths, model):
     volumes = [nb.load(image) for image in images]
     header = volumes[0].header.copy()
     header.set_data_dtype(np.int16)
     with_header = [nb.Nifti1Image(np.asarray(v.dataobj), v.affine, header) for v in volumes]
-    expected = clone(model).fit_transform(images)
-    np.testing.assert_array_equal(model.fit_transform(with_header), expected)
+    np.testing.assert_array_equal(model.fit_transform(with_header), loadings_of_paths)
 
 
 def test_inverse_transform_gives_images(images, model):
@@ -187,7 +199,7 @@ def test_the_mask_of_a_fold_knows_only_its_training_subjects(tmp_path, model):
     values = three_parts(n_subjects=6)
     values[:, 1, 1, 1] = 0
     values[2, 1, 1, 1] = 9  # the mean is above the threshold wherever this subject is
-    images = [str(path) for path in write_cohort(tmp_path, values).images]
+    images = write_images(tmp_path, values)
     age = np.arange(6.0)
     pipeline = make_pipeline(model, LinearRegression())
     found = cross_validate(
@@ -303,11 +315,11 @@ def test_nothing_of_an_earlier_fit_remains(X, images, model):
     assert not hasattr(model.fit(table).fit(images), "feature_names_in_")
 
 
-def test_errors_of_images_say_what_to_do_here(cohort, images, model):
-    values = cohort.values[1].copy()
-    values[2, 2, 1] = np.nan
-    cohort.damage(1, values)
-    with pytest.raises(ImageError, match=r"image 1: .*sub-02.*: 1 NaN or infinite") as caught:
+def test_errors_of_images_say_what_to_do_here(tmp_path, model):
+    values = three_parts()
+    values[1, 2, 2, 1] = np.nan
+    images = write_images(tmp_path, values)
+    with pytest.raises(ImageError, match=r"image 1: .*sub-01.*: 1 NaN or infinite") as caught:
         model.fit(images)
     (note,) = caught.value.__notes__
     assert "takes a masker of nilearn as mask" in note

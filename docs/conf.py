@@ -83,6 +83,7 @@ sphinx_gallery_conf = {
             "plot_faces_decomposition.py",
             "plot_brain_components.py",
             "plot_other_methods.py",
+            "plot_brain_age.py",
             "plot_cortical_thickness.py",
             "plot_solvers.py",
             "plot_rank_selection.py",

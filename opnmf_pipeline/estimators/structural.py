@@ -123,10 +123,10 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
     >>> from opnmf_pipeline import StructuralCovariance
     >>> X = np.kron([[1.0, 2.0], [3.0, 1.0], [2.0, 2.0]], np.ones((1, 4)))
     >>> model = StructuralCovariance(n_components=2).fit(X)
-    >>> model.components_
+    >>> model.components_.round(2)
     array([[0.5, 0.5, 0.5, 0.5, 0. , 0. , 0. , 0. ],
            [0. , 0. , 0. , 0. , 0.5, 0.5, 0.5, 0.5]], dtype=float32)
-    >>> model.transform(X)
+    >>> model.transform(X).round(2)
     array([[2., 4.],
            [6., 2.],
            [4., 4.]], dtype=float32)

@@ -9,7 +9,7 @@ from opnmf_pipeline.decomposition.passes import Array
 MANY_COLUMNS = 5000
 """Images have more voxels or vertices than this; fewer columns may be subjects, or pixels."""
 
-NAMED_SIGN = "its rows are named {name!r}, and its columns are not"
+NAMED_SIGN = "the rows are named as subjects in BIDS ({name!r}), and the columns are not"
 SIZE_SIGN = (
     "there are more columns than rows, and the means of the columns vary more than the means of "
     "the rows"
@@ -41,8 +41,8 @@ def _subject_name(axis: Any) -> str:
         return ""
     if PARTICIPANT in names:
         return PARTICIPANT
-    first = str(axis[0]) if len(axis) else ""
-    return first if first.startswith(SUBJECT) else ""
+    named = len(axis) > 0 and all(str(name).startswith(SUBJECT) for name in axis)
+    return str(axis[0]) if named else ""
 
 
 def transposed(X: Array, names: tuple[str, str]) -> str:

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 
 from opnmf_pipeline.config import MaskConfig, MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images.volumes.niimg import files_of
+from opnmf_pipeline.images.volumes.niimg import file_of, files_of
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.spaces import open_mask, space_of
@@ -107,8 +107,7 @@ class RunMasker(BaseEstimator):  # type: ignore[misc]
     def _options(self, folder: Path) -> MaskConfig:
         if self.mask is None:
             return MaskConfig()
-        (folder / "given").mkdir()
-        (file,) = files_of(self.mask, folder / "given")
+        file = file_of(self.mask, folder / "given.nii")
         return MaskConfig(method="image", image=Path(file))
 
     def _mask_file(self, folder: Path) -> Path:

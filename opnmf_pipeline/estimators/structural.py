@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
-from sklearn.utils._param_validation import HasMethods
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.decomposition.initialization import INITS
 from opnmf_pipeline.decomposition.passes import RowBlocks, residual_norm
 from opnmf_pipeline.decomposition.validation import ranks_to_try
 from opnmf_pipeline.estimators.masker import RunMasker
@@ -60,8 +61,9 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
         Which voxels of images are analysed. None: as in a run with default settings, the voxels
         whose mean over the training subjects is above 0.2, within the brain mask of the template
         if the images are in MNI152 space. A path or an image: its voxels that are not zero, but not
-        those that are zero in all training subjects. A masker: a clone of it masks and preprocesses
-        the images; a masker that is fitted keeps its mask.
+        those that are zero in all training subjects. A masker: a clone of it is fitted to the
+        training images, and masks and preprocesses all images; set its ``mask_img`` for a mask that
+        is the same in all fits.
     solver : {'adaptive', 'accelerated', 'orthonormal', 'multiplicative'}, default='adaptive'
         As in `OPNMF`. The default is that of a run.
     init : {'nndsvd', 'nndsvda', 'nndsvdar', 'brainparts', 'random'}, default='nndsvd'
@@ -146,7 +148,7 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
             HasMethods(["fit", "transform", "inverse_transform"]),
             None,
         ],
-        "init": OPNMF._parameter_constraints["init"],
+        "init": [StrOptions(set(INITS) - {"custom"})],
         "dtype": OPNMF._parameter_constraints["dtype"],
     }
 
@@ -358,8 +360,6 @@ def _masked(mask: Any, images: Any) -> tuple[Any, NDArray[Any]]:
         masker = RunMasker(mask)
         return masker, masker.fit_transform(images)
     masker = clone(mask)
-    if masker.mask_img is None and getattr(mask, "mask_img_", None) is not None:
-        masker.set_params(mask_img=mask.mask_img_)
     # a masker that has its mask warns if it gets images
     masker.fit(images if masker.mask_img is None else None)
     return masker, _two_dimensional(masker.transform(images))

@@ -54,13 +54,14 @@ def test_names_of_subjects():
     subjects = [f"sub-{n:02d}" for n in range(1, 5)]
     values = maps(30, 4).T
     assert sign(pd.DataFrame(values, index=subjects)) == (
-        "its rows are named 'sub-01', and its columns are not"
+        "the rows are named as subjects in BIDS ('sub-01'), and the columns are not"
     )
     numbered = pd.DataFrame(values, index=pd.Index([1, 2, 3, 4], name="participant_id"))
     assert "'participant_id'" in sign(numbered)
     assert not sign(numbered.T)
     assert not sign(pd.DataFrame(values.T, columns=subjects))
     assert not sign(pd.DataFrame(values, index=list("abcd")))
+    assert not sign(pd.DataFrame(values, index=["sub-cortical", "frontal", "insula", "sub-lobar"]))
     # a similarity of subjects has their names on both sides
     assert not sign(pd.DataFrame(np.eye(4), index=subjects, columns=subjects))
     sessions = pd.MultiIndex.from_product(

@@ -119,7 +119,7 @@ def test_the_number_of_components_can_be_chosen(model):
         (np.ones((4, 9)), {"mask": "mask.nii"}, r"array of shape \(4, 9\): mask belongs to images"),
         (np.eye(9) - 0.5, {}, r"72 of them, the least is -0.5; .* a masker that standardizes"),
         (np.ones((4, 9)), {"mask": 3}, "'mask' parameter of StructuralCovariance must be"),
-        (np.ones((4, 9)), {"init": "custom"}, "W_init must be given"),
+        (np.ones((4, 9)), {"init": "custom"}, "'init' parameter .* Got 'custom' instead"),
         ([], {}, "Expected 2D array, got 1D array instead"),
     ],
     ids=["rank", "mask of an array", "negative", "no mask", "start", "empty"],
@@ -253,12 +253,13 @@ def test_maskers_of_nilearn(images, model, masker):
     assert not hasattr(mask, "mask_img_")  # a clone was fitted
 
 
-def test_a_fitted_masker_keeps_its_mask(images, model):
-    inside = np.zeros((5, 4, 3), dtype=np.uint8)
-    inside[:, 1:] = 1
-    masker = NiftiMasker(mask_img=nb.Nifti1Image(inside, AFFINE), standardize=None).fit()
-    masker.set_params(mask_img=None)
-    assert model.set_params(mask=masker).fit(images).n_features_in_ == inside.sum()
+def test_the_mask_of_a_masker_knows_only_training_subjects(images, model):
+    threshold = {"mask_strategy": "background", "mask_args": {"opening": 0}}
+    masker = NiftiMasker(standardize=None, **threshold).fit(images)
+    model.set_params(mask=masker).fit(images[:3])
+    assert model.masker_ is not masker
+    expected = clone(masker).fit(images[:3]).mask_img_.get_fdata()
+    np.testing.assert_array_equal(model.mask_img_.get_fdata(), expected)
 
 
 @pytest.mark.filterwarnings("ignore")  # nilearn warns of the voxel that is constant
@@ -295,6 +296,8 @@ def test_surfaces_of_nilearn(model):
     images = [
         SurfaceImage(mesh, {"left": rng.random(12), "right": rng.random(12)}) for _ in range(6)
     ]
+    with pytest.raises(ImageError, match=r"image-0: is a SurfaceImage in memory; .*SurfaceMasker"):
+        model.fit(images)
     mask = SurfaceMasker(standardize=None)
     loadings = model.set_params(mask=mask).fit_transform(images)
     assert loadings.shape == (6, 3)

@@ -10,10 +10,16 @@ from typing import Any
 import nibabel as nb
 import numpy as np
 
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.volumes.files import is_image, load, read_all, set_space
 from opnmf_pipeline.images.volumes.standard import space_code
 
-__all__ = ["are_images", "files_of", "one_or_list"]
+__all__ = ["are_images", "file_of", "files_of", "one_or_list"]
+
+NO_VOXELS_MSG = (
+    "{name}: is a {kind} in memory; only images of voxels can be passed in memory; pass the paths "
+    "of the files, or for SurfaceImage of nilearn mask=SurfaceMasker(standardize=None)"
+)
 
 
 def are_images(X: Any) -> bool:
@@ -55,15 +61,12 @@ def files_of(images: Any, folder: Path) -> list[str]:
     Raises
     ------
     ImageError
-        A single image is damaged or missing.
+        A single image is damaged or missing, or an image in memory is not one of voxels.
     """
     several: Sequence[Any] = [images] if _is_one(images) else images
     if len(several) == 1:
         several = _volumes(several[0])
-    return [
-        str(image) if isinstance(image, str | PathLike) else _written(image, folder, number)
-        for number, image in enumerate(several)
-    ]
+    return [file_of(image, folder / f"image-{number}.nii") for number, image in enumerate(several)]
 
 
 def _volumes(image: Any) -> Sequence[Any]:
@@ -84,8 +87,18 @@ def _volumes(image: Any) -> Sequence[Any]:
     return volumes
 
 
-def _written(image: Any, folder: Path, number: int) -> str:
-    path = folder / f"image-{number}.nii"
+def file_of(image: Any, path: Path) -> str:
+    """Return the path of one image; write it as float32 to the given one if it is in memory.
+
+    Raises
+    ------
+    ImageError
+        It is in memory, and not an image of voxels.
+    """
+    if isinstance(image, str | PathLike):
+        return str(image)
+    if not hasattr(image, "affine"):
+        raise ImageError(NO_VOXELS_MSG.format(name=path.stem, kind=type(image).__name__))
     # The header may ask for integers, which would round the values
     written = nb.Nifti1Image(np.asarray(image.dataobj, dtype=np.float32), image.affine)
     set_space(written, space_code(image))

@@ -57,9 +57,8 @@ print(f"mean absolute error: {error:.1f} years")
 print(f"always the mean age of the training subjects: {np.abs(at_chance - age).mean():.1f} years")
 
 # %%
-# Which parts change with age? A fit to all subjects answers this; its errors are not reported. In
-# the lower map, each voxel has the correlation with age of the component in which it has the
-# largest weight.
+# Which parts change with age? The map is of a fit to all subjects, and no error is computed from
+# it. Each voxel has the correlation with age of the component in which it has the largest weight.
 model.fit(images)
 loadings = model.set_output(transform="pandas").transform(images)
 correlation = loadings.corrwith(cohort["age"])
@@ -69,22 +68,22 @@ found = model.masker_.inverse_transform(correlation.to_numpy()[np.newaxis, large
 planted = nb.load(dataset / PLANTED_LABELS)
 shrinking = new_img_like(planted, np.where(np.asarray(planted.dataobj) % 2, -0.6, 0))
 
-fig = plt.figure(figsize=(10, 4))
+fig = plt.figure(figsize=(9, 5.2))
 maps = {"planted: parts that shrink": shrinking, "correlation of loadings with age": found}
 for number, (title, image) in enumerate(maps.items()):
     plotting.plot_stat_map(
         image,
-        axes=fig.add_axes((0, 0.5 - 0.5 * number, 0.62, 0.5)),
+        axes=fig.add_axes((0, 0.5 - 0.5 * number, 0.52, 0.5)),
         title=title,
         display_mode="z",
-        cut_coords=(-30, -8, 14, 36),
+        cut_coords=(-28, 14),
         threshold=0.2,
         vmax=0.7,
         cmap="RdBu_r",
         colorbar=False,
         annotate=False,
     )
-axis = fig.add_axes((0.7, 0.15, 0.28, 0.7))
+axis = fig.add_axes((0.61, 0.15, 0.37, 0.72))
 axis.plot([15, 85], [15, 85], color="0.7")
 axis.plot(age, predicted, "o", ms=4)
 axis.set(xlabel="age", ylabel="age predicted from the image", aspect="equal")
@@ -97,7 +96,7 @@ axis.set_title(f"mean absolute error: {error:.1f} years")
 # All functions of scikit-learn that use a score take it. For a study, :doc:`/choosing-k` describes
 # more measures.
 for k in (4, 8):
-    r2 = cross_val_score(StructuralCovariance(k), images, cv=folds).mean()
+    r2 = cross_val_score(StructuralCovariance(k), images, cv=3).mean()
     print(f"{k} components: R² of new subjects {r2:.2f}")
 
 # %%
@@ -116,7 +115,7 @@ print(caught[0].message)
 # %%
 # The rows of its H look like maps of the brain. But each is a weighted mean of the images of some
 # subjects, and all of them are almost the same map. The cosine of two of these maps is close to 1,
-# and that of two components is 0.
+# and that of two components is close to 0.
 def cosines(maps):
     """Return the cosine of each pair of maps."""
     unit = maps / np.linalg.norm(maps, axis=1, keepdims=True)
@@ -147,8 +146,9 @@ for line, (name, maps) in zip(axes, rows.items(), strict=True):
         )
 
 # %%
-# The groups predict age less well than the components. For the reader of a paper, the difference is
-# larger: the maps of these groups show no patterns of structural covariance.
+# In these data, the groups predict age only a little less well than the components. So a good
+# prediction does not show that the orientation is right. The maps show it: those of the groups are
+# no patterns of structural covariance.
 grouped = make_pipeline(OPNMF(N_COMPONENTS, solver="adaptive", random_state=0), regression)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

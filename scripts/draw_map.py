@@ -47,7 +47,15 @@ def draw(out_file: Path) -> None:
     """Draw the folders in layers. Arrows that follow from others are left out."""
     graph = rooms()
     arrows = nx.transitive_reduction(graph)
-    layers = list(nx.topological_generations(graph))
+    row_of = {
+        name: row for row, layer in enumerate(nx.topological_generations(graph)) for name in layer
+    }
+    # One that no other imports stands just above what it imports: its arrow crosses no folder
+    for top in (name for name in graph if not graph.in_degree(name)):
+        row_of[top] = min(row_of[other] for other in graph.successors(top)) - 1
+    layers = [
+        [name for name in graph if row_of[name] == row] for row in range(max(row_of.values()) + 1)
+    ]
     place = {
         name: ((number + 0.5) / len(layer), -row)
         for row, layer in enumerate(layers)

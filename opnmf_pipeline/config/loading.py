@@ -143,11 +143,20 @@ def _typed(data: dict[str, Any], model: type[BaseModel], base: Path) -> dict[str
         if section is not None and isinstance(value, dict):
             typed[key] = _typed(value, section, base)
         elif Path in _options(hint) and isinstance(value, str | Path):
-            # Path.expanduser fails if the user does not exist
-            typed[key] = Path(os.path.normpath(base / os.path.expanduser(str(value))))  # noqa: PTH111
+            typed[key] = _path(value, base)
+        elif tuple[Path, ...] in _options(hint):
+            several = value if isinstance(value, list) else [value]
+            typed[key] = [
+                _path(one, base) if isinstance(one, str | Path) else one for one in several
+            ]
         else:
             typed[key] = _as_text(value) if _takes_text(hint) else resolved(value)
     return typed
+
+
+def _path(value: str | Path, base: Path) -> Path:
+    # Path.expanduser fails if the user does not exist
+    return Path(os.path.normpath(base / os.path.expanduser(str(value))))  # noqa: PTH111
 
 
 def _as_text(value: Any) -> Any:

@@ -15,6 +15,7 @@ from opnmf_pipeline.config.section import (
     TEXT,
     ComponentCounts,
     Names,
+    Paths,
     Section,
     allow_text,
     as_list,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:  # type checkers take no computed choices
 else:
     SolverName = Literal[tuple(SOLVERS)]
 
-SOURCES = ("bids", "table", "glob", "simulation")
+SOURCES = ("bids", "table", "glob", "features", "simulation")
 
 
 class SimulationConfig(Section):
@@ -71,7 +72,7 @@ FilterValues = Annotated[
 
 
 class InputsConfig(Section):
-    """The images and their subjects. Set exactly one of: bids, table, glob, simulation.
+    """The images and their subjects. Set exactly one of: bids, table, glob, features, simulation.
 
     One of these on the command line (`--set`) replaces the one in the file.
     """
@@ -97,7 +98,8 @@ class InputsConfig(Section):
     path_column: str = Field("path", description="Column of `table` that holds the image paths.")
     id_column: str = Field(
         "participant_id",
-        description="Column of `table` and of `participants` that holds the subjects.",
+        description="Column of `table`, `features` and `participants` that holds the subjects. In "
+        "`features`, usual names such as SubjID and eid are found without it.",
     )
     glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
     pattern: str = Field(
@@ -105,13 +107,32 @@ class InputsConfig(Section):
         description="Regular expression with the group `participant_id`; it is applied to each "
         "path that `glob` finds.",
     )
+    features: Paths | None = Field(
+        None,
+        description="Table of features, such as the thickness of each region, one row per subject: "
+        "TSV, CSV, or Excel; or a matrix without names: NumPy (.npy), MATLAB (.mat) or HDF5 (.h5). "
+        "A list of tables, such as one for each hemisphere, is joined by subject.",
+    )
+    feature_names: Names | None = Field(
+        None,
+        description="Names of the features in the table `features`, or patterns such as "
+        "`*_thickavg`. Default: the columns of numbers, except those whose name is that of a "
+        "covariate or of a total, such as ICV. The other columns become covariates.",
+    )
+    features_as: Literal["columns", "rows"] | None = Field(
+        None,
+        description="Whether the features are the columns or the rows of `features`. Matrices "
+        "without names need it. Default for tables: columns, unless the first column has names of "
+        "regions or the other columns are called sub-...",
+    )
     simulation: SimulationConfig | None = Field(
         None, description="Simulate a cohort instead of reading images."
     )
     participants: Path | None = Field(
         None,
         description="Table with participant_id and covariates to add. Default for `bids`: "
-        "participants.tsv of the dataset.",
+        "participants.tsv of the dataset. If `features` is a matrix without names, the rows of this "
+        "table name its subjects.",
     )
     on_missing: Literal["error", "drop"] = Field(
         "error",
@@ -137,12 +158,12 @@ class InputsConfig(Section):
 class MaskConfig(Section):
     """The voxels to analyse. Voxels that are zero in all subjects are always excluded."""
 
-    method: Literal["mean", "coverage", "template", "image"] = Field(
+    method: Literal["mean", "coverage", "template", "image", "all"] = Field(
         "mean",
         description="mean: voxels whose mean over subjects is > threshold; coverage: voxels with "
         "a value > threshold in at least the fraction `coverage` of the subjects; template: voxels "
         "in which nilearn's MNI152 grey-matter template is > threshold; image: the non-zero voxels "
-        "of `image`.",
+        "of `image`; all: all voxels, which is the default for `inputs.features`.",
     )
     threshold: float = Field(
         0.2, description="Threshold of the mask, in units of the images (or of the template)."
@@ -381,6 +402,15 @@ class PipelineConfig(Section):
             if name not in schema["required"]:  # an empty section has the default settings
                 schema["properties"][name] = {"anyOf": [section, {"type": "null"}]}
         return schema
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mask_of_features(cls, data: Any) -> Any:
+        """Analyse all features of a table: their units, and so the threshold, are not known."""
+        inputs = data.get("inputs") if isinstance(data, dict) else None
+        features = inputs.get("features") if isinstance(inputs, dict) else None
+        features = inputs.features if isinstance(inputs, InputsConfig) else features
+        return data if not features or data.get("mask") else {**data, "mask": {"method": "all"}}
 
     @model_validator(mode="after")
     def _mask_for_resampling(self) -> PipelineConfig:

@@ -20,7 +20,9 @@ def title(settings: Mapping[str, Any]) -> str:
     inputs = settings.get("inputs", {})
     if inputs.get("simulation"):
         return f"{TITLE}: simulated cohort"
-    named = next((inputs[key] for key in ("bids", "table", "glob") if inputs.get(key)), "")
+    features = (inputs.get("features") or [None])[0]
+    sources = (*(inputs.get(key) for key in ("bids", "table", "glob")), features)
+    named = next(filter(None, sources), "")
     return f"{TITLE}: {name}" if (name := Path(named).name) else TITLE
 
 

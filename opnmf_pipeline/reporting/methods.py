@@ -45,6 +45,7 @@ MASKS = {
     "template": "with a value above {threshold:g} in the grey-matter map of the MNI152 template "
     "[fonov2011]",
     "image": "inside a given mask",
+    "all": "that were not zero in all subjects",
 }
 EFFECTS = {
     R: "correlations (partial correlations in the model with all covariates)",

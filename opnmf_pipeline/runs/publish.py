@@ -149,7 +149,8 @@ def _note_sources(
     images = []
     if study.planted is None:  # simulated images are not in a dataset of their own
         root = inputs.bids or output.root
-        images = [bids_uri(path, root, INPUT) for path in read_cohort(study.cohort_file)["image"]]
+        paths = inputs.features or read_cohort(study.cohort_file)["image"]
+        images = [bids_uri(path, root, INPUT) for path in paths]
     mask = bids_uri(output.path("mask"), output.root)
     for k in ks:
         components = bids_uri(output.path("components", k), output.root)

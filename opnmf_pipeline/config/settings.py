@@ -131,8 +131,8 @@ class InputsConfig(Section):
     participants: Path | None = Field(
         None,
         description="Table with participant_id and covariates to add. Default for `bids`: "
-        "participants.tsv of the dataset. If `features` is a matrix without names, the rows of this "
-        "table name its subjects.",
+        "participants.tsv of the dataset. If `features` is a matrix without names, the rows of "
+        "this table name its subjects.",
     )
     on_missing: Literal["error", "drop"] = Field(
         "error",

@@ -53,6 +53,8 @@ class Grid(Protocol):
     ----------
     element, elements : str
         Name of a place in messages, singular and plural: ``voxel``, ``voxels``.
+    image : str
+        Name of what a subject has, for texts: ``image``, ``table``.
     template : str
         Name of the template of the mask ``method: template``, for messages.
     brain : str
@@ -66,6 +68,10 @@ class Grid(Protocol):
     @property
     def elements(self) -> str:
         """Name of places, plural."""
+
+    @property
+    def image(self) -> str:
+        """Name of what a subject has."""
 
     @property
     def template(self) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of the components of tables: bars of the largest weights, and all weights as colours."""
+"""Pictures of the components of tables: bars of the largest weights, and the features of parts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from opnmf_pipeline.images.tables import open_mask
@@ -31,9 +32,9 @@ N_BARS = 10
 VIEWS = f"as bars of the {N_BARS} largest weights of its features"
 PER_ROW = 3
 MAX_NAMED = 500
-"""With more features, the heat map has no names: they would not be legible."""
+"""With more features, the list of the parts has no names: they would not be legible."""
 PER_BLOCK = 46
-"""Number of features below each other in the heat map."""
+"""Number of features below each other in this list."""
 MAX_TICKS = 130
 LONGEST_NAME = 40
 ROW_INCHES, CELL_INCHES, NAME_INCHES = 0.125, 0.16, 0.058
@@ -87,6 +88,7 @@ def draw_components(
             axis.set_yticks(np.arange(n_bars), [_shown(name) for name in names[rows]], fontsize=7)
             axis.tick_params(axis="y", length=0)
             axis.tick_params(axis="x", labelsize=7)
+            axis.xaxis.set_major_locator(MaxNLocator(4))
             axis.grid(visible=False, axis="y")
             axis.invert_yaxis()
             axis.set_title(plain(title), fontsize=9)
@@ -94,12 +96,12 @@ def draw_components(
 
 
 def draw_parts(labels_file: Path, titles: Sequence[str], background: Any, out_file: Path) -> Path:
-    """Draw the weights of all features as a heat map, those of each part next to each other.
+    """Draw the features of each part next to each other, in the colour of the part.
 
     Parameters
     ----------
     labels_file : path
-        Table of the winner-takes-all labels, 0 for none. The table of the components is next to it.
+        Table of the winner-takes-all labels, 0 for none.
     titles : sequence of str
         Title of each component, for the legend.
     background : object

@@ -13,11 +13,7 @@ from opnmf_pipeline.tables import read_table
 __all__ = ["SPLIT_TABLE", "split_inputs", "table_inputs"]
 
 OF_TABLES = ("features", "feature_names", "features_as")
-OTHERS = tuple(
-    name
-    for name in InputsConfig.model_fields
-    if name not in (*OF_TABLES, "id_column", "participants", "on_missing")
-)
+SETTINGS = ("features_as", "id_column", "participants", "on_missing")
 
 
 def split_inputs(options: InputsConfig, folder: Path) -> InputsConfig:
@@ -53,7 +49,12 @@ def table_inputs(options: InputsConfig, subjects_file: Path) -> InputsConfig:
 
 
 def _run(call: Call) -> dict[str, Any]:
-    subjects_file = split_table(call.section(InputsConfig), call.folder)
+    options = call.section(
+        InputsConfig,
+        features=call.paths("features"),
+        feature_names=tuple(call["feature_names"] or ()) or None,
+    )
+    subjects_file = split_table(options, call.folder)
     rows = read_table(subjects_file)[FILE_COLUMN]
     return {"subjects_file": subjects_file, "images": [call.folder / name for name in rows]}
 
@@ -63,7 +64,20 @@ SPLIT_TABLE = Stage(
     summary="Write one file per subject from a table of features of all subjects.",
     run=_run,
     folder="features",
-    inputs={},
+    inputs={
+        "features": Field(
+            Kind.FILE,
+            "tables of features, joined by subject, or one matrix without names",
+            many=True,
+        ),
+        "feature_names": Field(
+            Kind.TEXT,
+            "names of the features, or patterns; default: the columns of numbers that are no known "
+            "covariates or totals",
+            many=True,
+            default=(),
+        ),
+    },
     outputs={
         "subjects_file": Field(
             Kind.TABLE,
@@ -71,5 +85,7 @@ SPLIT_TABLE = Stage(
         ),
         "images": IMAGES,
     },
-    settings={InputsConfig: OTHERS},
+    settings={
+        InputsConfig: tuple(name for name in InputsConfig.model_fields if name not in SETTINGS)
+    },
 )

@@ -72,6 +72,7 @@ class Grid:
 
     axis: BrainModelAxis
 
+    image = "image"
     template = "the template"
     brain = "the brain of the template"
 

@@ -83,13 +83,15 @@ def _of_matlab(path: Path) -> NDArray[Any]:
     try:
         content = loadmat(path)
     except NotImplementedError:  # version 7.3 is HDF5, in the order of axes of MATLAB
-        return _of_hdf5(path).T
+        turned: NDArray[Any] = _of_hdf5(path).T
+        return turned
     dense = {
         name: value.toarray() if hasattr(value, "toarray") else value
         for name, value in content.items()
         if not name.startswith("__")
     }
-    return _the_matrix(path, dense)
+    matrix: NDArray[Any] = _the_matrix(path, dense)
+    return matrix
 
 
 def _of_hdf5(path: Path) -> NDArray[Any]:

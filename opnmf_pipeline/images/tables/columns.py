@@ -27,8 +27,7 @@ COVARIATES = re.compile(
     r"|(?:31|34|52|53|54|21003|21022|25000)-\d+\.\d+",
     re.IGNORECASE,
 )
-"""Covariates of ENIGMA and of others; in UK Biobank, the fields of sex, birth, visits, site and age,
-and the scaling to head size."""
+"""Covariates of ENIGMA and others; of UK Biobank: sex, birth, visit, site, age, head scaling."""
 TOTALS = re.compile(
     r"e?tiv|icv|EstimatedTotalIntraCranialVol|IntraCranialVol"
     r"|BrainSegVol(?:NotVent)?(?:Surf)?(?:-to-eTIV)?|MaskVol(?:-to-eTIV)?"

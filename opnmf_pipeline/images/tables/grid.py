@@ -53,7 +53,7 @@ class Grid:
 
     names: tuple[str, ...]
 
-    element, elements = "feature", "features"
+    image, element, elements = "table", "feature", "features"
     template = "the template"
     brain = "the brain of the template"
 
@@ -161,7 +161,8 @@ class Grid:
         """
         if not is_image(path):
             raise ImageError(NO_FILE_MSG.format(path=path))
-        return self._column(path) != 0
+        inside: NDArray[np.bool_] = self._column(path) != 0
+        return inside
 
     def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:
         """Write a mask as a table; the reference image is not used."""

@@ -45,8 +45,8 @@ NO_SUBJECTS_MSG = (
     "inputs.features_as: rows if each row is a feature; the columns are {columns}"
 )
 TURNED_MSG = (
-    "{path}: the table is transposed: with inputs.features_as: {given}, its features are {features} "
-    "and its subjects are {subjects}; set inputs.features_as: {other}"
+    "{path}: the table is transposed: with inputs.features_as: {given}, the features are "
+    "{features} and the subjects are {subjects}; set inputs.features_as: {other}"
 )
 EMPTY_MSG = "{path}: has no subjects; the table needs one row or one column for each subject"
 

@@ -95,9 +95,8 @@ def split_table(options: InputsConfig, folder: Path) -> Path:
     for path in options.features:
         if not path.is_file():
             raise CohortError(NOT_FOUND_MSG.format(path=path))
-    first, *others = options.features
     if array := next(filter(is_array, options.features), None):
-        if others:
+        if len(options.features) > 1:
             raise CohortError(MIXED_KINDS_MSG.format(path=array))
         table = _of_array(array, options)
     else:
@@ -174,9 +173,8 @@ def _numbers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     known = table.where(~missing, None)
     bad = known.apply(pd.to_numeric, errors="coerce").isna() & ~missing
     for found, tell in ((bad, _refuse_text), (missing, _note_missing)):
-        rows, columns = np.nonzero(found.to_numpy())
-        if len(rows):
-            places = list(zip(rows, columns, strict=True))
+        places = np.argwhere(found.to_numpy()).tolist()
+        if places:
             named = [f"{_row(table.index[r])}, {table.columns[c]}" for r, c in places[:N_NAMED]]
             cells = [table.iat[r, c] for r, c in places[:N_NAMED]]
             tell(path, len(places), named, cells)
@@ -208,9 +206,10 @@ def _joined(tables: list[_Table], options: InputsConfig) -> _Table:
         subjects = subjects.intersection(table.features.index, sort=False)
     seen: set[str] = set()
     for path, table in zip(options.features, tables, strict=True):
-        if twice := [name for name in table.features if name in seen]:
+        names = list(map(str, table.features))
+        if twice := [name for name in names if name in seen]:
             raise CohortError(DUPLICATE_MSG.format(path=path, named=_some(twice)))
-        seen |= set(table.features)
+        seen.update(names)
     features = pd.concat([table.features.loc[subjects] for table in tables], axis=1)
     covariates = pd.concat([table.covariates.loc[subjects] for table in tables], axis=1)
     first_of_each = ~covariates.columns.duplicated() & ~covariates.columns.isin(list(seen))
@@ -223,7 +222,7 @@ def _described_elsewhere(options: InputsConfig) -> list[str]:
 
 
 def _file_names(rows: list[str]) -> list[str]:
-    """Return file names after the rows, or after their numbers if a file system may not take them."""
+    """Return names of files: those of the rows, or numbers if the names may not be possible."""
     names = [row.replace(" ", "_") for row in rows]
     distinct = len({name.lower() for name in names}) == len(names)
     if not distinct or not all(map(SAFE.fullmatch, names)):

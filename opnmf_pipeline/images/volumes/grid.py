@@ -76,6 +76,7 @@ NO_LABELS_MSG = (
 class Grid:
     """Voxel grid: a 3D shape in voxels, and the affine from voxel indices to mm."""
 
+    image: ClassVar[str] = "image"
     element: ClassVar[str] = "voxel"
     elements: ClassVar[str] = "voxels"
     template: ClassVar[str] = "the MNI152 grey-matter template"

@@ -37,8 +37,8 @@ NAMELESS_MSG = (
     "{path}: the first column has {n} empty cell(s); it must name the feature of each row"
 )
 ONE_COLUMN_MSG = (
-    "{path}: has one column ({column}); if its fields are separated by commas, give the file the "
-    "ending .csv; otherwise, separate them by tabs"
+    "{path}: has one column ({column}); separate the fields by tabs or, in a file with the ending "
+    ".csv, by commas or semicolons"
 )
 NO_SUBJECTS_MSG = (
     "{path}: no column is known to hold the subjects; set inputs.id_column to it, or set "

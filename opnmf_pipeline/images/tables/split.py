@@ -59,7 +59,7 @@ LEFT_OUT_MSG = (
     "%s: columns that are taken as covariates, not as features: %s; set inputs.feature_names to "
     "change this"
 )
-MISSING_VALUES_MSG = "%s: %d value(s) are missing: %s"
+DOUBTFUL_MSG = "%s: %d value(s) of features are %s: %s"
 
 
 class _Table(NamedTuple):
@@ -171,24 +171,28 @@ def _numbers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return columns of text as numbers, float64; NaN for missing values."""
     missing = table.apply(_missing)
     known = table.where(~missing, None)
-    bad = known.apply(pd.to_numeric, errors="coerce").isna() & ~missing
-    for found, tell in ((bad, _refuse_text), (missing, _note_missing)):
-        places = np.argwhere(found.to_numpy()).tolist()
-        if places:
-            named = [f"{_row(table.index[r])}, {table.columns[c]}" for r, c in places[:N_NAMED]]
-            cells = [table.iat[r, c] for r, c in places[:N_NAMED]]
-            tell(path, len(places), named, cells)
+    if bad := _places(known.apply(pd.to_numeric, errors="coerce").isna() & ~missing):
+        named = [f"{_at(table, place)}: {table.iat[place]!r}" for place in bad[:N_NAMED]]
+        listed = _listed("; ".join(named), len(bad))
+        raise CohortError(TEXT_MSG.format(path=path, n=len(bad), named=listed))
     # Python reads every digit of a text; pandas may differ from it in the last bit
-    return known.where(~missing, np.nan).astype(np.float64)
+    numbers = known.where(~missing, np.nan).astype(np.float64)
+    for what, found in (("missing", missing), ("negative", numbers < 0)):
+        if doubtful := _places(found):
+            named = [_at(table, place) for place in doubtful[:N_NAMED]]
+            logger.warning(
+                DOUBTFUL_MSG, path, len(doubtful), what, _listed("; ".join(named), len(doubtful))
+            )
+    return numbers
 
 
-def _refuse_text(path: Path, n: int, places: list[str], cells: list[Any]) -> None:
-    named = [f"{place}: {cell!r}" for place, cell in zip(places, cells, strict=True)]
-    raise CohortError(TEXT_MSG.format(path=path, n=n, named=_listed("; ".join(named), n)))
+def _places(found: pd.DataFrame) -> list[tuple[int, int]]:
+    """Return row and column of each True."""
+    return [(row, column) for row, column in np.argwhere(found.to_numpy()).tolist()]
 
 
-def _note_missing(path: Path, n: int, places: list[str], cells: list[Any]) -> None:
-    logger.warning(MISSING_VALUES_MSG, path, n, _listed("; ".join(places), n))
+def _at(table: pd.DataFrame, place: tuple[int, int]) -> str:
+    return f"{_row(table.index[place[0]])}, {table.columns[place[1]]}"
 
 
 def _joined(tables: list[_Table], options: InputsConfig) -> _Table:

@@ -18,6 +18,7 @@ from opnmf_pipeline.config import (
     MatrixConfig,
     SelectionConfig,
 )
+from opnmf_pipeline.images.tables.split import split_table
 from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.bootstrap import fit_bootstrap
 from opnmf_pipeline.stages.collect import collect_cohort
@@ -35,6 +36,7 @@ from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, 
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
 from tests.builders import Cohort
+from tests.features import planted, rows_of, write_csv
 
 K = 3
 # Not the defaults, so that a setting which is not passed on shows
@@ -43,6 +45,8 @@ MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
 FIT_JSON = "factorization.json"
+OF_FEATURES = ("features", "feature_names", "features_as")
+"""Settings of the stage SplitTable."""
 MESH = "mesh_file"
 """Input for surfaces; tests/integration/test_surfaces.py gives it."""
 
@@ -69,6 +73,9 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         return path
 
     options = DecompositionConfig(n_components=K, **FIT)
+    table = write_csv(folder("table") / "table.csv", rows_of(planted(3)))
+    tabled = InputsConfig(features=(table,), feature_names=("rh_*",), features_as="columns")
+    subjects_file = split_table(tabled, folder("features"))
     images, people = [str(path) for path in cohort.images], cohort.subjects
     bids = {"bids": str(cohort.root), "filters": {"label": ["GM"], "suffix": ["probseg"]}}
     cohort_file = collect_cohort(InputsConfig(**bids), folder("cohort") / "cohort.tsv")
@@ -186,7 +193,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs=bids,
             outputs={"cohort_file": cohort_file, "images": images, "participants": people},
             sections={"": InputsConfig},
-            without=("simulation", "on_empty"),
+            without=(*OF_FEATURES, "simulation", "on_empty"),
             stage=collect_cohort,
         ),
         "MakeMask": Case(
@@ -369,6 +376,19 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             },
             outputs={"report_file": report},
             stage=make_report,
+        ),
+        "SplitTable": Case(
+            inputs={"features": [str(table)], "feature_names": ["rh_*"], "features_as": "columns"},
+            outputs={
+                "subjects_file": subjects_file,
+                "images": sorted(map(str, subjects_file.parent.glob("*.features.tsv"))),
+            },
+            sections={"": InputsConfig},
+            without=(
+                *("bids", "filters", "database_dir", "table", "path_column", "glob", "pattern"),
+                *("features", "feature_names", "simulation", "on_empty"),
+            ),
+            stage=split_table,
         ),
         "ProjectSubjects": Case(
             inputs={

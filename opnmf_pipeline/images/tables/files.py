@@ -96,14 +96,14 @@ def read_features(path: str | Path) -> Features:
             quoting=csv.QUOTE_NONE,
             keep_default_na=False,
             na_values=[MISSING],
-            dtype={NAME: str},
-            float_precision="round_trip",
+            dtype=str,
             encoding="utf-8",
         )
         columns = [str(column) for column in table]
         if columns[:1] != [NAME] or len(columns) < 2:
             raise ValueError(NO_NAME_MSG.format(columns=", ".join(columns)))
-        values = table[columns[1:]].to_numpy(dtype=np.float64)
+        # From objects: Python reads every digit of a text, pandas may differ in the last bit
+        values = table[columns[1:]].to_numpy(dtype=object).astype(np.float64)
     except (OSError, ValueError) as error:  # of pandas, errors of text and of numbers
         raise ImageError(UNREADABLE_MSG.format(path=path, reason=error)) from None
     return Features(tuple(table[NAME]), tuple(columns[1:]), values)

@@ -13,7 +13,7 @@ __all__ = ["hemispheres_of", "is_marked", "mirror_pairs"]
 WORDS = {"left": "right", "lh": "rh", "l": "r"}
 MARK = re.compile(r"(?<![A-Za-z0-9])(left|right|lh|rh|l|r)(?![A-Za-z0-9])", re.IGNORECASE)
 """A mark between other characters than letters and digits: ``lh_insula``, ``Left-Amygdala``."""
-GLUED = re.compile(r"^(?:L|R)(?=[A-Za-z])|^(?:lh|rh)(?=[A-Z])|^(?:Left|Right)(?=[A-Z])")
+GLUED = re.compile(r"^(?:(?:Left|Right|lh|rh)(?=[A-Z])|[LR](?=[A-Za-z]))")
 """A mark that begins a word, such as in ``Lthal``; it counts if the other hemisphere exists."""
 WITHOUT_TWINS = re.compile(r"\d+Networks_")
 """Parcels of Schaefer with equal numbers do not correspond between the hemispheres."""

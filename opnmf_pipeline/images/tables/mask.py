@@ -80,7 +80,7 @@ class Mask:
 
         Returns
         -------
-        ndarray of shape (n_rows,) or, for several columns, (n_rows, n_maps), float64
+        ndarray of shape (n_rows,) or, for several columns, (n_rows, n_maps), float32
 
         Raises
         ------
@@ -88,7 +88,8 @@ class Mask:
             The file is missing, is no table of features, or has other features.
         """
         found = read_features(path)
-        rows: NDArray[Any] = found.values[self.grid.order_of(path, found.names)][self.inside]
+        whole = found.values[self.grid.order_of(path, found.names)]
+        rows: NDArray[Any] = whole[self.inside].astype(np.float32)  # as it was written
         return rows[:, 0] if rows.shape[1] == 1 else rows
 
     def unmasked(self, values: NDArray[Any]) -> pd.DataFrame:

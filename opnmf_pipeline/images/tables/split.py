@@ -69,14 +69,14 @@ class _Table(NamedTuple):
     covariates: pd.DataFrame
 
 
-def split_table(options: InputsConfig, folder: Path) -> Path:
+def split_table(options: InputsConfig, out_dir: Path) -> Path:
     """Write one file for each subject of a table of features, and a table of the subjects.
 
     Parameters
     ----------
     options : InputsConfig
         ``features`` names one or more tables, or one matrix without names.
-    folder : path
+    out_dir : path
         Existing folder that gets the files, and ``subjects.tsv``: the subjects, the names of their
         files (:data:`FILE_COLUMN`), and the columns that are no features.
 
@@ -105,9 +105,9 @@ def split_table(options: InputsConfig, folder: Path) -> Path:
     names, values = [str(name) for name in table.features], table.features.to_numpy()
     files = _file_names([_row(row) for row in table.features.index])
     for file, row in zip(files, values, strict=True):
-        write_features(folder / file, names, {"value": row})
+        write_features(out_dir / file, names, {"value": row})
     covariates.insert(0, FILE_COLUMN, files)
-    subjects = folder / SUBJECTS_FILE
+    subjects = out_dir / SUBJECTS_FILE
     write_table(covariates.reset_index(), subjects)
     return subjects
 
@@ -175,8 +175,8 @@ def _numbers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         named = [f"{_at(table, place)}: {table.iat[place]!r}" for place in bad[:N_NAMED]]
         listed = _listed("; ".join(named), len(bad))
         raise CohortError(TEXT_MSG.format(path=path, n=len(bad), named=listed))
-    # Python reads every digit of a text; pandas may differ from it in the last bit
-    numbers = known.where(~missing, np.nan).astype(np.float64)
+    cells = known.where(~missing, np.nan).to_numpy(dtype=object)
+    numbers = pd.DataFrame(cells.astype(np.float64), index=table.index, columns=table.columns)
     for what, found in (("missing", missing), ("negative", numbers < 0)):
         if doubtful := _places(found):
             named = [_at(table, place) for place in doubtful[:N_NAMED]]

@@ -11,8 +11,6 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from opnmf_pipeline.images.tables import open_mask
-from opnmf_pipeline.images.tables.files import read_features
 from opnmf_pipeline.reporting.figure import (
     BLUE,
     STYLE,
@@ -24,6 +22,7 @@ from opnmf_pipeline.reporting.figure import (
     save,
 )
 from opnmf_pipeline.reporting.viewer import Embedded
+from opnmf_pipeline.tables import read_table
 
 __all__ = ["VIEWS", "draw_cohort_maps", "draw_components", "draw_parts", "embed", "template_image"]
 
@@ -66,8 +65,8 @@ def draw_components(
     path
         ``out_file``.
     """
-    found = read_features(components_file)
-    names, W, k = np.array(found.names), found.values, len(found.columns)
+    names, W = _read(components_file)
+    k = W.shape[1]
     n_columns = min(k, PER_ROW)
     n_rows = -(-k // n_columns)
     n_bars = min(N_BARS, len(names))
@@ -114,9 +113,9 @@ def draw_parts(labels_file: Path, titles: Sequence[str], background: Any, out_fi
     path
         ``out_file``.
     """
-    found = read_features(labels_file)
-    labels, k = found.values[:, 0].astype(int), len(titles)
-    names, labels = np.array(found.names)[labels > 0], labels[labels > 0]
+    names, values = _read(labels_file)
+    labels, k = values[:, 0].astype(int), len(titles)
+    names, labels = names[labels > 0], labels[labels > 0]
     order = np.argsort(labels, kind="stable")
     names, labels = names[order], labels[order]
     colours = part_colours(k)
@@ -156,29 +155,38 @@ def draw_cohort_maps(maps: Mapping[str, Path], mask_file: Path, background: Any 
     background : object
         Not used.
     """
-    mask = open_mask(mask_file)
-    named = len(mask.names) <= MAX_TICKS
-    longest = max(len(_shown(name)) for name in mask.names)
+    names, mask = _read(mask_file)
+    inside = mask[:, 0] != 0
+    names = names[inside]
+    named = len(names) <= MAX_TICKS
+    longest = max(len(_shown(name)) for name in names)
     below = NAME_INCHES * longest if named else 0.2
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             len(maps), 1, figsize=(10.8, 1.3 * len(maps) + below), squeeze=False, sharex=True
         )
         for axis, (title, path) in zip(axes.flat, maps.items(), strict=True):
-            _draw_values(axis, mask.masked(path))
+            _draw_values(axis, _read(path)[1][inside, 0])
             axis.set_title(title)
         last = axes.flat[-1]
         if named:
-            ticks = np.arange(len(mask.names))
-            last.set_xticks(ticks, map(_shown, mask.names), rotation=90, fontsize=5.5)
+            ticks = np.arange(len(names))
+            last.set_xticks(ticks, map(_shown, names), rotation=90, fontsize=5.5)
         else:
             last.set_xlabel("feature, in the order of the table")
         image = png(figure)
     return Figure(
         image,
-        alt=f"One value for each of {len(mask.names)} features: {'; '.join(maps)}",
+        alt=f"One value for each of {len(names)} features: {'; '.join(maps)}",
         caption="One bar for each feature, in the order of the table.",
     )
+
+
+def _read(path: Path) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+    """Return the names of the features in a table, and their values, one column per map."""
+    table = read_table(path)
+    values = table.iloc[:, 1:].to_numpy(dtype=object).astype(np.float64)
+    return table.iloc[:, 0].to_numpy(dtype=str), values
 
 
 def _draw_values(axis: Any, values: NDArray[np.float64]) -> None:

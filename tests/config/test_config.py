@@ -221,9 +221,10 @@ def test_relative_paths_start_at_the_file_and_overrides_at_the_current_folder(
 @pytest.mark.parametrize("value", ["lh.csv", ["lh.csv", "../rh.csv"]], ids=["one", "several"])
 def test_lists_of_relative_paths_start_at_the_file(tmp_path, write_config, value):
     config = load_config(write_config({"inputs": {"features": value}}))
-    assert config.inputs.features == (tmp_path / "lh.csv", tmp_path.parent / "rh.csv")[
-        : 1 if isinstance(value, str) else 2
-    ]
+    assert (
+        config.inputs.features
+        == (tmp_path / "lh.csv", tmp_path.parent / "rh.csv")[: 1 if isinstance(value, str) else 2]
+    )
     overrides = load_config(None, [f"inputs.features={str(value).replace(chr(39), '')}"])
     assert overrides.inputs.features[0] == Path.cwd() / "lh.csv"
 

@@ -43,6 +43,9 @@ NO_FEATURES_MSG = (
     "{columns}"
 )
 TWICE_MSG = "{path}: {n} subject(s) have more than one row: {named}; keep one row for each"
+NAME_MSG = (
+    "inputs.features: {n} name(s) of features contain a tab or a line break: {named}; rename them"
+)
 NAMELESS_MSG = (
     "{path}: {n} row(s) have no subject in column {column!r}; add it or remove these rows"
 )
@@ -101,8 +104,10 @@ def split_table(options: InputsConfig, out_dir: Path) -> Path:
         table = _of_array(array, options)
     else:
         table = _joined([_of_table(path, options) for path in options.features], options)
-    covariates = table.covariates.drop(columns=_described_elsewhere(options), errors="ignore")
     names, values = [str(name) for name in table.features], table.features.to_numpy()
+    if odd := [name for name in names if not {"\t", "\n", "\r"}.isdisjoint(name)]:
+        raise CohortError(NAME_MSG.format(n=len(odd), named=_some(map(repr, odd))))
+    covariates = table.covariates.drop(columns=_described_elsewhere(options), errors="ignore")
     files = _file_names([_row(row) for row in table.features.index])
     for file, row in zip(files, values, strict=True):
         write_features(out_dir / file, names, {"value": row})

@@ -63,6 +63,9 @@ def test_other_features_are_refused(tmp_path):
         Grid(NAMES).read(other, MatrixConfig())
     with pytest.raises(ImageError, match=r"mask.image: .*mask.nii is not a table of features"):
         Grid(NAMES).read_mask(tmp_path / "mask.nii")
+    (tmp_path / "d.features.tsv").write_text("name\tvalue\nlh_a\t1\nlh_b\n")
+    with pytest.raises(ImageError, match=r"d.features.tsv: cannot be read .*line 3 has not 2"):
+        read_features(tmp_path / "d.features.tsv")
     (tmp_path / "c.features.tsv").write_text("name\tvalue\nlh_a\tthick\n")
     with pytest.raises(ImageError, match=r"c.features.tsv: cannot be read .*'thick'"):
         read_features(tmp_path / "c.features.tsv")

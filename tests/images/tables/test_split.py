@@ -145,6 +145,8 @@ def test_wrong_tables_are_refused(tmp_path):
     assert "has one column (participant_id)" in refused(tmp_path, [row[:1] for row in rows])
     totals = [["participant_id", "ICV", "Age"], ["sub-01", "1", "2"]]
     assert "no column of numbers that is a feature" in refused(tmp_path, totals)
+    broken = [["participant_id", "a\nb"], ["sub-01", "1"]]
+    assert r"contain a tab or a line break: 'a\nb'; rename them" in refused(tmp_path, broken)
     nameless = [*rows, ["", *rows[1][1:]]]
     assert "1 row(s) have no subject in column 'participant_id'" in refused(tmp_path, nameless)
 

@@ -127,9 +127,16 @@ Names = Annotated[
 ]
 
 
+def _not_empty(value: tuple[Path, ...]) -> tuple[Path, ...]:
+    if not value:
+        raise ValueError("the list is empty")
+    return value
+
+
 Paths = Annotated[
     tuple[Path, ...],
     BeforeValidator(as_list),
+    AfterValidator(_not_empty),
     one_or_several({"type": "string", "format": "path"}, minItems=1),
 ]
 

@@ -31,7 +31,7 @@ class Pictures(Protocol):
     """What the module of a space under ``reporting`` defines.
 
     A background is an image of the kind that :meth:`Mask.unmasked` returns, or the paths of
-    two meshes, left and right.
+    two meshes, left and right. Tables have none.
     """
 
     VIEWS: str

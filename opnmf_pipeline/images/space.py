@@ -4,7 +4,8 @@ A space is a module under ``images`` that defines what :class:`Images` lists, su
 :mod:`opnmf_pipeline.images.volumes`. ``opnmf_pipeline.stages.spaces`` lists all spaces.
 
 In these docstrings a *place* is an element of the grid of a space: a voxel for volumes, a vertex
-for surfaces, a feature for tables. An image is one or more files; the path of one of them stands for the image.
+for surfaces, a feature for tables. An image is one or more files; the path of one of them stands
+for the image.
 """
 
 from __future__ import annotations

@@ -229,9 +229,8 @@ def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str, grid: GridFac
         f"[yang2010, sotiras2015] into {ks} components. The components are the columns of a "
         f"non-negative {grid.element}-by-component matrix W, for which ‖X − WWᵀX‖ is small and "
         "WᵀW is close to the identity matrix. The loadings of the subjects are H = WᵀX. The "
-        f"explained variance is R² = 1 − ‖X − WWᵀX‖² / ‖X − x̄1ᵀ‖², where x̄ is the mean {grid.image}. "
-        + found_by
-        + end
+        "explained variance is R² = 1 − ‖X − WWᵀX‖² / ‖X − x̄1ᵀ‖², where x̄ is the mean "
+        f"{grid.image}. " + found_by + end
     )
 
 

@@ -17,7 +17,7 @@ from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.nodes.options import options_of
 from opnmf_pipeline.stages import decompose
 from tests.builders import three_parts, write_cohort
-from tests.nodes.battery import MESH, K, content, settings_of
+from tests.nodes.battery import ELSEWHERE, K, content, settings_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::opnmf_pipeline.exceptions.ConvergenceWarning", "ignore:Too many cuts"
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
 NAMES = nodes.__all__
 RENAMED = {
     "matrix_file": "matrix_dir",
+    "model": "model_dir",
     "factorization_file": "factorization_dir",
     "factorization_files": "factorization_dirs",
     "fits": "factorization_dirs",
@@ -108,7 +109,9 @@ def test_inputs_are_those_of_the_settings(battery, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_input_is_a_setting_or_named_in_the_battery(battery, name):
-    known = set(settings_of(battery[name])) | set(battery[name].inputs) | {"num_threads", MESH}
+    known = (
+        set(settings_of(battery[name])) | set(battery[name].inputs) | {"num_threads"} | ELSEWHERE
+    )
     assert names(getattr(nodes, name).input_spec()) <= known
 
 

@@ -15,7 +15,7 @@ from pydra.utils.general import get_fields
 from opnmf_pipeline.nodes import nipype as interfaces
 from opnmf_pipeline.nodes import pydra as tasks
 from opnmf_pipeline.nodes.options import options_of
-from tests.nodes.battery import MESH, K, content, settings_of
+from tests.nodes.battery import ELSEWHERE, K, content, settings_of
 from tests.nodes.test_nipype import names
 
 pytestmark = pytest.mark.filterwarnings(
@@ -72,7 +72,7 @@ def test_inputs_are_those_of_the_settings(battery, name):
         assert (default.factory() if isinstance(default, attrs.Factory) else default) == (
             option.default
         ), field
-    assert set(found) <= set(settings_of(battery[name])) | set(battery[name].inputs) | {MESH}
+    assert set(found) <= set(settings_of(battery[name])) | set(battery[name].inputs) | ELSEWHERE
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -79,7 +79,7 @@ def _run_participant(args: argparse.Namespace) -> None:
         done = project(config, model, display, resample=args.resample)
     ks = ", ".join(map(str, done.ks))
     console.print(f"\n{done.n_images} images, k = {ks}")
-    console.print(f"loadings  {done.root}", soft_wrap=True)
+    console.print(f"loadings  {done.output.root}", soft_wrap=True)
 
 
 def _validate(args: argparse.Namespace) -> None:

@@ -64,8 +64,8 @@ class ModelFile(BaseModel):
         Settings of the section ``matrix`` with which the images of the cohort were read.
     Shift : float
         Value that was subtracted from all values of these images.
-    Labels : list of str or None
-        Name of each component, such as a region of an atlas; None if the components have no names.
+    Labels : list of (str or None), or None
+        Name of each component, such as a region of an atlas, if it has one.
     Entities : dict of str to str
         BIDS entities that all images had, such as ``space``, ``label`` and ``suffix``.
     Filters : dict
@@ -94,7 +94,7 @@ class ModelFile(BaseModel):
     SHA256: dict[str, str]
     Preprocessing: dict[str, Any]
     Shift: float = 0.0
-    Labels: list[str] | None = None
+    Labels: list[str | None] | None = None
     Entities: dict[str, str] = {}
     Filters: dict[str, Any] = {}
     Grid: dict[str, Any] = {}

@@ -32,11 +32,12 @@ from opnmf_pipeline.files import PARTIAL, file_digest
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import IDENTIFIERS, read_cohort, row_names
 from opnmf_pipeline.progress import Display, SilentDisplay
+from opnmf_pipeline.runs.projected import projection_page
 from opnmf_pipeline.runs.study import output_dir
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.model import Model, Projection, load_models, project_images, tabulated
 from opnmf_pipeline.stages.spaces import space_of
-from opnmf_pipeline.tables import read_table, table_text
+from opnmf_pipeline.tables import as_typed, read_table, table_text
 
 __all__ = ["Projected", "Row", "filters_of", "project", "rows_of"]
 
@@ -68,14 +69,17 @@ class Projected:
         How many of them were not read again, because an earlier call wrote their loadings.
     ks : list of int
         Numbers of components of the models.
-    root : path
+    tables : dict of int to DataFrame
+        Projections of all images, by the number of components; empty if no tables were written.
+    output : Dataset
         The output dataset.
     """
 
     n_images: int
     n_reused: int
     ks: list[int]
-    root: Path
+    tables: dict[int, pd.DataFrame]
+    output: Dataset
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ def project(
     resample : bool
         Resample images on another grid to that of the model.
     combined : bool
-        Also write tables of all images of this call.
+        Also write tables of all images of this call, and a report.
 
     Returns
     -------
@@ -199,15 +203,21 @@ def project(
         display.note(f"project: {len(rows) - len(missing)} images were projected before")
     problem = projection.write(missing, display, *(COMBINED if combined else ()))
     done = [row for row in rows if projection.is_done(row)]
+    tables: dict[int, pd.DataFrame] = {}
     if combined and done:
-        projection.combine(done)
+        tables = projection.combine(done)
+        text = projection_page(
+            model_root, models, tables, resample=resample, problem=str(problem or "")
+        )
+        output.write_text("report", text)
     if problem is not None:
         raise problem
     return Projected(
         n_images=len(done),
         n_reused=len(rows) - len(missing),
         ks=[model.n_components for model in models],
-        root=output.root,
+        tables=tables,
+        output=output,
     )
 
 
@@ -221,7 +231,7 @@ def _is_foreign(root: Path) -> bool:
 
 WRITTEN = ("dataset", "bidsignore", "readme", "image_loadings", "image_loadings_json")
 """Files of a dataset of loadings, by their names in the table of output files."""
-COMBINED = ("loadings", "loadings_json")
+COMBINED = ("loadings", "loadings_json", "report")
 """Further files, if there are tables of all images."""
 
 
@@ -334,7 +344,7 @@ class _Projection:
             sidecar = {**self._describe(model, table), "Sources": [self._uri(model)]}
             self.output.write_text("loadings", table_text(table), k)
             self.output.write_text("loadings_json", json_text(sidecar), k)
-            tables[k] = table
+            tables[k] = as_typed(table, text=IDENTIFIERS)
         return tables
 
     def _describe(self, model: Model, table: pd.DataFrame) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         SHA256={path.name: file_digest(path) for path in parts.values()},
         Preprocessing=info["Preprocessing"],
         Shift=info["Shift"],
-        Labels=table["proposed_name"].tolist() if "proposed_name" in table else None,
+        Labels=_labels(table),
         Entities=common_entities(study.images),
         Filters={key: value for key, value in filters.items() if key not in OF_THE_ROW},
         Grid=open_mask(parts["mask"]).grid.describe(),
@@ -170,6 +170,13 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         Versions=info["Versions"],
     )
     output.write_text("model", model.text(), k)
+
+
+def _labels(table: pd.DataFrame) -> list[str | None] | None:
+    """Return the name of each component, if the run had an atlas."""
+    if "proposed_name" not in table:
+        return None
+    return [name if isinstance(name, str) else None for name in table["proposed_name"]]
 
 
 def _note_sources(

@@ -33,7 +33,6 @@ __all__ = ["ERROR", "OUTSIDE", "Model", "Projection", "load_models", "project_im
 
 ERROR, OUTSIDE = "reconstruction_error", "outside_training_range"
 """Columns of the error of an image, and of whether it is outside the range of the cohort."""
-MEAN = "{name}_mean"
 LEEWAY = 1e-6
 """Difference of squared errors that rounding can cause."""
 
@@ -102,8 +101,8 @@ class Model:
         Value that was subtracted from all values of these images.
     training_errors : ndarray of shape (n_subjects,), float64
         ‖x − Wh‖ / ‖x‖ of each image of the cohort, in ascending order; may be empty.
-    labels : tuple of str or None
-        Names of the components, such as regions of an atlas.
+    labels : tuple of (str or None), or None
+        Name of each component, such as a region of an atlas, if it has one.
     entities : mapping of str to str
         BIDS entities that all images of the cohort had.
     filters : mapping
@@ -125,7 +124,7 @@ class Model:
     preprocessing: MatrixConfig
     shift: float = 0.0
     training_errors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str | None, ...] | None = None
     entities: Mapping[str, str] = field(default_factory=dict)
     filters: Mapping[str, Any] = field(default_factory=dict)
     components_file: Path | None = None
@@ -224,6 +223,11 @@ class Model:
         """Columns of the loadings: ``component01``, ..."""
         return component_names(self.n_components)
 
+    @property
+    def mean_names(self) -> list[str]:
+        """Columns of the weighted means: ``component01_mean``, ..."""
+        return [f"{name}_mean" for name in self.names]
+
     @cached_property
     def mask(self) -> Mask:
         """The mask, whose places are the rows of W."""
@@ -317,8 +321,8 @@ class Model:
             for name, title in zip(self.names, titles, strict=True)
         }
         columns |= {
-            MEAN.format(name=name): f"Mean of the image weighted by {title}, in its units"
-            for name, title in zip(self.names, titles, strict=True)
+            name: f"Mean of the image weighted by {title}, in its units"
+            for name, title in zip(self.mean_names, titles, strict=True)
         }
         columns[ERROR] = "Reconstruction error of the image relative to its norm, ‖x - Wh‖ / ‖x‖"
         if len(self.training_errors):
@@ -457,7 +461,7 @@ def tabulated(model: Model, rows: Sequence[str], found: Sequence[Projection]) ->
         [
             identifiers(rows),
             pd.DataFrame(loadings, columns=model.names),
-            pd.DataFrame(means, columns=[MEAN.format(name=name) for name in model.names]),
+            pd.DataFrame(means, columns=model.mean_names),
         ],
         axis=1,
     )

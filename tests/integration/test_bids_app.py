@@ -242,7 +242,7 @@ def test_stop_on_first_crash(learned, cohort, capsys):
     [
         (
             ["participant"],
-            "no such folder; give the output folder of a run (`opnmf-pipeline run`, or the group level of",
+            "no such folder; give the output folder of a run",
         ),
         (
             ["participant", "--boilerplate-only"],

@@ -138,7 +138,7 @@ class _Section:
             columns["outside the range"] = model.outside.to_numpy(dtype=bool)
         means = model.means.set_axis([f"mean {n + 1}" for n in range(model.k)], axis=1)
         table = pd.concat([pd.DataFrame(columns), means.reset_index(drop=True)], axis=1)
-        return cls(model.k, figures, table)
+        return cls(model.k, figures, table.sort_values("error", ascending=False))
 
 
 def _tiles(facts: ProjectionFacts) -> dict[str, str]:

@@ -156,10 +156,11 @@ class Model:
             there, first = ", ".join(map(str, files)), next(iter(files))
             raise ModelError(SEVERAL_MSG.format(folder=str(folder), there=there, first=first))
         (k,) = _numbers(Path(folder), files, [n_components] if n_components else None)
-        return cls._of_file(files[k])
+        return cls.of_file(files[k])
 
     @classmethod
-    def _of_file(cls, file: Path) -> Self:
+    def of_file(cls, file: Path) -> Self:
+        """Load the model of one file, ``..._model.json``; as :meth:`load`."""
         content = read_model_file(file)
         content.require_intact(file)
         if content.Adjustment is not None:
@@ -356,7 +357,7 @@ def load_models(folder: Path, n_components: Sequence[int] | None = None) -> list
         As :meth:`Model.load`; or the models have different masks or preprocessing.
     """
     files = find_model_files(folder)
-    models = [Model._of_file(files[k]) for k in _numbers(folder, files, n_components)]
+    models = [Model.of_file(files[k]) for k in _numbers(folder, files, n_components)]
     first = models[0]
     for model in models[1:]:
         alike = (model.preprocessing, model.shift) == (first.preprocessing, first.shift)
@@ -457,15 +458,17 @@ def tabulated(model: Model, rows: Sequence[str], found: Sequence[Projection]) ->
     shape = (len(found), model.n_components)
     loadings = np.reshape([one.loadings for one in found], shape)
     means = np.reshape([one.means for one in found], shape)
+    errors = np.array([one.error for one in found], dtype=np.float64)
+    # float32, as the loadings of a run
     table = pd.concat(
         [
             identifiers(rows),
-            pd.DataFrame(loadings, columns=model.names),
-            pd.DataFrame(means, columns=model.mean_names),
+            pd.DataFrame(loadings.astype(np.float32), columns=model.names),
+            pd.DataFrame(means.astype(np.float32), columns=model.mean_names),
         ],
         axis=1,
     )
-    table[ERROR] = np.array([one.error for one in found], dtype=np.float64)
+    table[ERROR] = errors.astype(np.float32)
     if len(model.training_errors):
-        table[OUTSIDE] = model.is_outside(table[ERROR].to_numpy())
+        table[OUTSIDE] = model.is_outside(errors)
     return table

@@ -13,7 +13,6 @@ from opnmf_pipeline.stages.stage import (
     FACTORIZATION_DIR,
     IMAGES,
     MASK_FILE,
-    N_COMPONENTS,
     PARTICIPANTS,
     Call,
     Field,
@@ -74,8 +73,8 @@ def project_subjects(
 
 
 def _model(call: Call) -> Model:
-    if (model_dir := call.optional_path("model_dir")) is not None:
-        return Model.load(model_dir, call["n_components"])
+    if (model_file := call.optional_path("model_file")) is not None:
+        return Model.of_file(model_file)
     return Model.of_fit(call.path("factorization_dir") / FACTORIZATION_FILE, call.path("mask_file"))
 
 
@@ -100,14 +99,10 @@ PROJECT_SUBJECTS = Stage(
     inputs={
         "images": IMAGES,
         "participants": PARTICIPANTS,
-        "model_dir": Field(
-            Kind.PLACE,
-            "output folder of a run, or folder with a model; or else factorization_dir",
-            default=None,
-        ),
-        "n_components": replace(
-            N_COMPONENTS,
-            description="number of components, if model_dir has several models",
+        "model_file": Field(
+            Kind.FILE,
+            "file of a model (..._model.json), in the folder of its components and its mask; or "
+            "else factorization_dir",
             default=None,
         ),
         "factorization_dir": replace(FACTORIZATION_DIR, default=None),
@@ -122,6 +117,6 @@ PROJECT_SUBJECTS = Stage(
             "loadings, weighted means and reconstruction error of each subject (TSV)",
         )
     },
-    exclusive=("model_dir", "factorization_dir"),
-    requires={"factorization_dir": "mask_file", "n_components": "model_dir"},
+    exclusive=("model_file", "factorization_dir"),
+    requires={"factorization_dir": "mask_file"},
 )

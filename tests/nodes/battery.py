@@ -44,8 +44,8 @@ MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
 FIT_JSON = "factorization.json"
-ELSEWHERE = {"mesh_file", "model_dir", "n_components"}
-"""Inputs that exclude others or are for surfaces: test_surfaces.py and test_model.py give them."""
+ELSEWHERE = {"mesh_file", "model_file"}
+"""Inputs for surfaces, or in place of another input; other tests give them."""
 
 
 @dataclass(frozen=True)

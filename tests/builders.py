@@ -1,16 +1,11 @@
 """Tiny cohorts on disk, all from one seeded generator."""
 
 import json
-import shutil
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-
-from opnmf_pipeline.stages.decompose import read_factorization
-from opnmf_pipeline.stages.spaces import open_mask
 
 SHAPE = (5, 4, 3)
 N_SUBJECTS = 6
@@ -68,30 +63,3 @@ def write_cohort(root, values):
     description = {"Name": "tiny", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
     (root / "dataset_description.json").write_text(json.dumps(description))
     return Cohort(root, values, subjects, images)
-
-
-def write_model(folder, fit_file, mask_file, name="model.json", **changes):
-    """Write the model of a fit, as another lab could send it; None removes a key."""
-    folder.mkdir(parents=True, exist_ok=True)
-    fit = read_factorization(fit_file)
-    k = fit.W.shape[1]
-    maps = folder / f"k{k}.nii.gz"
-    open_mask(mask_file).write(np.asarray(fit.W, dtype=np.float32), maps)
-    shutil.copyfile(mask_file, folder / "mask.nii.gz")
-    files = (maps, folder / "mask.nii.gz")
-    content = {
-        "Format": 1,
-        "GeneratedBy": [{"Name": "opnmf-pipeline", "Version": "9.0"}],
-        "NumberOfComponents": k,
-        "Components": maps.name,
-        "Mask": "mask.nii.gz",
-        "SHA256": {path.name: sha256(path.read_bytes()).hexdigest() for path in files},
-        "Preprocessing": fit.info["Preprocessing"],
-        "Shift": fit.info["Shift"],
-        "Labels": ["left", *[None] * (k - 1)],
-        "Entities": {"space": "MNI152", "label": "GM", "suffix": "probseg"},
-        "TrainingErrors": sorted(fit.info["RelativeErrors"]),
-    } | changes
-    content = {key: value for key, value in content.items() if value is not None}
-    (folder / name).write_text(json.dumps(content))
-    return folder

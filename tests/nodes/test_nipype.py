@@ -17,7 +17,8 @@ from opnmf_pipeline.images import reading
 from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.nodes.options import options_of
 from opnmf_pipeline.stages import decompose
-from tests.builders import three_parts, write_cohort, write_model
+from tests.builders import three_parts, write_cohort
+from tests.models import write_model
 from tests.nodes.battery import ELSEWHERE, K, content, settings_of
 
 pytestmark = pytest.mark.filterwarnings(

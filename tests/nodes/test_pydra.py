@@ -16,7 +16,7 @@ from pydra.utils.general import get_fields
 from opnmf_pipeline.nodes import nipype as interfaces
 from opnmf_pipeline.nodes import pydra as tasks
 from opnmf_pipeline.nodes.options import options_of
-from tests.builders import write_model
+from tests.models import write_model
 from tests.nodes.battery import ELSEWHERE, K, content, settings_of
 from tests.nodes.test_nipype import names
 

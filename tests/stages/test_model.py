@@ -7,38 +7,17 @@ import pandas as pd
 import pytest
 
 from opnmf_pipeline import Model
-from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig
+from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import CohortError, ImageError, ModelError
-from opnmf_pipeline.stages.decompose import decompose, read_factorization
-from opnmf_pipeline.stages.mask import make_mask
-from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.model import load_models
-from tests.builders import AFFINE, NAME, SHAPE, three_parts, write_cohort, write_image, write_model
+from tests.builders import AFFINE, NAME, SHAPE, three_parts, write_image
+from tests.models import Fitted
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
 K = 3
-PLAIN = MatrixConfig()
 NAMES = ["component01", "component02", "component03"]
-
-
-class Fitted:
-    """Fits of a tiny cohort, and a function that writes their models."""
-
-    def __init__(self, root, options=PLAIN):
-        self.root = root
-        self.cohort = write_cohort(root / "dataset", three_parts())
-        images, subjects = self.cohort.images, self.cohort.subjects
-        self.mask = make_mask(images, root / "mask.nii.gz", MaskConfig(), options)
-        matrix = build_matrix(images, subjects, self.mask, root, options)
-        self.fits = {}
-        for k in (2, K):
-            (root / f"{k}").mkdir()
-            fit = DecompositionConfig(max_iter=50, tol=1e-4)
-            self.fits[k] = decompose(matrix, root / f"{k}", k, fit)
-
-    def write(self, folder, k=K, **changes):
-        return write_model(folder, self.fits[k], self.mask, **changes)
 
 
 @pytest.fixture(scope="module")

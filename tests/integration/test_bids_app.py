@@ -213,8 +213,16 @@ def test_another_grid_is_refused_and_nothing_written(learned, cohort, tmp_path, 
     moved = np.diag([-3.0, 3, 3, 1])
     write_image(cohort.images[1], cohort.values[1], affine=moved)
     assert app(cohort.root, learned, "participant", "-q") == 2
-    assert "1 of 6 images are not on the grid" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "1 of 6 images are not on the grid" in message
+    assert "pass --resample" in message
     assert not list(learned.glob("sub-*"))
+    out = tmp_path / "new"
+    arguments = [cohort.root, out, "participant", "--model", learned, "-q"]
+    assert app(*arguments) == 2
+    assert not out.exists()
+    assert app(*arguments, "--resample") == 0
+    assert len(list(out.glob("sub-*"))) == 6
 
 
 def test_one_image_that_cannot_be_used_leaves_the_others(learned, cohort, capsys):
@@ -253,6 +261,7 @@ def test_stop_on_first_crash(learned, cohort, capsys):
             "--resource-monitor applies only to the group level",
         ),
         (["participant", "--use-plugin", "p.yaml"], "one job for each --participant-label"),
+        (["group", "--resample"], "--resample applies only to the participant level; at the group"),
         (["group", "--model", "m"], "--model applies only to the participant level"),
         (["group", "--participant-label", "99"], "has no folder of the subjects sub-99"),
     ],

@@ -98,7 +98,7 @@ OUTPUTS: dict[str, Output] = {
     ),
     "image_loadings": Output(
         "{folder}/{row}_desc-opnmfK{k}_loadings.tsv",
-        "Loadings of one image, written at the participant level of opnmf-bids",
+        "Projection of one image on a model: loadings, weighted means and error",
         "TSV",
     ),
     "image_loadings_json": Output(

@@ -74,9 +74,9 @@ def _expanded(images: Sequence[str]) -> list[str]:
 
 
 def _print(done: Projected, console: Terminal) -> None:
-    console.print(f"\n{done.n_images} images, k = {', '.join(map(str, done.tables))}")
+    console.print(f"\n{done.n_images} images, k = {', '.join(map(str, done.ks))}")
     for k, table in done.tables.items():
         if OUTSIDE in table and (n_outside := int(table[OUTSIDE].sum())):
-            console.print(f"k = {k}: {n_outside} images have an error outside the training range")
-    console.print(f"loadings  {done.output.path('loadings', 0).parent}", soft_wrap=True)
+            console.print(f"k = {k}: errors outside the range of the cohort: {n_outside} images")
+    console.print(f"tables    {done.output.path('loadings', done.ks[0]).parent}", soft_wrap=True)
     console.print(f"report    {done.output.path('report')}", soft_wrap=True)

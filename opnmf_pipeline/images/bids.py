@@ -22,7 +22,6 @@ from opnmf_pipeline.exceptions import CohortError, FileError
 from opnmf_pipeline.files import is_utf8, read_object, written_whole
 
 __all__ = [
-    "ALIKE",
     "OF_THE_ROW",
     "check_dataset",
     "common_entities",

@@ -65,8 +65,6 @@ class Projected:
     ----------
     n_images : int
         Number of images with loadings: those of this call, and those of an interrupted call.
-    n_reused : int
-        How many of them were not read again, because an earlier call wrote their loadings.
     ks : list of int
         Numbers of components of the models.
     tables : dict of int to DataFrame
@@ -76,7 +74,6 @@ class Projected:
     """
 
     n_images: int
-    n_reused: int
     ks: list[int]
     tables: dict[int, pd.DataFrame]
     output: Dataset
@@ -214,7 +211,6 @@ def project(
         raise problem
     return Projected(
         n_images=len(done),
-        n_reused=len(rows) - len(missing),
         ks=[model.n_components for model in models],
         tables=tables,
         output=output,

@@ -9,7 +9,7 @@ from typing import Any
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images.bids import ALIKE, entities_of
+from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.images.space import Images
 from opnmf_pipeline.stages.spaces import SPACES, open_mask, space_of
@@ -18,8 +18,10 @@ __all__ = ["require_suitable"]
 
 logger = logging.getLogger(__name__)
 
-SHOWN = tuple(entity for entity in (*ALIKE, "suffix") if entity not in ("space", "res", "den"))
+SHOWN = ("label", "suffix")
 """Entities that say what an image shows."""
+PREPARED = ("cohort", "desc")
+"""Entities that say how an image was made."""
 FAMILY = "MNI152"
 """Releases of this space differ by a few millimetres, and count as one space."""
 
@@ -36,6 +38,10 @@ SPACE_MSG = (
     "normalize these images to this space first; --resample changes the grid, not the space"
 )
 UNKNOWN = "space unknown"
+OTHER_MSG = (
+    "%d of %d images, such as %s, have %s-%s in their names, and those of the model %s-%s; they "
+    "must have been made in the same way"
+)
 RELEASE_MSG = (
     "%d of %d images, such as %s, are in space-%s and the model is in space-%s: these releases of "
     "one template differ by a few millimetres"
@@ -125,15 +131,23 @@ def _entities(image: str | Path) -> Mapping[str, Any]:
 
 
 def _require_entities(entities: Mapping[str, str], named: Mapping[str, Mapping[str, Any]]) -> None:
-    """Require that the names of images do not say that they show something else."""
-    for entity in SHOWN:
-        if wanted := entities.get(entity):
-            problems = {
-                image: f"{entity}-{found[entity]}" if found.get(entity) else f"no {entity}"
-                for image, found in named.items()
-                if found and found.get(entity) != wanted
-            }
-            _refuse(problems, len(named), ENTITY_MSG, entity=entity, wanted=wanted)
+    """Require that the names of images do not say that they show something else.
+
+    Warn if the names say that they were made in another way.
+    """
+    for entity in (*SHOWN, *PREPARED):
+        wanted = entities.get(entity)
+        other = {
+            image: str(found[entity])
+            for image, found in named.items()
+            if wanted and found.get(entity, wanted) not in (None, wanted)
+        }
+        if entity in SHOWN:
+            problems = {image: f"{entity}-{value}" for image, value in other.items()}
+            _refuse(problems, len(named), ENTITY_MSG, entity=entity, wanted=str(wanted))
+        elif other:
+            image, value = next(iter(other.items()))
+            logger.warning(OTHER_MSG, len(other), len(named), image, entity, value, entity, wanted)
 
 
 def _require_space(

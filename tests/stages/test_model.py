@@ -192,6 +192,19 @@ def test_surfaces_are_not_volumes(model, tmp_path):
         model.project([surface])
 
 
+def test_images_that_were_made_in_another_way_are_named(fitted, tmp_path, caplog):
+    entities = {"label": "GM", "desc": "smooth"}
+    model = Model.load(fitted.write(tmp_path / "m", Entities=entities))
+    paths = [
+        image(tmp_path, fitted.cohort.values[0], f"sub-{n}_label-GM_{desc}probseg.nii.gz")
+        for n, desc in enumerate(("", "desc-smooth_", "desc-sharp_"))
+    ]
+    with caplog.at_level("WARNING", logger="opnmf_pipeline"):
+        assert len(model.project(paths)) == 3
+    assert "1 of 3 images" in caplog.text
+    assert "have desc-sharp in their names" in caplog.text
+
+
 def test_another_release_of_the_template_is_accepted_with_a_warning(fitted, tmp_path, caplog):
     entities = {"space": "MNI152NLin6Asym"}
     model = Model.load(fitted.write(tmp_path / "m", Entities=entities))

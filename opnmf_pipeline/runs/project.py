@@ -27,7 +27,7 @@ from opnmf_pipeline.dataset.description import (
 from opnmf_pipeline.dataset.folder import FOREIGN_MSG, Dataset
 from opnmf_pipeline.dataset.model import find_model_files, read_model_file
 from opnmf_pipeline.engines.resources import n_procs_of
-from opnmf_pipeline.exceptions import ImageError, OutputError
+from opnmf_pipeline.exceptions import ConfigError, ImageError, OutputError
 from opnmf_pipeline.files import PARTIAL, file_digest
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import IDENTIFIERS, read_cohort, row_names
@@ -50,6 +50,10 @@ OTHER_LOADINGS_MSG = (
 OTHER_INPUT_MSG = (
     "the dataset description in %s links its input to %s, but the images of this call are in %s; "
     "sidecars refer to both datasets as `bids:input:`"
+)
+SIMULATION_MSG = (
+    "inputs.simulation: a projection needs images in files; set inputs.bids, inputs.table or "
+    "inputs.glob"
 )
 OF_A_RUN_MSG = (
     "output.dir: {root} contains a run, whose tables and report would be replaced; choose another "
@@ -125,7 +129,11 @@ def rows_of(inputs: InputsConfig) -> list[Row]:
     ------
     CohortError
         The images cannot be found.
+    ConfigError
+        The settings name a simulated cohort.
     """
+    if inputs.simulation is not None:
+        raise ConfigError(SIMULATION_MSG)
     with TemporaryDirectory() as folder:
         cohort = read_cohort(collect_cohort(inputs, Path(folder) / "cohort.tsv"))
     return [Row(*row) for row in zip(row_names(cohort), cohort["image"], strict=True)]

@@ -26,7 +26,7 @@ FAMILY = "MNI152"
 """Releases of this space differ by a few millimetres, and count as one space."""
 
 KIND_MSG = (
-    "{n} of {total} images are {found}, but the components of the model are on {wanted}:\n{named}\n"
+    "{n} of {total} images are {found}, but the images of the model are {wanted}:\n{named}\n"
     "project images of the same kind as those of the model"
 )
 ENTITY_MSG = (

@@ -176,6 +176,12 @@ def test_one_image_that_cannot_be_used_leaves_the_others(model, new, tmp_path, c
     assert "2 of 4 images cannot be projected" in (out / "report.html").read_text()
 
 
+def test_a_simulated_cohort_has_no_images(model, tmp_path, write_config, capsys):
+    config = write_config({"inputs": {"simulation": {"n_subjects": 6}}})
+    assert project(model, config, "-o", tmp_path / "out") == 2
+    assert "inputs.simulation: a projection needs images in files" in capsys.readouterr().err
+
+
 def test_the_folder_of_a_run_is_not_written(model, new, tmp_path, capsys):
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "run.json").write_text("{}")

@@ -188,7 +188,7 @@ def test_images_of_something_else(fitted, model, tmp_path, name, message):
 def test_surfaces_are_not_volumes(model, tmp_path):
     surface = tmp_path / "sub-x_thickness.dscalar.nii"
     surface.touch()
-    with pytest.raises(ImageError, match=r"1 of 1 images are surfaces, but the images .* are volumes"):
+    with pytest.raises(ImageError, match=r"1 of 1 images are surfaces, but the .* are volumes"):
         model.project([surface])
 
 

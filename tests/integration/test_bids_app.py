@@ -14,7 +14,7 @@ import yaml
 
 from opnmf_pipeline.cli import bids_main, main
 from opnmf_pipeline.images.cohort import row_names
-from tests.builders import NAME, three_parts, write_cohort, write_image
+from tests.builders import AFFINE, NAME, three_parts, write_cohort, write_image
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -210,7 +210,8 @@ def test_another_model_removes_the_loadings_on_the_old_one(learned, cohort, conf
 
 
 def test_another_grid_is_refused_and_nothing_written(learned, cohort, tmp_path, capsys):
-    moved = np.diag([-3.0, 3, 3, 1])
+    moved = AFFINE.copy()
+    moved[0, 3] += 1.5
     write_image(cohort.images[1], cohort.values[1], affine=moved)
     assert app(cohort.root, learned, "participant", "-q") == 2
     message = capsys.readouterr().err

@@ -22,6 +22,7 @@ from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = [
     "COVARIATE_SUFFIX",
+    "IDENTIFIERS",
     "by_row",
     "find_cohort",
     "identifiers",

@@ -227,9 +227,16 @@ class Images(Protocol):
         """Return the standard space of an image, or None if nothing says that it is in one."""
 
     def check_grids(
-        self, paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False
+        self,
+        paths: Iterable[str | Path],
+        reference: str | Path,
+        *,
+        resampled: bool = False,
+        remedy: str = ...,
     ) -> None:
         """Require that every image is on the grid of a reference image, or can be resampled to it.
+
+        ``remedy`` replaces what the message says about images on other grids.
 
         Raises
         ------

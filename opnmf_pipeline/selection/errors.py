@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["explained_variance", "norm", "relative_errors"]
+__all__ = ["column_norms", "explained_variance", "norm", "relative_errors"]
 
 BLOCK_ROWS = 4096
 """So many rows of the matrix are in memory in float64 at once."""
@@ -28,6 +28,21 @@ def norm(X: NDArray[np.floating], mean: NDArray[np.float64] | None = None) -> fl
             block -= mean[first : first + BLOCK_ROWS, np.newaxis]
         total += float(np.square(block).sum())
     return float(np.sqrt(total))
+
+
+def column_norms(X: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the Euclidean norm of each column of X, shape (n_subjects,), float64.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_voxels, n_subjects)
+        Sums are float64 for every dtype.
+    """
+    squares = np.zeros(X.shape[1])
+    for first in range(0, X.shape[0], BLOCK_ROWS):
+        squares += np.square(X[first : first + BLOCK_ROWS].astype(np.float64)).sum(axis=0)
+    norms: NDArray[np.float64] = np.sqrt(squares)
+    return norms
 
 
 def explained_variance(error: float, norm: float) -> float:

@@ -17,7 +17,7 @@ from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
-from opnmf_pipeline.selection.errors import norm
+from opnmf_pipeline.selection.errors import column_norms, norm, relative_errors
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MATRIX_DIR, N_COMPONENTS, Call, Stage
 
@@ -146,6 +146,8 @@ def decompose(
         model = estimator(n_components, options, callback, checkpoint).fit(X)
     np.save(out_dir / W_FILE, model.coef_)
     np.save(out_dir / H_FILE, model.components_)
+    W = model.coef_.astype(np.float64)
+    errors = relative_errors(column_norms(X), model.components_.T, W.T @ W)
     info = {
         "NumberOfComponents": n_components,
         "NumberOfVoxels": X.shape[0],
@@ -160,6 +162,7 @@ def decompose(
         "Norm": norm(X),
         "NormAboutMean": norm(X, X.mean(axis=1, dtype=np.float64)),
         "ReconstructionError": float(model.reconstruction_err_),
+        "RelativeErrors": [float(f"{error:.6g}") for error in errors],
         "LowerBound": float(model.lower_bound_),
         "KKTResidual": float(model.kkt_residual_),
         "Iterations": int(model.n_iter_),

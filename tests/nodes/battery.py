@@ -28,6 +28,7 @@ from opnmf_pipeline.stages.halves import fit_halves
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.model import Model
 from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
@@ -47,8 +48,8 @@ SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
 FIT_JSON = "factorization.json"
 OF_FEATURES = ("features", "feature_names", "features_as")
 """Settings of the stage SplitTable."""
-MESH = "mesh_file"
-"""Input for surfaces; tests/integration/test_surfaces.py gives it."""
+ELSEWHERE = {"mesh_file", "model_file"}
+"""Inputs for surfaces, or in place of another input; other tests give them."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         n_null=2,
     )
     metrics = selection / "metrics.tsv"
-    projected = project_subjects(images, people, fit, mask_file, folder("new") / "loadings.tsv")
+    model = Model.of_fit(fit, mask_file)
+    projected = project_subjects(images, people, model, folder("new") / "loadings.tsv")
     quality = assess_cohort(matrix, mask_file, folder("quality"))
     of_few = write_associations(maps / "loadings.tsv", cohort_file, folder("of-few"))
     loadings, many, described = write_people(folder("people"))
@@ -396,6 +398,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "participants": people,
                 "factorization_dir": fit_dir,
                 "mask_file": mask_file,
+                "resample": True,  # no image is on another grid
             },
             outputs={"loadings_file": projected},
             stage=project_subjects,

@@ -181,7 +181,11 @@ class Grid:
 
 
 def check_grids(
-    paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False
+    paths: Iterable[str | Path],
+    reference: str | Path,
+    *,
+    resampled: bool = False,
+    remedy: str = "",
 ) -> None:
     """Require that every image has the vertices of a reference image.
 
@@ -193,6 +197,8 @@ def check_grids(
         Image whose vertices are compared.
     resampled : bool
         Not used: surfaces are not resampled.
+    remedy : str
+        Not used: the message names the programs that resample surfaces.
 
     Raises
     ------

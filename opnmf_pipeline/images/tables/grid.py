@@ -170,7 +170,11 @@ class Grid:
 
 
 def check_grids(
-    paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False
+    paths: Iterable[str | Path],
+    reference: str | Path,
+    *,
+    resampled: bool = False,
+    remedy: str = "",
 ) -> None:
     """Require that every table has the features of a reference table, in any order.
 
@@ -182,6 +186,8 @@ def check_grids(
         Table whose features are compared.
     resampled : bool
         Not used: tables are not resampled.
+    remedy : str
+        Not used: the message says which features differ.
 
     Raises
     ------

@@ -46,10 +46,8 @@ SPACES = {TALAIRACH_CODE: "Talairach", MNI_CODE: "MNI152"}
 """Two spaces whose coordinates are different, by their codes in NIfTI headers."""
 ALIGNED_CODE = 2
 """NIfTI space code of a mask if that of the images is unknown: aligned to another image."""
-GRID_MSG = (
-    "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n"
-    "set matrix.resample: to-first (or to-mask), or drop these subjects"
-)
+GRID_MSG = "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n{remedy}"
+GRID_REMEDY = "set matrix.resample: to-first (or to-mask), or drop these subjects"
 TOO_LARGE_MSG = (
     "{n} of {total} images have more than {largest} times the voxels of {reference} ({want}):\n"
     "{named}\ncheck these files, or resample them to coarser voxels first"
@@ -264,7 +262,11 @@ class Grid:
 
 
 def check_grids(
-    paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False
+    paths: Iterable[str | Path],
+    reference: str | Path,
+    *,
+    resampled: bool = False,
+    remedy: str = GRID_REMEDY,
 ) -> None:
     """Read the headers of all images; require that every image is on the grid of a reference image.
 
@@ -279,6 +281,8 @@ def check_grids(
     resampled : bool
         Whether images may be on other grids, as long as they are not many times larger. A damaged
         header could claim more voxels than fit into memory.
+    remedy : str
+        What to do about images on other grids, for the message.
 
     Raises
     ------
@@ -316,6 +320,7 @@ def check_grids(
                 want=want,
                 named=listed(odd),
                 largest=LARGEST,
+                remedy=remedy,
             )
         )
     if turned:

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.selection.reproducibility import part_dice, rand_index
+from opnmf_pipeline.selection.reproducibility import part_dice, part_shares, rand_index
 from opnmf_pipeline.selection.shape import Weights, unit_columns, winner_takes_all
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
 Positions = NDArray[np.floating] | None
 """Coordinates of the rows of W, (n_rows, n_dimensions) in mm, or None if they have none."""
 
+_Pair = tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 JITTER = 1e-3
 """Noise of the positions in mm: of voxels on a grid, many would be equally far from a centre."""
 
@@ -50,11 +51,15 @@ class Agreement(NamedTuple):
         partners are those of :func:`opnmf_pipeline.selection.reproducibility.matching`.
     dice : ndarray of shape (n_pairs, n_components), float64
         Dice coefficient of the parts of these two components; 0 if both are empty.
+    containment : ndarray of shape (n_pairs, n_components_b), float64
+        Largest share of each part of the second factorization that is in one part of the first; 0
+        for an empty part.
     """
 
     label_ari: NDArray[np.float64]
     cosine: NDArray[np.float64]
     dice: NDArray[np.float64]
+    containment: NDArray[np.float64]
 
 
 class _Components(NamedTuple):
@@ -74,7 +79,7 @@ def component_agreement(W_a: Weights, W_b: Weights) -> Agreement:
     Parameters
     ----------
     W_a, W_b : ndarray of shape (n_rows, n_components), non-negative
-        Both have the same number of components.
+        B can have more components than A; then each component of A has a partner.
     """
     with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
         cosines = unit_columns(W_a).T @ unit_columns(W_b)
@@ -89,7 +94,7 @@ def null_agreement(
     Parameters
     ----------
     W_a, W_b : ndarray of shape (n_rows, n_components), non-negative
-        Both have the same number of components.
+        B can have more components than A.
     positions : ndarray of shape (n_rows, n_dimensions) or None
         Coordinates of the rows, in mm; None if they have none.
     n_null : int
@@ -101,7 +106,8 @@ def null_agreement(
     -------
     Agreement
         ``n_null`` pairs. Column j of ``cosine`` and ``dice`` is a random component with the size
-        and the weights of component j of A, and the partner that it has by chance.
+        and the weights of component j of A, and the partner that it has by chance; column j of
+        ``containment`` is a random part with the size of part j of B.
     """
     rng = np.random.default_rng(seed)
     pairs = []
@@ -143,15 +149,16 @@ def _placed(
 
 def _agreement(
     cosines: NDArray[np.float64], labels_a: NDArray[np.integer], labels_b: NDArray[np.integer]
-) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """Return what `Agreement` has of one pair; ``cosines`` is (n_components, n_components)."""
+) -> _Pair:
+    """Return what `Agreement` has of one pair; ``cosines`` is (n_components_a, n_components_b)."""
     first, second = linear_sum_assignment(-cosines)
-    dice = part_dice(labels_a, labels_b, len(cosines))[first, second]
-    return rand_index(labels_a, labels_b), cosines[first, second], dice
+    dice = part_dice(labels_a, labels_b, max(cosines.shape))[first, second]
+    inside = part_shares(labels_b, labels_a, max(cosines.shape))[: cosines.shape[1]].max(axis=1)
+    return rand_index(labels_a, labels_b), cosines[first, second], dice, inside
 
 
 def _stacked(
-    pairs: Sequence[tuple[float, NDArray[np.float64], NDArray[np.float64]]],
+    pairs: Sequence[_Pair],
 ) -> Agreement:
     return Agreement(*(np.array(values) for values in zip(*pairs, strict=True)))
 

@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         "This command writes no maps. The command run writes them and reuses these results.",
     )
     _add_project(commands)
+    _add_compare(commands)
     _add_check(commands)
     _add_graph(commands)
     _add_report(commands)
@@ -185,6 +186,47 @@ def _add_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="replace loadings in the output folder on other components or of other images",
     )
     add_messages(project.add_argument_group("messages"))
+
+
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="compare the components of two or more models",
+        description="Match the components of each pair of models, in the voxels that all models "
+        "have, and write tables of cosines, overlaps and parts that split, each beside its value "
+        "by chance, and a report. Models on another grid are resampled. Models in different "
+        "spaces are refused.",
+    )
+    compare.add_argument(
+        "models",
+        type=Path,
+        nargs="+",
+        metavar="MODEL",
+        help="output folder of a run, folder with a copied model, or the file of one model; all "
+        "models of a folder are compared",
+    )
+    compare.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="output folder"
+    )
+    compare.add_argument(
+        "--n-components",
+        type=positive,
+        nargs="+",
+        metavar="K",
+        help="numbers of components (default: all that each folder has)",
+    )
+    compare.add_argument(
+        "--n-null",
+        type=int,
+        default=20,
+        metavar="N",
+        help="number of pairs of random compact models for the agreement by chance; 0: none "
+        "(default: %(default)s)",
+    )
+    compare.add_argument(
+        "--overwrite", action="store_true", help="replace a comparison in the output folder"
+    )
+    add_messages(compare.add_argument_group("messages"))
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

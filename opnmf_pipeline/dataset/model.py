@@ -148,7 +148,7 @@ def find_model_files(folder: Path) -> dict[int, Path]:
     Parameters
     ----------
     folder : path
-        Folder with models, or output folder of a run.
+        Folder with models, output folder of a run, or the file of one model.
 
     Returns
     -------
@@ -161,6 +161,8 @@ def find_model_files(folder: Path) -> dict[int, Path]:
         The folder contains no model or two models with one number of components, or a file cannot
         be read.
     """
+    if folder.is_file() and folder.name.endswith(MODEL_FILES[1:]):
+        return {read_model_file(folder).NumberOfComponents: folder}
     if not folder.is_dir():
         reason = "is a file, not a folder" if folder.exists() else "no such folder"
         raise ModelError(NO_MODEL_MSG.format(folder=folder, reason=reason))

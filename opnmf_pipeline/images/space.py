@@ -153,6 +153,26 @@ class Mask(Protocol):
     def unmasked(self, values: NDArray[Any]) -> Any:
         """Return an image of one map, (n_rows,), or several, (n_rows, n_maps), for pictures."""
 
+    def moved_to(self, grid: Any, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return maps, (n_rows, n_maps), on another grid of this space, in the same coordinates.
+
+        Parameters
+        ----------
+        grid : Grid
+            The other grid.
+        values : ndarray of shape (n_rows, n_maps)
+
+        Returns
+        -------
+        ndarray of shape (*grid.shape, n_maps), float32
+            0 where the maps have no value.
+
+        Raises
+        ------
+        ImageError
+            Maps of this space cannot be moved to this grid.
+        """
+
     def write(self, values: NDArray[Any], path: Path) -> None:
         """Write an image of one map, (n_rows,), or several, (n_rows, n_maps), and its copies."""
 

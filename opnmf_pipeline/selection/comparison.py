@@ -136,7 +136,7 @@ def compare_components(
         for column, found in _beside(name, values, by_chance).items():
             matches[column] = np.nan
             matches.loc[partners_b, column] = found
-    matches.insert(1, "component_a", pd.array([None] * k_b, dtype="Int64"))
+    matches.insert(1, "component_a", pd.Series([None] * k_b, dtype="Int64"))
     matches.loc[partners_b, "component_a"] = partners_a + 1
     parents = pd.array(share_of_b.argmax(axis=0) + 1, dtype="Int64")
     parents[~share_of_b.any(axis=0)] = pd.NA

@@ -14,7 +14,7 @@ from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.images.space import Images
 from opnmf_pipeline.stages.spaces import SPACES, open_mask, space_of
 
-__all__ = ["require_suitable"]
+__all__ = ["FAMILY", "family", "require_suitable"]
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _require_space(
     other = {
         image: f"space-{name}" if name else UNKNOWN
         for image, name in spaces.items()
-        if (_family(name) != _family(wanted) if name and wanted else resample and name != wanted)
+        if (family(name) != family(wanted) if name and wanted else resample and name != wanted)
     }
     _refuse(other, len(spaces), SPACE_MSG, wanted=wanted or UNKNOWN)
     release = [
@@ -184,7 +184,8 @@ def _stored_space(image: str | Path, space: Images) -> str | None:
     return standard.name if standard else None
 
 
-def _family(name: str) -> str:
+def family(name: str) -> str:
+    """Return the name of a space; all releases of MNI152 have one name."""
     return FAMILY if name.startswith(FAMILY) else name
 
 

@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Colour
 from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values, reading
@@ -33,6 +34,10 @@ from opnmf_pipeline.images.surfaces.writing import (
 __all__ = ["Mask", "open_mask"]
 
 STRUCTURES = {"CORTEX_LEFT": "left cortex", "CORTEX_RIGHT": "right cortex"}
+OTHER_MESH_MSG = (
+    "{here} cannot be compared with {there}; resample one of them first, with mri_surf2surf "
+    "(FreeSurfer), wb_command -metric-resample (Connectome Workbench) or neuromaps"
+)
 NEIGHBOURS = 1.8
 """Voxels that share a face, an edge or a corner are at most this far apart, in voxels."""
 
@@ -143,6 +148,28 @@ class Mask:
         """
         whole = self._whole(values)
         return scalars(whole, component_names(whole.shape[1]), self.axis)
+
+    def moved_to(self, grid: Grid, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return maps, (n_rows, n_maps), on the vertices of another grid; 0 where they have none.
+
+        Raises
+        ------
+        ImageError
+            The other grid has another mesh or other voxels.
+        """
+        whole = self._whole(values).astype(np.float32)
+        if self.grid.same_as(grid):
+            return whole
+        meshes = self.axis.nvertices
+        if meshes != grid.axis.nvertices or self.axis.volume_shape or grid.axis.volume_shape:
+            raise ImageError(OTHER_MESH_MSG.format(here=self.grid, there=grid))
+        moved = np.zeros((len(grid.axis), whole.shape[1]), dtype=np.float32)
+        for name, n_vertices in meshes.items():
+            there = np.zeros((n_vertices, whole.shape[1]), dtype=np.float32)
+            mine, theirs = self.axis.name == name, grid.axis.name == name
+            there[self.axis.vertex[mine]] = whole[mine]
+            moved[theirs] = there[grid.axis.vertex[theirs]]
+        return moved
 
     def write(self, values: NDArray[Any], path: Path) -> None:
         """Write maps as one CIFTI file, and as one GIFTI file per hemisphere next to it."""

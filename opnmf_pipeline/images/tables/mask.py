@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Colour
 from opnmf_pipeline.images.tables.files import read_features, write_features
@@ -33,6 +34,8 @@ LABEL_COLUMNS: Mapping[str, Mapping[str, str]] = {
         "Description": f"The {N_STRONGEST} features of largest weight, by decreasing weight"
     },
 }
+
+OTHER_FEATURES_MSG = "the features of the models differ: {difference}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,19 @@ class Mask:
         whole = np.zeros((len(self.grid.names), *values.shape[1:]), dtype=values.dtype)
         whole[self.inside] = values
         return pd.DataFrame(whole, index=pd.Index(self.grid.names, name="name"))
+
+    def moved_to(self, grid: Grid, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return columns, (n_rows, n_maps), in the order of the features of another grid.
+
+        Raises
+        ------
+        ImageError
+            The other grid has other features.
+        """
+        if difference := grid.difference(self.grid.names):
+            raise ImageError(OTHER_FEATURES_MSG.format(difference=difference))
+        table = self.unmasked(values).reindex(list(grid.names))
+        return table.to_numpy(dtype=np.float32)
 
     def write(self, values: NDArray[Any], path: Path) -> None:
         """Write one map, (n_rows,), or several, (n_rows, n_maps), one column each."""

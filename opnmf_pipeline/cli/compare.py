@@ -20,7 +20,9 @@ def execute(args: argparse.Namespace) -> None:
     console = Terminal(quiet=args.quiet)
     with shown(console, args.verbose) as display:
         done = compare(
-            named_models([model.absolute() for model in args.models], args.n_components),
+            named_models(
+                [model.absolute() for model in args.models], args.n_components, mask=args.mask
+            ),
             args.output.absolute(),
             display,
             n_null=args.n_null,

@@ -11,6 +11,12 @@ from opnmf_pipeline import __version__
 
 __all__ = ["add_messages", "add_strict", "build_parser", "given", "overrides", "positive"]
 
+SOURCES = (
+    "output folder of a run, folder with a copied model, or the file of one model; or of others: a "
+    "label image, an image of several maps, a folder of sopnmf or cobra-nmf with one image per "
+    "component, or a matrix W (.mat, .npz, .npy)"
+)
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``opnmf-pipeline``."""
@@ -144,8 +150,9 @@ def _add_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "model",
         type=Path,
         metavar="MODEL",
-        help="output folder of a run, or folder with a copied model",
+        help=SOURCES,
     )
+    _add_mask(project)
     project.add_argument(
         "images",
         nargs="+",
@@ -188,6 +195,15 @@ def _add_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_messages(project.add_argument_group("messages"))
 
 
+def _add_mask(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="mask whose voxels are the rows of a matrix W (.mat, .npz, .npy)",
+    )
+
+
 def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     compare = commands.add_parser(
         "compare",
@@ -202,9 +218,9 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=Path,
         nargs="+",
         metavar="MODEL",
-        help="output folder of a run, folder with a copied model, or the file of one model; all "
-        "models of a folder are compared",
+        help=f"{SOURCES}; all models of a folder are compared",
     )
+    _add_mask(compare)
     compare.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="output folder"
     )

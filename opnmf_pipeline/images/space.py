@@ -23,7 +23,7 @@ from opnmf_pipeline.images.atlas import Atlas
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Colour", "Grid", "Images", "Mask", "StandardSpace"]
+__all__ = ["Colour", "Grid", "Images", "Mask", "Parts", "StandardSpace"]
 
 Colour = tuple[float, float, float]
 """Red, green and blue, from 0 to 1."""
@@ -215,6 +215,24 @@ class Mask(Protocol):
         """
 
 
+class Parts(NamedTuple):
+    """The parts of an atlas, or the maps of another program.
+
+    Attributes
+    ----------
+    mask : Mask
+        Where any part has weight.
+    weights : ndarray of shape (n_rows, n_parts), float32
+        One column per part: 1 in it and 0 elsewhere, or its probability.
+    names : list of (str or None)
+        Name of each part, if it is known.
+    """
+
+    mask: Mask
+    weights: NDArray[np.float32]
+    names: list[str | None]
+
+
 class Images(Protocol):
     """What the module of a space under ``images`` defines."""
 
@@ -235,6 +253,15 @@ class Images(Protocol):
         ------
         ImageError
             The file is not a label image of this space.
+        """
+
+    def read_parts(self, path: Path) -> Parts:
+        """Read a label image, or an image of several maps of probabilities or weights.
+
+        Raises
+        ------
+        ImageError
+            The file has negative values, or is neither of these.
         """
 
     def image_files(self, path: str | Path) -> list[str]:

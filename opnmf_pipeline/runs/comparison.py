@@ -19,8 +19,8 @@ from opnmf_pipeline.dataset.description import (
     json_text,
 )
 from opnmf_pipeline.dataset.folder import FOREIGN_MSG, Dataset
-from opnmf_pipeline.dataset.model import find_model_files
 from opnmf_pipeline.exceptions import ModelError, OutputError
+from opnmf_pipeline.images.foreign import is_matrix
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.reporting.comparison import ComparisonFacts, PairFacts, render_comparison
@@ -34,6 +34,7 @@ from opnmf_pipeline.stages.comparison import (
     common_rows,
     compare_models,
 )
+from opnmf_pipeline.stages.imports import model_files
 from opnmf_pipeline.stages.model import Model
 from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.tables import table_text
@@ -82,16 +83,21 @@ class Compared:
 
 
 def named_models(
-    sources: Sequence[Path], n_components: Sequence[int] | None = None
+    sources: Sequence[Path],
+    n_components: Sequence[int] | None = None,
+    *,
+    mask: Path | None = None,
 ) -> list[NamedModel]:
     """Load all models of several folders or files, each with a unique name.
 
     Parameters
     ----------
     sources : sequence of path
-        Output folders of runs, folders with models, or files of single models.
+        Sources of models; see :meth:`opnmf_pipeline.stages.model.Model.load`.
     n_components : sequence of int, optional
         Numbers of components. Default: all that each folder has.
+    mask : path, optional
+        Mask of all sources that are a matrix W.
 
     Raises
     ------
@@ -100,7 +106,7 @@ def named_models(
     """
     found: list[tuple[Path, Model]] = []
     for source in dict.fromkeys(sources):
-        files = find_model_files(source)
+        files = model_files(source, mask if is_matrix(source) else None)
         wanted = [k for k in files if n_components is None or k in n_components]
         found += [(source, Model.of_file(files[k])) for k in wanted]
     ks = [model.n_components for _, model in found]

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import MatrixConfig
-from opnmf_pipeline.dataset.model import find_model_files, read_model_file
+from opnmf_pipeline.dataset.model import read_model_file
 from opnmf_pipeline.exceptions import ImageError, ModelError
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.filelist import named_images
@@ -26,6 +26,7 @@ from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.selection.errors import relative_errors
 from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.imports import model_files
 from opnmf_pipeline.stages.newimages import require_suitable
 from opnmf_pipeline.stages.spaces import open_mask
 
@@ -131,15 +132,25 @@ class Model:
     sha256: str = ""
 
     @classmethod
-    def load(cls, folder: str | Path, n_components: int | None = None) -> Self:
-        """Load a model from a folder, and check that its files are complete.
+    def load(
+        cls,
+        source: str | Path,
+        n_components: int | None = None,
+        *,
+        mask: str | Path | None = None,
+    ) -> Self:
+        """Load a model, and check that its files are complete.
 
         Parameters
         ----------
-        folder : path
-            Output folder of a run, or folder with a copied or exported model.
+        source : path
+            Output folder of a run, folder with a copied or exported model, or the file of one
+            model. Or from others: a label image, an image of several maps, a folder of sopnmf or
+            cobra-nmf with one image per component, or a matrix W (``.mat``, ``.npz``, ``.npy``).
         n_components : int, optional
             Number of components. It is required if the folder has models for several numbers.
+        mask : path, optional
+            Mask of a matrix W, whose voxels are its rows.
 
         Returns
         -------
@@ -151,11 +162,12 @@ class Model:
             There is no such model, a newer version wrote it, or a file of it is missing, damaged or
             has changed.
         """
-        files = find_model_files(Path(folder))
+        source = Path(source)
+        files = model_files(source, None if mask is None else Path(mask))
         if n_components is None and len(files) > 1:
             there, first = ", ".join(map(str, files)), next(iter(files))
-            raise ModelError(SEVERAL_MSG.format(folder=str(folder), there=there, first=first))
-        (k,) = _numbers(Path(folder), files, [n_components] if n_components else None)
+            raise ModelError(SEVERAL_MSG.format(folder=str(source), there=there, first=first))
+        (k,) = _numbers(source, files, [n_components] if n_components else None)
         return cls.of_file(files[k])
 
     @classmethod
@@ -336,15 +348,19 @@ class Model:
         return {name: {"Description": text} for name, text in columns.items()}
 
 
-def load_models(folder: Path, n_components: Sequence[int] | None = None) -> list[Model]:
+def load_models(
+    folder: Path, n_components: Sequence[int] | None = None, *, mask: Path | None = None
+) -> list[Model]:
     """Load the models of a folder, which share mask and preprocessing.
 
     Parameters
     ----------
     folder : path
-        Output folder of a run, or folder with models.
+        Source of the models; see :meth:`Model.load`.
     n_components : sequence of int, optional
         Numbers of components. Default: all.
+    mask : path, optional
+        Mask of a matrix W.
 
     Returns
     -------
@@ -356,7 +372,7 @@ def load_models(folder: Path, n_components: Sequence[int] | None = None) -> list
     ModelError
         As :meth:`Model.load`; or the models have different masks or preprocessing.
     """
-    files = find_model_files(folder)
+    files = model_files(folder, mask)
     models = [Model.of_file(files[k]) for k in _numbers(folder, files, n_components)]
     first = models[0]
     for model in models[1:]:

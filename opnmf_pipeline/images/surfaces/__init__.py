@@ -13,6 +13,7 @@ from opnmf_pipeline.images.surfaces.grid import (
 )
 from opnmf_pipeline.images.surfaces.mask import Mask, open_mask
 from opnmf_pipeline.images.surfaces.names import first_file, is_image, other_file
+from opnmf_pipeline.images.surfaces.parts import read_parts
 from opnmf_pipeline.images.surfaces.writing import copies
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "is_image",
     "open_mask",
     "other_file",
+    "read_parts",
     "standard_space",
 ]
 

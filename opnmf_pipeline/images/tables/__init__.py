@@ -11,7 +11,7 @@ from opnmf_pipeline.images.tables.grid import (
     check_grids,
     standard_space,
 )
-from opnmf_pipeline.images.tables.mask import Mask, open_mask
+from opnmf_pipeline.images.tables.mask import Mask, open_mask, read_parts
 
 __all__ = [
     "ATLAS",
@@ -25,6 +25,7 @@ __all__ = [
     "image_files",
     "is_image",
     "open_mask",
+    "read_parts",
     "standard_space",
 ]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.maps import component_names
-from opnmf_pipeline.images.space import Colour
+from opnmf_pipeline.images.space import Colour, Parts
 from opnmf_pipeline.images.tables.files import read_features, write_features
 from opnmf_pipeline.images.tables.grid import Grid
 from opnmf_pipeline.images.tables.hemispheres import hemispheres_of, mirror_pairs
@@ -35,6 +35,8 @@ LABEL_COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+ONE_PART_MSG = "{path}: has one column; a model needs one column of weights per component"
+NEGATIVE_MSG = "{path}: has negative or missing weights, which components do not have"
 OTHER_FEATURES_MSG = "the features of the models differ: {difference}"
 
 
@@ -174,6 +176,24 @@ class Mask:
 
 def _stem(path: Path) -> str:
     return path.name.partition(".")[0]
+
+
+def read_parts(path: Path) -> Parts:
+    """Read a table of features with one column of weights per part.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, is no table of features, or has one column or negative weights.
+    """
+    found = read_features(path)
+    if len(found.columns) < 2:
+        raise ImageError(ONE_PART_MSG.format(path=path))
+    if not (found.values >= 0).all():
+        raise ImageError(NEGATIVE_MSG.format(path=path))
+    inside = np.asarray(found.values.any(axis=1))
+    names: list[str | None] = [str(name) for name in found.columns]
+    return Parts(Mask(Grid(found.names), inside), found.values[inside].astype(np.float32), names)
 
 
 def open_mask(path: Path) -> Mask:

@@ -12,6 +12,7 @@ from opnmf_pipeline.images.volumes.files import (
 )
 from opnmf_pipeline.images.volumes.grid import Grid, analysis_grid, check_grids
 from opnmf_pipeline.images.volumes.mask import Mask, open_mask
+from opnmf_pipeline.images.volumes.parts import read_parts
 from opnmf_pipeline.images.volumes.standard import standard_space
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "is_image",
     "open_image",
     "open_mask",
+    "read_parts",
     "read_values",
     "set_space",
     "standard_space",

@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_project(commands)
     _add_compare(commands)
+    _add_export(commands)
     _add_check(commands)
     _add_graph(commands)
     _add_report(commands)
@@ -243,6 +244,50 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--overwrite", action="store_true", help="replace a comparison in the output folder"
     )
     add_messages(compare.add_argument_group("messages"))
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a model for other labs and programs",
+        description="Write a model as a portable folder that `project` takes, as an atlas in BIDS, "
+        "and, on surfaces, in the formats of FreeSurfer. Each format has its own folder.",
+    )
+    export.add_argument("model", type=Path, metavar="MODEL", help=SOURCES)
+    _add_mask(export)
+    export.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="empty output folder"
+    )
+    export.add_argument(
+        "--n-components",
+        type=positive,
+        nargs="+",
+        metavar="K",
+        help="numbers of components (default: all that the model has)",
+    )
+    export.add_argument(
+        "--format",
+        nargs="+",
+        choices=("model", "bids-atlas", "freesurfer"),
+        dest="formats",
+        help="formats to write (default: all that are possible for the model)",
+    )
+    export.add_argument(
+        "--name",
+        default="OPNMF",
+        metavar="LABEL",
+        help="name of the atlas, with letters and digits only (default: %(default)s)",
+    )
+    export.add_argument(
+        "--space",
+        metavar="LABEL",
+        help="space in the file names in BIDS, such as MNI152NLin2009cAsym (default: that of the "
+        "model)",
+    )
+    export.add_argument("--license", metavar="TEXT", help="licence, such as CC-BY-4.0")
+    export.add_argument("--authors", nargs="+", default=[], metavar="NAME", help="authors")
+    export.add_argument("--citation", metavar="TEXT", help="what users of the model should cite")
+    add_messages(export.add_argument_group("messages"))
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -23,7 +23,7 @@ from opnmf_pipeline.images.atlas import Atlas
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Colour", "Grid", "Images", "Mask", "Parts", "StandardSpace"]
+__all__ = ["Colour", "Grid", "Images", "Mask", "Parts", "StandardSpace", "WriteFormat"]
 
 Colour = tuple[float, float, float]
 """Red, green and blue, from 0 to 1."""
@@ -147,6 +147,14 @@ class Mask(Protocol):
     def in_standard_space(self) -> bool:
         """Whether the mask is in the standard space, so that templates can be compared with it."""
 
+    @property
+    def template_space(self) -> str | None:
+        """BIDS label of the space of the mask, such as ``fsLR``; None if it is not known."""
+
+    @property
+    def resolution(self) -> str:
+        """BIDS entity of the grid, such as ``res-3mm`` or ``den-32k``; may be empty."""
+
     def masked(self, path: Path) -> NDArray[Any]:
         """Return the values of a map in the mask: (n_rows,), or (n_rows, n_maps) for several."""
 
@@ -233,6 +241,24 @@ class Parts(NamedTuple):
     names: list[str | None]
 
 
+class WriteFormat(Protocol):
+    """Writes components in another format."""
+
+    def __call__(
+        self,
+        mask: Any,
+        weights: NDArray[np.floating],
+        labels: NDArray[np.int16],
+        colours: Sequence[Colour],
+        folder: Path,
+        stem: str,
+    ) -> None:
+        """Write maps, (n_rows, n_maps), and a label map, (n_rows,), into a folder.
+
+        ``stem`` begins the names of the files.
+        """
+
+
 class Images(Protocol):
     """What the module of a space under ``images`` defines."""
 
@@ -242,6 +268,9 @@ class Images(Protocol):
 
     ATLAS: Atlas | None
     """Atlas for maps in MNI152 space, if the package includes one."""
+
+    FORMATS: Mapping[str, WriteFormat]
+    """Other formats of the programs of the field, by their names."""
 
     def is_image(self, path: str | Path) -> bool:
         """Tell by its name whether a file is an image of this space."""

@@ -109,8 +109,10 @@ def _converted(source: Path, mask: Path | None) -> Iterable[tuple[int, Path]]:
     else:
         parts = space_of(source).images.read_parts(source)
         # Columns of norm 1, which do not overlap in a label image, are orthonormal
-        unit = parts.weights / np.linalg.norm(parts.weights, axis=0).clip(1e-30)
-        yield unit.shape[1], _written(parts.mask, unit, parts.names, source, source)
+        squares = np.einsum("ij,ij->j", parts.weights, parts.weights, dtype=np.float64)
+        unit = parts.weights / np.sqrt(np.where(squares > 0, squares, 1))
+        columns = unit.astype(np.float32)
+        yield unit.shape[1], _written(parts.mask, columns, parts.names, source, source)
 
 
 def _of_matrix(path: Path, mask_file: Path) -> NDArray[np.float32]:
@@ -160,7 +162,7 @@ def _written(
     """Write a model of given weights, and return its file."""
     folder, ending = _folder(), space_of(reference).images.ENDINGS["image"]
     components, mask_file = folder / f"components{ending}", folder / f"mask{ending}"
-    mask.write(weights.astype(np.float32), components)
+    mask.write(weights, components)
     n_rows = len(weights)
     mask.write(np.ones(n_rows, dtype=np.uint8), mask_file)
     space = space_in_name(source)

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from opnmf_pipeline.images.atlas import Atlas
+from opnmf_pipeline.images.space import WriteFormat
 from opnmf_pipeline.images.surfaces.files import image_files
+from opnmf_pipeline.images.surfaces.freesurfer import write_freesurfer
 from opnmf_pipeline.images.surfaces.grid import (
     Grid,
     analysis_grid,
@@ -19,6 +21,7 @@ from opnmf_pipeline.images.surfaces.writing import copies
 __all__ = [
     "ATLAS",
     "ENDINGS",
+    "FORMATS",
     "Grid",
     "Mask",
     "analysis_grid",
@@ -36,3 +39,4 @@ __all__ = [
 
 ATLAS: Atlas | None = None
 ENDINGS: Mapping[str, str] = {"image": ".dscalar.nii", "labels": ".dlabel.nii"}
+FORMATS: Mapping[str, WriteFormat] = {"freesurfer": write_freesurfer}

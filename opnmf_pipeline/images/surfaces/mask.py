@@ -23,7 +23,7 @@ from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Colour
 from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values, reading
 from opnmf_pipeline.images.surfaces.grid import Grid
-from opnmf_pipeline.images.surfaces.meshes import SYMMETRIC, coordinates, edges, faces
+from opnmf_pipeline.images.surfaces.meshes import SYMMETRIC, coordinates, edges, faces, mesh_name
 from opnmf_pipeline.images.surfaces.writing import (
     scalars,
     write_hemispheres,
@@ -83,6 +83,21 @@ class Mask:
     def in_standard_space(self) -> bool:
         """False: there are no templates for surfaces."""
         return False
+
+    @property
+    def template_space(self) -> str | None:
+        """``fsLR`` or ``fsaverage``; None for other meshes."""
+        names = {mesh_name(n) for n in self.axis.nvertices.values()}
+        found = [
+            space for space in ("fsLR", "fsaverage") if all(n.startswith(space) for n in names)
+        ]
+        return found[0] if found and names else None
+
+    @property
+    def resolution(self) -> str:
+        """Vertices per hemisphere in thousands, such as ``den-32k``; empty if they differ."""
+        sizes = {round(n / 1000) for n in self.axis.nvertices.values()}
+        return f"den-{sizes.pop()}k" if len(sizes) == 1 else ""
 
     @property
     def hemispheres(self) -> NDArray[np.int8]:

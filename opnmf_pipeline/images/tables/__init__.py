@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from opnmf_pipeline.images.atlas import Atlas
+from opnmf_pipeline.images.space import WriteFormat
 from opnmf_pipeline.images.tables.files import ENDING, copies, image_files, is_image
 from opnmf_pipeline.images.tables.grid import (
     Grid,
@@ -16,6 +17,7 @@ from opnmf_pipeline.images.tables.mask import Mask, open_mask, read_parts
 __all__ = [
     "ATLAS",
     "ENDINGS",
+    "FORMATS",
     "Grid",
     "Mask",
     "analysis_grid",
@@ -31,3 +33,4 @@ __all__ = [
 
 ATLAS: Atlas | None = None
 ENDINGS: Mapping[str, str] = {"image": ENDING, "labels": ENDING}
+FORMATS: Mapping[str, WriteFormat] = {}

@@ -56,6 +56,8 @@ class Mask:
     inside: NDArray[np.bool_]
 
     in_standard_space = False
+    template_space = None
+    resolution = ""
 
     @property
     def label_columns(self) -> Mapping[str, Mapping[str, str]]:

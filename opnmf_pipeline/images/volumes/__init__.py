@@ -1,5 +1,8 @@
 """The space of volumes: 3D images in NIfTI and the other formats that nibabel reads."""
 
+from collections.abc import Mapping
+
+from opnmf_pipeline.images.space import WriteFormat
 from opnmf_pipeline.images.volumes.atlas import ATLAS, atlas_values
 from opnmf_pipeline.images.volumes.files import (
     ENDINGS,
@@ -18,6 +21,7 @@ from opnmf_pipeline.images.volumes.standard import standard_space
 __all__ = [
     "ATLAS",
     "ENDINGS",
+    "FORMATS",
     "Grid",
     "Mask",
     "analysis_grid",
@@ -33,3 +37,5 @@ __all__ = [
     "set_space",
     "standard_space",
 ]
+
+FORMATS: Mapping[str, WriteFormat] = {}

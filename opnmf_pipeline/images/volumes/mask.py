@@ -24,7 +24,7 @@ from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Colour
 from opnmf_pipeline.images.volumes.files import load, open_image, read_all, set_space
 from opnmf_pipeline.images.volumes.grid import Grid, resampled
-from opnmf_pipeline.images.volumes.standard import MNI_CODE, space_code
+from opnmf_pipeline.images.volumes.standard import MNI_CODE, NAME, space_code
 
 __all__ = ["Mask", "open_mask"]
 
@@ -80,6 +80,17 @@ class Mask:
     def in_standard_space(self) -> bool:
         """Whether the mask is in MNI152 space."""
         return space_code(self.image) == MNI_CODE
+
+    @property
+    def template_space(self) -> str | None:
+        """``MNI152``, or None if the mask is in another space."""
+        return NAME if self.in_standard_space else None
+
+    @property
+    def resolution(self) -> str:
+        """Edge of the voxels, such as ``res-3mm`` or ``res-1p5mm``; empty if edges differ."""
+        edges = {f"{edge:g}" for edge in self.grid.spacing}
+        return f"res-{edges.pop().replace('.', 'p')}mm" if len(edges) == 1 else ""
 
     @cached_property
     def inside(self) -> NDArray[np.bool_]:

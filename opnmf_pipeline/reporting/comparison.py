@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.reporting.figure import ORANGE, STYLE, Figure, plain, png
 from opnmf_pipeline.reporting.page import MAX_ROWS, embedded_pictures, environment
-from opnmf_pipeline.selection.comparison import MEASURES
 
 __all__ = ["ComparisonFacts", "PairFacts", "draw_overlaps", "render_comparison"]
 
@@ -71,6 +70,8 @@ class ComparisonFacts:
         Number of rows that all models have.
     n_null : int
         Number of random pairs.
+    measures : mapping of str to str
+        Description of each measure.
     messages : sequence of str
         Messages about the models.
     pairs : sequence of PairFacts
@@ -84,6 +85,7 @@ class ComparisonFacts:
     elements: str
     n_rows: int
     n_null: int
+    measures: Mapping[str, str]
     messages: Sequence[str]
     pairs: Sequence[PairFacts]
     versions: Mapping[str, str]
@@ -109,7 +111,7 @@ def render_comparison(facts: ComparisonFacts) -> str:
         _Section(
             pair=pair,
             sentences=_sentences(pair),
-            measures=_measures(pair.measures),
+            measures=_measures(pair.measures, facts.measures),
             matrix=draw_overlaps(pair),
         )
         for pair in facts.pairs
@@ -132,11 +134,11 @@ def render_comparison(facts: ComparisonFacts) -> str:
     )
 
 
-def _measures(measures: Mapping[str, float]) -> pd.DataFrame:
-    columns = {"measure": list(MEASURES.values()), "value": [measures[name] for name in MEASURES]}
-    if f"{next(iter(MEASURES))}_null" in measures:
-        columns["by chance"] = [measures[f"{name}_null"] for name in MEASURES]
-        columns["SD by chance"] = [measures[f"{name}_null_sd"] for name in MEASURES]
+def _measures(measures: Mapping[str, float], known: Mapping[str, str]) -> pd.DataFrame:
+    columns = {"measure": list(known.values()), "value": [measures[name] for name in known]}
+    if all(f"{name}_null" in measures for name in known):
+        columns["by chance"] = [measures[f"{name}_null"] for name in known]
+        columns["SD by chance"] = [measures[f"{name}_null_sd"] for name in known]
     return pd.DataFrame(columns)
 
 

@@ -25,7 +25,12 @@ from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.reporting.comparison import ComparisonFacts, PairFacts, render_comparison
 from opnmf_pipeline.reporting.figure import Figure, part_colours
-from opnmf_pipeline.selection.comparison import MATCH_COLUMNS, OVERLAP_COLUMNS, PAIR_COLUMNS
+from opnmf_pipeline.selection.comparison import (
+    MATCH_COLUMNS,
+    MEASURES,
+    OVERLAP_COLUMNS,
+    PAIR_COLUMNS,
+)
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.comparison import (
     Common,
@@ -176,6 +181,7 @@ def compare(
                 elements=common.mask.grid.elements,
                 n_rows=int(common.mask.inside.sum()),
                 n_null=n_null,
+                measures=MEASURES,
                 messages=messages.texts,
                 pairs=[_facts(pair, models, common, Path(folder)) for pair in pairs],
                 versions={"opnmf-pipeline": __version__, **library_versions()},

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from opnmf_pipeline.cli.main import main
+from opnmf_pipeline.reporting.comparison import render_comparison
 from opnmf_pipeline.runs import comparison
 from tests.builders import write_image
 from tests.models import write_parts
@@ -23,6 +24,13 @@ QUARTERS = 1 + 2 * (PLACE[0] < 4) + (PLACE[1] >= 3)
 def no_pictures(monkeypatch):
     """Drawing on the template takes seconds."""
     monkeypatch.setattr(comparison, "_draw", lambda *args: [])
+    monkeypatch.setattr(comparison, "render_comparison", lambda facts: "\n".join(facts.messages))
+
+
+@pytest.fixture
+def page(no_pictures, monkeypatch):
+    """Write the whole page, without pictures of the brain."""
+    monkeypatch.setattr(comparison, "render_comparison", render_comparison)
 
 
 @pytest.fixture
@@ -41,7 +49,7 @@ def table(out, name):
     return pd.read_csv(out / "group" / f"desc-opnmf_{name}.tsv", sep="\t")
 
 
-def test_the_tables_say_which_part_is_split(two, tmp_path):
+def test_the_tables_say_which_part_is_split(two, tmp_path, page):
     out = tmp_path / "out"
     assert compare(*reversed(two), "-o", out) == 0
     (row,) = table(out, "agreement").to_dict("records")

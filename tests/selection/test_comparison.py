@@ -46,6 +46,7 @@ def test_a_part_that_splits():
 def test_overlaps_are_those_of_their_definition():
     rng = np.random.default_rng(3)
     W_a, W_b = (rng.random((216, k)) ** 4 for k in (3, 5))
+    W_a[:, 2] *= 6  # a large part is the parent of most, with a small share of itself in each
     found = compare_components(W_a, W_b, POSITIONS, 0, 0)
     a, b = W_a.argmax(axis=1), W_b.argmax(axis=1)
     for row in found.overlaps.itertuples():
@@ -56,6 +57,9 @@ def test_overlaps_are_those_of_their_definition():
         assert row.dice == pytest.approx(2 * both / (sum(a == i) + sum(b == j)))
         norms = np.linalg.norm(W_a[:, i]) * np.linalg.norm(W_b[:, j])
         assert row.cosine == pytest.approx(W_a[:, i] @ W_b[:, j] / norms)
+    for row in found.matches.itertuples():
+        inside = [sum((a == i) & (b == row.component_b - 1)) for i in range(3)]
+        assert row.parent == np.argmax(inside) + 1
     cosines = found.overlaps["cosine"].to_numpy().reshape(3, 5)
     pairs = linear_sum_assignment(cosines, maximize=True)
     assert found.measures["cosine"] == pytest.approx(cosines[pairs].mean())

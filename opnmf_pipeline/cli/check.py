@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from opnmf_pipeline.adjustment.summary import Summary
 from opnmf_pipeline.cli.display import Terminal
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.cli.run import shown
@@ -32,6 +33,7 @@ def execute(args: argparse.Namespace) -> None:
         plan.grid.elements: f"{about} {plan.n_voxels}: {plan.mask}",
         "matrix": f"{about} {_size(plan.matrix_bytes)} on disk",
         "memory": f"{about} {_size(plan.memory_bytes)}",
+        **(_models(plan.adjustment) if plan.adjustment else {}),
         "components": ", ".join(map(str, mapped)),
         **({"to compare": ", ".join(map(str, compared))} if compared else {}),
         "fits to make": f"{plan.n_fits} ({config.decomposition.solver})",
@@ -39,6 +41,21 @@ def execute(args: argparse.Namespace) -> None:
     }
     for name, value in rows.items():
         print(f"{name:14}{value}")
+
+
+def _models(summary: Summary) -> dict[str, str]:
+    """Return the lines about the adjustment of the matrix."""
+    found = {}
+    if summary.columns:
+        columns = ", ".join(summary.columns)
+        n_columns = 1 + len(summary.columns)
+        found["design"] = f"{n_columns} columns, rank {summary.rank}: intercept, {columns}"
+    if summary.collinear:
+        found["collinear"] = ", ".join(summary.collinear)
+    if summary.batches:
+        counts = (f"{name} ({n} subjects)" for name, n in summary.batches.items())
+        found["batches"] = ", ".join(counts)
+    return found
 
 
 def _size(n_bytes: int) -> str:

@@ -1,5 +1,12 @@
 """Settings of a run: one YAML file, one typed section per stage."""
 
+from opnmf_pipeline.config.adjustment import (
+    ADJUSTMENT_SETTINGS,
+    GLOBAL,
+    AdjustmentConfig,
+    HarmonizeConfig,
+    ScaleConfig,
+)
 from opnmf_pipeline.config.loading import Override, load_config
 from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
@@ -22,11 +29,15 @@ from opnmf_pipeline.config.settings import (
 )
 
 __all__ = [
+    "ADJUSTMENT_SETTINGS",
     "CHOICE_SETTINGS",
+    "GLOBAL",
     "NULL_SETTINGS",
     "SPLIT_SETTINGS",
+    "AdjustmentConfig",
     "DecompositionConfig",
     "ExecutionConfig",
+    "HarmonizeConfig",
     "InputsConfig",
     "MaskConfig",
     "MatrixConfig",
@@ -34,6 +45,7 @@ __all__ = [
     "Override",
     "PipelineConfig",
     "ReportConfig",
+    "ScaleConfig",
     "Section",
     "SelectionConfig",
     "SimulationConfig",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from opnmf_pipeline.config.adjustment import ADJUSTMENT_SETTINGS, AdjustmentConfig
 from opnmf_pipeline.config.section import (
     COARSEST,
     LARGEST_SEED,
@@ -146,6 +147,12 @@ class InputsConfig(Section):
         "read once more.",
     )
 
+    on_missing_covariate: Literal["error", "drop"] = Field(
+        "error",
+        description="What to do if a subject has no value in a column that the adjustment of the "
+        "matrix uses: error: stop; drop: leave the subject out.",
+    )
+
     @model_validator(mode="after")
     def _one_source(self) -> InputsConfig:
         named = [source for source in SOURCES if getattr(self, source) is not None]
@@ -208,8 +215,8 @@ class MaskConfig(Section):
         return self.within == "brain" or (self.within == "auto" and auto)
 
 
-class MatrixConfig(Section):
-    """How images become rows of the voxel-by-subject matrix."""
+class MatrixConfig(AdjustmentConfig):
+    """How images become rows of the voxel-by-subject matrix, and how these are adjusted."""
 
     resample: Literal["to-mask", "to-first"] | None = Field(
         None,
@@ -233,12 +240,17 @@ class MatrixConfig(Section):
         "error",
         description="What to do with negative values: error: stop if a voxel of the mask has one; "
         "clip: set all negative values to 0 before the mask is made; shift: subtract the minimum "
-        "of the matrix from all values of the matrix.",
+        "of the matrix from all values of the matrix. It also decides about values that become "
+        "negative when the matrix is adjusted.",
     )
     nan: Literal["error", "zero"] = Field(
         "error",
         description="What to do with NaN and infinite values: error: stop; zero: set them to 0.",
     )
+
+    def of_images(self) -> dict[str, Any]:
+        """Return the settings of the matrix before it is adjusted."""
+        return self.model_dump(mode="json", exclude=set(ADJUSTMENT_SETTINGS), exclude_none=True)
 
 
 class DecompositionConfig(Section):
@@ -453,6 +465,14 @@ class PipelineConfig(Section):
         if not selection.has_splits:
             return tuple(k for k in mapped if k > 1) if selection.n_bootstraps else ()
         return tuple(k for k in mapped if k > 1 and k in self.compared)
+
+    @property
+    def splits(self) -> SelectionConfig:
+        """Settings of the splits: random halves always balance the batches to harmonize."""
+        selection, harmonize = self.selection, self.matrix.harmonize
+        batch = () if harmonize is None or selection.leave_out is not None else (harmonize.batch,)
+        stratify = tuple(dict.fromkeys((*selection.stratify, *batch)))
+        return selection.model_copy(update={"stratify": stratify})
 
     @property
     def start_seeds(self) -> list[int]:

@@ -153,6 +153,14 @@ OUTPUTS: dict[str, Output] = {
     "fit": Output(
         "logs/desc-opnmfK{k}_factorization.json", "Settings, error and history of the fit", "JSON"
     ),
+    "adjustment": Output(
+        "logs/desc-opnmf_adjustment.json",
+        "What was learned to adjust the matrix for covariates and sites; it adjusts new subjects",
+        "JSON",
+    ),
+    "adjustment_arrays": Output(
+        "logs/desc-opnmf_adjustment.npz", "Arrays of this adjustment", "NPZ"
+    ),
     "cohort": Output("logs/cohort.tsv", "Image of each subject", "TSV"),
     "cohort_json": Output("logs/cohort.json", "Description of these columns", "JSON"),
     "config": Output("logs/config.yaml", "All settings; use it to repeat the run", "YAML"),

@@ -39,6 +39,7 @@ from threadpoolctl import threadpool_limits
 from opnmf_pipeline.files import folder_digest
 from opnmf_pipeline.images.surfaces import other_file
 from opnmf_pipeline.nodes.options import Option, options_of
+from opnmf_pipeline.stages.adjust import ADJUST_MATRIX
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
@@ -59,6 +60,7 @@ from opnmf_pipeline.stages.splits import MAKE_SPLITS
 from opnmf_pipeline.stages.stage import Call, Field, Kind, Stage
 
 __all__ = [
+    "AdjustMatrix",
     "AssessCohort",
     "BuildMatrix",
     "CollectCohort",
@@ -263,6 +265,7 @@ def _setting(option: Option, kind: Kind | None, metadata: dict[str, Any]) -> Any
     return kinds[option.kind](Undefined if default is None else default, **metadata)
 
 
+AdjustMatrix = _interface(ADJUST_MATRIX)
 AssessCohort = _interface(ASSESS_COHORT)
 BuildMatrix = _interface(BUILD_MATRIX)
 CollectCohort = _interface(COLLECT_COHORT)

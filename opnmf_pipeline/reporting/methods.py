@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from opnmf_pipeline.reporting.adjustment import describe_adjustment
 from opnmf_pipeline.reporting.associations import ADJUSTED, CLUSTER_NOTE, ETA2, D, R
 from opnmf_pipeline.reporting.facts import AssociationFacts, GridFacts
 from opnmf_pipeline.reporting.outliers import RULE
@@ -126,6 +127,7 @@ def describe_methods(
         entities = {**entities, "space": named}
     paragraphs = [
         _images(fits[0], settings.get("mask", {}), grid, entities, only_brain=only_brain),
+        describe_adjustment(fits[0], settings.get("matrix", {}), has_parts=_has_parts(settings)),
         _decomposition(fits, solver, grid),
         _selection(settings.get("selection", {}), choice, grid),
         _reliability(settings, grid),
@@ -141,6 +143,11 @@ def describe_methods(
         tuple(REFERENCES[key] for key in keys),
         "\n\n".join(REFERENCES[key].bibtex(key) for key in keys),
     )
+
+
+def _has_parts(settings: Mapping[str, Any]) -> bool:
+    selection = settings.get("selection", {})
+    return any(selection.get(key) for key in ("n_splits", "leave_out", "n_bootstraps"))
 
 
 def _cited(text: str, keys: list[str]) -> str:

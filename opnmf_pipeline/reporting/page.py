@@ -15,6 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from opnmf_pipeline.config import parse_yaml, resolved
+from opnmf_pipeline.reporting.adjustment import compose_adjustment
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
 from opnmf_pipeline.reporting.covariate_section import compose_covariates
@@ -86,6 +87,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             measures=measures(selection.metrics, selection.descriptions),
             sections=sections,
             covariates=compose_covariates(facts.associations),
+            adjustment=compose_adjustment(facts.adjustment),
             cohort=cohort,
             subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
             methods=_methods(facts, settings),

@@ -80,6 +80,42 @@ def _parts(numbers: str) -> tuple[str, str, str]:
 
 
 REFERENCES = {
+    "johnson2007": Reference(
+        "Johnson et al., 2007",
+        ("Johnson, W. Evan", "Li, Cheng", "Rabinovic, Ariel"),
+        "2007",
+        "Adjusting batch effects in microarray expression data using empirical Bayes methods",
+        "Biostatistics",
+        "8(1), 118–127",
+        "10.1093/biostatistics/kxj037",
+    ),
+    "fortin2017": Reference(
+        "Fortin et al., 2017",
+        ("Fortin, Jean-Philippe", "Parker, Drew", "Tunç, Birkan", "others"),
+        "2017",
+        "Harmonization of multi-site diffusion tensor imaging data",
+        "NeuroImage",
+        "161, 149–170",
+        "10.1016/j.neuroimage.2017.08.047",
+    ),
+    "fortin2018": Reference(
+        "Fortin et al., 2018",
+        ("Fortin, Jean-Philippe", "Cullen, Nicholas", "Sheline, Yvette I.", "others"),
+        "2018",
+        "Harmonization of cortical thickness measurements across scanners and sites",
+        "NeuroImage",
+        "167, 104–120",
+        "10.1016/j.neuroimage.2017.11.024",
+    ),
+    "wilkinson1973": Reference(
+        "Wilkinson & Rogers, 1973",
+        ("Wilkinson, G. N.", "Rogers, C. E."),
+        "1973",
+        "Symbolic description of factorial models for analysis of variance",
+        "Applied Statistics",
+        "22(3), 392–399",
+        "10.2307/2346786",
+    ),
     "yang2010": Reference(
         "Yang & Oja, 2010",
         ("Yang, Zhirong", "Oja, Erkki"),

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from opnmf_pipeline.adjustment.summary import Summary
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines.resources import n_procs_of
@@ -19,6 +20,7 @@ from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.simulation import simulated_participants
 from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.runs.study import (
@@ -69,6 +71,8 @@ class Plan:
         Number of fits, including the fits of split halves and of null data.
     atlas : Atlas or None
         Atlas whose regions describe the components.
+    adjustment : Summary or None
+        Models of the adjustment; None without one.
     """
 
     images: list[str]
@@ -82,6 +86,7 @@ class Plan:
     memory_bytes: int
     n_fits: int
     atlas: Atlas | None
+    adjustment: Summary | None
 
 
 def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = silent) -> Plan:
@@ -112,11 +117,12 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
             config.output.dir, determining_settings(config), overwrite=config.output.overwrite
         )
     with TemporaryDirectory() as folder:
-        rows, cohort = _cohort(config, Path(folder))
+        rows, cohort = (with_values(one, config) for one in _cohort(config, Path(folder)))
         if deep and config.inputs.on_empty == "drop":
             rows = cohort = without_empty(cohort, config, track)
         n_splits = count_splits(config, cohort)
         check_covariates(config, cohort)
+        adjustment = check_adjustment(config, cohort)
         images, names = rows["image"].tolist(), row_names(rows)
         atlas = find_atlas(config, images[0], space_entities(config, images))
         with naming_subjects(images, names):
@@ -140,6 +146,7 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         memory_bytes=fit_bytes(n_voxels, n_subjects, max(config.ranks), config.decomposition.dtype),
         n_fits=config.n_fits(n_splits),
         atlas=atlas,
+        adjustment=adjustment,
     )
 
 

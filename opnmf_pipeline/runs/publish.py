@@ -29,6 +29,7 @@ from opnmf_pipeline.images.bids import OF_THE_ROW, common_entities
 from opnmf_pipeline.images.cohort import COVARIATE_SUFFIX, read_cohort
 from opnmf_pipeline.reporting.page import with_runs
 from opnmf_pipeline.runs.study import Study
+from opnmf_pipeline.stages.adjust import ADJUSTMENT_FILE
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import FIGURES_FILES
@@ -72,6 +73,7 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
         for name, file in named_files(QUALITY_FILES, study.images[0]).items():
             _publish_file(output, name, quality_dir / file)
+    _publish_adjustment(outcome, output)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")
     for k in maps:
@@ -91,6 +93,13 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     _note_sources(study, list(maps), output, inputs)
     for k in maps:
         _publish_model(study, output, k)
+
+
+def _publish_adjustment(outcome: Outcome, output: OutputFolder) -> None:
+    if (adjusted_dir := outcome.path("adjust", "matrix_dir")) is not None:
+        output.publish("adjustment", adjusted_dir / ADJUSTMENT_FILE)
+        arrays = (adjusted_dir / ADJUSTMENT_FILE).with_suffix(".npz")
+        output.publish("adjustment_arrays", arrays)
 
 
 def _publish_comparison(folder: Path, output: OutputFolder) -> None:
@@ -157,6 +166,7 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         NumberOfComponents=k,
         Components=parts["components"].name,
         Mask=parts["mask"].name,
+        Adjustment=output.path("adjustment").name if "Adjustment" in info else None,
         SHA256={path.name: file_digest(path) for path in parts.values()},
         Preprocessing=info["Preprocessing"],
         Shift=info["Shift"],

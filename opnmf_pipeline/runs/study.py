@@ -30,6 +30,7 @@ from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.images.tables.split import SUBJECTS_FILE, split_table
 from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
@@ -186,11 +187,12 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
     if inputs.features is not None:
         inputs = _split_once(config)
-    cohort = read_cohort(collect_cohort(inputs, cohort_file))
+    cohort = with_values(read_cohort(collect_cohort(inputs, cohort_file)), config)
     if config.inputs.on_empty == "drop":
         cohort = without_empty(cohort, config, track)
-        write_table(cohort, cohort_file)
+    write_table(cohort, cohort_file)
     check_covariates(config, cohort)
+    check_adjustment(config, cohort)
     descriptions = participants_json(inputs)
     images = cohort["image"].tolist()
     return Study(
@@ -368,7 +370,7 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
         The cohort cannot be split by the columns of the settings.
     """
     check_rank(config, config.ranks, len(cohort), "subjects")
-    splits = split_cohort(cohort, config.selection)
+    splits = split_cohort(cohort, config.splits)
     for split in splits:
         what = "subjects of a half"
         if split.left_out is not None:

@@ -159,6 +159,7 @@ def decompose(
         "Participants": sidecar["Participants"],
         "Preprocessing": sidecar["Preprocessing"],
         "Shift": sidecar["Shift"],
+        **({"Adjustment": sidecar["Adjustment"]} if "Adjustment" in sidecar else {}),
         "Norm": norm(X),
         "NormAboutMean": norm(X, X.mean(axis=1, dtype=np.float64)),
         "ReconstructionError": float(model.reconstruction_err_),

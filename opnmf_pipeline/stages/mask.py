@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from opnmf_pipeline.config import MaskConfig, MatrixConfig
+from opnmf_pipeline.config import ADJUSTMENT_SETTINGS, MaskConfig, MatrixConfig
 from opnmf_pipeline.images.mask import describe_mask, group_mask
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.values import image_digests, keep_values
@@ -105,6 +105,6 @@ MAKE_MASK = Stage(
     folder="mask",
     inputs={"images": IMAGES},
     outputs={"mask_file": MASK_FILE, "values_dir": VALUES_DIR, "digests_file": DIGESTS_FILE},
-    settings={MaskConfig: (), MatrixConfig: ()},
+    settings={MaskConfig: (), MatrixConfig: ADJUSTMENT_SETTINGS},
     large=("values.bin",),
 )

@@ -47,7 +47,7 @@ UNEQUAL_MSG = (
 )
 ADJUSTMENT_MSG = (
     "{file}: the images of this model were adjusted for covariates, which version {version} cannot "
-    "do for new images; install a newer version of opnmf-pipeline"
+    "do for new images; run without scale, harmonize and covariates in the section matrix"
 )
 SETTINGS_MSG = (
     "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
@@ -206,6 +206,8 @@ class Model:
             The mask that the rows of W belong to.
         """
         fit = read_factorization(factorization_file)
+        if "Adjustment" in fit.info:
+            raise ModelError(ADJUSTMENT_MSG.format(file=factorization_file, version=__version__))
         return cls(
             W=fit.W,
             mask_file=mask_file,

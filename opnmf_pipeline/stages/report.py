@@ -34,6 +34,7 @@ from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
+from opnmf_pipeline.stages.adjust import adjustment_facts
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
@@ -216,6 +217,7 @@ def make_report(
         entities=common_entities(images["image"]) if "image" in images else {},
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
         covariates=_covariates(images, rows, associations),
+        adjustment=adjustment_facts(infos[0], images, {fit.k: fit.loadings for fit in found}),
         quality=assessed,
         volumes=pictures.embed(volumes, meshes=meshes) if found else None,
         on_background=bool(background),

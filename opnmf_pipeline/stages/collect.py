@@ -113,6 +113,7 @@ COLLECT_COHORT = Stage(
         InputsConfig: (
             *("simulation", "features", "feature_names", "features_as"),  # other stages
             "on_empty",  # the mask is not known yet
+            "on_missing_covariate",  # nor is the adjustment
         )
     },
     kinds={"bids": Kind.PLACE, "database_dir": Kind.PLACE, "glob": Kind.TEXT},

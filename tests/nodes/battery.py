@@ -209,7 +209,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs=bids,
             outputs={"cohort_file": cohort_file, "images": images, "participants": people},
             sections={"": InputsConfig},
-            without=(*OF_FEATURES, "simulation", "on_empty"),
+            without=(*OF_FEATURES, "simulation", "on_empty", "on_missing_covariate"),
             stage=collect_cohort,
         ),
         "MakeMask": Case(
@@ -428,7 +428,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             sections={"": InputsConfig},
             without=(
                 *("bids", "filters", "database_dir", "table", "path_column", "glob", "pattern"),
-                *("features", "feature_names", "simulation", "on_empty"),
+                *("features", "feature_names", "simulation", "on_empty", "on_missing_covariate"),
             ),
             stage=split_table,
         ),

@@ -153,6 +153,11 @@ OUTPUTS: dict[str, Output] = {
     "fit": Output(
         "logs/desc-opnmfK{k}_factorization.json", "Settings, error and history of the fit", "JSON"
     ),
+    "fits": Output(
+        "logs/desc-opnmf_factorizations.json",
+        "Settings, error and history of the compared fits, if none has maps",
+        "JSON",
+    ),
     "cohort": Output("logs/cohort.tsv", "Image of each subject", "TSV"),
     "cohort_json": Output("logs/cohort.json", "Description of these columns", "JSON"),
     "config": Output("logs/config.yaml", "All settings; use it to repeat the run", "YAML"),
@@ -176,6 +181,7 @@ COMPARISON = (
     "errors_figure",
     "reproducibility_figure",
     "hierarchy_figure",
+    "fits",
 )
 """Files that compare numbers of components; the other files are about the cohort or one number."""
 

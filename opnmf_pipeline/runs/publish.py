@@ -69,6 +69,10 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         output.write_text("report", with_runs(page.read_text(encoding="utf-8"), output.runs))
     if (selection_dir := outcome.path("select", "selection_dir")) is not None:
         _publish_comparison(selection_dir, output)
+        if not study.config.decomposition.n_components:  # with maps, each fit has its own file
+            compared = outcome.by_rank("candidate", "factorization_dir").items()
+            found = {str(k): read_json(folder / FACTORIZATION_FILE) for k, folder in compared}
+            output.write_text("fits", json_text(found))
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
         for name, file in named_files(QUALITY_FILES, study.images[0]).items():
             _publish_file(output, name, quality_dir / file)

@@ -63,7 +63,7 @@ N_SUBJECTS, N_SPLITS, N_NULL = 120, 5, 5
 STEP = 16
 """Cohorts of the tool have every so many voxels."""
 REAL_RANGE = range(2, 41, 2)
-N_SMALL, SMALL_VOXELS, SMALL_RANGE = 10, 2000, range(2, 13)
+N_SMALL, SMALL_VOXELS, SMALL_RANGE = 5, 2000, range(2, 13)
 SMALL_NOISE = (0.3, 1, 10)
 SMALL_BOX = 3.0 * np.argwhere(np.ones((20, 10, 10)))
 """Positions of the voxels of the small cohorts, in mm."""

@@ -57,6 +57,7 @@ ENGINES = {"nipype": "Nipype {version} [gorgolewski2011]", "pydra": "Pydra {vers
 LIBRARIES = {
     "numpy": "NumPy {} [harris2020]",
     "scipy": "SciPy {} [virtanen2020]",
+    "numba": "Numba {} [lam2015]",
     "scikit-learn": "scikit-learn {} [pedregosa2011]",
     "nibabel": "NiBabel {} [nibabel]",
     "nilearn": "Nilearn {} [nilearn]",

@@ -285,6 +285,16 @@ REFERENCES = {
         "17, 261–272",
         "10.1038/s41592-019-0686-2",
     ),
+    "lam2015": Reference(
+        "Lam et al., 2015",
+        ("Lam, Siu Kwan", "Pitrou, Antoine", "Seibert, Stanley"),
+        "2015",
+        "Numba: A LLVM-based Python JIT compiler",
+        "Proceedings of the Second Workshop on the LLVM Compiler Infrastructure in HPC",
+        "1–6",
+        "10.1145/2833157.2833162",
+        kind="inproceedings",
+    ),
     "pedregosa2011": Reference(
         "Pedregosa et al., 2011",
         ("Pedregosa, Fabian", "Varoquaux, Gaël", "Gramfort, Alexandre", "others"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -69,7 +69,9 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     if (page := outcome.path("report", "report_file")) is not None:
         output.write_text("report", with_runs(page.read_text(encoding="utf-8"), output.runs))
     if (selection_dir := outcome.path("select", "selection_dir")) is not None:
-        _publish_comparison(selection_dir, output)
+        mapped = study.config.decomposition.n_components  # each of them has a file of its fit
+        compared = {} if mapped else outcome.by_rank("candidate", "factorization_dir")
+        _publish_comparison(selection_dir, compared, output)
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
         for name, file in named_files(QUALITY_FILES, study.images[0]).items():
             _publish_file(output, name, quality_dir / file)
@@ -102,12 +104,15 @@ def _publish_adjustment(outcome: Outcome, output: OutputFolder) -> None:
         output.publish("adjustment_arrays", arrays)
 
 
-def _publish_comparison(folder: Path, output: OutputFolder) -> None:
+def _publish_comparison(folder: Path, compared: Mapping[int, Path], output: OutputFolder) -> None:
     """Copy the comparison; the table of measures has a row for each number in the output folder."""
     if not output.keeps_comparison:
         for name, file in SELECTION_FILES.items():
             if (folder / file).exists() and name not in ("metrics", "metrics_json"):
                 output.publish(name, folder / file)
+    if compared:
+        fits = {str(k): read_json(fit / FACTORIZATION_FILE) for k, fit in compared.items()}
+        output.write_text("fits", json_text(fits))
     new, path = read_table(folder / SELECTION_FILES["metrics"]), output.path("metrics")
     old = read_table(path) if path.exists() and (output.keeps_comparison or output.kept_ks) else new
     if not output.keeps_comparison:

@@ -14,18 +14,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.selection.reproducibility import part_dice, rand_index
+from opnmf_pipeline.selection.reproducibility import rand_index, stability_coefficient
 from opnmf_pipeline.selection.shape import Weights, unit_columns, winner_takes_all
 
 __all__ = [
     "Agreement",
     "Positions",
-    "component_agreement",
     "null_agreement",
     "random_labels",
     "random_parts",
@@ -39,22 +39,22 @@ JITTER = 1e-3
 
 
 class Agreement(NamedTuple):
-    """Agreement of pairs of factorizations; the first axis of each array is the pair.
+    """Agreement of pairs of factorizations, one value per pair.
 
     Attributes
     ----------
+    inner_product : ndarray of shape (n_pairs,), float64
+        Mean cosine of the components of the first factorization and their partners in the second.
+        The partners are those of :func:`opnmf_pipeline.selection.reproducibility.matching`.
     label_ari : ndarray of shape (n_pairs,), float64
         Adjusted Rand index of the winner-takes-all maps.
-    cosine : ndarray of shape (n_pairs, n_components), float64
-        Cosine of each component of the first factorization and its partner in the second. The
-        partners are those of :func:`opnmf_pipeline.selection.reproducibility.matching`.
-    dice : ndarray of shape (n_pairs, n_components), float64
-        Dice coefficient of the parts of these two components; 0 if both are empty.
+    stability : ndarray of shape (n_pairs,), float64
+        Mean of :func:`opnmf_pipeline.selection.reproducibility.stability_coefficient`.
     """
 
+    inner_product: NDArray[np.float64]
     label_ari: NDArray[np.float64]
-    cosine: NDArray[np.float64]
-    dice: NDArray[np.float64]
+    stability: NDArray[np.float64]
 
 
 class _Components(NamedTuple):
@@ -66,19 +66,6 @@ class _Components(NamedTuple):
 
     sizes: NDArray[np.int64]
     weights: list[NDArray[np.float64]]
-
-
-def component_agreement(W_a: Weights, W_b: Weights) -> Agreement:
-    """Return the agreement of two factorizations, one pair, to compare with `null_agreement`.
-
-    Parameters
-    ----------
-    W_a, W_b : ndarray of shape (n_rows, n_components), non-negative
-        Both have the same number of components.
-    """
-    with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
-        cosines = unit_columns(W_a).T @ unit_columns(W_b)
-    return _stacked([_agreement(cosines, winner_takes_all(W_a), winner_takes_all(W_b))])
 
 
 def null_agreement(
@@ -100,18 +87,19 @@ def null_agreement(
     Returns
     -------
     Agreement
-        ``n_null`` pairs. Column j of ``cosine`` and ``dice`` is a random component with the size
-        and the weights of component j of A, and the partner that it has by chance.
+        ``n_null`` pairs.
     """
     rng = np.random.default_rng(seed)
     pairs = []
     kept = [_components(W) for W in (W_a, W_b)]
     for _ in range(n_null):
         (a, labels_a), (b, labels_b) = (_placed(one, positions, rng) for one in kept)
-        with threadpool_limits(1):
+        with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
             cosines = (a.T @ b).astype(np.float64)
-        pairs.append(_agreement(cosines, labels_a, labels_b))
-    return _stacked(pairs)
+            stability = pd.Series(stability_coefficient(a, b)).mean()
+        matched = cosines[linear_sum_assignment(-cosines)]
+        pairs.append((matched.mean(), rand_index(labels_a, labels_b), stability))
+    return Agreement(*np.array(pairs, dtype=np.float64).T)
 
 
 def _components(W: Weights) -> _Components:
@@ -139,21 +127,6 @@ def _placed(
         rows = np.argpartition(distance, len(weights) - 1)[: len(weights)]
         W[rows[np.argsort(distance[rows], kind="stable")], j] = weights
     return W, labels
-
-
-def _agreement(
-    cosines: NDArray[np.float64], labels_a: NDArray[np.integer], labels_b: NDArray[np.integer]
-) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """Return what `Agreement` has of one pair; ``cosines`` is (n_components, n_components)."""
-    first, second = linear_sum_assignment(-cosines)
-    dice = part_dice(labels_a, labels_b, len(cosines))[first, second]
-    return rand_index(labels_a, labels_b), cosines[first, second], dice
-
-
-def _stacked(
-    pairs: Sequence[tuple[float, NDArray[np.float64], NDArray[np.float64]]],
-) -> Agreement:
-    return Agreement(*(np.array(values) for values in zip(*pairs, strict=True)))
 
 
 def random_labels(

@@ -135,7 +135,7 @@ def make_report(
     mask_file: Path,
     out_file: Path,
     *,
-    compared: Sequence[Path] = (),
+    compared: Sequence[Mapping[str, Any]] = (),
     cohort_file: Path | None = None,
     digests_file: Path | None = None,
     quality: CohortFiles | None = None,
@@ -158,8 +158,9 @@ def make_report(
         The mask of the analysis.
     out_file : path
         HTML to write.
-    compared : sequence of path
-        ``factorization.json`` of the fits that were compared; used only without fits with maps.
+    compared : sequence of dict
+        Contents of ``factorization.json`` of the fits that were compared; used only without fits
+        with maps.
     cohort_file : path, optional
         Table of the subjects with their covariates. It may have the columns ``image`` and
         ``sha256``.
@@ -194,7 +195,7 @@ def make_report(
         *background,
         *(_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)),
     ]
-    infos = [fit.info for fit in found] or [read_object(path) for path in compared]
+    infos = [fit.info for fit in found] or compared
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
@@ -398,7 +399,7 @@ def _run(call: Call) -> dict[str, Path]:
         [FitFiles(*files) for files in zip(with_maps, *maps, *drawn, strict=True)],
         call.path("mask_file"),
         call.folder / "report.html",
-        compared=fits,
+        compared=[read_object(path) for path in fits],
         cohort_file=call.optional_path("cohort_file"),
         digests_file=call.optional_path("digests_file"),
         quality=CohortFiles.in_folder(quality_dir, call.path("mask_file")) if quality_dir else None,

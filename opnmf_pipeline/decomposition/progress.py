@@ -139,6 +139,17 @@ class Progress:
         """Whether the solver has to stop."""
         return self.converged or self.stopped or len(self.history) >= self.max_iter
 
+    def part(self, most: int | None = None) -> "Progress":
+        """Return the course of a part of the fit, of at most so many iterations; see `take`."""
+        end = self.max_iter if most is None else min(self.max_iter, len(self.history) + most)
+        part = Progress(self.tol, end, self.callback, self.level, unit=self.unit)
+        part.history = self.history
+        return part
+
+    def take(self, part: "Progress") -> None:
+        """Take over how a part of the fit ended."""
+        self.converged, self.stopped = part.converged, part.stopped
+
     def record(
         self,
         objective: float,

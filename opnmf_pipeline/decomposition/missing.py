@@ -1,0 +1,225 @@
+"""Missing values, NaN in X: they are filled with what the last fit says of them.
+
+A fit of filled data, and filling with the fit, are repeated in turn until the error of the observed
+values no longer falls. The first fill is the mean of each row, times the scale of the subject. The
+later ones are W h, where h ≥ 0 has the least error over the observed values of the subject [1]_.
+With WᵀW = I that h also makes ‖x − WWᵀx‖ least over all values that could be missing, so that both
+steps lower the same error: that of the observed values.
+
+The filled data are not stored. Each block is filled when it is read, so that a memory-mapped X
+stays on disk.
+
+References
+----------
+.. [1] Kiers (1997). Weighted least squares fitting using ordinary least squares algorithms.
+   Psychometrika 62. https://doi.org/10.1007/BF02295279
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+from scipy.optimize import nnls
+
+from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
+from opnmf_pipeline.decomposition.progress import Progress
+
+ROUND_PASSES = 10
+"""Between two fills, a solver makes at most so many passes over the data."""
+
+RIDGE = 1e-4
+"""Missing values count as those of a subject with mean loadings, with this weight. So components of
+which a subject has no observed row have loadings, and the others hardly change."""
+
+JITTER = 1e-10
+"""Share of the largest diagonal entry that makes the matrix of an unused component invertible."""
+
+NOTHING_MSG = (
+    "column {column} of X (a subject) has no observed value; leave out the {n} column(s) of this "
+    "kind"
+)
+
+Refine = Callable[[Array, Progress], Array]
+"""From W, which may be overwritten, to the W of the same solver on the filled data."""
+
+
+class FilledBlocks(RowBlocks):
+    """X with NaN for missing values, which are filled with W H when a block is read."""
+
+    model: tuple[Array, Array] | None = None
+
+    def fill(self, W: Array, H: Array) -> None:
+        """Fill missing values with W H from now on; W (n_rows, k) is kept, not copied."""
+        self.model = W, H.astype(self.dtype)
+
+    @property
+    def unfilled(self) -> RowBlocks:
+        """The same data, with NaN."""
+        same = copy.copy(self)
+        same.model = None
+        return same
+
+    def __getitem__(self, index: Any) -> Array:
+        """Return a part of X in the dtype of the arithmetic, rescaled and filled."""
+        X_b = super().__getitem__(index)
+        if self.model is None or not (missing := np.isnan(X_b)).any():
+            return X_b
+        rows, columns = index if isinstance(index, tuple) else (index, slice(None))
+        W, H = self.model
+        filled: Array = np.where(missing, W[rows].astype(self.dtype) @ H[:, columns], X_b)
+        return filled
+
+
+def fill_with_means(X: FilledBlocks) -> None:
+    """Fill missing values with the mean of the row, times the scale of the subject.
+
+    Raises
+    ------
+    ValueError
+        A subject has no observed value.
+    """
+
+    def block(rows: slice, X_b: Array) -> tuple[Array, Array]:
+        seen = np.isfinite(X_b)
+        counts = seen.sum(axis=1)
+        sums = np.where(seen, X_b, 0).sum(axis=1, dtype=np.float64)
+        return sums / np.maximum(counts, 1), seen.any(axis=0)
+
+    means, seen = zip(*X.unfilled.map(block), strict=True)
+    empty = np.flatnonzero(~np.any(seen, axis=0))
+    if empty.size:
+        raise ValueError(NOTHING_MSG.format(column=empty[0], n=empty.size))
+    mean = np.concatenate(means).astype(X.dtype)[:, np.newaxis]
+    X.fill(mean, observed_loadings(X, mean))
+
+
+def observed_loadings(X: FilledBlocks, W: Array, mean: Array | None = None) -> Array:
+    """Return the h ≥ 0 of each subject that makes ‖x − Wh‖ over its observed values least.
+
+    Parameters
+    ----------
+    X : FilledBlocks of shape (n_rows, n_columns)
+        The data.
+    W : ndarray of shape (n_rows, k)
+        Weights.
+    mean : ndarray of shape (k,), optional
+        Mean loadings. A component without an observed row has those, times the scale of the
+        subject. Default: the loadings that are best for the observed values of all subjects.
+
+    Returns
+    -------
+    ndarray of shape (k, n_columns), float64
+    """
+    k = W.shape[1]
+    first, second = np.triu_indices(k)
+
+    def block(rows: slice, X_b: Array) -> tuple[Array, Array, Array]:
+        W_b, seen = W[rows].astype(X.dtype), np.isfinite(X_b)
+        products = W_b[:, first] * W_b[:, second]
+        return (
+            np.where(seen, X_b, 0).T @ W_b,
+            seen.T.astype(X.dtype) @ products,
+            products.sum(axis=0, dtype=np.float64),
+        )
+
+    M, grams, whole = 0.0, 0.0, 0.0
+    for part in X.unfilled.map(block):  # added in order and in float64
+        M, grams, whole = M + part[0], grams + part[1].astype(np.float64), whole + part[2]
+
+    def unpacked(entries: Any) -> Array:
+        G = np.zeros((k, k))
+        G[first, second] = G[second, first] = entries
+        return G
+
+    G, M = unpacked(whole), np.asarray(M, dtype=np.float64)
+    if mean is None:
+        mean = _least_squares(unpacked(np.sum(grams, axis=0)), M.sum(axis=0))
+    return np.transpose(
+        [
+            _one(unpacked(gram), product, G, mean)
+            for gram, product in zip(np.asarray(grams), M, strict=True)
+        ]
+    )
+
+
+def mean_loadings(X: RowBlocks, W: Array) -> Array:
+    """Return the h ≥ 0 with the least ‖x̄ − Wh‖, x̄ being the mean of the columns of X."""
+    M, G, *_ = moments(X, W)
+    return _least_squares(G, M.mean(axis=0))
+
+
+def project(X: Array, W: Array, mean: Array | None = None, n_threads: int | None = None) -> Array:
+    """Return WᵀX of subjects that W does not come from.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_voxels, n_subjects)
+        The subjects; NaN for a missing value.
+    W : ndarray of shape (n_voxels, n_components)
+        Components.
+    mean : ndarray of shape (n_components,), optional
+        Mean loadings of the subjects that W comes from, see `observed_loadings`. Without them, NaN
+        is not filled.
+    n_threads : int, optional
+        Number of worker threads; by default as many as BLAS would use.
+
+    Returns
+    -------
+    ndarray of shape (n_components, n_subjects)
+        In the dtype of W.
+    """
+    with FilledBlocks(X, str(W.dtype), n_threads) as blocks:
+        if mean is not None and any(blocks.map(lambda _, X_b: bool(np.isnan(X_b).any()))):
+            blocks.fill(W, observed_loadings(blocks, W, mean))
+        return moments(blocks, W).M.T.astype(W.dtype)
+
+
+def _one(G_seen: Array, product: Array, G: Array, mean: Array) -> Array:
+    """Return the loadings of one subject, from Gram matrix and product of its observed rows."""
+    size = float(mean @ G_seen @ mean)
+    scale = float(mean @ product) / size if size > 0 else 1.0
+    return _least_squares(G_seen + RIDGE * G, product + RIDGE * scale * (G @ mean))
+
+
+def _least_squares(G: Array, product: Array) -> Array:
+    """Return the h ≥ 0 that makes ½hᵀGh − hᵀproduct least."""
+    jitter = JITTER * max(float(G.diagonal().max()), np.finfo(np.float64).tiny)
+    L = cholesky(G + jitter * np.eye(len(G)), lower=True)
+    h: Array = nnls(L.T, solve_triangular(L, product, lower=True))[0]
+    return h
+
+
+def alternate(X: FilledBlocks, W: Array, progress: Progress, refine: Refine) -> Array:
+    """Fill with the fit and fit again, until the error of the observed values no longer falls.
+
+    Parameters
+    ----------
+    X : FilledBlocks of shape (n_rows, n_columns)
+        The data; filled with the result at the end.
+    W : ndarray of shape (n_rows, k)
+        Fit of the first fill; overwritten.
+    progress : Progress
+        Has the course so far; the fit ends as converged once the solver has converged and the
+        error of the observed values falls by less than its tolerance, relative to this error.
+    refine : callable
+        Continues the solver on the filled data.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, k)
+    """
+    error = np.inf
+    while True:
+        X.fill(W.copy(), observed_loadings(X, W))
+        assert X.model is not None
+        last, error = error, residual_norm(X, *X.model)
+        settled = last - error <= progress.tol * error
+        progress.converged = progress.converged and settled
+        progress.save(W=W)
+        if progress.done:
+            return W
+        part = progress.part(ROUND_PASSES)
+        W = refine(W, part)
+        progress.take(part)

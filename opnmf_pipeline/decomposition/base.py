@@ -20,8 +20,8 @@ from opnmf_pipeline.decomposition.checkpoint import Checkpoint
 from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
 from opnmf_pipeline.decomposition.missing import (
     FilledBlocks,
-    alternate,
     fill_with_means,
+    fit_observed,
     mean_loadings,
     project,
 )
@@ -51,8 +51,8 @@ DTYPES = ("float32", "float64")
 MISSING = ("error", "masked")
 """What NaN means: an error, or a missing value."""
 
-WEIGHTS, WEIGHTS_MASKED = 4, 5
-"""Arrays of the size of W that a fit holds; one more fills missing values."""
+WEIGHTS, WEIGHTS_MASKED = 4, 6
+"""Arrays of the size of W that a fit holds; two more if values are missing."""
 
 FREE_SETTINGS = {
     "max_iter",
@@ -271,15 +271,15 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if facts.n_missing:
             fill_with_means(X)
         spectrum_ = spectrum(X, k)
-        W = self._start(X, k, facts, spectrum_, W_init)
         level = logging.INFO if self.verbose else logging.DEBUG
         checkpoint = self._checkpoint(X, k, spectrum_)
         progress = Progress(
             self.tol, self.max_iter, self.callback, level, checkpoint, unit=1 / X.scale
         )
         if facts.n_missing:
-            W = self._fit_observed(X, W, spectrum_, progress)
+            W = self._fit_observed(X, k, facts, W_init, progress)
         else:
+            W = self._start(X, k, facts, spectrum_, W_init)
             with _stand_in(X, spectrum_) as rows:
                 W = self._solve(rows, W, progress)
         W[facts.zero_rows] = 0
@@ -293,22 +293,26 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return progress
 
     def _fit_observed(
-        self, X: FilledBlocks, W: Array, spectrum_: Spectrum, progress: Progress
+        self,
+        X: FilledBlocks,
+        k: int,
+        facts: DataFacts,
+        W_init: Array | None,
+        progress: Progress,
     ) -> Array:
-        """Return the W of observed values, from the start for the first fill."""
+        """Return W of the observed values: search on filled data, then refine and fill in turn."""
+
+        def search(part: Progress) -> Array:
+            spectrum_ = spectrum(X, k)
+            W = self._start(X, k, facts, spectrum_, W_init)
+            with _stand_in(X, spectrum_) as rows:
+                return self._solve(rows, W, part)
 
         def refine(W: Array, part: Progress) -> Array:
-            again = spectrum(X, W.shape[1]) if spectrum_.wide else spectrum_
-            with _stand_in(X, again) as rows:
+            with _stand_in(X, spectrum(X, k)) as rows:
                 return self._refine(rows, W, part)
 
-        if progress.resumed:  # saved between two fills
-            return alternate(X, progress.resumed["W"], progress, refine)
-        first = progress.part()
-        with _stand_in(X, spectrum_) as rows:
-            W = self._solve(rows, W, first)
-        progress.take(first)
-        return alternate(X, W, progress, refine)
+        return fit_observed(X, progress, search, refine)
 
     def _checkpoint(self, X: RowBlocks, k: int, spectrum_: Spectrum) -> Checkpoint | None:
         """Return where to save the state, for the fits that have the same course as this one."""

@@ -2,9 +2,10 @@
 
 A fit of filled data, and filling with the fit, are repeated in turn until the error of the observed
 values no longer falls. The first fill is the mean of each row, times the scale of the subject. The
-later ones are W h, where h ≥ 0 has the least error over the observed values of the subject [1]_.
-With WᵀW = I that h also makes ‖x − WWᵀx‖ least over all values that could be missing, so that both
-steps lower the same error: that of the observed values.
+later ones are Wh, where h ≥ 0 has the least error over the observed values of the subject [1]_.
+With WᵀW = I this h also makes ‖x − WWᵀx‖ least over the missing values of x, so that both steps
+lower the same error: that of the observed values. Where components overlap, it can rise; then the
+fit ends, and the last W before is kept.
 
 The filled data are not stored. Each block is filled when it is read, so that a memory-mapped X
 stays on disk.
@@ -29,6 +30,9 @@ from opnmf_pipeline.decomposition.progress import Progress
 ROUND_PASSES = 10
 """Between two fills, a solver makes at most so many passes over the data."""
 
+N_SEARCHES = 2
+"""A search is repeated on the data as the first one filled them: `benchmarks.missing`."""
+
 RIDGE = 1e-4
 """Missing values count as those of a subject with mean loadings, with this weight. So components of
 which a subject has no observed row have loadings, and the others hardly change."""
@@ -41,8 +45,8 @@ NOTHING_MSG = (
     "kind"
 )
 
+Search = Callable[[Progress], Array]
 Refine = Callable[[Array, Progress], Array]
-"""From W, which may be overwritten, to the W of the same solver on the filled data."""
 
 
 class FilledBlocks(RowBlocks):
@@ -191,35 +195,60 @@ def _least_squares(G: Array, product: Array) -> Array:
     return h
 
 
-def alternate(X: FilledBlocks, W: Array, progress: Progress, refine: Refine) -> Array:
+def fit_observed(X: FilledBlocks, progress: Progress, search: Search, refine: Refine) -> Array:
     """Fill with the fit and fit again, until the error of the observed values no longer falls.
+
+    The first search sees means in place of the missing values, which can lead it astray. So a
+    second one follows, on the data as the first one fills them. It is then refined.
 
     Parameters
     ----------
     X : FilledBlocks of shape (n_rows, n_columns)
-        The data; filled with the result at the end.
-    W : ndarray of shape (n_rows, k)
-        Fit of the first fill; overwritten.
+        The data, filled with means; at the end filled with the result.
     progress : Progress
-        Has the course so far; the fit ends as converged once the solver has converged and the
-        error of the observed values falls by less than its tolerance, relative to this error.
+        Receives the course. The fit ends as converged once the solver has converged and the error
+        of the observed values falls by less than the tolerance, relative to this error.
+    search : callable
+        Returns the W of a whole fit of the filled data.
     refine : callable
-        Continues the solver on the filled data.
+        Returns the W of the filled data that a given W, which may be overwritten, leads to.
 
     Returns
     -------
     ndarray of shape (n_rows, k)
     """
-    error = np.inf
+    if progress.resumed:
+        W = progress.resumed["W"]
+    else:
+        for _ in range(N_SEARCHES):
+            part = progress.part()
+            W = search(part)
+            progress.take(part)
+            _fill_with(X, W)
+            if progress.stopped or progress.part().done:  # without a checkpoint
+                progress.converged = False
+                return W
+    error, before = np.inf, (W, len(progress.history))
     while True:
-        X.fill(W.copy(), observed_loadings(X, W))
-        assert X.model is not None
-        last, error = error, residual_norm(X, *X.model)
-        settled = last - error <= progress.tol * error
-        progress.converged = progress.converged and settled
-        progress.save(W=W)
+        last, error = error, _fill_with(X, W)
+        progress.converged = progress.converged and last - error <= progress.tol * error
         if progress.done:
-            return W
+            # a round that was interrupted starts again
+            progress.save(before[1], W=before[0])
+            break
+        before = W.copy(), len(progress.history)
+        progress.save(W=W)
         part = progress.part(ROUND_PASSES)
         W = refine(W, part)
         progress.take(part)
+    if error > last:  # possible where WᵀW is not diagonal
+        W = before[0]
+        _fill_with(X, W)
+    return W
+
+
+def _fill_with(X: FilledBlocks, W: Array) -> float:
+    """Fill missing values with a fit, and return its error over the observed values."""
+    H = observed_loadings(X, W).astype(X.dtype)
+    X.fill(W.copy(), H)
+    return residual_norm(X, W, H)

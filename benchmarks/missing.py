@@ -36,7 +36,16 @@ its time, next to that of the fit of zeros.
 """
 
 COLUMNS = (
-    "| parts | noise | missing | complete | masked | zeros | means | error of filled | s | s, zeros |"
+    "parts",
+    "noise",
+    "missing",
+    "complete",
+    "masked",
+    "zeros",
+    "means",
+    "error of filled",
+    "s",
+    "s, zeros",
 )
 
 
@@ -100,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.simplefilter("ignore", ConvergenceWarning)
     mask = nb.load(FOLDER / "planted" / "mask.nii.gz").get_fdata() > 0
     positions = np.argwhere(mask)[:: args.step]
-    lines = [COLUMNS, "|" + " --- |" * (COLUMNS.count("|") - 1)]
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     for kind in args.kinds:
         for noise in args.noise:
             cohorts = [

@@ -214,10 +214,18 @@ class MatrixConfig(Section):
         "clip: set all negative values to 0 before the mask is made; shift: subtract the minimum "
         "of the matrix from all values of the matrix.",
     )
-    nan: Literal["error", "zero"] = Field(
+    nan: Literal["error", "zero", "masked"] = Field(
         "error",
-        description="What to do with NaN and infinite values: error: stop; zero: set them to 0.",
+        description="What to do with NaN and infinite values: error: stop; zero: set them to 0; "
+        "masked: treat them as missing: the components are fitted to the observed values. Voxels "
+        "that are missing in more than half of the subjects are excluded from the mask. Zeros are "
+        "never missing.",
     )
+
+    @property
+    def masked(self) -> bool:
+        """Whether NaN in the matrix is a missing value."""
+        return self.nan == "masked"
 
 
 class DecompositionConfig(Section):

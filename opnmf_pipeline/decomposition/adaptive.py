@@ -141,8 +141,9 @@ def adaptive(
 
 def refine(X: RowBlocks, W: Array, progress: Progress) -> Array:
     """Improve W, a solution for similar data; disjoint parts stay disjoint."""
-    disjoint = np.count_nonzero(W, axis=1).max() <= 1
-    return (orthonormal if disjoint else accelerated).refine(X, W, progress)
+    if np.count_nonzero(W, axis=1).max() <= 1:
+        return orthonormal.refine(X, W, progress)
+    return accelerated.refine(X, W, progress)
 
 
 def _search(

@@ -217,8 +217,8 @@ class PNMF(ProjectiveNMF):
 
     Parameters
     ----------
-    n_components, init, tol, max_iter, random_state, missing, dtype, n_threads, max_memory, verbose, \
-callback, checkpoint, checkpoint_minutes
+    n_components, init, tol, max_iter, random_state, missing, dtype, n_threads, max_memory, \
+verbose, callback, checkpoint, checkpoint_minutes
         As in `OPNMF`, for the solver ``multiplicative``.
 
     Attributes

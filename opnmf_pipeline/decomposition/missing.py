@@ -89,10 +89,10 @@ def fill_with_means(X: FilledBlocks) -> None:
         seen = np.isfinite(X_b)
         counts = seen.sum(axis=1)
         sums = np.where(seen, X_b, 0).sum(axis=1, dtype=np.float64)
-        return sums / np.maximum(counts, 1), seen.any(axis=0)
+        return sums / np.maximum(counts, 1), np.any(seen, axis=0, keepdims=True)
 
     means, seen = zip(*X.unfilled.map(block), strict=True)
-    empty = np.flatnonzero(~np.any(seen, axis=0))
+    empty = np.flatnonzero(~np.concatenate(seen).any(axis=0))
     if empty.size:
         raise ValueError(NOTHING_MSG.format(column=empty[0], n=empty.size))
     mean = np.concatenate(means).astype(X.dtype)[:, np.newaxis]
@@ -116,7 +116,7 @@ def observed_loadings(X: FilledBlocks, W: Array, mean: Array | None = None) -> A
     -------
     ndarray of shape (k, n_columns), float64
     """
-    k = W.shape[1]
+    n, k = X.shape[1], W.shape[1]
     first, second = np.triu_indices(k)
 
     def block(rows: slice, X_b: Array) -> tuple[Array, Array, Array]:
@@ -128,24 +128,22 @@ def observed_loadings(X: FilledBlocks, W: Array, mean: Array | None = None) -> A
             products.sum(axis=0, dtype=np.float64),
         )
 
-    M, grams, whole = 0.0, 0.0, 0.0
-    for part in X.unfilled.map(block):  # added in order and in float64
-        M, grams, whole = M + part[0], grams + part[1].astype(np.float64), whole + part[2]
+    M, grams, whole = (np.zeros(shape) for shape in ((n, k), (n, first.size), first.size))
+    for products, of_observed, of_all in X.unfilled.map(block):  # added in order and in float64
+        M += products
+        grams += of_observed
+        whole += of_all
 
-    def unpacked(entries: Any) -> Array:
+    def unpacked(entries: Array) -> Array:
         G = np.zeros((k, k))
         G[first, second] = G[second, first] = entries
         return G
 
-    G, M = unpacked(whole), np.asarray(M, dtype=np.float64)
     if mean is None:
-        mean = _least_squares(unpacked(np.sum(grams, axis=0)), M.sum(axis=0))
-    return np.transpose(
-        [
-            _one(unpacked(gram), product, G, mean)
-            for gram, product in zip(np.asarray(grams), M, strict=True)
-        ]
-    )
+        mean = _least_squares(unpacked(grams.sum(axis=0)), M.sum(axis=0))
+    G = unpacked(whole)
+    found = [_one(unpacked(gram), product, G, mean) for gram, product in zip(grams, M, strict=True)]
+    return np.transpose(found)
 
 
 def mean_loadings(X: RowBlocks, W: Array) -> Array:
@@ -175,9 +173,25 @@ def project(X: Array, W: Array, mean: Array | None = None, n_threads: int | None
         In the dtype of W.
     """
     with FilledBlocks(X, str(W.dtype), n_threads) as blocks:
-        if mean is not None and any(blocks.map(lambda _, X_b: bool(np.isnan(X_b).any()))):
-            blocks.fill(W, observed_loadings(blocks, W, mean))
-        return moments(blocks, W).M.T.astype(W.dtype)
+        return _projected(blocks, W, mean)
+
+
+def projection_error(X: Array, W: Array, mean: Array | None = None) -> float:
+    """Return ‖X − WWᵀX‖_F over the observed values of subjects that W does not come from.
+
+    The parameters are those of `project`.
+    """
+    with FilledBlocks(X, str(W.dtype)) as blocks:
+        H = _projected(blocks, W, mean)
+        if blocks.model is not None:
+            blocks.fill(W, H)  # then missing values have no residual
+        return residual_norm(blocks, W, H)
+
+
+def _projected(X: FilledBlocks, W: Array, mean: Array | None) -> Array:
+    if mean is not None and any(X.map(lambda _, X_b: bool(np.isnan(X_b).any()))):
+        X.fill(W, observed_loadings(X, W, mean))
+    return moments(X, W).M.T.astype(W.dtype)
 
 
 def _one(G_seen: Array, product: Array, G: Array, mean: Array) -> Array:

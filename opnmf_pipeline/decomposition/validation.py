@@ -27,8 +27,7 @@ RANK_MSG = (
     "ask for fewer components"
 )
 NOT_FINITE_MSG = (
-    "Input X contains {what} or a value too large for {dtype}: {n} of them, "
-    "the first in row {row}"
+    "Input X contains {what} or a value too large for {dtype}: {n} of them, the first in row {row}"
 )
 NEGATIVE_MSG = (
     "Negative values in data passed to {name} (input X): {n} of them, the least is {least:g}; "

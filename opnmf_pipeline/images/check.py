@@ -91,7 +91,7 @@ def empty_images(
         Images are damaged, or the mask is empty.
     """
     inside, doubtful = _read_all(images, grid, mask, options, only_brain, n_procs, track)
-    return [n for n in doubtful if not grid.read(images[n], options)[inside].any()]
+    return [n for n in doubtful if not np.nan_to_num(grid.read(images[n], options)[inside]).any()]
 
 
 def _read_all(
@@ -110,7 +110,8 @@ def _read_all(
     peaks: list[int | None] = []
     read = partial(grid.read, options=options)
     values = track(map_images(read, images, n_procs), "reading images", len(images))
-    inside = group_mask(_noted(values, options, peaks), grid, mask, only_brain=only_brain)
+    noted = _noted(values, options, peaks)
+    inside = group_mask(noted, grid, mask, only_brain=only_brain, masked=options.masked)
     doubtful = [n for n, peak in enumerate(peaks) if peak is None or not inside.flat[peak]]
     return inside, doubtful
 
@@ -120,7 +121,7 @@ def _noted(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield images unchanged; note where each is largest, or None if a value may be refused."""
     for image in values:
-        peak = int(np.abs(image).argmax())
+        peak = int(np.abs(np.nan_to_num(image)).argmax())
         refused = not np.isfinite(image).all() or image.flat[peak] == 0
         if options.negative == "error":
             refused = refused or image.min() < 0

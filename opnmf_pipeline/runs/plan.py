@@ -136,7 +136,13 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         mask=describe_mask(config.mask, grid, only_brain=only_brain),
         n_voxels=n_voxels,
         matrix_bytes=4 * n_voxels * n_subjects,
-        memory_bytes=fit_bytes(n_voxels, n_subjects, max(config.ranks), config.decomposition.dtype),
+        memory_bytes=fit_bytes(
+            n_voxels,
+            n_subjects,
+            max(config.ranks),
+            config.decomposition.dtype,
+            masked=config.matrix.masked,
+        ),
         n_fits=config.n_fits(n_splits),
         atlas=atlas,
     )

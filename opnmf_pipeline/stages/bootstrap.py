@@ -73,7 +73,7 @@ def fit_bootstrap(
         # Where such a fit has not converged, voxels are less stable, which the maps show
         warnings.simplefilter("ignore", ConvergenceWarning)
         start = options.from_random_start(sample)
-        model = estimator(n_components, start).fit(np.ascontiguousarray(X[:, drawn]))
+        model = estimator(n_components, start, sidecar).fit(np.ascontiguousarray(X[:, drawn]))
     np.save(out_dir / LABELS_FILE, winner_takes_all(model.coef_))
     return out_dir / LABELS_FILE
 

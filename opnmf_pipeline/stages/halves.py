@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.config import NULL_SETTINGS, DecompositionConfig, SelectionConfig
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.decomposition.optimality import projection_error
+from opnmf_pipeline.decomposition.missing import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.selection.agreement import (
     AGREEMENT_COLUMNS,
@@ -21,7 +21,7 @@ from opnmf_pipeline.selection.agreement import (
     agreement,
     agreement_by_chance,
 )
-from opnmf_pipeline.selection.errors import explained_variance, norm
+from opnmf_pipeline.selection.errors import explained_variance, mean_image, norm
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
@@ -149,7 +149,7 @@ def fit_halves(
     with threadpool_limits(n_procs), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the table has a column for it
         a, b = (
-            estimator(n_components, start).fit(part)
+            estimator(n_components, start, sidecar).fit(part)
             for start, part in zip(starts, parts, strict=True)
         )
     by_chance = {}
@@ -179,16 +179,21 @@ def _errors(
     a: OPNMF, b: OPNMF, parts: list[NDArray[np.float32]], *, one_way: bool
 ) -> dict[str, float]:
     """Return errors in and out of sample; ``one_way``: only the second part is out of sample."""
-    first, second = (part.mean(axis=1, dtype=np.float64) for part in parts)
+    first, second = map(mean_image, parts)
     inside = math.hypot(a.reconstruction_err_, b.reconstruction_err_)
-    outside, seen = projection_error(parts[1], a.coef_), [(parts[1], first)]
+    outside, seen = _error_of_others(a, parts[1]), [(parts[1], first)]
     if not one_way:
-        outside = math.hypot(outside, projection_error(parts[0], b.coef_))
+        outside = math.hypot(outside, _error_of_others(b, parts[0]))
         seen.append((parts[0], second))
     return {
         **_measures("half", inside, [(parts[0], first), (parts[1], second)]),
         **_measures("out_of_sample", outside, seen),
     }
+
+
+def _error_of_others(model: OPNMF, X: NDArray[np.float32]) -> float:
+    """Return ‖X − WWᵀX‖ over the observed values of subjects that are not in the fit."""
+    return projection_error(X, model.coef_, getattr(model, "mean_loadings_", None))
 
 
 def _measures(

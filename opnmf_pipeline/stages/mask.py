@@ -70,7 +70,7 @@ def make_mask(
     values = track(map_images(read, images, n_procs), "mask", len(images))
     if values_dir is not None:
         values = keep_values(values, images, values_dir, grid, matrix, space.image_files)
-    inside = group_mask(values, grid, options, only_brain=only_brain)
+    inside = group_mask(values, grid, options, only_brain=only_brain, masked=matrix.masked)
     rule = describe_mask(options, grid, only_brain=only_brain)
     logger.info("mask: %d %s: %s", inside.sum(), grid.elements, rule)
     logger.info("space: %s", standard or "unknown")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
+from opnmf_pipeline.decomposition.missing import project
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.maps import component_names
@@ -50,24 +51,38 @@ class Model(NamedTuple):
         Preprocessing of the images that the components were fitted to.
     shift : float
         Value that was subtracted from every value of these images.
+    mean : ndarray of shape (n_components,) or None
+        Mean loadings of these images, if values may be missing.
     """
 
     W: NDArray[np.floating]
     preprocessing: MatrixConfig
     shift: float
+    mean: NDArray[np.float64] | None
 
     @classmethod
     def of_fit(cls, factorization_file: Path) -> Model:
         """Read ``factorization.json``, and ``W.npy`` from the same folder."""
         fit = read_factorization(factorization_file)
-        return cls(fit.W, MatrixConfig(**fit.info["Preprocessing"]), fit.info["Shift"])
+        return cls._of(fit.W, fit.info)
 
     @classmethod
     def of_maps(cls, components_file: Path, factorization_file: Path, mask_file: Path) -> Model:
         """Read the components from their maps, and the other fields from ``factorization.json``."""
         info = json.loads(factorization_file.read_text(encoding="utf-8"))
         W = open_mask(mask_file).masked(components_file).astype(np.float32, copy=False)
-        return cls(W, MatrixConfig(**info["Preprocessing"]), info["Shift"])
+        return cls._of(W, info)
+
+    @classmethod
+    def _of(cls, W: NDArray[np.floating], info: Mapping[str, Any]) -> Model:
+        mean = np.array(info["MeanLoadings"]) if "MeanLoadings" in info else None
+        return cls(W, MatrixConfig(**info["Preprocessing"]), info["Shift"], mean)
+
+    def loadings(self, column: NDArray[np.float32]) -> Loadings:
+        """Return the loadings of one image from its values in the mask; NaN for a missing value."""
+        if np.isnan(column).any():
+            return project(column[:, np.newaxis], self.W, self.mean)[:, 0]
+        return column @ self.W
 
 
 def project_subjects(
@@ -174,7 +189,7 @@ def project_images(
         elif found := problem(column, mask.grid.elements, options):
             bad.append(f"{name}: {image}: {found}")
         else:
-            yield number, [(column - shift) @ model.W for model in models]
+            yield number, [model.loadings(column - shift) for model in models]
         if stop_at_first and (unread or bad):
             break
     messages = unread + ([bad_values(bad)] if bad else [])

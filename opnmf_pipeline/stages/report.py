@@ -237,13 +237,14 @@ def _read_fit(
     gram = W.T @ W
     nearest, overlaps = nearest_columns(gram)
     loadings = by_row(read_measures(files.loadings))
-    errors = None
+    info, errors = read_object(files.factorization), None
     if quality:
         norms = quality.subjects["norm"]
         errors = pd.Series(
             relative_errors(norms.to_numpy(), loadings.to_numpy(), gram), index=norms.index
         )
-    info = read_object(files.factorization)
+        if "SubjectErrors" in info:  # over observed values, as the norms are
+            errors = info["SubjectErrors"] / norms
     regions = as_typed(read_table(files.regions), ("region",)) if files.regions else None
     return FitFacts(
         info=info,

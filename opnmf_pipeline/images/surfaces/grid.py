@@ -147,7 +147,9 @@ class Grid:
             A file is damaged.
         """
         values = read_values(path)
-        if options.nan == "zero":
+        if options.masked:
+            values = np.where(np.isfinite(values), values, np.float32(np.nan))
+        elif options.nan == "zero":
             values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         # NaN stays NaN here: write_matrix refuses it and names the subject
         return np.maximum(values, 0) if options.negative == "clip" else values

@@ -46,6 +46,8 @@ SPACES = {TALAIRACH_CODE: "Talairach", MNI_CODE: "MNI152"}
 """Two spaces whose coordinates are different, by their codes in NIfTI headers."""
 ALIGNED_CODE = 2
 """NIfTI space code of a mask if that of the images is unknown: aligned to another image."""
+TOUCHED = 1e-4
+"""A voxel whose missing neighbours have less weight than this in an average is a whole one."""
 GRID_MSG = (
     "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n"
     "set matrix.resample: to-first (or to-mask), or drop these subjects"
@@ -177,14 +179,42 @@ class Grid:
             values = np.ascontiguousarray(apply_orientation(values, grid._turn_to(self)))
             grid = grid.oriented_as(self)
         spatial = options.smoothing_fwhm is not None or not grid.same_as(self)
-        if options.nan == "zero":
+        if options.masked:
+            values = self._with_missing(values, grid.affine, options, spatial=spatial)
+        elif options.nan == "zero":
             values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         elif spatial and (n_bad := int(np.count_nonzero(~np.isfinite(values)))):
             raise ImageError(NOT_FINITE_MSG.format(path=path, n=n_bad))
-        if spatial:
+        if spatial and not options.masked:
             values = self._moved(values, grid.affine, options)
         # NaN stays NaN here: write_matrix refuses it and names the subject
         return np.maximum(values, 0) if options.negative == "clip" else values
+
+    def _with_missing(
+        self,
+        values: NDArray[np.float32],
+        affine: NDArray[np.float64],
+        options: MatrixConfig,
+        *,
+        spatial: bool,
+    ) -> NDArray[np.float32]:
+        """Return values on this grid, with NaN where at least half of the weight is missing.
+
+        Smoothing and resampling average the observed values only.
+        """
+        observed = np.isfinite(values)
+        if not spatial:
+            return np.where(observed, values, np.float32(np.nan))
+        moved = self._moved(np.where(observed, values, np.float32(0)), affine, options)
+        if observed.all():
+            return moved
+        weight = self._moved(observed.astype(np.float32), affine, options)
+        # weights of 0 and 1 have rounding errors
+        lost = self._moved((~observed).astype(np.float32), affine, options)
+        touched = lost > TOUCHED
+        moved[touched] /= np.maximum(weight[touched], TOUCHED)
+        moved[touched & (weight <= lost)] = np.nan
+        return moved
 
     def _moved(
         self, values: NDArray[np.float32], affine: NDArray[np.float64], options: MatrixConfig

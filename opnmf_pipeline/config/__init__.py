@@ -1,5 +1,6 @@
 """Settings of a run: one YAML file, one typed section per stage."""
 
+from opnmf_pipeline.config.inputs import InputsConfig, MasksConfig, SimulationConfig
 from opnmf_pipeline.config.loading import Override, load_config
 from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
@@ -12,13 +13,11 @@ from opnmf_pipeline.config.selection import (
 from opnmf_pipeline.config.settings import (
     DecompositionConfig,
     ExecutionConfig,
-    InputsConfig,
     MaskConfig,
     MatrixConfig,
     OutputConfig,
     PipelineConfig,
     ReportConfig,
-    SimulationConfig,
 )
 
 __all__ = [
@@ -29,6 +28,7 @@ __all__ = [
     "ExecutionConfig",
     "InputsConfig",
     "MaskConfig",
+    "MasksConfig",
     "MatrixConfig",
     "OutputConfig",
     "Override",

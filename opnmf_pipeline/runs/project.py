@@ -30,6 +30,7 @@ from opnmf_pipeline.exceptions import OutputError
 from opnmf_pipeline.files import PARTIAL, file_digest
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import read_cohort, row_names
+from opnmf_pipeline.images.missing import Masks, find_masks
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.study import output_dir
 from opnmf_pipeline.stages.collect import collect_cohort
@@ -113,7 +114,7 @@ def project(config: PipelineConfig, model_root: Path, display: Display | None = 
         cohort = read_cohort(collect_cohort(config.inputs, Path(folder) / "cohort.tsv"))
     display.note(f"collect: {len(cohort)} images")
     images = [_Image.of_row(*row) for row in zip(row_names(cohort), cohort["image"], strict=True)]
-    projection = _Projection(config, model, output, images)
+    projection = _Projection(config, model, output, images, find_masks(config.inputs, cohort))
     projection.refuse_others()
     projection.describe_dataset()
     n_done = sum(1 for _ in projection.write(display))
@@ -156,6 +157,7 @@ class _Projection:
     model: FinishedRun
     output: Dataset
     images: Sequence[_Image]
+    masks: Masks
 
     def refuse_others(self) -> None:
         """Refuse to replace loadings on other components or of other images."""
@@ -201,6 +203,7 @@ class _Projection:
             [image.row for image in self.images],
             models,
             mask_file,
+            masks=self.masks,
             n_procs=n_procs_of(self.config.execution),
             track=display.track,
             stop_at_first=self.config.execution.stop_on_first_crash,

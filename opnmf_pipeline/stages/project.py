@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.decomposition.missing import project
-from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.exceptions import ConfigError, ImageError
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.matrix import bad_values, problem
+from opnmf_pipeline.images.missing import Masks, read_image
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid, Images
 from opnmf_pipeline.progress import Track, silent
@@ -38,6 +39,11 @@ from opnmf_pipeline.tables import write_table
 __all__ = ["Model", "loadings_table", "project_images", "project_subjects"]
 
 Loadings = NDArray[np.float32]
+
+MODEL_MSG = (
+    "inputs.masks: needs a model that was fitted with matrix.nan: masked, but it was fitted with "
+    "matrix.nan: {nan}"
+)
 
 
 class Model(NamedTuple):
@@ -138,6 +144,7 @@ def project_images(
     models: Sequence[Model],
     mask_file: Path,
     *,
+    masks: Masks | None = None,
     n_procs: int = 1,
     track: Track = silent,
     stop_at_first: bool = False,
@@ -152,6 +159,8 @@ def project_images(
         Models of one run: they share the mask and the preprocessing.
     mask_file : path
         The mask that the rows of W belong to.
+    masks : mapping of str to ImageMask, optional
+        Masks of missing voxels, for models whose preprocessing allows missing values.
     n_procs : int
         Largest number of processes.
     track : callable
@@ -180,7 +189,9 @@ def project_images(
     if readable := [image for image in images if _can_be_opened(image, space)]:
         reference = readable[0] if resampled else mask_file
         space.check_grids(readable, reference, resampled=resampled)
-    read = partial(_column, inside=mask.inside, grid=mask.grid, options=options)
+    if masks and not options.masked:
+        raise ConfigError(MODEL_MSG.format(nan=options.nan))
+    read = partial(_column, inside=mask.inside, grid=mask.grid, options=options, masks=masks or {})
     unread, bad = [], []
     columns = track(map_images(read, images, n_procs), "project", len(images))
     for number, (name, image, column) in enumerate(zip(names, images, columns, strict=True)):
@@ -213,11 +224,11 @@ def _can_be_opened(path: str | Path, space: Images) -> bool:
 
 
 def _column(
-    path: str | Path, inside: NDArray[np.bool_], grid: Grid, options: MatrixConfig
+    path: str | Path, inside: NDArray[np.bool_], grid: Grid, options: MatrixConfig, masks: Masks
 ) -> NDArray[np.float32] | str:
     """Return the values of an image in the mask, or the message why it cannot be read."""
     try:
-        return grid.read(path, options)[inside]
+        return read_image(path, grid, options, masks)[inside]
     except ImageError as error:
         return str(error)
 

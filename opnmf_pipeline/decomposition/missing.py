@@ -34,8 +34,8 @@ N_SEARCHES = 2
 """A search is repeated on the data as the first one filled them: `benchmarks.missing`."""
 
 RIDGE = 1e-4
-"""Missing values count as those of a subject with mean loadings, with this weight. So components of
-which a subject has no observed row have loadings, and the others hardly change."""
+"""Missing values count as those of a subject with mean loadings, with this weight. It gives
+loadings to components without an observed row, and changes those of others only a little."""
 
 JITTER = 1e-10
 """Share of the largest diagonal entry that makes the matrix of an unused component invertible."""

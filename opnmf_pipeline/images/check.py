@@ -13,7 +13,7 @@ from opnmf_pipeline.config import MaskConfig, MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.matrix import bad_values, problem
-from opnmf_pipeline.images.missing import Masks, read_image
+from opnmf_pipeline.images.missing import NO_MASKS, Masks, read_image
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid
 from opnmf_pipeline.progress import Track, silent
@@ -43,7 +43,7 @@ def check_images(
     mask: MaskConfig,
     options: MatrixConfig,
     *,
-    masks: Masks,
+    masks: Masks = NO_MASKS,
     only_brain: bool = False,
     n_procs: int = 1,
     track: Track = silent,
@@ -98,7 +98,7 @@ def empty_images(
     mask: MaskConfig,
     options: MatrixConfig,
     *,
-    masks: Masks,
+    masks: Masks = NO_MASKS,
     only_brain: bool = False,
     n_procs: int = 1,
     track: Track = silent,

@@ -18,13 +18,14 @@ from opnmf_pipeline.images.cohort import find_cohort, row_names
 from opnmf_pipeline.images.space import Grid, ImageMask
 from opnmf_pipeline.tables import read_table
 
-__all__ = ["Masks", "find_masks", "read_image", "read_masks", "write_masks"]
+__all__ = ["NO_MASKS", "Masks", "find_masks", "read_image", "read_masks", "write_masks"]
 
 logger = logging.getLogger(__name__)
 
 Masks = Mapping[str, ImageMask]
 """Masks of single images, by the path of the image."""
 
+NO_MASKS: Masks = {}
 NO_FILE_MSG = (
     "inputs.masks: {table}: {n} path(s) in the column {column!r} do not exist, such as {first}; "
     "fix the paths, or leave the cells of subjects without a mask empty"

@@ -73,7 +73,7 @@ def build_matrix(
     ------
     ImageError
         An image is damaged, is zero everywhere in the mask, or has NaN or negative values in it
-        that the preprocessing does not allow; or it has hardly any value in the mask; or the values
+        that the preprocessing does not allow; or it lacks most values in the mask; or the values
         in ``values_dir`` come from other images or from another preprocessing.
     """
     mask = open_mask(mask_file)

@@ -18,7 +18,7 @@ from opnmf_pipeline.exceptions import ConfigError, ImageError
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.matrix import bad_values, problem
-from opnmf_pipeline.images.missing import Masks, read_image
+from opnmf_pipeline.images.missing import NO_MASKS, Masks, read_image
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid, Images
 from opnmf_pipeline.progress import Track, silent
@@ -144,7 +144,7 @@ def project_images(
     models: Sequence[Model],
     mask_file: Path,
     *,
-    masks: Masks | None = None,
+    masks: Masks = NO_MASKS,
     n_procs: int = 1,
     track: Track = silent,
     stop_at_first: bool = False,
@@ -191,7 +191,7 @@ def project_images(
         space.check_grids(readable, reference, resampled=resampled)
     if masks and not options.masked:
         raise ConfigError(MODEL_MSG.format(nan=options.nan))
-    read = partial(_column, inside=mask.inside, grid=mask.grid, options=options, masks=masks or {})
+    read = partial(_column, inside=mask.inside, grid=mask.grid, options=options, masks=masks)
     unread, bad = [], []
     columns = track(map_images(read, images, n_procs), "project", len(images))
     for number, (name, image, column) in enumerate(zip(names, images, columns, strict=True)):

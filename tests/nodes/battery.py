@@ -18,6 +18,7 @@ from opnmf_pipeline.config import (
     MatrixConfig,
     SelectionConfig,
 )
+from opnmf_pipeline.images.missing import write_masks
 from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.bootstrap import fit_bootstrap
 from opnmf_pipeline.stages.collect import collect_cohort
@@ -72,6 +73,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     images, people = [str(path) for path in cohort.images], cohort.subjects
     bids = {"bids": str(cohort.root), "filters": {"label": ["GM"], "suffix": ["probseg"]}}
     cohort_file = collect_cohort(InputsConfig(**bids), folder("cohort") / "cohort.tsv")
+    masks_file = write_masks({}, folder("masks") / "masks.json")
     mask_file = make_mask(
         images,
         folder("mask") / "mask.nii.gz",
@@ -186,11 +188,11 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs=bids,
             outputs={"cohort_file": cohort_file, "images": images, "participants": people},
             sections={"": InputsConfig},
-            without=("simulation", "on_empty"),
+            without=("simulation", "on_empty", "masks"),
             stage=collect_cohort,
         ),
         "MakeMask": Case(
-            inputs={"images": images, **MASK, **MATRIX},
+            inputs={"images": images, "masks_file": masks_file, **MASK, **MATRIX},
             outputs={
                 "mask_file": mask_file,
                 "values_dir": root / "values",

@@ -246,7 +246,8 @@ def _about_coverage(subjects: pd.DataFrame, coverage: NDArray[np.floating]) -> l
     if rare > RARE_PART:
         sentences.append(
             f"{rare:.0%} of the mask has data in fewer than {RARE_SUBJECTS:.0%} of the subjects. "
-            "See the coverage map. Set mask.method to coverage to exclude this part."
+            "See the coverage map."
+            + (" Set mask.method to coverage to exclude this part." * ("missing" not in subjects))
         )
     return sentences
 

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.Conve
 
 LESION = np.s_[1:4, 0:2, 1]
 LESIONED = (1, 4)
+FEW = [f"selection.{name}=0" for name in ("n_splits", "n_bootstraps", "n_permutations")]
 
 
 def write_lesions(cohort, folder):
@@ -70,8 +71,12 @@ def masked(study):
     return run(study.masked("masked"))
 
 
-def test_lesions_do_not_change_loadings(study, masked):
-    whole = run(study.config("whole", "selection.n_splits=0", "selection.n_bootstraps=0"))
+@pytest.fixture(scope="module")
+def whole(study):
+    return run(study.config("whole", *FEW))
+
+
+def test_lesions_do_not_change_loadings(study, masked, whole):
     expected = loadings(whole.outputs)
     # the lesions themselves: six voxels with a value that no other subject has
     lesioned = study.values.copy()
@@ -79,7 +84,7 @@ def test_lesions_do_not_change_loadings(study, masked):
         lesioned[number][LESION] = 5
         study.cohort.damage(number, lesioned[number])
     try:
-        again = run(study.masked("lesioned", "selection.n_bootstraps=0", "selection.n_splits=0"))
+        again = run(study.masked("lesioned", *FEW))
     finally:
         for number in LESIONED:
             study.cohort.damage(number, study.values[number])
@@ -118,10 +123,9 @@ def test_new_subjects_may_have_lesions(study, masked):
     )
 
 
-def test_a_model_without_missing_values_takes_no_masks(study):
-    plain = run(study.config("plain", "selection.n_splits=0", "selection.n_bootstraps=0"))
+def test_a_model_without_missing_values_takes_no_masks(study, whole):
     with pytest.raises(ConfigError, match="but it was fitted with matrix"):
-        project(study.masked("other"), plain.outputs.root)
+        project(study.masked("other"), whole.outputs.root)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 # The tests must run 95 % of the lines of each of these rooms
 COVERED := decomposition selection images
 
-.PHONY: example test coverage test-slow test-robustness test-slurm test-lowest faults bench docs lint lock boutiques containers clean
+.PHONY: example test coverage test-slow test-robustness test-slurm test-lowest faults bench docs dist lint lock boutiques containers clean
 
 example: $(VENV)/installed
 	$(BIN)/opnmf-pipeline run configs/example.yaml
@@ -52,6 +52,10 @@ bench: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/sphinx-build -E -W --keep-going -b html docs docs/_build/html
+
+# Builds sdist and wheel in out/dist, and tests the wheel in a new environment outside the checkout
+dist: $(VENV)/installed
+	scripts/check_dist.sh $(BIN)/python out/dist
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

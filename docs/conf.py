@@ -11,7 +11,8 @@ from sphinx_gallery.sorting import ExplicitOrder
 
 from opnmf_pipeline import __version__
 
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "scripts")]
 
 project = "opnmf-pipeline"
 author = "The opnmf-pipeline developers"
@@ -81,6 +82,8 @@ sphinx_gallery_conf = {
         [
             "plot_faces_decomposition.py",
             "plot_brain_components.py",
+            "plot_other_methods.py",
+            "plot_brain_age.py",
             "plot_cortical_thickness.py",
             "plot_solvers.py",
             "plot_rank_selection.py",
@@ -127,7 +130,14 @@ def _put_readme_of_folder(app, page, source):
     source[0] = re.sub(r"\[([^]]+)\]\((?!https?:)([^)]+)\)", linked, readme)
 
 
+def _draw_map(app):
+    from draw_map import draw
+
+    draw(HERE / "images/map.svg")
+
+
 def setup(app):
-    """Register the functions that change pages when they are read."""
+    """Register the functions that make files, and those that change pages when they are read."""
+    app.connect("builder-inited", _draw_map)
     app.connect("source-read", _put_readme_of_folder)
     app.connect("source-read", _say_that_faces_are_missing)

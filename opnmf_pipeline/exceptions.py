@@ -18,6 +18,7 @@ __all__ = [
     "MissingColumnError",
     "NotConvergedError",
     "OPNMFError",
+    "OrientationWarning",
     "OutputError",
     "SelectionError",
     "SelectionWarning",
@@ -122,3 +123,7 @@ class ConvergenceWarning(UserWarning):
 
 class SelectionWarning(UserWarning):
     """None of the compared numbers of components is clearly better than the others."""
+
+
+class OrientationWarning(UserWarning):
+    """The rows of a matrix look like subjects, where one row per voxel is expected."""

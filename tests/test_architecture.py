@@ -14,6 +14,7 @@ ARROWS = {
     "runs": {"engines"},
     "engines": {"nodes"},
     "nodes": {"stages"},
+    "estimators": {"stages"},
     "stages": {"images", "selection", "decomposition", "reporting"},
     "decomposition": {"selection"},
 }

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.optimize import nnls
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from opnmf_pipeline.decomposition.checkpoint import Checkpoint
@@ -26,6 +27,7 @@ from opnmf_pipeline.decomposition.missing import (
     project,
 )
 from opnmf_pipeline.decomposition.optimality import kkt_residual
+from opnmf_pipeline.decomposition.orientation import axis_names, transposed
 from opnmf_pipeline.decomposition.orthonormal import sample_size
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
 from opnmf_pipeline.decomposition.progress import CHANGE, Criterion, Iteration, Progress
@@ -39,7 +41,7 @@ from opnmf_pipeline.decomposition.validation import (
     check_start,
     ranks_to_try,
 )
-from opnmf_pipeline.exceptions import ConvergenceWarning
+from opnmf_pipeline.exceptions import ConvergenceWarning, OrientationWarning
 
 SEED_LIMIT = 2**31
 
@@ -73,6 +75,11 @@ CUSTOM_MSG = (
     "init='custom' fixes the number of components; n_components={value!r} is a choice: give an "
     "integer"
 )
+TRANSPOSED_MSG = (
+    "the rows of X, with shape ({n_rows}, {n_columns}), look like subjects: {sign}; {name} expects "
+    "one row per voxel and one column per subject, and would group the rows; pass X.T, or use "
+    "StructuralCovariance, which takes one row per subject"
+)
 PROJECT_MSG = "{name}.project expects the {n_rows} rows (voxels) of the fit, got shape {shape}"
 
 
@@ -90,7 +97,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "missing": [StrOptions(set(MISSING))],
-        "dtype": [StrOptions(set(DTYPES))],
+        "dtype": [StrOptions(set(DTYPES)), Options(type, {np.float32, np.float64})],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "max_memory": [Interval(Real, 0, None, closed="neither"), None],
         "verbose": ["verbose"],
@@ -108,7 +115,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         max_iter: int = 50000,
         random_state: int | np.random.RandomState | None = None,
         missing: str = "error",
-        dtype: str = "float32",
+        dtype: DTypeLike = "float32",
         n_threads: int | None = None,
         max_memory: float | None = None,
         verbose: int = 0,
@@ -137,7 +144,8 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ----------
         X : array-like of shape (n_voxels, n_subjects)
             The data, non-negative, one row per voxel; NaN for a missing value, if the parameter
-            `missing` allows it. A memory map is read block by block.
+            `missing` allows it. A memory map is read block by block. X whose rows look like
+            subjects gets a warning.
         y : None
             Not used.
         W_init : array-like of shape (n_voxels, n_components), optional
@@ -149,7 +157,10 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             The fitted estimator.
         """
         self._validate_params()
+        names = axis_names(X)
         X = validate_data(self, X, dtype="numeric", ensure_all_finite=False)
+        if sign := transposed(X, names):
+            self._warn_transposed(X.shape, sign)
         k = self._rank(X)
         check_start(W_init, self.init, (X.shape[0], k))
         with FilledBlocks(X, self.dtype, self.n_threads) as blocks:
@@ -323,6 +334,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             "estimator": type(self).__name__,
             **{name: str(value) for name, value in settings if name not in FREE_SETTINGS},
             "n_components": str(k),  # what was chosen, not what was asked for
+            "dtype": np.dtype(self.dtype).name,  # one name for 'float64' and np.float64
             "shape": X.shape,
             "squared_norm": spectrum_.squared_norm,
         }
@@ -372,6 +384,12 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
         message += self._other_way
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+    def _warn_transposed(self, shape: tuple[int, int], sign: str) -> None:
+        message = TRANSPOSED_MSG.format(
+            name=type(self).__name__, n_rows=shape[0], n_columns=shape[1], sign=sign
+        )
+        warnings.warn(message, OrientationWarning, stacklevel=3)
 
     @property
     def _criterion(self) -> Criterion:

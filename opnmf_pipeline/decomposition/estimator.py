@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from opnmf_pipeline.decomposition.base import ProjectiveNMF
@@ -61,7 +62,7 @@ class OPNMF(ProjectiveNMF):
         then to the observed values [4]_: it fills the missing values with WH, where H are the
         non-negative loadings with the least error over the observed values, and fits again, until
         the error of the observed values no longer falls. Without NaN, the fit is the same.
-    dtype : {'float32', 'float64'}, default='float32'
+    dtype : {'float32', 'float64'} or the types of numpy, default='float32'
         Dtype of W and H and of the arithmetic; sums over voxels are float64 in any case.
     n_threads : int or None, default=None
         Number of threads, None for as many as BLAS would use. The result does not depend on it.
@@ -115,6 +116,7 @@ class OPNMF(ProjectiveNMF):
 
     See Also
     --------
+    StructuralCovariance : The same factorization of subjects × voxels, or of images.
     PNMF : The same model without the pull towards orthonormal columns.
     rank_permute : The choice of a number of components by itself, with its reason in words.
 
@@ -122,8 +124,9 @@ class OPNMF(ProjectiveNMF):
     -----
     Rows are voxels, as in the literature on structural covariance, so that in the terms of
     scikit-learn a voxel is a sample. `transform` therefore weighs new voxels, and `project` gives
-    the loadings of new subjects. At a fixed point W is, up to one factor, what `transform` returns
-    for the rows of the fit.
+    the loadings of new subjects. `StructuralCovariance` has subjects as samples, for pipelines and
+    cross-validation. At a fixed point W is, up to one factor, what `transform` returns for the rows
+    of the fit.
 
     References
     ----------
@@ -166,7 +169,7 @@ class OPNMF(ProjectiveNMF):
         max_iter: int = 50000,
         random_state: int | np.random.RandomState | None = None,
         missing: str = "error",
-        dtype: str = "float32",
+        dtype: DTypeLike = "float32",
         n_threads: int | None = None,
         max_memory: float | None = None,
         verbose: int = 0,

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
 Array = NDArray[Any]
@@ -66,7 +66,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
     X : ndarray of shape (n_rows, n_columns)
         The data. A memory map is never read whole: where it has another dtype, its blocks are
         converted one by one.
-    dtype : str or dtype
+    dtype : dtype or its name
         The dtype to compute in: float32 or float64.
     n_threads : int, optional
         Number of worker threads; by default as many as BLAS would use.
@@ -75,11 +75,11 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
     """
 
     def __init__(
-        self, X: Array, dtype: str, n_threads: int | None = None, *, compressed: bool = False
+        self, X: Array, dtype: DTypeLike, n_threads: int | None = None, *, compressed: bool = False
     ) -> None:
         self.compressed = compressed
         self.scale = 1.0
-        self.dtype = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.mapped = _is_mapped(X)
         self.X = X if self.mapped else self._cast(X)
         self.n_threads = n_threads or default_threads()

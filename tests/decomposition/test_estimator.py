@@ -163,6 +163,17 @@ def test_float32_is_near_float64(X, estimator_class):
     assert single.mse_ == pytest.approx(double.mse_, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["float32", "float64"])
+def test_dtype_may_be_a_type_of_numpy(X, estimator_class, name, tmp_path):
+    named = estimator_class(3, max_iter=20, dtype=name).fit(X)
+    path = tmp_path / "fit.npz"
+    estimator_class(3, max_iter=10, dtype=name, checkpoint=path).fit(X)
+    # it also resumes a fit with the name of the same dtype
+    typed = clone(named).set_params(dtype=getattr(np, name), checkpoint=path).fit(X)
+    np.testing.assert_array_equal(typed.coef_, named.coef_)
+    assert typed.coef_.dtype == typed.project(X).dtype == typed.transform(X).dtype == name
+
+
 def test_transform_is_non_negative_least_squares(X, estimator_class):
     model = estimator_class(3, dtype="float64", tol=1e-9, max_iter=5000).fit(X)
     weights = model.transform(X[:10])

@@ -18,7 +18,10 @@ X = np.random.default_rng(0).random((30, 8))
         ({"n_components": 9}, r"n_components=9 must be at most min\(n_samples=30, n_features=8\)"),
         ({"solver": "fast"}, "'solver' .* among {'multiplicative', 'accelerated', .* Got 'fast'"),
         ({"init": "nndsdv"}, "'init' .* a str among {.*'nndsvda'.*}. Got 'nndsdv' instead"),
-        ({"dtype": "float16"}, "'dtype' .* among {'float(32|64)', 'float(32|64)'}. Got 'float16'"),
+        (
+            {"dtype": "float16"},
+            "'dtype' .* among {'float(32|64)', .* a type among .* Got 'float16'",
+        ),
         ({"dtype": None}, "'dtype' .* among .* Got None instead"),
         ({"tol": -1}, r"'tol' .* a float in the range \[0.0, inf\). Got -1 instead"),
         ({"tol": float("nan")}, r"'tol' .* a float in the range \[0.0, inf\). Got nan instead"),

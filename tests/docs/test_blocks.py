@@ -29,6 +29,7 @@ SLOW = {
     "docs/howto/nipype.md",
     "docs/howto/pydra.md",
     "docs/howto/report.md",
+    "docs/howto/scikit-learn.md",
 }
 """Pages that run the pipeline."""
 TIME_LIMIT = 300

@@ -15,6 +15,7 @@ import pytest
 from nilearn.datasets import load_mni152_template
 from nilearn.image import resample_to_img
 
+from opnmf_pipeline import StructuralCovariance
 from opnmf_pipeline.cli import main
 from opnmf_pipeline.config import load_config
 from opnmf_pipeline.runs.run import run
@@ -100,6 +101,26 @@ def test_log(example):
     text = (example.outputs.root / "logs" / "opnmf-pipeline.log").read_text()
     assert "versions: python" in text.splitlines()[0]
     assert "decompose, k = 5 computed" in text
+
+
+def test_the_estimator_gives_the_same_components(example):
+    folder = example.outputs.root / "work"
+    images = sorted(folder.rglob("sub-*_probseg.nii.gz"))
+    options = load_config(ROOT / "configs" / "example.yaml").decomposition.of_each_fit()
+    mask_file = example.outputs.path("mask")  # of another threshold than the default
+    model = StructuralCovariance(5, mask=mask_file, **options)
+    loadings = model.fit_transform(images)
+    (W,) = folder.rglob("W.npy")
+    np.testing.assert_array_equal(model.components_, np.load(W).T)
+    maps = nb.load(example.outputs.path("components", 5))
+    np.testing.assert_array_equal(model.components_img_.get_fdata(), maps.get_fdata())
+    np.testing.assert_array_equal(model.components_img_.affine, maps.affine)
+    np.testing.assert_array_equal(model.mask_img_.get_fdata(), nb.load(mask_file).get_fdata())
+    table = pd.read_csv(example.outputs.path("loadings", 5), sep="\t", index_col=0)
+    np.testing.assert_allclose(loadings, table, rtol=1e-5)
+    assert model.get_feature_names_out().tolist() == table.columns.tolist()
+    r2 = example.metrics.iloc[0]["explained_variance"]
+    assert model.score(images) == pytest.approx(r2, rel=1e-4)
 
 
 def test_a_run_can_start_from_its_own_settings(load, tmp_path):

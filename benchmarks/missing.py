@@ -27,12 +27,13 @@ SHARES = (0.05, 0.1, 0.2, 0.4)
 
 HEAD = """# Are the planted parts found when values are missing?
 
-Made by `{command}`: {n_voxels} voxels, {n_subjects} subjects, k = {k}, solver `{solver}`, means
-over {seeds} seeds. The cell is the adjusted Rand index with the planted labels. *At random*: each
-value is missing with this probability. *Slabs*: each subject lacks this share of its voxels, at one
-end of a random axis, as if it were outside the field of view. *Masked* is `matrix.nan: masked`; its
-last columns are the relative error of the values that it puts in place of the missing ones, and
-its time, next to that of the fit of zeros.
+Made by `{command}`:
+{n_voxels} voxels, {n_subjects} subjects, k = {k}, solver `{solver}`, means over {seeds} seeds. The cells
+are the adjusted Rand index with the planted labels. *At random*: each value is missing with this
+probability. *Slabs*: each subject lacks whole slices at one end of a random axis, as if they were
+outside the field of view; they have at most this share of its voxels. *Masked* is `matrix.nan:
+masked`; its last columns are the relative error of the values that it puts in place of the missing
+ones, and its time, next to that of the fit of zeros.
 """
 
 COLUMNS = (
@@ -57,7 +58,7 @@ def at_random(shape: tuple[int, int], share: float, rng: np.random.Generator, _:
 def slabs(
     shape: tuple[int, int], share: float, rng: np.random.Generator, positions: Array
 ) -> Array:
-    """Return which values are missing: of each subject those at one end of a random axis."""
+    """Return which values are missing: slices of each subject, at one end of a random axis."""
     missing = np.zeros(shape, dtype=bool)
     for subject in range(shape[1]):
         along = positions[:, rng.integers(3)] * rng.choice([-1, 1])

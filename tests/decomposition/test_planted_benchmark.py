@@ -78,11 +78,11 @@ def test_the_strength_has_the_units_of_the_variance(parts):
 
 
 def test_slabs_and_values_at_random_are_missing_in_the_right_share():
-    positions = np.argwhere(np.ones((6, 6, 6)))
+    positions = np.argwhere(np.ones((10, 10, 10)))
     rng = np.random.default_rng(0)
-    for make in missing.PATTERNS.values():
-        lost = make((216, 50), 0.3, rng, positions)
-        assert lost.mean() == pytest.approx(0.3, abs=0.1)
+    assert missing.at_random((1000, 50), 0.3, rng, positions).mean() == pytest.approx(0.3, abs=0.01)
+    slabs = missing.slabs((1000, 50), 0.3, rng, positions)
+    assert set(slabs.sum(axis=0)) <= {200, 300}  # whole slices
 
 
 def test_masked_fits_are_compared_with_filled_data(parts):

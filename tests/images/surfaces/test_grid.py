@@ -40,9 +40,7 @@ def test_vertices_of_a_mask_are_missing(tmp_path, values):
     found = grid_of(image).read(image, MatrixConfig(nan="masked"), mask)
     np.testing.assert_array_equal(found, np.where(lesion, np.nan, values).ravel())
     coarse = write_subject(tmp_path / "coarse", "sub-01", lesion[:, :162], "gifti")
-    with pytest.raises(
-        ImageError, match=r"its mask .* has other vertices; give"
-    ):
+    with pytest.raises(ImageError, match=r"its mask .* has other vertices; give"):
         grid_of(image).read(image, MatrixConfig(nan="masked"), ImageMask(str(coarse), zero=False))
 
 

@@ -29,11 +29,13 @@ HEAD = """# Are the planted parts found when values are missing?
 
 Made by `{command}`:
 {n_voxels} voxels, {n_subjects} subjects, k = {k}, solver `{solver}`, means over {seeds} seeds.
-The cells are the adjusted Rand index with the planted labels. *At random*: each value is
-missing with this probability. *Slabs*: each subject lacks whole slices at one end of a random axis, as if they were
-outside the field of view; they have at most this share of its voxels. *Masked* is `matrix.nan:
-masked`; its last columns are the relative error of the values that it puts in place of the missing
-ones, and its time, next to that of the fit of zeros.
+
+* The cells are the adjusted Rand index with the planted labels.
+* At random: each value is missing with this probability.
+* Slabs: each subject lacks whole slices at one end of a random axis, as if they were outside the
+  field of view; they have at most this share of its voxels.
+* Masked is `matrix.nan: masked`. Its last columns are the relative error of the values that it puts
+  in place of the missing ones, and its time, next to that of the fit of zeros.
 """
 
 COLUMNS = (

@@ -8,6 +8,7 @@ __version__ = "0.2.0.dev0"
 __all__ = [
     "OPNMF",
     "PNMF",
+    "Model",
     "PipelineConfig",
     "StructuralCovariance",
     "__version__",
@@ -19,6 +20,7 @@ __all__ = [
 
 # Imported on first use, so that the command line answers at once.
 _PUBLIC = {
+    "Model": "opnmf_pipeline.stages.model",
     "OPNMF": "opnmf_pipeline.decomposition",
     "PNMF": "opnmf_pipeline.decomposition",
     "PipelineConfig": "opnmf_pipeline.config",

@@ -16,6 +16,7 @@ __all__ = [
     "FileError",
     "ImageError",
     "MissingColumnError",
+    "ModelError",
     "NotConvergedError",
     "OPNMFError",
     "OrientationWarning",
@@ -64,6 +65,10 @@ class TableError(CohortError):
 
 class ImageError(OPNMFError):
     """An image cannot be read, or its grid or values do not fit the analysis."""
+
+
+class ModelError(OPNMFError):
+    """A model cannot be read, or new images do not fit it."""
 
 
 class OutputError(OPNMFError):

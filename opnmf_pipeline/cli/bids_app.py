@@ -10,17 +10,20 @@ from opnmf_pipeline.cli.display import Terminal
 from opnmf_pipeline.cli.parser import given
 from opnmf_pipeline.cli.run import require_convergence, run_and_print, shown
 from opnmf_pipeline.config import Override, PipelineConfig, load_config, read_yaml, resolved
-from opnmf_pipeline.dataset.folder import FinishedRun
-from opnmf_pipeline.exceptions import ConfigError, FileError, OutputError
+from opnmf_pipeline.exceptions import ConfigError, FileError
 from opnmf_pipeline.files import read_object
-from opnmf_pipeline.images.bids import OF_THE_ROW, check_dataset
+from opnmf_pipeline.images.bids import check_dataset
 from opnmf_pipeline.runs.boilerplate import boilerplate
-from opnmf_pipeline.runs.project import project
+from opnmf_pipeline.runs.project import filters_of, project
 
 __all__ = ["execute", "settings_of"]
 
 IMAGE_QUERY = "image"
 """Name of the query to use if a filter file has several queries."""
+RESAMPLE_OF_PARTICIPANT_MSG = (
+    "--resample applies only to the participant level; at the group level, use "
+    "--set matrix.resample=to-first"
+)
 GROUP_FLAGS = ("boilerplate_only", "resource_monitor", "strict")
 PLUGIN_KEYS = ("engine", "plugin", "plugin_args")
 
@@ -28,10 +31,6 @@ FILTER_FILE_MSG = "--bids-filter-file: {path}: {reason}"
 QUERIES_MSG = (
     f"has the queries {{names}}; give the name {IMAGE_QUERY!r} to the query that selects the "
     "images, or keep only one query"
-)
-NO_MODEL_MSG = (
-    "{root}: contains no components to project on; run the group level first, or set --model to "
-    "the output folder of a group run"
 )
 MODEL_OF_GROUP_MSG = (
     "--model applies only to the participant level; the group level learns the components"
@@ -54,6 +53,8 @@ def execute(args: argparse.Namespace) -> None:
 def _run_group(args: argparse.Namespace) -> None:
     if args.model is not None:
         raise ConfigError(MODEL_OF_GROUP_MSG)
+    if args.resample:
+        raise ConfigError(RESAMPLE_OF_PARTICIPANT_MSG)
     config = settings_of(args)
     _validate(args)
     if args.boilerplate_only:
@@ -71,18 +72,14 @@ def _run_participant(args: argparse.Namespace) -> None:
     if args.use_plugin is not None:
         raise ConfigError(PLUGIN_OF_PARTICIPANT_MSG)
     model = (args.model or args.output_dir).absolute()
-    try:
-        filters = _filters_of(FinishedRun(model))
-    except OutputError:
-        raise OutputError(NO_MODEL_MSG.format(root=model)) from None
-    config = settings_of(args, filters)
+    config = settings_of(args, filters_of(model))
     _validate(args)
     console = Terminal(quiet=args.quiet)
     with shown(console, args.verbose) as display:
-        done = project(config, model, display)
+        done = project(config, model, display, resample=args.resample)
     ks = ", ".join(map(str, done.ks))
     console.print(f"\n{done.n_images} images, k = {ks}")
-    console.print(f"loadings  {done.root}", soft_wrap=True)
+    console.print(f"loadings  {done.output.root}", soft_wrap=True)
 
 
 def _validate(args: argparse.Namespace) -> None:
@@ -122,12 +119,6 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
     if filters and not load_config(args.config_file, named).inputs.filters:
         named.append(("inputs.filters", filters))
     return load_config(args.config_file, [*named, *items])
-
-
-def _filters_of(model: FinishedRun) -> dict[str, Any]:
-    """Return the filters that selected the images of the model, without subjects and sessions."""
-    filters: dict[str, Any] = model.settings["inputs"].get("filters", {})
-    return {key: value for key, value in filters.items() if key not in OF_THE_ROW}
 
 
 def _filters(args: argparse.Namespace) -> dict[str, Any]:

@@ -108,8 +108,14 @@ def _add_analysis(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         metavar="DIR",
-        help="participant level only: output folder of the group run with the components "
-        "(default: OUTPUT_DIR)",
+        help="participant level only: output folder of the group run with the components, or "
+        "folder with a model (default: OUTPUT_DIR)",
+    )
+    group.add_argument(
+        "--resample",
+        action="store_true",
+        help="participant level only: resample images on another grid to the grid of the model "
+        "(linear interpolation, antialiased)",
     )
     group.add_argument(
         "--random-seed",

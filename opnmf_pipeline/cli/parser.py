@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         "decomposition.n_components) with the settings of the section `selection`, and choose one. "
         "This command writes no maps. The command run writes them and reuses these results.",
     )
+    _add_project(commands)
     _add_check(commands)
     _add_graph(commands)
     _add_report(commands)
@@ -127,6 +128,63 @@ def add_messages(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "-v", "--verbose", action="store_true", help="show the log, including the engine's log"
     )
+
+
+def _add_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    project = commands.add_parser(
+        "project",
+        help="project new images on the components of a model",
+        description="Write the loadings of new images on the components of a finished run, means "
+        "of the images weighted by each component, their reconstruction errors next to those of "
+        "the cohort of the model, and a report. Nothing is fitted. Images are preprocessed as the "
+        "images of the model. An interrupted command continues if it is started again.",
+    )
+    project.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="output folder of a run, or folder with a copied model",
+    )
+    project.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGES",
+        help="image files, a pattern in quotation marks, a BIDS dataset (its images are selected "
+        "with the filters of the model), or a YAML file of settings with the section `inputs`",
+    )
+    project.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="output folder; it becomes a BIDS derivatives dataset",
+    )
+    project.add_argument(
+        "--n-components",
+        type=positive,
+        nargs="+",
+        metavar="K",
+        help="numbers of components (default: all that the model has)",
+    )
+    project.add_argument(
+        "--resample",
+        action="store_true",
+        help="resample images on another grid to the grid of the model (linear interpolation, "
+        "antialiased); the images must be in the space of the model",
+    )
+    project.add_argument(
+        "--nprocs",
+        type=positive,
+        metavar="N",
+        help="number of processes (default: all CPUs available to the process)",
+    )
+    project.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace loadings in the output folder on other components or of other images",
+    )
+    add_messages(project.add_argument_group("messages"))
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -7,11 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from opnmf_pipeline.config.section import LARGEST_SEED, TEXT, Section, as_list, one_or_several
+from opnmf_pipeline.config.section import (
+    LARGEST_SEED,
+    TEXT,
+    Names,
+    Paths,
+    Section,
+    as_list,
+    one_or_several,
+)
 
 __all__ = ["SOURCES", "InputsConfig", "MasksConfig", "SimulationConfig"]
 
-SOURCES = ("bids", "table", "glob", "simulation")
+SOURCES = ("bids", "table", "glob", "features", "simulation")
 
 
 class SimulationConfig(Section):
@@ -79,7 +87,7 @@ class MasksConfig(Section):
 
 
 class InputsConfig(Section):
-    """The images and their subjects. Set exactly one of: bids, table, glob, simulation.
+    """The images and their subjects. Set exactly one of: bids, table, glob, features, simulation.
 
     One of these on the command line (`--set`) replaces the one in the file.
     """
@@ -105,7 +113,8 @@ class InputsConfig(Section):
     path_column: str = Field("path", description="Column of `table` that holds the image paths.")
     id_column: str = Field(
         "participant_id",
-        description="Column of `table` and of `participants` that holds the subjects.",
+        description="Column of `table`, `features` and `participants` that holds the subjects. In "
+        "`features`, usual names such as SubjID and eid are found without it.",
     )
     glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
     pattern: str = Field(
@@ -113,13 +122,32 @@ class InputsConfig(Section):
         description="Regular expression with the group `participant_id`; it is applied to each "
         "path that `glob` finds.",
     )
+    features: Paths | None = Field(
+        None,
+        description="Table of features, such as the thickness of each region, one row per subject: "
+        "TSV, CSV, or Excel; or a matrix without names: NumPy (.npy), MATLAB (.mat) or HDF5 (.h5). "
+        "A list of tables, such as one for each hemisphere, is joined by subject.",
+    )
+    feature_names: Names | None = Field(
+        None,
+        description="Names of the features in the table `features`, or patterns such as "
+        "`*_thickavg`. Default: the columns of numbers, except those whose name is that of a "
+        "covariate or of a total, such as ICV. The other columns become covariates.",
+    )
+    features_as: Literal["columns", "rows"] | None = Field(
+        None,
+        description="Whether the features are the columns or the rows of `features`. Matrices "
+        "without names need it. Default for tables: columns, unless the first column has names of "
+        "regions or the other columns are called sub-...",
+    )
     simulation: SimulationConfig | None = Field(
         None, description="Simulate a cohort instead of reading images."
     )
     participants: Path | None = Field(
         None,
         description="Table with participant_id and covariates to add. Default for `bids`: "
-        "participants.tsv of the dataset.",
+        "participants.tsv of the dataset. If `features` is a matrix without names, the rows of "
+        "this table name its subjects.",
     )
     masks: MasksConfig | None = Field(
         None,

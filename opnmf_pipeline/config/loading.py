@@ -144,11 +144,20 @@ def _typed(data: dict[str, Any], model: type[BaseModel], base: Path) -> dict[str
         if section is not None and isinstance(value, dict):
             typed[key] = _typed(value, section, base)
         elif Path in _options(hint) and isinstance(value, str | Path):
-            # Path.expanduser fails if the user does not exist
-            typed[key] = Path(os.path.normpath(base / os.path.expanduser(str(value))))  # noqa: PTH111
+            typed[key] = _path(value, base)
+        elif tuple[Path, ...] in _options(hint):
+            several = value if isinstance(value, list) else [value]
+            typed[key] = [
+                _path(one, base) if isinstance(one, str | Path) else one for one in several
+            ]
         else:
             typed[key] = _as_text(value) if _takes_text(hint) else resolved(value)
     return typed
+
+
+def _path(value: str | Path, base: Path) -> Path:
+    # Path.expanduser fails if the user does not exist
+    return Path(os.path.normpath(base / os.path.expanduser(str(value))))  # noqa: PTH111
 
 
 def _as_text(value: Any) -> Any:
@@ -160,7 +169,8 @@ def _as_text(value: Any) -> Any:
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    return typing.get_args(hint) if is_union else (hint,)
 
 
 def _takes_text(hint: Any) -> bool:

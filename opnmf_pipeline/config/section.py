@@ -29,6 +29,7 @@ __all__ = [
     "ComponentCount",
     "ComponentCounts",
     "Names",
+    "Paths",
     "Section",
     "allow_text",
     "as_list",
@@ -60,19 +61,18 @@ class Section(BaseModel):
     def _of_a_file(cls, value: Any, info: ValidationInfo) -> Any:
         """Accept the types of a file: text for paths, lists, and 2.0 for the integer 2."""
         leaves = _leaves(cls.model_fields[str(info.field_name)].annotation)
-        if isinstance(value, str) and Path in leaves:
-            return Path(value)
         if isinstance(value, list | tuple) and dict not in leaves:
-            return tuple(_whole(one, leaves) for one in value)
-        return _whole(value, leaves)
+            return tuple(_of_type(one, leaves) for one in value)
+        return _of_type(value, leaves)
 
     @field_validator("*")
     @classmethod
     def _usable_path(cls, value: Any) -> Any:
-        if isinstance(value, Path) and "\0" in str(value):
-            raise ValueError("a path cannot contain the character NUL")
-        if isinstance(value, Path) and not is_utf8(value):
-            raise ValueError("the name of this file or of its folder is not UTF-8; rename it")
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path) and "\0" in str(path):
+                raise ValueError("a path cannot contain the character NUL")
+            if isinstance(path, Path) and not is_utf8(path):
+                raise ValueError("the name of this file or of its folder is not UTF-8; rename it")
         return value
 
     def settings(self) -> dict[str, Any]:
@@ -86,7 +86,9 @@ def _leaves(annotation: Any) -> set[Any]:
     return set().union(*map(_leaves, inner)) if inner else {annotation}
 
 
-def _whole(value: Any, leaves: set[Any]) -> Any:
+def _of_type(value: Any, leaves: set[Any]) -> Any:
+    if isinstance(value, str) and Path in leaves:
+        return Path(value)
     whole = type(value) is float and value.is_integer() and int in leaves and float not in leaves
     return int(value) if whole else value
 
@@ -122,6 +124,20 @@ Names = Annotated[
     tuple[str, ...],
     BeforeValidator(as_list),
     one_or_several({"type": TEXT}),
+]
+
+
+def _not_empty(value: tuple[Path, ...]) -> tuple[Path, ...]:
+    if not value:
+        raise ValueError("the list is empty")
+    return value
+
+
+Paths = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(as_list),
+    AfterValidator(_not_empty),
+    one_or_several({"type": "string", "format": "path"}, minItems=1),
 ]
 
 

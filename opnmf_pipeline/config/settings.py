@@ -40,12 +40,12 @@ else:
 class MaskConfig(Section):
     """The voxels to analyse. Voxels that are zero in all subjects are always excluded."""
 
-    method: Literal["mean", "coverage", "template", "image"] = Field(
+    method: Literal["mean", "coverage", "template", "image", "all"] = Field(
         "mean",
         description="mean: voxels whose mean over subjects is > threshold; coverage: voxels with "
         "a value > threshold in at least the fraction `coverage` of the subjects; template: voxels "
         "in which nilearn's MNI152 grey-matter template is > threshold; image: the non-zero voxels "
-        "of `image`.",
+        "of `image`; all: all voxels, which is the default for `inputs.features`.",
     )
     threshold: float = Field(
         0.2, description="Threshold of the mask, in units of the images (or of the template)."
@@ -292,6 +292,15 @@ class PipelineConfig(Section):
             if name not in schema["required"]:  # an empty section has the default settings
                 schema["properties"][name] = {"anyOf": [section, {"type": "null"}]}
         return schema
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mask_of_features(cls, data: Any) -> Any:
+        """Analyse all features of a table: their units, and so the threshold, are not known."""
+        inputs = data.get("inputs") if isinstance(data, dict) else None
+        features = inputs.get("features") if isinstance(inputs, dict) else None
+        features = inputs.features if isinstance(inputs, InputsConfig) else features
+        return data if not features or data.get("mask") else {**data, "mask": {"method": "all"}}
 
     @model_validator(mode="after")
     def _mask_for_resampling(self) -> PipelineConfig:

@@ -71,9 +71,9 @@ FIELDS = {
     "which contain the values of surfaces again",
     "{space}": "`{space}` is the space and the resolution of the maps",
     "{image}": "`{image}` is the ending of the maps (`.nii.gz` for volumes, `.dscalar.nii` for "
-    "surfaces)",
+    "surfaces, `.features.tsv` for tables)",
     "{labels}": "`{labels}` is the ending of label maps (`.nii.gz` for volumes, `.dlabel.nii` for "
-    "surfaces)",
+    "surfaces, `.features.tsv` for tables)",
     "{folder}": "`{folder}` is the folder of an image, such as `sub-01/ses-1/anat`",
     "{row}": "`{row}` is its subject and session",
 }
@@ -203,8 +203,9 @@ def readme(settings: Mapping[str, Any], names: Iterable[str], model: Path | None
         Dataset with the components, if it is another dataset.
     """
     inputs = settings["inputs"]
-    named = [f"`{inputs[key]}`" for key in ("bids", "table", "glob") if inputs.get(key)]
-    source = named[0] if named else "a simulated cohort"
+    sources = [inputs[key] for key in ("bids", "table", "glob") if inputs.get(key)]
+    named = [f"`{source}`" for source in [*sources, *inputs.get("features", [])]]
+    source = " and ".join(named) if named else "a simulated cohort"
     learned = "" if model is None else f", with the components in `{model}`"
     outputs = [OUTPUTS[name] for name in names]
     rows = "\n".join(f"| `{output.path}` | {output.description} |" for output in outputs)

@@ -48,6 +48,11 @@ OUTPUTS: dict[str, Output] = {
     "components_json": Output(
         "group/{space}desc-opnmfK{k}_components.json", "Sidecar of the components", "JSON"
     ),
+    "model": Output(
+        "group/{space}desc-opnmfK{k}_model.json",
+        "Model for new subjects: components, mask, preprocessing and errors of the cohort",
+        "JSON",
+    ),
     "dseg": Output(
         "group/{hemi}{space}desc-opnmfK{k}_dseg{labels}",
         "Winner-takes-all labels: the component with the largest weight at each place",
@@ -93,7 +98,7 @@ OUTPUTS: dict[str, Output] = {
     ),
     "image_loadings": Output(
         "{folder}/{row}_desc-opnmfK{k}_loadings.tsv",
-        "Loadings of one image, written at the participant level of opnmf-bids",
+        "Projection of one image on a model: loadings, weighted means and error",
         "TSV",
     ),
     "image_loadings_json": Output(

@@ -22,6 +22,7 @@ from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = [
     "COVARIATE_SUFFIX",
+    "IDENTIFIERS",
     "by_row",
     "find_cohort",
     "identifiers",
@@ -138,8 +139,9 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
         cohort = _from_bids(options)
     else:
         cohort = _from_glob(options)
-        if options.participants is not None:
-            cohort = _with_covariates(cohort, options.participants, options.id_column)
+    people = options.participants
+    if people is not None and options.bids is None and people != options.table:
+        cohort = _with_covariates(cohort, people, options.id_column)
     cohort = _with_sessions(cohort)
     _require_names(cohort)
     cohort = _with_whole_images(cohort)

@@ -1,4 +1,4 @@
-"""The mask of the analysis: four methods that select voxels (or other elements) from a cohort."""
+"""The mask of the analysis: five methods that select voxels (or other elements) from a cohort."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ RULES = {
     "coverage": "values > {threshold:g} in at least {subjects} subjects",
     "template": "{template} > {threshold:g}",
     "image": "non-zero values in {image}",
+    "all": "a value other than zero in at least one subject",
 }
 
 
@@ -120,6 +121,9 @@ def group_mask(
             selected = grid.read_mask(options.image)  # type: ignore[arg-type]
             why = f"all images are zero where {options.image} is not zero"
             remedy = "check that mask and images are in the same space"
+        case "all":
+            selected = np.ones(grid.shape, dtype=bool)
+            why, remedy = "all images are zero everywhere", "check the images"
     mask: NDArray[np.bool_] = selected & anywhere
     if lost := int(np.count_nonzero(mask & (n_missing > MOST_MISSING * n_images))):
         logger.info(LOST_MSG, lost, grid.elements, 100 * MOST_MISSING)

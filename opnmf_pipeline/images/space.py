@@ -4,7 +4,8 @@ A space is a module under ``images`` that defines what :class:`Images` lists, su
 :mod:`opnmf_pipeline.images.volumes`. ``opnmf_pipeline.stages.spaces`` lists all spaces.
 
 In these docstrings a *place* is an element of the grid of a space: a voxel for volumes, a vertex
-for surfaces. An image is one or more files; the path of one of them stands for the image.
+for surfaces, a feature for tables. An image is one or more files; the path of one of them stands
+for the image.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class Grid(Protocol):
     ----------
     element, elements : str
         Name of a place in messages, singular and plural: ``voxel``, ``voxels``.
+    image : str
+        Name of what a subject has, for texts: ``image``, ``table``.
     template : str
         Name of the template of the mask ``method: template``, for messages.
     brain : str
@@ -86,6 +89,10 @@ class Grid(Protocol):
     @property
     def elements(self) -> str:
         """Name of places, plural."""
+
+    @property
+    def image(self) -> str:
+        """Name of what a subject has."""
 
     @property
     def template(self) -> str:
@@ -245,9 +252,16 @@ class Images(Protocol):
         """Return the standard space of an image, or None if nothing says that it is in one."""
 
     def check_grids(
-        self, paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False
+        self,
+        paths: Iterable[str | Path],
+        reference: str | Path,
+        *,
+        resampled: bool = False,
+        remedy: str = ...,
     ) -> None:
         """Require that every image is on the grid of a reference image, or can be resampled to it.
+
+        ``remedy`` replaces what the message says about images on other grids.
 
         Raises
         ------

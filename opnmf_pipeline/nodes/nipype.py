@@ -43,6 +43,7 @@ from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
 from opnmf_pipeline.stages.decompose import DECOMPOSE
+from opnmf_pipeline.stages.features import SPLIT_TABLE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
 from opnmf_pipeline.stages.halves import FIT_HALVES
 from opnmf_pipeline.stages.maps import WRITE_MAPS
@@ -73,6 +74,7 @@ __all__ = [
     "MeasureReliability",
     "ProjectSubjects",
     "SelectRank",
+    "SplitTable",
     "WriteMaps",
 ]
 
@@ -276,4 +278,5 @@ MeasureAssociations = _interface(MEASURE_ASSOCIATIONS)
 MeasureReliability = _interface(MEASURE_RELIABILITY)
 ProjectSubjects = _interface(PROJECT_SUBJECTS)
 SelectRank = _interface(SELECT_RANK)
+SplitTable = _interface(SPLIT_TABLE)
 WriteMaps = _interface(WRITE_MAPS)

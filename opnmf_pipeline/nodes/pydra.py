@@ -28,6 +28,7 @@ from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
 from opnmf_pipeline.stages.decompose import DECOMPOSE
+from opnmf_pipeline.stages.features import SPLIT_TABLE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
 from opnmf_pipeline.stages.halves import FIT_HALVES
 from opnmf_pipeline.stages.maps import WRITE_MAPS
@@ -58,6 +59,7 @@ __all__ = [
     "MeasureReliability",
     "ProjectSubjects",
     "SelectRank",
+    "SplitTable",
     "WriteMaps",
 ]
 
@@ -179,4 +181,5 @@ MeasureAssociations = _task(MEASURE_ASSOCIATIONS)
 MeasureReliability = _task(MEASURE_RELIABILITY)
 ProjectSubjects = _task(PROJECT_SUBJECTS)
 SelectRank = _task(SELECT_RANK)
+SplitTable = _task(SPLIT_TABLE)
 WriteMaps = _task(WRITE_MAPS)

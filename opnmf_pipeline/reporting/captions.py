@@ -45,7 +45,7 @@ def map_figures(fit: FitFacts) -> list[Figure]:
     figures = [
         (
             fit.montage,
-            f"{fit.k} brain maps, each shows a component {fit.views}",
+            f"{fit.k} components, each {fit.views}",
             f"Every component, {fit.views}.",
         ),
         (

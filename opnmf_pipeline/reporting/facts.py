@@ -33,6 +33,8 @@ class GridFacts(Protocol):
     ----------
     element, elements : str
         Name of a place of the grid, singular and plural: ``voxel``, ``voxels``.
+    image : str
+        Name of what a subject has: ``image``, ``table``.
     """
 
     @property
@@ -42,6 +44,10 @@ class GridFacts(Protocol):
     @property
     def elements(self) -> str:
         """Name of places, plural."""
+
+    @property
+    def image(self) -> str:
+        """Name of what a subject has."""
 
     @property
     def spacing(self) -> tuple[float, ...]:

@@ -20,7 +20,9 @@ def title(settings: Mapping[str, Any]) -> str:
     inputs = settings.get("inputs", {})
     if inputs.get("simulation"):
         return f"{TITLE}: simulated cohort"
-    named = next((inputs[key] for key in ("bids", "table", "glob") if inputs.get(key)), "")
+    features = (inputs.get("features") or [None])[0]
+    sources = (*(inputs.get(key) for key in ("bids", "table", "glob")), features)
+    named = next(filter(None, sources), "")
     return f"{TITLE}: {name}" if (name := Path(named).name) else TITLE
 
 
@@ -28,8 +30,9 @@ def lead(facts: Facts) -> str:
     """Return the paragraph that describes the run."""
     ks = [str(k) for k in facts.ks]
     listed = " and ".join(filter(None, [", ".join(ks[:-1]), ks[-1]]))
+    what = f"{facts.grid.image.capitalize()}s"
     text = (
-        f"Images of {_people(facts)} were factorized into {listed} components by orthonormal "
+        f"{what} of {_people(facts)} were factorized into {listed} components by orthonormal "
         "projective non-negative matrix factorization (OPNMF). Each component is a set of regions "
         "whose values vary together across subjects." + _mask(facts)
     )
@@ -56,7 +59,7 @@ def tiles(facts: Facts) -> dict[str, str]:
     sizes = " x ".join(f"{size:g}" for size in facts.grid.spacing)
     elements = facts.grid.elements.capitalize()
     return {
-        "Images": _people(facts),
+        f"{facts.grid.image.capitalize()}s": _people(facts),
         f"{elements} of {sizes} mm" if sizes else elements: f"{info['NumberOfVoxels']:,}".replace(
             ",", "\u202f"
         ),

@@ -67,7 +67,7 @@ def draw_hierarchy(overlaps: pd.DataFrame, out_file: Path) -> Path:
         axis.set_xticks(range(len(ks)), [str(k) for k in ks])
         axis.set(xlabel="number of components k", xlim=(-0.3, len(ks) - 0.7), ylim=(-0.01, 1.01))
         axis.set_title("How the parts split as k increases")
-        axis.set_ylabel("parts with their component numbers (height: share of all voxels)")
+        axis.set_ylabel("parts with their component numbers (height: share of the mask)")
         axis.set_yticks([])
         axis.grid(visible=False)
         axis.spines[["left", "bottom"]].set_visible(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -38,7 +39,10 @@ def draw_loadings(loadings: pd.DataFrame, covariates: pd.DataFrame) -> Figure:
     strips, handles = _strips(covariates)
     clustered = n_subjects <= MAX_CLUSTERED
     height = 1.7 + 0.16 * max(k, 6) + 0.16 * covariates.shape[1]
-    with plt.rc_context({**STYLE, "axes.grid": False, "figure.constrained_layout.use": False}):
+    style = {**STYLE, "axes.grid": False, "figure.constrained_layout.use": False}
+    with plt.rc_context(style), warnings.catch_warnings():
+        # seaborn proposes a package that saves a few seconds
+        warnings.filterwarnings("ignore", "Clustering large matrix")
         # Rows are standardized: their Euclidean distance is √(2n(1 − correlation))
         grid = sns.clustermap(
             table,

@@ -45,6 +45,7 @@ MASKS = {
     "template": "with a value above {threshold:g} in the grey-matter map of the MNI152 template "
     "[fonov2011]",
     "image": "inside a given mask",
+    "all": "that were not zero in all subjects",
 }
 EFFECTS = {
     R: "correlations (partial correlations in the model with all covariates)",
@@ -163,7 +164,8 @@ def _images(
     only_brain: bool,
 ) -> str:
     done = fit.get("Preprocessing", {})
-    steps = [] if done.get("smoothing_fwhm") else ["without further smoothing"]
+    is_smoothed = done.get("smoothing_fwhm") or grid.image != "image"
+    steps = [] if is_smoothed else ["without further smoothing"]
     if fwhm := done.get("smoothing_fwhm"):
         steps.append(f"smoothed with a Gaussian kernel of {fwhm:g} mm full width at half maximum")
     if done.get("resample") or done.get("voxel_size"):
@@ -182,7 +184,7 @@ def _images(
         else ""
     )
     return (
-        f"{_modality(entities)}One image of each of {fit['NumberOfSubjects']} subjects was "
+        f"{_modality(entities)}One {grid.image} of each of {fit['NumberOfSubjects']} subjects was "
         f"used{prepared}. The values in the {number}{grid.elements}"
         f"{f' ({size} mm)' if size else ''} {rule} formed a non-negative "
         f"{grid.element}-by-subject matrix X.{shift}"
@@ -247,9 +249,8 @@ def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str, grid: GridFac
         f"[yang2010, sotiras2015] into {ks} components. The components are the columns of a "
         f"non-negative {grid.element}-by-component matrix W, for which ‖X − WWᵀX‖ is small and "
         "WᵀW is close to the identity matrix. The loadings of the subjects are H = WᵀX. The "
-        "explained variance is R² = 1 − ‖X − WWᵀX‖² / ‖X − x̄1ᵀ‖², where x̄ is the mean image. "
-        + found_by
-        + end
+        "explained variance is R² = 1 − ‖X − WWᵀX‖² / ‖X − x̄1ᵀ‖², where x̄ is the mean "
+        f"{grid.image}. " + found_by + end
     )
 
 
@@ -279,7 +280,8 @@ def _selection(
             "matched components and the adjusted Rand index, to measure how much the components "
             "depend on the start."
         )
-    if (n := selection.get("n_null")) and (split or selection.get("n_starts")):
+    n = selection.get("n_null") if grid.image == "image" else 0  # features have no compact parts
+    if n and (split or selection.get("n_starts")):
         sentences.append(
             f"The agreement expected by chance was that of {n} pairs of random label maps for each "
             "comparison, with compact parts of the same sizes and components with the same weights."
@@ -323,7 +325,8 @@ def _reliability(settings: Mapping[str, Any], grid: GridFacts) -> str:
         "same component as the fit of all subjects.",
     ]
     if is_split:
-        by_chance = ", and compared with that of random compact parts of the same sizes"
+        compact = "compact " if grid.image == "image" else ""
+        by_chance = f", and compared with that of random {compact}parts of the same sizes"
         sentences.append(
             "The reproducibility of a component was the Dice coefficient of its parts in the two "
             f"sides of a split of the cohort{by_chance if selection.get('n_null') else ''}."

@@ -34,7 +34,7 @@ from opnmf_pipeline.reporting.tables import (
     subjects_table,
 )
 
-__all__ = ["render_page", "with_runs"]
+__all__ = ["MAX_ROWS", "embedded_pictures", "environment", "render_page", "with_runs"]
 
 PEAK = ["peak_x", "peak_y", "peak_z"]
 TEMPLATE, RUNS_TEMPLATE = "report.html.jinja", "runs.html.jinja"
@@ -73,7 +73,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
     ]
     pictures = [*curves, *cohort, *(figure for section in sections for figure in section.figures)]
     return (
-        _environment()
+        environment()
         .get_template(TEMPLATE)
         .render(
             facts=facts,
@@ -92,7 +92,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
             methods=_methods(facts, settings),
             images=images_table(facts.images),
-            pictures=_pictures(pictures),
+            pictures=embedded_pictures(pictures),
             max_rows=MAX_ROWS,
             viewer=_viewer(facts),
             stability=any(fit.reliability for fit in facts.fits),
@@ -115,11 +115,12 @@ def with_runs(page: str, runs: Sequence[Mapping[str, Any]]) -> str:
     """
     before, _, rest = page.partition(RUNS)
     _, _, after = rest.partition(RUNS_END)
-    records = _environment().get_template(RUNS_TEMPLATE).render(runs=runs)
+    records = environment().get_template(RUNS_TEMPLATE).render(runs=runs)
     return f"{before}{RUNS}\n{records}{RUNS_END}{after}"
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the environment of all templates, which escapes texts."""
     environment = Environment(
         loader=PackageLoader("opnmf_pipeline.reporting"),
         autoescape=select_autoescape(["jinja"]),
@@ -219,8 +220,8 @@ class _Picture(NamedTuple):
     width: int
 
 
-def _pictures(figures: Sequence[Figure]) -> dict[Path | bytes, _Picture]:
-    """Return every picture.
+def embedded_pictures(figures: Sequence[Figure]) -> dict[Path | bytes, _Picture]:
+    """Return every picture, by its file or content, for the templates.
 
     Compression is lossless if all of them fit. Else they are made smaller until they fit.
     """

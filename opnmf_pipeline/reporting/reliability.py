@@ -21,8 +21,8 @@ YES, NO, UNCLEAR = "yes", "no", "unclear"
 """Values of the column ``reproduced`` of the table of the stage ``reliability``."""
 N_NAMED = 8
 CHANCE = (
-    "By chance means: for random compact parts of the same sizes. This is a low bar: a component "
-    "above it can still have other borders in other subjects."
+    "By chance means: for random parts of the same sizes, compact ones if places are known. This "
+    "is a low bar: a component above it can still have other borders in other subjects."
 )
 
 

@@ -33,14 +33,16 @@ PARTS = {
     "n_voxels": "voxels",
     "n_vertices": "vertices",
     "n_grayordinates": "grayordinates",
-    "n_left": "in the left cortex",
-    "n_right": "in the right cortex",
+    "n_features": "features",
+    "n_left": "on the left",
+    "n_right": "on the right",
     "volume": "volume (cm³)",
     "peak_x": "peak x (mm)",
     "peak_y": "peak y (mm)",
     "peak_z": "peak z (mm)",
     "peak_structure": "peak in",
     "peak_vertex": "peak vertex",
+    "strongest_features": "strongest features",
 }
 """Columns of the label tables of all spaces and of their reliability, and their heads."""
 TOP_REGIONS = 5

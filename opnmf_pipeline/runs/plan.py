@@ -32,6 +32,7 @@ from opnmf_pipeline.runs.study import (
     without_empty,
 )
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
+from opnmf_pipeline.stages.features import split_inputs
 from opnmf_pipeline.stages.memory import fit_bytes
 from opnmf_pipeline.stages.spaces import space_of
 
@@ -180,5 +181,6 @@ def _cohort(config: PipelineConfig, folder: Path) -> tuple[pd.DataFrame, pd.Data
         n_subjects = min(simulation.n_subjects, N_SIMULATED)
         sample = simulation.model_copy(update={"n_subjects": n_subjects})
         inputs = simulated_inputs(simulate(sample, folder / "simulated"))
+    inputs = split_inputs(inputs, folder / "features")
     rows = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))
     return rows, rows if simulation is None else simulated_participants(simulation)

@@ -1,9 +1,9 @@
-"""Loadings of images on the components of a finished run, in one BIDS file for each image."""
+"""Projections of images on the components of a model: one BIDS file for each image, and tables."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.config import InputsConfig, PipelineConfig
 from opnmf_pipeline.dataset.description import (
     BIDSIGNORE,
     INPUT,
@@ -24,22 +24,25 @@ from opnmf_pipeline.dataset.description import (
     read_json,
     readme,
 )
-from opnmf_pipeline.dataset.folder import FOREIGN_MSG, Dataset, FinishedRun
+from opnmf_pipeline.dataset.folder import FOREIGN_MSG, Dataset
+from opnmf_pipeline.dataset.model import find_model_files, read_model_file
 from opnmf_pipeline.engines.resources import n_procs_of
-from opnmf_pipeline.exceptions import OutputError
+from opnmf_pipeline.exceptions import ConfigError, ImageError, OutputError
 from opnmf_pipeline.files import PARTIAL, file_digest
 from opnmf_pipeline.images.bids import entities_of
-from opnmf_pipeline.images.cohort import read_cohort, row_names
-from opnmf_pipeline.images.missing import Masks, find_masks
+from opnmf_pipeline.images.cohort import IDENTIFIERS, read_cohort, row_names
+from opnmf_pipeline.images.missing import find_masks
+from opnmf_pipeline.images.space import ImageMask
 from opnmf_pipeline.progress import Display, SilentDisplay
+from opnmf_pipeline.runs.projected import projection_page
 from opnmf_pipeline.runs.study import output_dir
 from opnmf_pipeline.stages.collect import collect_cohort
-from opnmf_pipeline.stages.maps import describe_loadings
-from opnmf_pipeline.stages.project import Loadings, Model, loadings_table, project_images
+from opnmf_pipeline.stages.features import split_inputs
+from opnmf_pipeline.stages.model import Model, Projection, load_models, project_images, tabulated
 from opnmf_pipeline.stages.spaces import space_of
-from opnmf_pipeline.tables import table_text
+from opnmf_pipeline.tables import as_typed, read_table, table_text
 
-__all__ = ["Projected", "project"]
+__all__ = ["Projected", "Row", "filters_of", "project", "rows_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +54,14 @@ OTHER_INPUT_MSG = (
     "the dataset description in %s links its input to %s, but the images of this call are in %s; "
     "sidecars refer to both datasets as `bids:input:`"
 )
+SIMULATION_MSG = (
+    "inputs.simulation: a projection needs images in files; set inputs.bids, inputs.table or "
+    "inputs.glob"
+)
+OF_A_RUN_MSG = (
+    "output.dir: {root} contains a run, whose tables and report would be replaced; choose another "
+    "folder (--output)"
+)
 
 
 @dataclass(frozen=True)
@@ -60,22 +71,106 @@ class Projected:
     Attributes
     ----------
     n_images : int
-        Number of images whose loadings were written.
+        Number of images with loadings: those of this call, and those of an interrupted call.
     ks : list of int
-        Numbers of components of the model.
-    root : path
+        Numbers of components of the models.
+    tables : dict of int to DataFrame
+        Projections of all images, by the number of components; empty if no tables were written.
+    output : Dataset
         The output dataset.
     """
 
     n_images: int
     ks: list[int]
-    root: Path
+    tables: dict[int, pd.DataFrame]
+    output: Dataset
 
 
-def project(config: PipelineConfig, model_root: Path, display: Display | None = None) -> Projected:
-    """Write the loadings of each image of the cohort on the components of a finished run.
+@dataclass(frozen=True)
+class Row:
+    """An image to project.
 
-    Calls with different subjects may write into one dataset at the same time.
+    Attributes
+    ----------
+    name : str
+        Subject and session, such as ``sub-01_ses-1``.
+    image : str
+        Path of the image.
+    mask : ImageMask or None
+        Mask of its missing voxels.
+    """
+
+    name: str
+    image: str
+    mask: ImageMask | None = None
+
+    @property
+    def folder(self) -> str:
+        """Folder of its loadings in the output dataset, such as ``sub-01/ses-1/anat``."""
+        datatype = entities_of(self.image).get("datatype") or "anat"
+        return "/".join([*self.name.split("_", 1), datatype])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its files, and of its mask."""
+        files = list(space_of(self.image).images.image_files(self.image))
+        if self.mask is not None:
+            files += [self.mask.path]
+        return " ".join(file_digest(Path(file)) for file in files)
+
+
+def filters_of(model_root: Path) -> dict[str, Any]:
+    """Return the filters that selected the images of the cohort of a model in a BIDS dataset.
+
+    Raises
+    ------
+    ModelError
+        The folder contains no model that can be read.
+    """
+    return read_model_file(next(iter(find_model_files(model_root).values()))).Filters
+
+
+def rows_of(inputs: InputsConfig, folder: Path) -> list[Row]:
+    """Return the images that settings name.
+
+    Parameters
+    ----------
+    inputs : InputsConfig
+        Settings of the images.
+    folder : path
+        Existing folder that gets one file per subject, if the settings name a table of features.
+
+    Raises
+    ------
+    CohortError
+        The images cannot be found.
+    ConfigError
+        The settings name a simulated cohort.
+    """
+    if inputs.simulation is not None:
+        raise ConfigError(SIMULATION_MSG)
+    inputs = split_inputs(inputs, folder / "features")
+    cohort = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))
+    masks = find_masks(inputs, cohort)
+    rows = zip(row_names(cohort), cohort["image"], strict=True)
+    return [Row(name, image, masks.get(image)) for name, image in rows]
+
+
+def project(
+    config: PipelineConfig,
+    model_root: Path,
+    display: Display | None = None,
+    *,
+    rows: Sequence[Row] | None = None,
+    n_components: Sequence[int] | None = None,
+    resample: bool = False,
+    combined: bool = False,
+) -> Projected:
+    """Write the loadings of each image of the cohort on the components of a model.
+
+    An image whose loadings an earlier call wrote is not decoded again: its SHA-256 and that of the
+    components tell this. So an interrupted call continues. Calls with different subjects may write
+    into one dataset at the same time, unless ``combined`` is set.
 
     Parameters
     ----------
@@ -83,42 +178,69 @@ def project(config: PipelineConfig, model_root: Path, display: Display | None = 
         Images (``inputs``) and output folder (``output``). The model defines the preprocessing; the
         section ``matrix`` is not used.
     model_root : path
-        Output folder of the run with the components. It is not changed, unless it is also the
-        output folder.
+        Output folder of the run with the components, or folder with models. It is not changed,
+        unless it is also the output folder.
     display : Display, optional
         Shows progress. Default: nothing is shown.
+    rows : sequence of Row, optional
+        The images. Default: those of ``config.inputs``.
+    n_components : sequence of int, optional
+        Numbers of components. Default: all models in the folder.
+    resample : bool
+        Resample images on another grid to that of the model.
+    combined : bool
+        Also write tables of all images of this call, and a report.
 
     Returns
     -------
     Projected
-        Number of images, numbers of components and output folder.
+        Numbers of images and of components, and the output folder.
 
     Raises
     ------
+    ModelError
+        The model cannot be used.
     OutputError
-        There is no model, the output folder contains files of another program, or it contains
-        loadings on other components or of other images.
+        The output folder contains files of another program, or loadings on other components or of
+        other images.
     CohortError
         The images cannot be found.
     ImageError
-        Images are on a different grid than the components: nothing is written. Or images cannot be
-        read or have NaN or negative values that the preprocessing does not allow: the loadings of
-        the other images are written.
+        Images do not fit the model, such as images on another grid: nothing is written. Or images
+        cannot be read or have NaN or negative values that the preprocessing does not allow: the
+        loadings of the other images are written.
     """
     display = display or SilentDisplay()
-    model, output = FinishedRun(model_root), Dataset(output_dir(config))
+    models, output = load_models(model_root, n_components), Dataset(output_dir(config))
     output.require_writable()
     if _is_foreign(output.root):
         raise OutputError(FOREIGN_MSG.format(root=output.root))
+    if combined and output.path("registry").exists():
+        raise OutputError(OF_A_RUN_MSG.format(root=output.root))
     with TemporaryDirectory() as folder:
-        cohort = read_cohort(collect_cohort(config.inputs, Path(folder) / "cohort.tsv"))
-    display.note(f"collect: {len(cohort)} images")
-    images = [_Image.of_row(*row) for row in zip(row_names(cohort), cohort["image"], strict=True)]
-    projection = _Projection(config, model, output, images, find_masks(config.inputs, cohort))
-    projection.refuse_others()
-    projection.describe_dataset()
-    n_done = sum(1 for _ in projection.write(display))
-    return Projected(n_images=n_done, ks=model.ks, root=output.root)
+        rows = rows_of(config.inputs, Path(folder)) if rows is None else rows
+        display.note(f"collect: {len(rows)} images")
+        projection = _Projection(config, model_root, models, output, rows, resample)
+        missing = projection.missing()
+        if len(missing) < len(rows):
+            display.note(f"project: {len(rows) - len(missing)} images were projected before")
+        problem = projection.write(missing, display, *(COMBINED if combined else ()))
+        done = [row for row in rows if projection.is_done(row)]
+        tables: dict[int, pd.DataFrame] = {}
+        if combined and done:
+            tables = projection.combine(done)
+            text = projection_page(
+                model_root, models, tables, resample=resample, problem=str(problem or "")
+            )
+            output.write_text("report", text)
+        if problem is not None:
+            raise problem
+        return Projected(
+            n_images=len(done),
+            ks=[model.n_components for model in models],
+            tables=tables,
+            output=output,
+        )
 
 
 def _is_foreign(root: Path) -> bool:
@@ -131,51 +253,78 @@ def _is_foreign(root: Path) -> bool:
 
 WRITTEN = ("dataset", "bidsignore", "readme", "image_loadings", "image_loadings_json")
 """Files of a dataset of loadings, by their names in the table of output files."""
-
-
-@dataclass(frozen=True)
-class _Image:
-    row: str
-    path: str
-    folder: str
-    """Folder of its loadings in the output dataset, such as ``sub-01/ses-1/anat``."""
-
-    @classmethod
-    def of_row(cls, row: str, path: str) -> _Image:
-        datatype = entities_of(path).get("datatype") or "anat"
-        return cls(row, path, "/".join([*row.split("_", 1), datatype]))
-
-    @cached_property
-    def digest(self) -> str:
-        files = space_of(self.path).images.image_files(self.path)
-        return " ".join(file_digest(Path(file)) for file in files)
+COMBINED = ("loadings", "loadings_json", "report")
+"""Further files, if there are tables of all images."""
 
 
 @dataclass(frozen=True)
 class _Projection:
     config: PipelineConfig
-    model: FinishedRun
+    model_root: Path
+    models: Sequence[Model]
     output: Dataset
-    images: Sequence[_Image]
-    masks: Masks
+    rows: Sequence[Row]
+    resample: bool
 
-    def refuse_others(self) -> None:
-        """Refuse to replace loadings on other components or of other images."""
+    def missing(self) -> list[Row]:
+        """Return the images without loadings; refuse to replace those of others."""
+        missing = [row for row in self.rows if not self.is_done(row)]
         if self.config.output.overwrite:
-            return
+            return missing
         others = [
             path
-            for image in self.images
-            for k in self.model.ks
-            if (path := self._path("image_loadings_json", k, image)).exists()
-            and not self._same(read_json(path), k, image)
+            for row in missing
+            for model in self.models
+            if (path := self._path("image_loadings_json", model, row)).exists()
+            and not self._is_same(model, row)
         ]
         if others:
             raise OutputError(
                 OTHER_LOADINGS_MSG.format(root=self.output.root, n=len(others), first=others[0])
             )
+        return missing
 
-    def describe_dataset(self) -> None:
+    def is_done(self, row: Row) -> bool:
+        """Tell whether the loadings of an image on all components are written."""
+        return all(self._is_same(model, row) for model in self.models)
+
+    def _is_same(self, model: Model, row: Row) -> bool:
+        """Tell whether the loadings of an image on some components are those of this call."""
+        path = self._path("image_loadings_json", model, row)
+        if not path.exists() or not self._path("image_loadings", model, row).exists():
+            return False
+        sidecar = read_json(path)
+        found = (sidecar.get("ComponentsSHA256"), sidecar.get("ImageSHA256"))
+        whole = set(model.describe_columns()) <= set(sidecar)
+        return whole and found == (model.sha256, row.digest)
+
+    def write(self, rows: Sequence[Row], display: Display, *combined: str) -> ImageError | None:
+        """Write the loadings of images; return the error about images that cannot be used.
+
+        Nothing is written before all images were found to fit the model.
+        """
+        if not rows:
+            return None
+        found = project_images(
+            self.models,
+            [row.image for row in rows],
+            [row.name for row in rows],
+            resample=self.resample,
+            masks={row.image: row.mask for row in rows if row.mask is not None},
+            n_procs=n_procs_of(self.config.execution),
+            track=display.track,
+            stop_at_first=self.config.execution.stop_on_first_crash,
+        )
+        try:
+            for n_written, (number, projections) in enumerate(found):
+                if n_written == 0:
+                    self._describe_dataset(combined)
+                self._write_row(rows[number], projections)
+        except ImageError as error:
+            return error
+        return None
+
+    def _describe_dataset(self, combined: Sequence[str]) -> None:
         """Write the dataset description, unless the folder already has one."""
         root, bids = self.output.root, self.config.inputs.bids
         links = read_json(self.output.path("dataset")).get("DatasetLinks")
@@ -184,64 +333,60 @@ class _Projection:
             logger.warning(OTHER_INPUT_MSG, root, link, bids.as_uri())
         if not self.output.path("dataset").exists():
             settings = self.config.settings()
-            text = dataset_description(settings, model=self.model.root)
+            text = dataset_description(settings, model=self.model_root)
             self.output.write_text("dataset", text)
             self.output.write_text("bidsignore", BIDSIGNORE)
-            self.output.write_text("readme", readme(settings, WRITTEN, self.model.root))
-
-    def write(self, display: Display) -> Iterator[str]:
-        """Write the loadings of each image, and yield the name of the image."""
-        ks, mask_file = self.model.ks, self.model.intact("mask")
-        models = [
-            Model.of_maps(
-                self.model.intact("components", k), self.model.intact("fit", k), mask_file
+            self.output.write_text(
+                "readme", readme(settings, (*WRITTEN, *combined), self.model_root)
             )
-            for k in ks
-        ]
-        found = project_images(
-            [image.path for image in self.images],
-            [image.row for image in self.images],
-            models,
-            mask_file,
-            masks=self.masks,
-            n_procs=n_procs_of(self.config.execution),
-            track=display.track,
-            stop_at_first=self.config.execution.stop_on_first_crash,
-        )
-        for number, loadings in found:
-            image = self.images[number]
-            for k, values in zip(ks, loadings, strict=True):
-                self._write_one(image, k, values)
-            yield image.row
 
-    def _write_one(self, image: _Image, k: int, loadings: Loadings) -> None:
-        table: pd.DataFrame = loadings_table([image.row], [loadings])
-        text = table_text(table)
-        inside = self.model.root.samefile(self.output.root)
-        root = self.config.inputs.bids or self.output.root
-        sources = [
-            bids_uri(self.model.path("components", k), self.model.root, "" if inside else MODEL),
-            bids_uri(image.path, root, INPUT),
-        ]
-        sidecar = {
-            **describe_loadings(table),
-            "Sources": sources,
-            "ComponentsSHA256": self._components_digests[k],
-            "ImageSHA256": image.digest,
-        }
-        self._write("image_loadings", k, image, text)
-        self._write("image_loadings_json", k, image, json_text(sidecar))
+    def _write_row(self, row: Row, projections: Sequence[Projection]) -> None:
+        for model, projection in zip(self.models, projections, strict=True):
+            table = tabulated(model, [row.name], [projection])
+            root = self.config.inputs.bids or self.output.root
+            images = self.config.inputs.features or [row.image]
+            sidecar = {
+                **self._describe(model, table),
+                "Sources": [
+                    self._uri(model),
+                    *(bids_uri(str(image), root, INPUT) for image in images),
+                ],
+                "ComponentsSHA256": model.sha256,
+                "ImageSHA256": row.digest,
+                "Resampling": self.resample,
+            }
+            self._write("image_loadings", model, row, table_text(table))
+            # Last, because it marks the table as complete
+            self._write("image_loadings_json", model, row, json_text(sidecar))
 
-    @cached_property
-    def _components_digests(self) -> dict[int, str]:
-        return {k: read_json(self.model.intact("fit", k))["SHA256"] for k in self.model.ks}
+    def combine(self, rows: Sequence[Row]) -> dict[int, pd.DataFrame]:
+        """Write one table of all images for each set of components, and return these tables."""
+        tables = {}
+        for model in self.models:
+            k = model.n_components
+            parts = [read_table(self._path("image_loadings", model, row)) for row in rows]
+            table = pd.concat(parts, ignore_index=True)
+            first = [name for name in IDENTIFIERS if name in table]
+            table = table[[*first, *(name for name in table if name not in first)]]
+            sidecar = {**self._describe(model, table), "Sources": [self._uri(model)]}
+            self.output.write_text("loadings", table_text(table), k)
+            self.output.write_text("loadings_json", json_text(sidecar), k)
+            tables[k] = as_typed(table, text=IDENTIFIERS)
+        return tables
 
-    def _same(self, sidecar: dict[str, Any], k: int, image: _Image) -> bool:
-        expected = (self._components_digests[k], image.digest)
-        return (sidecar.get("ComponentsSHA256"), sidecar.get("ImageSHA256")) == expected
+    def _describe(self, model: Model, table: pd.DataFrame) -> dict[str, Any]:
+        known = {"participant_id": "Subject", "session_id": "Session of the subject"}
+        subjects = {name: {"Description": known[name]} for name in known if name in table}
+        return {"Description": "Projection on components", **subjects, **model.describe_columns()}
 
-    def _path(self, name: str, k: int, image: _Image) -> Path:
-        return self.output.path(name, k, folder=image.folder, row=image.row)
+    def _uri(self, model: Model) -> str:
+        assert model.components_file is not None
+        inside = self.output.root.exists() and self.model_root.samefile(self.output.root)
+        return bids_uri(model.components_file, self.model_root, "" if inside else MODEL)
 
-    def _write(self, name: str, k: int, image: _Image, text: str) -> None:
-        self.output.write_text(name, text, k, folder=image.folder, row=image.row)
+    def _path(self, name: str, model: Model, row: Row) -> Path:
+        return self.output.path(name, model.n_components, folder=row.folder, row=row.name)
+
+    def _write(self, name: str, model: Model, row: Row, text: str) -> None:
+        k = model.n_components
+        self.output.write_text(name, text, k, folder=row.folder, row=row.name)

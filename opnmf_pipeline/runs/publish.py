@@ -22,7 +22,10 @@ from opnmf_pipeline.dataset.description import (
     with_sources,
 )
 from opnmf_pipeline.dataset.folder import OutputFolder
+from opnmf_pipeline.dataset.model import ModelFile
 from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.files import file_digest
+from opnmf_pipeline.images.bids import OF_THE_ROW, common_entities
 from opnmf_pipeline.images.cohort import COVARIATE_SUFFIX, read_cohort
 from opnmf_pipeline.reporting.page import with_runs
 from opnmf_pipeline.runs.study import Study
@@ -34,7 +37,7 @@ from opnmf_pipeline.stages.metrics import METRICS_COLUMNS
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
-from opnmf_pipeline.stages.spaces import named_files, space_of
+from opnmf_pipeline.stages.spaces import named_files, open_mask, space_of
 from opnmf_pipeline.tables import read_table, table_text
 
 __all__ = ["publish"]
@@ -86,6 +89,8 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
             for name, file in named_files(files, study.images[0]).items():
                 _publish_file(output, name, folder / file, k)
     _note_sources(study, list(maps), output, inputs)
+    for k in maps:
+        _publish_model(study, output, k)
 
 
 def _publish_comparison(folder: Path, output: OutputFolder) -> None:
@@ -142,6 +147,39 @@ def _participants(cohort: pd.DataFrame) -> pd.DataFrame:
     return people.drop(columns=varying).drop_duplicates("participant_id")
 
 
+def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
+    """Write what new images need to be projected on the components, without any identifier."""
+    info = read_json(output.path("fit", k))
+    parts = {name: output.path(name, k) for name in ("components", "mask")}
+    table = read_table(output.path("dseg_tsv", k))
+    filters = study.config.inputs.settings().get("filters", {})
+    model = ModelFile(
+        NumberOfComponents=k,
+        Components=parts["components"].name,
+        Mask=parts["mask"].name,
+        SHA256={path.name: file_digest(path) for path in parts.values()},
+        Preprocessing=info["Preprocessing"],
+        Shift=info["Shift"],
+        Labels=_labels(table),
+        Entities=common_entities(study.images),
+        Filters={key: value for key, value in filters.items() if key not in OF_THE_ROW},
+        Grid=open_mask(parts["mask"]).grid.describe(),
+        NumberOfSubjects=info["NumberOfSubjects"],
+        MeanLoadings=info.get("MeanLoadings"),
+        TrainingErrors=sorted(info["RelativeErrors"]),
+        Decomposition=info["Settings"],
+        Versions=info["Versions"],
+    )
+    output.write_text("model", model.text(), k)
+
+
+def _labels(table: pd.DataFrame) -> list[str | None] | None:
+    """Return the name of each component, if the run had an atlas."""
+    if "proposed_name" not in table:
+        return None
+    return [name if isinstance(name, str) else None for name in table["proposed_name"]]
+
+
 def _note_sources(
     study: Study, ks: Sequence[int], output: OutputFolder, inputs: InputsConfig
 ) -> None:
@@ -149,7 +187,8 @@ def _note_sources(
     images = []
     if study.planted is None:  # simulated images are not in a dataset of their own
         root = inputs.bids or output.root
-        images = [bids_uri(path, root, INPUT) for path in read_cohort(study.cohort_file)["image"]]
+        paths = inputs.features or read_cohort(study.cohort_file)["image"]
+        images = [bids_uri(path, root, INPUT) for path in paths]
     mask = bids_uri(output.path("mask"), output.root)
     for k in ks:
         components = bids_uri(output.path("components", k), output.root)

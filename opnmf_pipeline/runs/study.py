@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.config import InputsConfig, PipelineConfig
 from opnmf_pipeline.dataset.description import participants_json, settings_yaml
 from opnmf_pipeline.dataset.names import WORK
 from opnmf_pipeline.engines.cache import Cache
@@ -20,7 +20,7 @@ from opnmf_pipeline.engines.graph import Graph
 from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import ConfigError, ImageError
-from opnmf_pipeline.files import written_whole
+from opnmf_pipeline.files import file_digest, written_whole
 from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.check import empty_images
@@ -28,11 +28,13 @@ from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.missing import Masks, find_masks, write_masks
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
 from opnmf_pipeline.images.space import Grid, StandardSpace
+from opnmf_pipeline.images.tables.split import SUBJECTS_FILE, split_table
 from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
+from opnmf_pipeline.stages.features import table_inputs
 from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.stages.splits import split_cohort
 from opnmf_pipeline.tables import write_table
@@ -192,6 +194,8 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
                 "simulate", [], simulation.model_dump(), lambda out: simulate(simulation, out)
             )
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
+    if inputs.features is not None:
+        inputs = _split_once(config)
     cohort = read_cohort(collect_cohort(inputs, cohort_file))
     masks = find_masks(config.inputs, cohort)
     if config.inputs.on_empty == "drop":
@@ -211,6 +215,19 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
         atlas=find_atlas(config, images[0], space_entities(config, images)),
         masks_file=write_masks(masks, cohort_file.with_name(MASKS_FILE)) if masks else None,
     )
+
+
+def _split_once(config: PipelineConfig) -> InputsConfig:
+    """Return the settings of one file per subject, which the work folder keeps for all runs."""
+    inputs = config.inputs
+    assert inputs.features is not None
+    with work_locked(config):
+        cache = Cache(work_dir(config))
+        tables = [*inputs.features, *([inputs.participants] if inputs.participants else [])]
+        digests = [file_digest(path) for path in tables if path.is_file()]
+        settings = inputs.settings()
+        made = cache.stage("features", digests, settings, lambda out: split_table(inputs, out))
+    return table_inputs(inputs, made.folder / SUBJECTS_FILE)
 
 
 def space_entities(config: PipelineConfig, images: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "column_norms",
     "explained_variance",
     "mean_image",
     "n_missing",
@@ -81,6 +82,21 @@ def residual_norms(
         rows = slice(first, first + BLOCK_ROWS)
         squares += np.nansum(np.square(X[rows] - W[rows] @ H), axis=0, dtype=np.float64)
     return np.sqrt(squares)
+
+
+def column_norms(X: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the Euclidean norm of each column of X, shape (n_subjects,), float64.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_voxels, n_subjects)
+        Sums are float64 for every dtype. Missing values (NaN) are left out.
+    """
+    squares = np.zeros(X.shape[1])
+    for first in range(0, X.shape[0], BLOCK_ROWS):
+        squares += np.nansum(np.square(X[first : first + BLOCK_ROWS].astype(np.float64)), axis=0)
+    norms: NDArray[np.float64] = np.sqrt(squares)
+    return norms
 
 
 def explained_variance(error: float, norm: float) -> float:

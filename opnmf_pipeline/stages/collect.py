@@ -109,7 +109,13 @@ COLLECT_COHORT = Stage(
     folder="cohort",
     inputs={},
     outputs={"cohort_file": COHORT_FILE, "images": IMAGES, "participants": PARTICIPANTS},
-    settings={InputsConfig: ("simulation", "on_empty", "masks")},  # the mask is not known yet
+    settings={
+        InputsConfig: (
+            *("simulation", "features", "feature_names", "features_as"),  # other stages
+            "masks",  # belong to the stage mask
+            "on_empty",  # the mask is not known yet
+        )
+    },
     kinds={"bids": Kind.PLACE, "database_dir": Kind.PLACE, "glob": Kind.TEXT},
     exclusive=("bids", "table", "glob"),
     requires={"filters": "bids"},

@@ -17,7 +17,14 @@ from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
-from opnmf_pipeline.selection.errors import mean_image, n_missing, norm, residual_norms
+from opnmf_pipeline.selection.errors import (
+    column_norms,
+    mean_image,
+    n_missing,
+    norm,
+    relative_errors,
+    residual_norms,
+)
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MATRIX_DIR, N_COMPONENTS, Call, Stage
 
@@ -148,6 +155,10 @@ def decompose(
         model = estimator(n_components, options, sidecar, callback, checkpoint).fit(X)
     np.save(out_dir / W_FILE, model.coef_)
     np.save(out_dir / H_FILE, model.components_)
+    W, norms = model.coef_.astype(np.float64), column_norms(X)
+    errors = relative_errors(norms, model.components_.T, W.T @ W)
+    if model.missing == "masked":  # over observed values, as the norms are
+        errors = residual_norms(X, model.coef_, model.components_) / norms
     info = {
         "NumberOfComponents": n_components,
         "NumberOfVoxels": X.shape[0],
@@ -162,6 +173,7 @@ def decompose(
         "Norm": norm(X),
         "NormAboutMean": norm(X, mean_image(X)),
         "ReconstructionError": float(model.reconstruction_err_),
+        "RelativeErrors": [float(f"{error:.6g}") for error in errors],
         "LowerBound": float(model.lower_bound_),
         "KKTResidual": float(model.kkt_residual_),
         "Iterations": int(model.n_iter_),
@@ -174,7 +186,6 @@ def decompose(
     if model.missing == "masked":
         info["MissingValues"] = n_missing(X)
         info["MeanLoadings"] = model.mean_loadings_.tolist()
-        info["SubjectErrors"] = residual_norms(X, model.coef_, model.components_).tolist()
     out_file = out_dir / FACTORIZATION_FILE
     out_file.write_text(json.dumps(info, indent=1) + "\n")
     return out_file

@@ -54,6 +54,8 @@ REGIONS_FILES = {"regions": "regions.tsv", "regions_json": "regions.json"}
 SIDECARS = ("components_json", "dseg_json", "loadings_json")
 
 COPIES_OF_MAPS = 2
+OF_THE_FIT = ("History", "RelativeErrors")
+"""Parts of the description of a fit that the sidecar of its components does not repeat."""
 LOADING = "Loading on {name} (row of H = WᵀX)"
 
 
@@ -147,7 +149,7 @@ def _loadings(fit: Factorization) -> pd.DataFrame:
 
 
 def _summary(fit: Factorization) -> dict[str, Any]:
-    return {name: value for name, value in fit.info.items() if name not in ("History",)}
+    return {name: value for name, value in fit.info.items() if name not in OF_THE_FIT}
 
 
 def _write_json(path: Path, **content: Any) -> None:

@@ -54,8 +54,8 @@ COLUMNS = {
     "split, which have different subjects; mean over the splits",
     "dice_low": f"{LOW} over the splits",
     "dice_high": f"{HIGH} over the splits",
-    "dice_null": "The same mean for random compact parts of the same sizes, matched in the same "
-    "way",
+    "dice_null": "The same mean for random parts of the same sizes (compact ones, if places are "
+    "known), matched in the same way",
     "dice_null_low": f"{LOW} of this mean over random parts",
     "dice_null_high": f"{HIGH} of this mean over random parts",
     "stability": "Share of the resamples that assign a place to the component, mean over the part",

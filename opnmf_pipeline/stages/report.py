@@ -243,8 +243,8 @@ def _read_fit(
         errors = pd.Series(
             relative_errors(norms.to_numpy(), loadings.to_numpy(), gram), index=norms.index
         )
-        if "SubjectErrors" in info:  # over observed values, as the norms are
-            errors = info["SubjectErrors"] / norms
+        if "MissingValues" in info:
+            errors = pd.Series(info["RelativeErrors"], index=norms.index)
     regions = as_typed(read_table(files.regions), ("region",)) if files.regions else None
     return FitFacts(
         info=info,

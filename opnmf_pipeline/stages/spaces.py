@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images import surfaces, volumes
+from opnmf_pipeline.images import surfaces, tables, volumes
 from opnmf_pipeline.images.space import Images, Mask
+from opnmf_pipeline.reporting import features as feature_pictures
 from opnmf_pipeline.reporting import surfaces as surface_pictures
 from opnmf_pipeline.reporting import volumes as volume_pictures
 from opnmf_pipeline.reporting.figure import Figure
@@ -30,7 +31,7 @@ class Pictures(Protocol):
     """What the module of a space under ``reporting`` defines.
 
     A background is an image of the kind that :meth:`Mask.unmasked` returns, or the paths of
-    two meshes, left and right.
+    two meshes, left and right. Tables have none.
     """
 
     VIEWS: str
@@ -79,6 +80,7 @@ class Space(NamedTuple):
 
 SPACES: dict[str, Space] = {
     "surfaces": Space(surfaces, surface_pictures),
+    "tables": Space(tables, feature_pictures),
     "volumes": Space(volumes, volume_pictures),
 }
 """A file belongs to the first space whose ``is_image`` accepts its name.

@@ -124,11 +124,13 @@ def test_what_is_not_said_stays_as_in_the_file(parse, write_config):
     assert config.inputs.simulation is None
 
 
-@pytest.mark.parametrize("source", [{"table": "a.tsv"}, {"glob": "*.nii"}, {"simulation": {}}])
+@pytest.mark.parametrize(
+    "source", [{"table": "a.tsv"}, {"glob": "*.nii"}, {"features": "a.csv"}, {"simulation": {}}]
+)
 def test_the_dataset_replaces_any_source_of_the_file(parse, write_config, source):
     inputs = parse("--config-file", write_config({"inputs": source})).inputs
     assert inputs.bids is not None
-    assert inputs.table is inputs.glob is inputs.simulation is None
+    assert inputs.table is inputs.glob is inputs.features is inputs.simulation is None
 
 
 @pytest.mark.parametrize(

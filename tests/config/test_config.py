@@ -113,7 +113,7 @@ def test_every_problem_is_named_at_once(write_config):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("mask.method=median", "'mean', 'coverage', 'template' or 'image', got 'median'"),
+        ("mask.method=median", "'mean', 'coverage', 'template', 'image' or 'all', got 'median'"),
         ("mask.coverage=0", "greater than 0, got 0"),
         ("mask.coverage=1.5", "less than or equal to 1, got 1.5"),
         ("mask.threshold=.nan", "finite number"),
@@ -161,7 +161,10 @@ def test_section_of_the_wrong_type(write_config, section, value):
 
 def test_sources_exclude_each_other(write_config):
     both = problem(write_config({"inputs": {"bids": "a", "glob": "*.nii"}}))
-    assert "inputs: set exactly one of bids, table, glob, simulation; got bids and glob" in both
+    assert (
+        "inputs: set exactly one of bids, table, glob, features, simulation; got bids and glob"
+        in both
+    )
     none = problem(write_config({"inputs": {"filters": {"label": "GM"}}}))
     assert "none is set" in none
     assert "inputs: is required" in problem(write_config("mask:\n  threshold: 0.2\n"))
@@ -213,6 +216,17 @@ def test_relative_paths_start_at_the_file_and_overrides_at_the_current_folder(
     assert config.inputs.table == tmp_path / "t.tsv"
     assert config.output.dir == tmp_path.parent / "out"
     assert config.execution.work_dir == tmp_path / "elsewhere" / "work"
+
+
+@pytest.mark.parametrize("value", ["lh.csv", ["lh.csv", "../rh.csv"]], ids=["one", "several"])
+def test_lists_of_relative_paths_start_at_the_file(tmp_path, write_config, value):
+    config = load_config(write_config({"inputs": {"features": value}}))
+    assert (
+        config.inputs.features
+        == (tmp_path / "lh.csv", tmp_path.parent / "rh.csv")[: 1 if isinstance(value, str) else 2]
+    )
+    overrides = load_config(None, [f"inputs.features={str(value).replace(chr(39), '')}"])
+    assert overrides.inputs.features[0] == Path.cwd() / "lh.csv"
 
 
 def test_home_and_absolute_paths(write_config, monkeypatch):

@@ -46,13 +46,14 @@ def test_every_setting_is_described(tables):
     ("key", "kind", "default"),
     [
         ("mask.coverage", "number > 0, ≤ 1", "`0.9`"),
-        ("mask.method", "`mean`, `coverage`, `template`, `image`", "`mean`"),
+        ("mask.method", "`mean`, `coverage`, `template`, `image`, `all`", "`mean`"),
         (
             "decomposition.n_components",
             f"{COUNT} or list, each {COUNT}",
             "`10`",
         ),
         ("inputs.bids", "path", "not set"),
+        ("inputs.features", "path or list, each path", "not set"),
         ("inputs.filters", "mapping", "empty"),
         ("report.figures", "true or false", "`true`"),
     ],

@@ -67,7 +67,7 @@ def full(module_study):
 @pytest.mark.parametrize("engine", OTHERS)
 def test_engines_give_the_same_bytes(full, module_study, engine):
     expected, found = (results(module_study.out(name)) for name in ("local", engine))
-    assert len(expected) == 43
+    assert len(expected) == 45
     assert set(found) == set(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
 

@@ -232,6 +232,18 @@ def test_an_id_column_of_another_name(cohort, table):
     assert found(**images, id_column="Code")["age"].tolist() == ["44"]
 
 
+def test_participants_add_covariates_to_a_table_of_images(cohort, table):
+    path = table(participant_id=cohort.subjects)
+    columns = set(found(table=path))
+    rows = [f"{name}\t{number}" for number, name in enumerate(reversed(cohort.subjects))]
+    people = cohort.root / "people.tsv"
+    people.write_text("\n".join(["participant_id\tscore", *rows]))
+    frame = found(table=path, participants=people)
+    assert set(frame) - columns == {"score"}
+    assert frame["score"].tolist() == list("543210")
+    assert set(found(table=path, participants=path)) == columns
+
+
 def test_bare_ids_get_the_prefix_and_this_is_told(cohort, table, caplog):
     path = table(participant_id=["01", "02", "03", "sub-04", "sub-05", "sub-06"])
     with caplog.at_level("WARNING", logger="opnmf_pipeline"):

@@ -14,7 +14,7 @@ import yaml
 
 from opnmf_pipeline.cli import bids_main, main
 from opnmf_pipeline.images.cohort import row_names
-from tests.builders import NAME, three_parts, write_cohort, write_image
+from tests.builders import AFFINE, NAME, three_parts, write_cohort, write_image
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -84,11 +84,13 @@ def content(root):
 def assert_projected(root, model, subject, k):
     table, sidecar = loadings(root, subject, k)
     expected = group_loadings(model, k).query("participant_id == @subject")
-    assert table.columns.tolist() == expected.columns.tolist()
+    loadings_of = expected.columns.drop("participant_id")
+    means = [f"{name}_mean" for name in loadings_of]
+    last = ["reconstruction_error", "outside_training_range"]
+    assert table.columns.tolist() == ["participant_id", *loadings_of, *means, *last]
     assert table["participant_id"].tolist() == [subject]
-    np.testing.assert_allclose(
-        table.filter(like="component"), expected.filter(like="component"), rtol=1e-5
-    )
+    np.testing.assert_allclose(table[loadings_of], expected[loadings_of], rtol=1e-6)
+    assert not table["outside_training_range"].any()
     assert set(table) <= set(sidecar)
 
 
@@ -127,7 +129,7 @@ def test_projection_of_others_on_a_given_model(learned, tmp_path, capsys):
     assert "4 images, k = 2, 3" in capsys.readouterr().out
     columns = group_loadings(learned, 3).columns.tolist()
     table, sidecar = loadings(out, "sub-02", 3)
-    assert table.columns.tolist() == columns
+    assert table.columns.tolist()[: len(columns)] == columns
     assert sidecar["Sources"][0].startswith("bids:model:group/")
     described = json.loads((out / "dataset_description.json").read_text())
     links = {"input": new.root.as_uri(), "model": learned.as_uri()}
@@ -196,7 +198,7 @@ def test_loadings_of_another_image_are_not_replaced(learned, cohort, capsys):
     assert app(*arguments, "--overwrite") == 0
     expected = group_loadings(learned, 2).iloc[0, 1:].to_numpy(float) * 1.5
     np.testing.assert_allclose(
-        loadings(learned, "sub-01", 2)[0].iloc[0, 1:].tolist(), expected, 1e-5
+        loadings(learned, "sub-01", 2)[0].iloc[0, 1:3].tolist(), expected, 1e-6
     )
 
 
@@ -208,11 +210,20 @@ def test_another_model_removes_the_loadings_on_the_old_one(learned, cohort, conf
 
 
 def test_another_grid_is_refused_and_nothing_written(learned, cohort, tmp_path, capsys):
-    moved = np.diag([-3.0, 3, 3, 1])
+    moved = AFFINE.copy()
+    moved[0, 3] += 1.5
     write_image(cohort.images[1], cohort.values[1], affine=moved)
     assert app(cohort.root, learned, "participant", "-q") == 2
-    assert "1 of 6 images are not on the grid" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "1 of 6 images are not on the grid" in message
+    assert "pass --resample" in message
     assert not list(learned.glob("sub-*"))
+    out = tmp_path / "new"
+    arguments = [cohort.root, out, "participant", "--model", learned, "-q"]
+    assert app(*arguments) == 2
+    assert not out.exists()
+    assert app(*arguments, "--resample") == 0
+    assert len(list(out.glob("sub-*"))) == 6
 
 
 def test_one_image_that_cannot_be_used_leaves_the_others(learned, cohort, capsys):
@@ -238,7 +249,10 @@ def test_stop_on_first_crash(learned, cohort, capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["participant"], "contains no components to project on; run the group level first"),
+        (
+            ["participant"],
+            "no such folder; give the output folder of a run",
+        ),
         (
             ["participant", "--boilerplate-only"],
             "--boilerplate-only applies only to the group level",
@@ -248,6 +262,7 @@ def test_stop_on_first_crash(learned, cohort, capsys):
             "--resource-monitor applies only to the group level",
         ),
         (["participant", "--use-plugin", "p.yaml"], "one job for each --participant-label"),
+        (["group", "--resample"], "--resample applies only to the participant level; at the group"),
         (["group", "--model", "m"], "--model applies only to the participant level"),
         (["group", "--participant-label", "99"], "has no folder of the subjects sub-99"),
     ],
@@ -335,7 +350,7 @@ def test_sessions(sessions, config_file, tmp_path, capsys):
     assert app(*command, "ses-2") == 0
     one, sidecar = loadings(out, "sub-01", 2, "ses-2")
     assert list(out.glob("sub-*/*")) == [out / "sub-01" / "ses-2"]
-    np.testing.assert_allclose(one.iloc[0, 2:].tolist(), table.iloc[1, 2:].tolist(), rtol=1e-5)
+    np.testing.assert_allclose(one.iloc[0, 2:4].tolist(), table.iloc[1, 2:].tolist(), rtol=1e-6)
     assert sidecar["session_id"]["Description"]
 
 

@@ -231,7 +231,7 @@ def test_the_readme_lists_all_files_and_only_files_that_there_are(example):
 
 def test_side_cars_are_json_with_a_description(example):
     sidecars = list((example.outputs.root / "group").glob("*.json"))
-    assert len(sidecars) == 7
+    assert len(sidecars) == 8
     for path in sidecars:
         content = json.loads(path.read_text())
         assert content, path

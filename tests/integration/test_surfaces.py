@@ -22,6 +22,7 @@ from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import mesh_files
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.model import Model
 from tests.integration.test_run import assert_files
 from tests.surfaces import parts_of_sphere, thickness, write_cohort
 
@@ -100,7 +101,20 @@ def test_loadings_of_the_subjects_are_found_again(finished, tmp_path):
     expected = pd.read_csv(summary.outputs.path("loadings", K), sep="\t")
     (path,) = (tmp_path / "projected" / "sub-05").rglob(f"*K{K}_loadings.tsv")
     found = pd.read_csv(path, sep="\t")
-    np.testing.assert_allclose(found.iloc[0, 1:], expected.iloc[4, 1:], rtol=1e-5)
+    names = expected.columns[1:]
+    np.testing.assert_allclose(found.loc[0, names], expected.loc[4, names], rtol=1e-6)
+
+
+def test_both_files_of_an_image_are_one_image(finished):
+    config, summary = finished
+    files = sorted((config.inputs.bids / "sub-05").rglob("*.gii"))
+    table = Model.load(summary.outputs.root).project(files)
+    expected = pd.read_csv(summary.outputs.path("loadings", K), sep="\t")
+    names = expected.columns[1:]
+    np.testing.assert_allclose(
+        table.loc[0, names].astype(float), expected.loc[4, names].astype(float), rtol=1e-6
+    )
+    assert len(table) == 1
 
 
 def test_the_plan_of_a_run(finished):

@@ -19,6 +19,7 @@ from opnmf_pipeline.config import (
     SelectionConfig,
 )
 from opnmf_pipeline.images.missing import write_masks
+from opnmf_pipeline.images.tables.split import split_table
 from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.bootstrap import fit_bootstrap
 from opnmf_pipeline.stages.collect import collect_cohort
@@ -28,6 +29,7 @@ from opnmf_pipeline.stages.halves import fit_halves
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.model import Model
 from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
@@ -36,6 +38,7 @@ from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, 
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
 from tests.builders import Cohort
+from tests.features import planted, rows_of, write_csv
 
 K = 3
 # Not the defaults, so that a setting which is not passed on shows
@@ -44,8 +47,10 @@ MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
 FIT_JSON = "factorization.json"
-MESH = "mesh_file"
-"""Input for surfaces; tests/integration/test_surfaces.py gives it."""
+OF_FEATURES = ("features", "feature_names", "features_as")
+"""Settings of the stage SplitTable."""
+ELSEWHERE = {"mesh_file", "model_file"}
+"""Inputs for surfaces, or in place of another input; other tests give them."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,9 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         return path
 
     options = DecompositionConfig(n_components=K, **FIT)
+    table = write_csv(folder("table") / "table.csv", rows_of(planted(3)))
+    tabled = InputsConfig(features=(table,), feature_names=("rh_*",), features_as="columns")
+    subjects_file = split_table(tabled, folder("features"))
     images, people = [str(path) for path in cohort.images], cohort.subjects
     bids = {"bids": str(cohort.root), "filters": {"label": ["GM"], "suffix": ["probseg"]}}
     cohort_file = collect_cohort(InputsConfig(**bids), folder("cohort") / "cohort.tsv")
@@ -153,7 +161,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         n_null=2,
     )
     metrics = selection / "metrics.tsv"
-    projected = project_subjects(images, people, fit, mask_file, folder("new") / "loadings.tsv")
+    model = Model.of_fit(fit, mask_file)
+    projected = project_subjects(images, people, model, folder("new") / "loadings.tsv")
     quality = assess_cohort(matrix, mask_file, folder("quality"))
     of_few = write_associations(maps / "loadings.tsv", cohort_file, folder("of-few"))
     loadings, many, described = write_people(folder("people"))
@@ -188,7 +197,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs=bids,
             outputs={"cohort_file": cohort_file, "images": images, "participants": people},
             sections={"": InputsConfig},
-            without=("simulation", "on_empty", "masks"),
+            without=(*OF_FEATURES, "simulation", "on_empty", "masks"),
             stage=collect_cohort,
         ),
         "MakeMask": Case(
@@ -372,12 +381,26 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             outputs={"report_file": report},
             stage=make_report,
         ),
+        "SplitTable": Case(
+            inputs={"features": [str(table)], "feature_names": ["rh_*"], "features_as": "columns"},
+            outputs={
+                "subjects_file": subjects_file,
+                "images": sorted(map(str, subjects_file.parent.glob("*.features.tsv"))),
+            },
+            sections={"": InputsConfig},
+            without=(
+                *("bids", "filters", "database_dir", "table", "path_column", "glob", "pattern"),
+                *("features", "feature_names", "simulation", "on_empty"),
+            ),
+            stage=split_table,
+        ),
         "ProjectSubjects": Case(
             inputs={
                 "images": images,
                 "participants": people,
                 "factorization_dir": fit_dir,
                 "mask_file": mask_file,
+                "resample": True,  # no image is on another grid
             },
             outputs={"loadings_file": projected},
             stage=project_subjects,

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from joblib.externals.loky import reusable_executor
 from nipype.interfaces.base import Undefined
@@ -17,7 +18,8 @@ from opnmf_pipeline.nodes import nipype as nodes
 from opnmf_pipeline.nodes.options import options_of
 from opnmf_pipeline.stages import decompose
 from tests.builders import three_parts, write_cohort
-from tests.nodes.battery import MESH, K, content, settings_of
+from tests.models import write_model
+from tests.nodes.battery import ELSEWHERE, K, content, settings_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::opnmf_pipeline.exceptions.ConvergenceWarning", "ignore:Too many cuts"
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
 NAMES = nodes.__all__
 RENAMED = {
     "matrix_file": "matrix_dir",
+    "model": "model_file",
     "factorization_file": "factorization_dir",
     "factorization_files": "factorization_dirs",
     "fits": "factorization_dirs",
@@ -108,7 +111,9 @@ def test_inputs_are_those_of_the_settings(battery, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_input_is_a_setting_or_named_in_the_battery(battery, name):
-    known = set(settings_of(battery[name])) | set(battery[name].inputs) | {"num_threads", MESH}
+    known = (
+        set(settings_of(battery[name])) | set(battery[name].inputs) | {"num_threads"} | ELSEWHERE
+    )
     assert names(getattr(nodes, name).input_spec()) <= known
 
 
@@ -351,3 +356,13 @@ def _files(folder):
     from pathlib import Path
 
     return len(list(Path(folder).iterdir()))
+
+
+def test_a_model_in_place_of_a_fit(battery, tmp_path):
+    given = dict(battery["ProjectSubjects"].inputs)
+    fit = Path(given.pop("factorization_dir")) / "factorization.json"
+    model = write_model(tmp_path / "model", fit, given.pop("mask_file"))
+    interface = nodes.ProjectSubjects(model_file=model / "model.json", **given)
+    found = Node(interface, name="projected", base_dir=str(tmp_path)).run().outputs.loadings_file
+    expected = battery["ProjectSubjects"].outputs["loadings_file"]
+    pd.testing.assert_frame_equal(*(pd.read_csv(path, sep="\t") for path in (found, expected)))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import attrs
 import cloudpickle
+import pandas as pd
 import pytest
 from fileformats.application import Json
 from fileformats.generic import Directory, File
@@ -15,7 +16,8 @@ from pydra.utils.general import get_fields
 from opnmf_pipeline.nodes import nipype as interfaces
 from opnmf_pipeline.nodes import pydra as tasks
 from opnmf_pipeline.nodes.options import options_of
-from tests.nodes.battery import MESH, K, content, settings_of
+from tests.models import write_model
+from tests.nodes.battery import ELSEWHERE, K, content, settings_of
 from tests.nodes.test_nipype import names
 
 pytestmark = pytest.mark.filterwarnings(
@@ -72,7 +74,7 @@ def test_inputs_are_those_of_the_settings(battery, name):
         assert (default.factory() if isinstance(default, attrs.Factory) else default) == (
             option.default
         ), field
-    assert set(found) <= set(settings_of(battery[name])) | set(battery[name].inputs) | {MESH}
+    assert set(found) <= set(settings_of(battery[name])) | set(battery[name].inputs) | ELSEWHERE
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -227,3 +229,13 @@ def test_images_may_be_of_any_format(name, field, tmp_path):
     many = name in ("MakeMask", "MakeReport")
     task = getattr(tasks, name)(**{field: [surface] if many else surface})
     assert Path(getattr(task, field)[0] if many else getattr(task, field)) == surface
+
+
+def test_a_model_in_place_of_a_fit(battery, tmp_path, cache):
+    given = dict(battery["ProjectSubjects"].inputs)
+    fit = Path(given.pop("factorization_dir")) / "factorization.json"
+    model = write_model(tmp_path / "model", fit, given.pop("mask_file"))
+    task = tasks.ProjectSubjects(model_file=model / "model.json", **given)
+    found = task(cache_root=cache).loadings_file
+    expected = battery["ProjectSubjects"].outputs["loadings_file"]
+    pd.testing.assert_frame_equal(*(pd.read_csv(path, sep="\t") for path in (found, expected)))

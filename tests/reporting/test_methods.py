@@ -18,7 +18,7 @@ VOXELS = Grid((60, 70, 60), np.diag([3.0, 3.0, 3.0, 1.0]))
 
 
 class Vertices:
-    element, elements, spacing = "vertex", "vertices", ()
+    image, element, elements, spacing = "image", "vertex", "vertices", ()
 
 
 def describe(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from opnmf_pipeline.reporting import page as page_module
 from opnmf_pipeline.reporting.figure import Figure
-from opnmf_pipeline.reporting.page import _pictures, _viewer, with_runs
+from opnmf_pipeline.reporting.page import _viewer, embedded_pictures, with_runs
 from opnmf_pipeline.reporting.viewer import Embedded
 
 PAGE = "<p>before</p>\n<!-- runs -->\nold records\n<!-- /runs -->\n<p>after</p>\n"
@@ -74,9 +74,9 @@ def test_pictures_that_are_too_large_are_made_smaller_until_they_fit(monkeypatch
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "png")
     figures = [Figure(buffer.getvalue(), "noise", "noise")]
-    (whole,) = _pictures(figures).values()
+    (whole,) = embedded_pictures(figures).values()
     assert whole.width == 210  # of 2 inches
     monkeypatch.setattr(page_module, "MAX_PICTURE_BYTES", len(whole.url) // 20)
-    (small,) = _pictures(figures).values()
+    (small,) = embedded_pictures(figures).values()
     assert len(small.url) <= len(whole.url) // 20
     assert small.width == 210

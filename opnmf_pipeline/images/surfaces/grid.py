@@ -73,6 +73,7 @@ class Grid:
 
     axis: BrainModelAxis
 
+    image = "image"
     template = "the template"
     brain = "the brain of the template"
 
@@ -192,7 +193,11 @@ class Grid:
 
 
 def check_grids(
-    paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False
+    paths: Iterable[str | Path],
+    reference: str | Path,
+    *,
+    resampled: bool = False,
+    remedy: str = "",
 ) -> None:
     """Require that every image has the vertices of a reference image.
 
@@ -204,6 +209,8 @@ def check_grids(
         Image whose vertices are compared.
     resampled : bool
         Not used: surfaces are not resampled.
+    remedy : str
+        Not used: the message names the programs that resample surfaces.
 
     Raises
     ------

@@ -53,10 +53,8 @@ MASK_GRID_MSG = (
     "{path}: its mask {mask} is on another grid: {differences}; resample the mask to the grid of "
     "the image"
 )
-GRID_MSG = (
-    "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n"
-    "set matrix.resample: to-first (or to-mask), or drop these subjects"
-)
+GRID_MSG = "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n{remedy}"
+GRID_REMEDY = "set matrix.resample: to-first (or to-mask), or drop these subjects"
 TOO_LARGE_MSG = (
     "{n} of {total} images have more than {largest} times the voxels of {reference} ({want}):\n"
     "{named}\ncheck these files, or resample them to coarser voxels first"
@@ -83,6 +81,7 @@ NO_LABELS_MSG = (
 class Grid:
     """Voxel grid: a 3D shape in voxels, and the affine from voxel indices to mm."""
 
+    image: ClassVar[str] = "image"
     element: ClassVar[str] = "voxel"
     elements: ClassVar[str] = "voxels"
     template: ClassVar[str] = "the MNI152 grey-matter template"
@@ -316,7 +315,11 @@ class Grid:
 
 
 def check_grids(
-    paths: Iterable[str | Path], reference: str | Path, *, resampled: bool = False
+    paths: Iterable[str | Path],
+    reference: str | Path,
+    *,
+    resampled: bool = False,
+    remedy: str = GRID_REMEDY,
 ) -> None:
     """Read the headers of all images; require that every image is on the grid of a reference image.
 
@@ -331,6 +334,8 @@ def check_grids(
     resampled : bool
         Whether images may be on other grids, as long as they are not many times larger. A damaged
         header could claim more voxels than fit into memory.
+    remedy : str
+        What to do about images on other grids, for the message.
 
     Raises
     ------
@@ -368,6 +373,7 @@ def check_grids(
                 want=want,
                 named=listed(odd),
                 largest=LARGEST,
+                remedy=remedy,
             )
         )
     if turned:

@@ -17,6 +17,7 @@ from opnmf_pipeline.nodes.pydra import (
     MeasureReliability,
     ProjectSubjects,
     SelectRank,
+    SplitTable,
     WriteMaps,
 )
 
@@ -37,5 +38,6 @@ __all__ = [
     "OpnmfWorkflow",
     "ProjectSubjects",
     "SelectRank",
+    "SplitTable",
     "WriteMaps",
 ]

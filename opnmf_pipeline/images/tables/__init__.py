@@ -1,0 +1,32 @@
+"""The space of tables: values per feature, such as a region, in one TSV file for each subject."""
+
+from collections.abc import Mapping
+
+from opnmf_pipeline.images.atlas import Atlas
+from opnmf_pipeline.images.tables.files import ENDING, copies, image_files, is_image
+from opnmf_pipeline.images.tables.grid import (
+    Grid,
+    analysis_grid,
+    atlas_values,
+    check_grids,
+    standard_space,
+)
+from opnmf_pipeline.images.tables.mask import Mask, open_mask
+
+__all__ = [
+    "ATLAS",
+    "ENDINGS",
+    "Grid",
+    "Mask",
+    "analysis_grid",
+    "atlas_values",
+    "check_grids",
+    "copies",
+    "image_files",
+    "is_image",
+    "open_mask",
+    "standard_space",
+]
+
+ATLAS: Atlas | None = None
+ENDINGS: Mapping[str, str] = {"image": ENDING, "labels": ENDING}

@@ -1,0 +1,496 @@
+"""A model: components that new images are projected on, with the preprocessing that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from opnmf_pipeline import __version__
+from opnmf_pipeline.config import MatrixConfig
+from opnmf_pipeline.dataset.model import find_model_files, read_model_file
+from opnmf_pipeline.decomposition.missing import project
+from opnmf_pipeline.exceptions import ConfigError, ImageError, ModelError
+from opnmf_pipeline.images.cohort import identifiers
+from opnmf_pipeline.images.filelist import named_images
+from opnmf_pipeline.images.maps import component_names
+from opnmf_pipeline.images.missing import NO_MASKS, Masks
+from opnmf_pipeline.images.problems import listed
+from opnmf_pipeline.images.projection import Product, products
+from opnmf_pipeline.images.space import Mask
+from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.selection.errors import relative_errors
+from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.newimages import require_suitable
+from opnmf_pipeline.stages.spaces import open_mask
+
+__all__ = ["ERROR", "OUTSIDE", "Model", "Projection", "load_models", "project_images", "tabulated"]
+
+ERROR, OUTSIDE = "reconstruction_error", "outside_training_range"
+"""Columns of the error of an image, and of whether it is outside the range of the cohort."""
+LEEWAY = 1e-6
+"""Difference of squared errors that rounding can cause."""
+
+NO_NUMBER_MSG = "{folder}: has no model with {k} components; it has models with {there}"
+SEVERAL_MSG = (
+    "{folder}: has models with {there} components; choose one with n_components, such as "
+    "Model.load({folder!r}, n_components={first})"
+)
+UNEQUAL_MSG = (
+    "{folder}: the models with {first} and with {k} components have another mask or preprocessing; "
+    "choose one of them with --n-components"
+)
+ADJUSTMENT_MSG = (
+    "{file}: the images of this model were adjusted for covariates, which version {version} cannot "
+    "do for new images; install a newer version of opnmf-pipeline"
+)
+SETTINGS_MSG = (
+    "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
+    "version of opnmf-pipeline that wrote the model"
+)
+COMPONENTS_MSG = (
+    "{file}: has {found} maps, but the model {model} has {expected} components; copy the model "
+    "again"
+)
+MASKS_MSG = (
+    "inputs.masks: needs a model that was fitted with matrix.nan: masked, but it was fitted with "
+    "matrix.nan: {nan}"
+)
+UNUSABLE_MSG = "{n} of {total} images cannot be projected:\n{named}\n{remedy}"
+REMEDY = (
+    "the model defines the preprocessing; fix these images, or leave these subjects out of the call"
+)
+OUTSIDE_REMEDY = (
+    "an image that is zero everywhere in the mask does not overlap with it: check that the image "
+    "is in the space of the model"
+)
+
+
+class Projection(NamedTuple):
+    """One image on the components of a model.
+
+    Attributes
+    ----------
+    loadings : ndarray of shape (n_components,), float64
+        h = Wᵀx.
+    means : ndarray of shape (n_components,), float64
+        Mean of the image weighted by each component, in the units of the image.
+    error : float
+        ‖x − Wh‖ / ‖x‖.
+    """
+
+    loadings: NDArray[np.float64]
+    means: NDArray[np.float64]
+    error: float
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Components of a cohort, for use on other images.
+
+    Attributes
+    ----------
+    W : ndarray of shape (n_rows, n_components), float32 or float64
+        Components, one per column; rows are the voxels (or vertices) of the mask, in C order.
+    mask_file : path
+        Mask of the analysis.
+    preprocessing : MatrixConfig
+        Preprocessing of the images of the cohort, which new images get, too.
+    shift : float
+        Value that was subtracted from all values of these images.
+    mean_loadings : ndarray of shape (n_components,), float64, or None
+        Mean loadings of the cohort, if values may be missing.
+    training_errors : ndarray of shape (n_subjects,), float64
+        ‖x − Wh‖ / ‖x‖ of each image of the cohort, in ascending order; may be empty.
+    labels : tuple of (str or None), or None
+        Name of each component, such as a region of an atlas, if it has one.
+    entities : mapping of str to str
+        BIDS entities that all images of the cohort had.
+    filters : mapping
+        Filters that selected these images in their BIDS dataset.
+    components_file : path or None
+        Component maps that the model was loaded from.
+    sha256 : str
+        SHA-256 of the component maps; empty if the model was not loaded from maps.
+
+    Examples
+    --------
+    >>> from opnmf_pipeline import Model
+    >>> model = Model.load("OUT", n_components=10)  # doctest: +SKIP
+    >>> table = model.project(["sub-01_probseg.nii.gz"])  # doctest: +SKIP
+    """
+
+    W: NDArray[np.floating]
+    mask_file: Path
+    preprocessing: MatrixConfig
+    shift: float = 0.0
+    mean_loadings: NDArray[np.float64] | None = None
+    training_errors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    labels: tuple[str | None, ...] | None = None
+    entities: Mapping[str, str] = field(default_factory=dict)
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    components_file: Path | None = None
+    sha256: str = ""
+
+    @classmethod
+    def load(cls, folder: str | Path, n_components: int | None = None) -> Self:
+        """Load a model from a folder, and check that its files are complete.
+
+        Parameters
+        ----------
+        folder : path
+            Output folder of a run, or folder with a copied or exported model.
+        n_components : int, optional
+            Number of components. It is required if the folder has models for several numbers.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        ModelError
+            There is no such model, a newer version wrote it, or a file of it is missing, damaged or
+            has changed.
+        """
+        files = find_model_files(Path(folder))
+        if n_components is None and len(files) > 1:
+            there, first = ", ".join(map(str, files)), next(iter(files))
+            raise ModelError(SEVERAL_MSG.format(folder=str(folder), there=there, first=first))
+        (k,) = _numbers(Path(folder), files, [n_components] if n_components else None)
+        return cls.of_file(files[k])
+
+    @classmethod
+    def of_file(cls, file: Path) -> Self:
+        """Load the model of one file, ``..._model.json``; as :meth:`load`."""
+        content = read_model_file(file)
+        content.require_intact(file)
+        if content.Adjustment is not None:
+            raise ModelError(ADJUSTMENT_MSG.format(file=file, version=__version__))
+        try:
+            preprocessing = MatrixConfig(**content.Preprocessing)
+        except ValidationError as error:
+            keys = ", ".join(str(one["loc"][0]) for one in error.errors())
+            raise ModelError(
+                SETTINGS_MSG.format(file=file, version=__version__, keys=keys)
+            ) from None
+        mask_file, maps = file.with_name(content.Mask), file.with_name(content.Components)
+        W = open_mask(mask_file).masked(maps)
+        W = W.reshape(len(W), -1)
+        if W.shape[1] != content.NumberOfComponents:
+            raise ModelError(
+                COMPONENTS_MSG.format(
+                    file=maps, found=W.shape[1], model=file, expected=content.NumberOfComponents
+                )
+            )
+        return cls(
+            W=W,
+            mask_file=mask_file,
+            preprocessing=preprocessing,
+            shift=content.Shift,
+            mean_loadings=None if content.MeanLoadings is None else np.array(content.MeanLoadings),
+            training_errors=np.sort(content.TrainingErrors),
+            labels=None if content.Labels is None else tuple(content.Labels),
+            entities=content.Entities,
+            filters=content.Filters,
+            components_file=maps,
+            sha256=content.SHA256[content.Components],
+        )
+
+    @classmethod
+    def of_fit(cls, factorization_file: Path, mask_file: Path) -> Self:
+        """Return the model of a fit in a work folder.
+
+        Parameters
+        ----------
+        factorization_file : path
+            ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`.
+        mask_file : path
+            The mask that the rows of W belong to.
+        """
+        fit = read_factorization(factorization_file)
+        mean = fit.info.get("MeanLoadings")
+        return cls(
+            W=fit.W,
+            mask_file=mask_file,
+            preprocessing=MatrixConfig(**fit.info["Preprocessing"]),
+            shift=fit.info["Shift"],
+            mean_loadings=None if mean is None else np.array(mean),
+            training_errors=np.sort(fit.info["RelativeErrors"]),
+        )
+
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return int(self.W.shape[1])
+
+    @property
+    def names(self) -> list[str]:
+        """Columns of the loadings: ``component01``, ..."""
+        return component_names(self.n_components)
+
+    @property
+    def mean_names(self) -> list[str]:
+        """Columns of the weighted means: ``component01_mean``, ..."""
+        return [f"{name}_mean" for name in self.names]
+
+    @cached_property
+    def mask(self) -> Mask:
+        """The mask, whose places are the rows of W."""
+        return open_mask(self.mask_file)
+
+    @property
+    def components_img(self) -> Any:
+        """Components as an image in memory, one map each (NIfTI, or CIFTI for surfaces)."""
+        return self.mask.unmasked(np.asarray(self.W))
+
+    @cached_property
+    def _gram(self) -> NDArray[np.float64]:
+        W = self.W.astype(np.float64)
+        return W.T @ W
+
+    @cached_property
+    def _sums(self) -> NDArray[np.float64]:
+        sums: NDArray[np.float64] = self.W.sum(axis=0, dtype=np.float64)
+        return sums
+
+    def project(
+        self,
+        images: Sequence[str | Path],
+        names: Sequence[str] | None = None,
+        *,
+        resample: bool = False,
+        n_procs: int = 1,
+    ) -> pd.DataFrame:
+        """Project images on the components.
+
+        Each image is preprocessed as the images of the cohort were.
+
+        Parameters
+        ----------
+        images : sequence of path
+            One image per subject or session, in the space of the model. Of an image with one file
+            per hemisphere, one or both files.
+        names : sequence of str, optional
+            Name of each image. Default: subject and session in the file name, or the file name.
+        resample : bool
+            Resample images on another grid to that of the model (linear interpolation, after
+            smoothing if their voxels are smaller). Default: such images are an error.
+        n_procs : int
+            Largest number of processes.
+
+        Returns
+        -------
+        DataFrame
+            One row per image: ``participant_id`` (and ``session_id``); the loading h = Wᵀx on each
+            component (``component01``, ...); the mean of the image weighted by each component
+            (``component01_mean``, ..., in the units of the image); ``reconstruction_error``,
+            ‖x − Wh‖ / ‖x‖; and, if the model has the errors of its cohort,
+            ``outside_training_range``, whether the error is smaller or larger than all of these.
+
+        Raises
+        ------
+        ImageError
+            An image is missing or damaged, is on another grid or in another space, shows something
+            else than the images of the cohort, does not overlap with the mask, or has NaN or
+            negative values that the preprocessing does not allow.
+        """
+        cohort = named_images(images, names)
+        rows, paths = cohort["row"].tolist(), cohort["image"].tolist()
+        found = project_images([self], paths, rows, resample=resample, n_procs=n_procs)
+        return tabulated(self, rows, [one for _, (one,) in found])
+
+    def of_product(
+        self, loadings: NDArray[np.float64], norm: float, residual: float | None = None
+    ) -> Projection:
+        """Return the projection of an image from h = Wᵀx and ‖x‖; with missing values ‖x − Wh‖."""
+        (error,) = relative_errors(np.array([norm]), loadings[np.newaxis], self._gram)
+        if residual is not None:
+            error = residual / norm
+        means = np.full_like(loadings, np.nan)
+        np.divide(loadings, self._sums, out=means, where=self._sums > 0)
+        return Projection(loadings, means + self.shift, float(error))
+
+    def is_outside(self, errors: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return whether errors are smaller or larger than those of all images of the cohort."""
+        low, high = self.training_errors[[0, -1]] ** 2
+        squares = errors**2
+        outside: NDArray[np.bool_] = (squares < low - LEEWAY) | (squares > high + LEEWAY)
+        return outside
+
+    def describe_columns(self) -> dict[str, dict[str, str]]:
+        """Return the description of each column of a projection, for its sidecar."""
+        titles = [
+            name if label is None else f"{name} ({label})"
+            for name, label in zip(
+                self.names, self.labels or [None] * self.n_components, strict=True
+            )
+        ]
+        columns = {
+            name: f"Loading on {title} (row of H = WᵀX)"
+            for name, title in zip(self.names, titles, strict=True)
+        }
+        columns |= {
+            name: f"Mean of the image weighted by {title}, in its units"
+            for name, title in zip(self.mean_names, titles, strict=True)
+        }
+        columns[ERROR] = "Reconstruction error of the image relative to its norm, ‖x - Wh‖ / ‖x‖"
+        if len(self.training_errors):
+            low, high = self.training_errors[[0, -1]]
+            columns[OUTSIDE] = (
+                "Whether this error is smaller or larger than those of all "
+                f"{len(self.training_errors)} images of the cohort that the components were "
+                f"fitted to ({low:.4g} to {high:.4g})"
+            )
+        return {name: {"Description": text} for name, text in columns.items()}
+
+
+def load_models(folder: Path, n_components: Sequence[int] | None = None) -> list[Model]:
+    """Load the models of a folder, which share mask and preprocessing.
+
+    Parameters
+    ----------
+    folder : path
+        Output folder of a run, or folder with models.
+    n_components : sequence of int, optional
+        Numbers of components. Default: all.
+
+    Returns
+    -------
+    list of Model
+        By ascending number of components.
+
+    Raises
+    ------
+    ModelError
+        As :meth:`Model.load`; or the models have different masks or preprocessing.
+    """
+    files = find_model_files(folder)
+    models = [Model.of_file(files[k]) for k in _numbers(folder, files, n_components)]
+    first = models[0]
+    for model in models[1:]:
+        alike = (model.preprocessing, model.shift) == (first.preprocessing, first.shift)
+        if not alike or not _is_same_mask(model.mask_file, first.mask_file):
+            names = {"first": first.n_components, "k": model.n_components}
+            raise ModelError(UNEQUAL_MSG.format(folder=folder, **names))
+    return models
+
+
+def _is_same_mask(one: Path, other: Path) -> bool:
+    return one == other or one.read_bytes() == other.read_bytes()
+
+
+def _numbers(folder: Path, there: Mapping[int, Path], wanted: Sequence[int] | None) -> list[int]:
+    for k in wanted or ():
+        if k not in there:
+            known = ", ".join(map(str, there))
+            raise ModelError(NO_NUMBER_MSG.format(folder=folder, k=k, there=known))
+    return sorted(set(wanted or there))
+
+
+def project_images(
+    models: Sequence[Model],
+    images: Sequence[str | Path],
+    names: Sequence[str],
+    *,
+    resample: bool = False,
+    masks: Masks = NO_MASKS,
+    n_procs: int = 1,
+    track: Track = silent,
+    stop_at_first: bool = False,
+) -> Iterator[tuple[int, list[Projection]]]:
+    """Project each image on each model; each image is read once.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        Models with one mask and one preprocessing.
+    images, names : sequence
+        Path of each image, and its name in messages.
+    resample : bool
+        Resample images on another grid to that of the models.
+    masks : mapping of str to ImageMask, optional
+        Masks of missing voxels, for models whose preprocessing allows missing values.
+    n_procs : int
+        Largest number of processes.
+    track : callable
+        Shows progress.
+    stop_at_first : bool
+        Whether to stop at the first image that cannot be used.
+
+    Returns
+    -------
+    iterator of (int, list of Projection)
+        Index of the image, from 0, and one projection per model.
+
+    Raises
+    ------
+    ImageError
+        Images do not fit the models (:func:`require_suitable`): raised before any image is read.
+        Or, from the iterator, images are damaged or have values that the preprocessing does not
+        allow: raised after the results of the other images were yielded.
+    """
+    first = models[0]
+    if masks and not first.preprocessing.masked:
+        raise ConfigError(MASKS_MSG.format(nan=first.preprocessing.nan))
+    require_suitable(
+        first.mask_file, first.entities, first.preprocessing, images, resample=resample
+    )
+    each = ((np.asarray(model.W, dtype=np.float64), model.mean_loadings) for model in models)
+    weights = [(W, partial(project, W=W, mean=mean)) for W, mean in each]
+    found = products(images, first.mask, first.preprocessing, first.shift, weights, masks, n_procs)
+    tracked = track(found, "project", len(images))
+    return _projections(models, tracked, names, stop_at_first=stop_at_first)
+
+
+def _projections(
+    models: Sequence[Model],
+    found: Iterator[Product | str],
+    names: Sequence[str],
+    *,
+    stop_at_first: bool,
+) -> Iterator[tuple[int, list[Projection]]]:
+    bad = []
+    for number, one in enumerate(found):
+        if isinstance(one, Product):
+            each = zip(models, one.loadings, one.residuals, strict=True)
+            yield number, [model.of_product(h, one.norm, left) for model, h, left in each]
+            continue
+        bad.append(f"{names[number]}: {one}")
+        if stop_at_first:
+            break
+    if bad:
+        remedies = [OUTSIDE_REMEDY] * any("is zero everywhere" in line for line in bad) + [REMEDY]
+        raise ImageError(
+            UNUSABLE_MSG.format(
+                n=len(bad), total=len(names), named=listed(bad), remedy="; ".join(remedies)
+            )
+        )
+
+
+def tabulated(model: Model, rows: Sequence[str], found: Sequence[Projection]) -> pd.DataFrame:
+    """Return a table with one row per image; its columns are those of :meth:`Model.project`."""
+    shape = (len(found), model.n_components)
+    loadings = np.reshape([one.loadings for one in found], shape)
+    means = np.reshape([one.means for one in found], shape)
+    errors = np.array([one.error for one in found], dtype=np.float64)
+    # float32, as the loadings of a run
+    table = pd.concat(
+        [
+            identifiers(rows),
+            pd.DataFrame(loadings.astype(np.float32), columns=model.names),
+            pd.DataFrame(means.astype(np.float32), columns=model.mean_names),
+        ],
+        axis=1,
+    )
+    table[ERROR] = errors.astype(np.float32)
+    if len(model.training_errors):
+        table[OUTSIDE] = model.is_outside(errors)
+    return table

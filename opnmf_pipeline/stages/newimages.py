@@ -1,0 +1,195 @@
+"""Requirements of a model on new images: what they show, their space, and their grid."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opnmf_pipeline.config import MatrixConfig
+from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.bids import entities_of
+from opnmf_pipeline.images.problems import listed
+from opnmf_pipeline.images.space import Images
+from opnmf_pipeline.stages.spaces import SPACES, open_mask, space_of
+
+__all__ = ["require_suitable"]
+
+logger = logging.getLogger(__name__)
+
+SHOWN = ("label", "suffix")
+"""Entities that say what an image shows."""
+PREPARED = ("cohort", "desc")
+"""Entities that say how an image was made."""
+FAMILY = "MNI152"
+"""Releases of this space differ by a few millimetres, and count as one space."""
+
+KIND_MSG = (
+    "{n} of {total} images are {found}, but the images of the model are {wanted}:\n{named}\n"
+    "project images of the same kind as those of the model"
+)
+ENTITY_MSG = (
+    "{n} of {total} images do not show what the images of the model show ({entity}-{wanted}):\n"
+    "{named}\nselect the images of the model's kind; in a BIDS dataset, filters do this"
+)
+SPACE_MSG = (
+    "{n} of {total} images are not in the space of the model ({wanted}):\n{named}\n"
+    "normalize these images to this space first; --resample changes the grid, not the space"
+)
+UNKNOWN = "space unknown"
+OTHER_MSG = (
+    "%d of %d images, such as %s, have %s-%s in their names, and those of the model %s-%s; they "
+    "must have been made in the same way"
+)
+RELEASE_MSG = (
+    "%d of %d images, such as %s, are in space-%s and the model is in space-%s: these releases of "
+    "one template differ by a few millimetres"
+)
+NO_SPACE_MSG = (
+    "nothing says in which space the model and the images are; resampled images have valid "
+    "loadings only if they are in the space of the model"
+)
+GRID_REMEDY = (
+    "pass --resample (in Python: resample=True) to resample these images to the grid of the model "
+    "(linear interpolation, antialiased), or leave these subjects out"
+)
+
+
+def require_suitable(
+    mask_file: Path,
+    entities: Mapping[str, str],
+    preprocessing: MatrixConfig,
+    images: Sequence[str | Path],
+    *,
+    resample: bool = False,
+) -> None:
+    """Require that images can be projected on the components of a model; reads headers only.
+
+    Images that cannot be opened are left out: :func:`project_images` reports them after the others
+    were projected.
+
+    Parameters
+    ----------
+    mask_file : path
+        Mask of the model.
+    entities : mapping of str to str
+        BIDS entities that all images of the cohort of the model had.
+    preprocessing : MatrixConfig
+        Preprocessing of the model.
+    images : sequence of path
+        The new images.
+    resample : bool
+        Whether images on another grid are resampled.
+
+    Raises
+    ------
+    ImageError
+        Images are of another kind, show something else, are in another space or on another grid;
+        names the first ones and their number.
+    """
+    kind = space_of(mask_file)
+    wrong = [image for image in images if space_of(image) is not kind]
+    if wrong:
+        kinds = {id(space): name for name, space in SPACES.items()}
+        raise ImageError(
+            KIND_MSG.format(
+                n=len(wrong),
+                total=len(images),
+                found=kinds[id(space_of(wrong[0]))],
+                wanted=kinds[id(kind)],
+                named=listed([str(image) for image in wrong]),
+            )
+        )
+    named = {str(image): _entities(image) for image in images}
+    _require_entities(entities, named)
+    there = [image for image in images if _can_be_opened(image, kind.images)]
+    if not there:
+        return
+    spaces = {
+        str(image): named[str(image)].get("space") or _stored_space(image, kind.images)
+        for image in there
+    }
+    _require_space(mask_file, entities, spaces, resample=resample)
+    own = preprocessing.resample is not None or preprocessing.voxel_size is not None
+    resampled = resample or own
+    reference = there[0] if resampled else mask_file
+    kind.images.check_grids(there, reference, resampled=resampled, remedy=GRID_REMEDY)
+
+
+def _can_be_opened(path: str | Path, space: Images) -> bool:
+    try:
+        space.image_files(path)
+    except ImageError:
+        return False
+    return True
+
+
+def _entities(image: str | Path) -> Mapping[str, Any]:
+    name = Path(image).name
+    return entities_of(name) if name.startswith("sub-") else {}
+
+
+def _require_entities(entities: Mapping[str, str], named: Mapping[str, Mapping[str, Any]]) -> None:
+    """Require that the names of images do not say that they show something else.
+
+    Warn if the names say that they were made in another way.
+    """
+    for entity in (*SHOWN, *PREPARED):
+        wanted = entities.get(entity)
+        other = {
+            image: str(found[entity])
+            for image, found in named.items()
+            if wanted and found.get(entity, wanted) not in (None, wanted)
+        }
+        if entity in SHOWN:
+            problems = {image: f"{entity}-{value}" for image, value in other.items()}
+            _refuse(problems, len(named), ENTITY_MSG, entity=entity, wanted=str(wanted))
+        elif other:
+            image, value = next(iter(other.items()))
+            logger.warning(OTHER_MSG, len(other), len(named), image, entity, value, entity, wanted)
+
+
+def _require_space(
+    mask_file: Path,
+    entities: Mapping[str, str],
+    spaces: Mapping[str, str | None],
+    *,
+    resample: bool,
+) -> None:
+    """Require that images are in the space of the model; with ``resample``, that this is known."""
+    wanted = entities.get("space")
+    if wanted is None and open_mask(mask_file).in_standard_space:
+        wanted = FAMILY
+    other = {
+        image: f"space-{name}" if name else UNKNOWN
+        for image, name in spaces.items()
+        if (_family(name) != _family(wanted) if name and wanted else resample and name != wanted)
+    }
+    _refuse(other, len(spaces), SPACE_MSG, wanted=wanted or UNKNOWN)
+    release = [
+        image
+        for image, name in spaces.items()
+        if name and wanted and name != wanted and FAMILY not in (name, wanted)
+    ]
+    if release:
+        found = spaces[release[0]]
+        logger.warning(RELEASE_MSG, len(release), len(spaces), release[0], found, wanted)
+    if resample and wanted is None:
+        logger.warning(NO_SPACE_MSG)
+
+
+def _stored_space(image: str | Path, space: Images) -> str | None:
+    standard = space.standard_space(image)
+    return standard.name if standard else None
+
+
+def _family(name: str) -> str:
+    return FAMILY if name.startswith(FAMILY) else name
+
+
+def _refuse(problems: Mapping[str, str], total: int, message: str, **fields: str) -> None:
+    """Raise an error that names the images with a problem."""
+    if problems:
+        named = listed([f"{image}: {problem}" for image, problem in problems.items()])
+        raise ImageError(message.format(n=len(problems), total=total, named=named, **fields))

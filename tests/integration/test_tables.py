@@ -1,0 +1,123 @@
+"""Runs on tables of regions with planted parts: from a table to components and report."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.metrics import adjusted_rand_score
+
+from opnmf_pipeline.config import (
+    DecompositionConfig,
+    MaskConfig,
+    MatrixConfig,
+    PipelineConfig,
+    load_config,
+)
+from opnmf_pipeline.images.tables.files import read_features, write_features
+from opnmf_pipeline.runs.plan import make_plan
+from opnmf_pipeline.runs.run import run
+from opnmf_pipeline.stages.decompose import decompose
+from opnmf_pipeline.stages.mask import make_mask
+from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.project import project_subjects
+from tests.features import PARTS, REGIONS, planted, rows_of, subjects, write_csv
+from tests.integration.test_run import assert_files
+
+K = 3
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Settings and summary of a finished run."""
+    folder = tmp_path_factory.mktemp("tables")
+    rows = [["participant_id", "Age", *REGIONS]]
+    for number, row in enumerate(rows_of(planted())[1:]):
+        rows.append([row[0], str(20 + number * number % 17), *row[1:]])
+    write_csv(folder / "thickness.csv", rows)
+    content = {
+        "inputs": {"features": "thickness.csv"},
+        "decomposition": {"n_components": [K]},
+        "selection": {"n_bootstraps": 2},
+        "report": {"figures": False},
+        "output": {"dir": "out"},
+        "execution": {"n_procs": 1},
+    }
+    (folder / "settings.yaml").write_text(yaml.safe_dump(content))
+    config = load_config(folder / "settings.yaml", [])
+    return config, run(config)
+
+
+def test_planted_parts_are_found(finished):
+    _, summary = finished
+    found = read_features(summary.outputs.path("dseg", K))
+    assert found.names == tuple(REGIONS)
+    assert adjusted_rand_score(PARTS, found.values[:, 0]) == 1
+    parts = pd.read_csv(summary.outputs.path("dseg_tsv", K), sep="\t")
+    assert (parts["n_left"] == 4).all()
+    assert (parts["n_right"] == 4).all()
+    assert summary.metrics["symmetry"].iloc[0] > 0.9
+    assert summary.metrics["n_pieces"].isna().all()
+    assert (summary.elements, summary.n_voxels) == ("features", len(REGIONS))
+
+
+def test_the_files_of_a_run(finished):
+    assert_files(finished[0].output.dir, "tables")
+
+
+def test_the_report_says_what_tables_lack(finished):
+    page = finished[1].outputs.path("report").read_text()
+    assert "Tables of 14 subjects were factorized into 3 components" in page
+    assert "The features of a table have no places. So there is no viewer" in page
+    assert "One table of each of 14 subjects was used. The values in the 24 features" in page
+
+
+def test_the_table_is_the_source_of_the_components(finished):
+    config, summary = finished
+    sidecar = yaml.safe_load(summary.outputs.path("components_json", K).read_text())
+    assert sidecar["Sources"][1:] == [config.inputs.features[0].as_uri()]
+
+
+def test_a_second_run_reuses_all_results(finished):
+    assert run(finished[0]).computed == []
+
+
+def test_the_plan_of_a_run(finished):
+    plan = make_plan(finished[0], deep=True)
+    assert str(plan.grid) == "24 features (lh_region0, lh_region1, ..., rh_region11)"
+    assert (plan.n_voxels, plan.n_subjects) == (24, 14)
+    assert plan.mask == "a value other than zero in at least one subject"
+    assert "Age" in plan.cohort
+
+
+@pytest.mark.parametrize(
+    ("mask", "method"), [({}, "all"), (None, "all"), ({"threshold": 1.0}, "mean")]
+)
+def test_all_features_are_analysed_unless_the_settings_have_a_mask(mask, method):
+    settings = {"inputs": {"features": ["a.csv"]}, "mask": mask}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    assert PipelineConfig.model_validate(settings).mask.method == method
+
+
+def components_of(folder, images, mask):
+    """Return W and the loadings of the images, from stage to stage."""
+    mask_file = make_mask(images, folder / f"mask{mask}", MaskConfig(), MatrixConfig())
+    names = subjects(len(images))
+    matrix_file = build_matrix(images, names, mask_file, folder, MatrixConfig())
+    fit = decompose(matrix_file, folder, K, DecompositionConfig())
+    loadings = project_subjects(images, names, fit, mask_file, folder / "loadings.tsv")
+    return np.load(folder / "W.npy"), loadings.read_text()
+
+
+def test_the_voxels_of_a_volume_as_a_table_give_the_same_components_to_the_bit(cohort, tmp_path):
+    for name in ("volume", "table"):
+        (tmp_path / name).mkdir()
+    tables = []
+    for subject, values in zip(cohort.subjects, cohort.values, strict=True):
+        voxels = values.ravel()
+        names = [str(number) for number in range(voxels.size)]
+        tables.append(tmp_path / f"{subject}.features.tsv")
+        write_features(tables[-1], names, {"value": voxels})
+    expected = components_of(tmp_path / "volume", cohort.images, ".nii.gz")
+    found = components_of(tmp_path / "table", tables, ".features.tsv")
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1] == expected[1]

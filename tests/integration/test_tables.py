@@ -15,11 +15,14 @@ from opnmf_pipeline.config import (
 )
 from opnmf_pipeline.images.tables.files import read_features, write_features
 from opnmf_pipeline.runs.plan import make_plan
+from opnmf_pipeline.runs.project import project
 from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.model import Model
 from opnmf_pipeline.stages.project import project_subjects
+from opnmf_pipeline.tables import read_table
 from tests.features import PARTS, REGIONS, planted, rows_of, subjects, write_csv
 from tests.integration.test_run import assert_files
 
@@ -77,6 +80,17 @@ def test_the_table_is_the_source_of_the_components(finished):
     assert sidecar["Sources"][1:] == [config.inputs.features[0].as_uri()]
 
 
+def test_the_table_of_the_cohort_has_its_loadings_again(finished, tmp_path):
+    config, summary = finished
+    new = config.model_copy(update={"output": config.output.model_copy(update={"dir": tmp_path})})
+    again = project(new, config.output.dir, combined=True)
+    loadings = read_table(summary.outputs.path("loadings", K)).set_index("participant_id")
+    found = again.tables[K].set_index("participant_id")[list(loadings)]
+    np.testing.assert_allclose(found, loadings.astype(float), rtol=1e-6)
+    sidecar = yaml.safe_load(next(tmp_path.glob("sub-*/**/*_loadings.json")).read_text())
+    assert sidecar["Sources"][1:] == [config.inputs.features[0].as_uri()]
+
+
 def test_a_second_run_reuses_all_results(finished):
     assert run(finished[0]).computed == []
 
@@ -104,7 +118,8 @@ def components_of(folder, images, mask):
     names = subjects(len(images))
     matrix_file = build_matrix(images, names, mask_file, folder, MatrixConfig())
     fit = decompose(matrix_file, folder, K, DecompositionConfig())
-    loadings = project_subjects(images, names, fit, mask_file, folder / "loadings.tsv")
+    model = Model.of_fit(fit, mask_file)
+    loadings = project_subjects(images, names, model, folder / "loadings.tsv")
     return np.load(folder / "W.npy"), loadings.read_text()
 
 

@@ -390,7 +390,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             sections={"": InputsConfig},
             without=(
                 *("bids", "filters", "database_dir", "table", "path_column", "glob", "pattern"),
-                *("features", "feature_names", "simulation", "on_empty"),
+                *("features", "feature_names", "simulation", "on_empty", "masks"),
             ),
             stage=split_table,
         ),

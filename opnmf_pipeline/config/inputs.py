@@ -177,6 +177,8 @@ class InputsConfig(Section):
     @model_validator(mode="after")
     def _masks_of_the_source(self) -> InputsConfig:
         masks = self.masks
+        if masks is not None and (self.features or self.simulation):
+            raise ValueError("`masks` are for images; set NaN in a table of `features` instead")
         if masks is not None and masks.column and self.table is None:
             raise ValueError("`masks.column` requires `table`; use masks.filters or masks.glob")
         if masks is not None and masks.filters and not (masks.bids or self.bids):

@@ -246,3 +246,8 @@ def test_the_check_counts_missing_values(cohort):
 def test_impossible_settings(masks, message):
     with pytest.raises(ValidationError, match=message):
         PipelineConfig.model_validate({"inputs": {"bids": "x", "masks": masks}})
+
+
+def test_tables_have_no_masks():
+    with pytest.raises(ValidationError, match="`masks` are for images; set NaN in a table"):
+        InputsConfig(features=["a.tsv"], masks={"missing": "zero", "glob": "a"})

@@ -29,7 +29,7 @@ from benchmarks import planted as planted_cohorts
 from benchmarks.report import machine
 from opnmf_pipeline.config import SimulationConfig
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.decomposition.optimality import projection_error
+from opnmf_pipeline.decomposition.missing import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.images.simulation import PLANTED_LABELS, simulate_cohort
 from opnmf_pipeline.selection.agreement import agreement_by_chance

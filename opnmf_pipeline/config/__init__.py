@@ -7,6 +7,7 @@ from opnmf_pipeline.config.adjustment import (
     HarmonizeConfig,
     ScaleConfig,
 )
+from opnmf_pipeline.config.inputs import InputsConfig, MasksConfig, SimulationConfig
 from opnmf_pipeline.config.loading import Override, load_config
 from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
@@ -19,13 +20,11 @@ from opnmf_pipeline.config.selection import (
 from opnmf_pipeline.config.settings import (
     DecompositionConfig,
     ExecutionConfig,
-    InputsConfig,
     MaskConfig,
     MatrixConfig,
     OutputConfig,
     PipelineConfig,
     ReportConfig,
-    SimulationConfig,
 )
 
 __all__ = [
@@ -40,6 +39,7 @@ __all__ = [
     "HarmonizeConfig",
     "InputsConfig",
     "MaskConfig",
+    "MasksConfig",
     "MatrixConfig",
     "OutputConfig",
     "Override",

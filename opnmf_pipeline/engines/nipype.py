@@ -115,7 +115,8 @@ def init_opnmf_wf(
         With the nodes
 
         * ``inputnode``: ``images`` (one image per subject), ``participants`` (their
-          identifiers), ``covariates`` (table of the subjects, for the splits and the report),
+          identifiers), ``masks`` (masks of missing voxels of single images, if there are any),
+          ``covariates`` (table of the subjects, for the splits and the report),
           ``descriptions`` (participants.json with descriptions of its columns, if there is one),
           ``planted`` (label map of the true components, if known), ``atlas_file`` and
           ``atlas_labels`` (label image of an atlas in the space of the images, and its names),

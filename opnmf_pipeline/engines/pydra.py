@@ -80,9 +80,7 @@ GATHER = "gather"
         "figures_dirs": workflow.out(
             type=list[Directory], help="pictures of each fit; empty if no pictures are drawn"
         ),
-        "associations_dirs": workflow.out(
-            type=list[Directory], help="associations of each fit with covariates"
-        ),
+        "associations_dirs": workflow.out(type=list[Directory], help="covariates of each fit"),
         "reliability_dirs": workflow.out(type=list[Directory], help="reliability of components"),
         "metrics_file": workflow.out(type=Tsv, help="measures, one row per number of components"),
         "metrics_json": workflow.out(type=Json, help="description of the columns of metrics_file"),
@@ -95,6 +93,7 @@ def OpnmfWorkflow(
     images: list[nodes.Image],
     participants: list[str],
     n_components: list[int],
+    masks: Json | None = None,
     covariates: Tsv | None = None,
     descriptions: Json | None = None,
     planted: File | None = None,
@@ -121,6 +120,8 @@ def OpnmfWorkflow(
         Identifier of each subject, in the order of images.
     n_components : list[int]
         Numbers of components to fit and to write maps for.
+    masks : Json, optional
+        Masks of missing voxels of single images.
     covariates : Tsv, optional
         Table of the subjects, for the splits and the report.
     descriptions : Json, optional
@@ -167,6 +168,7 @@ def OpnmfWorkflow(
     given = {
         "images": images,
         "participants": participants,
+        "masks": masks,
         "covariates": covariates,
         "descriptions": descriptions,
         "planted": planted,
@@ -217,12 +219,10 @@ class _Translator:
                     inputs[name] = self._given[given]
                 case Over(number):
                     inputs[name] = job.numbers[number]
-                case Of():
+                case Of() | Each():
                     ((one, output),) = self._graph.sources(job, source)
-                    inputs[name] = getattr(self._made[one.node_name], output)
-                case Each():
-                    ((one, output),) = self._graph.sources(job, source)
-                    over[name] = getattr(self._made[one.node_name], output)
+                    found = over if isinstance(source, Each) else inputs
+                    found[name] = getattr(self._made[one.node_name], output)
                 case Every():
                     inputs[name] = self._gathered(f"{job.node_name}_{name}", job, source)
                 case _:

@@ -45,6 +45,7 @@ __all__ = ["GIVEN", "steps_of"]
 GIVEN = {
     "images": "one image per subject",
     "participants": "identifier of each subject",
+    "masks": "masks of missing voxels by image (JSON), if there are any",
     "covariates": "table of the subjects, for the splits and the report",
     "descriptions": "participants.json with descriptions of the covariates, if there is one",
     "planted": "label map of the true components, if known",
@@ -122,6 +123,8 @@ def _of_parts(config: PipelineConfig) -> dict[str, Any]:
 def _matrix_steps(config: PipelineConfig) -> Iterator[Step]:
     preparation = config.matrix.of_images()
     of_mask = {"images": Given("images"), **config.mask.settings()}
+    if config.matrix.masked:
+        of_mask["masks_file"] = Given("masks")
     yield Step("mask", MAKE_MASK, {**of_mask, **preparation})
     of_matrix = {
         "participants": Given("participants"),

@@ -130,6 +130,7 @@ def describe_methods(
         _images(fits[0], settings.get("mask", {}), grid, entities, only_brain=only_brain),
         describe_adjustment(fits[0], settings.get("matrix", {}), has_parts=_has_parts(settings)),
         _decomposition(fits, solver, grid),
+        _missing(fits, grid),
         _selection(settings.get("selection", {}), choice, grid),
         _reliability(settings, grid),
         _anatomy(settings.get("report", {}).get("atlas")) if located else "",
@@ -195,6 +196,25 @@ def _images(
         f"used{prepared}. The values in the {number}{grid.elements}"
         f"{f' ({size} mm)' if size else ''} {rule} formed a non-negative "
         f"{grid.element}-by-subject matrix X.{shift}"
+    )
+
+
+def _missing(fits: Sequence[Mapping[str, Any]], grid: GridFacts) -> str:
+    """Say how missing values were treated; return an empty text if none were allowed."""
+    fit = fits[0]
+    if fit.get("Preprocessing", {}).get("nan") != "masked":
+        return ""
+    number = ""
+    if "MissingValues" in fit:
+        share = fit["MissingValues"] / (fit["NumberOfVoxels"] * fit["NumberOfSubjects"])
+        number = f" ({share:.2%} of the matrix)"
+    return (
+        f"Missing values{number} had no influence on the components: they were replaced by WH, "
+        "where H are the non-negative loadings with the least error over the observed values of "
+        "each subject, and the fit was repeated until this error no longer decreased [kiers1997]. "
+        "Reconstruction errors and explained variances are those of the observed values. "
+        f"{grid.elements.capitalize()} that were missing in more than half of the subjects were "
+        "excluded."
     )
 
 

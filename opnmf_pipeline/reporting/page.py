@@ -27,6 +27,7 @@ from opnmf_pipeline.reporting.outliers import find_outliers
 from opnmf_pipeline.reporting.quality import draw_errors
 from opnmf_pipeline.reporting.section import compose_section
 from opnmf_pipeline.reporting.tables import (
+    about_missing,
     cell,
     component_titles,
     images_table,
@@ -89,6 +90,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             covariates=compose_covariates(facts.associations),
             adjustment=compose_adjustment(facts.adjustment),
             cohort=cohort,
+            missing=about_missing(quality.subjects) if quality else "",
             subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
             methods=_methods(facts, settings),
             images=images_table(facts.images),

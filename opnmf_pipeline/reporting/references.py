@@ -208,6 +208,15 @@ REFERENCES = {
         "PMLR 130, 2728–2736",
         "10.48550/arXiv.2103.01398",
     ),
+    "kiers1997": Reference(
+        cited="Kiers, 1997",
+        authors=("Kiers, Henk A. L.",),
+        year="1997",
+        title="Weighted least squares fitting using ordinary least squares algorithms",
+        where="Psychometrika",
+        numbers="62(2), 251–266",
+        doi="10.1007/BF02295279",
+    ),
     "kim2011": Reference(
         "Kim & Park, 2011",
         ("Kim, Jingu", "Park, Haesun"),

@@ -180,6 +180,7 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         Filters={key: value for key, value in filters.items() if key not in OF_THE_ROW},
         Grid=open_mask(parts["mask"]).grid.describe(),
         NumberOfSubjects=info["NumberOfSubjects"],
+        MeanLoadings=info.get("MeanLoadings"),
         TrainingErrors=sorted(info["RelativeErrors"]),
         Decomposition=info["Settings"],
         Versions=info["Versions"],

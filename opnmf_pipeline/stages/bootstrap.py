@@ -80,7 +80,8 @@ def fit_bootstrap(
         warnings.simplefilter("ignore", ConvergenceWarning)
         start = options.from_random_start(sample)
         subjects = Parts.of(X, sidecar, matrix or MatrixConfig(), cohort_file)
-        model = estimator(n_components, start).fit(subjects.part(drawn.tolist()).values)
+        drawn_part = subjects.part(drawn.tolist()).values
+        model = estimator(n_components, start, sidecar).fit(drawn_part)
     np.save(out_dir / LABELS_FILE, winner_takes_all(model.coef_))
     return out_dir / LABELS_FILE
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.config import (
@@ -19,7 +20,7 @@ from opnmf_pipeline.config import (
     SelectionConfig,
 )
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.decomposition.optimality import projection_error
+from opnmf_pipeline.decomposition.missing import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning, SelectionError
 from opnmf_pipeline.selection.agreement import (
     AGREEMENT_COLUMNS,
@@ -27,7 +28,7 @@ from opnmf_pipeline.selection.agreement import (
     agreement,
     agreement_by_chance,
 )
-from opnmf_pipeline.selection.errors import explained_variance, norm
+from opnmf_pipeline.selection.errors import explained_variance, mean_image, norm
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import estimator, matrix_for
@@ -172,7 +173,7 @@ def fit_halves(
     with threadpool_limits(n_procs), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the table has a column for it
         a, b = (
-            estimator(n_components, start).fit(part.values)
+            estimator(n_components, start, sidecar).fit(part.values)
             for start, part in zip(starts, parts, strict=True)
         )
     by_chance = {}
@@ -202,16 +203,16 @@ def _errors(
     a: OPNMF, b: OPNMF, subjects: Parts, parts: Sequence[Part], *, one_way: bool
 ) -> dict[str, float]:
     """Return errors in and out of sample; ``one_way``: only the second part is out of sample."""
-    means = [part.values.mean(axis=1, dtype=np.float64) for part in parts]
+    means = [mean_image(part.values) for part in parts]
     inside = math.hypot(a.reconstruction_err_, b.reconstruction_err_)
     outside, seen, n_unseen = 0.0, [], 0
-    for model, mean, part, other in [(a, means[0], *parts), (b, means[1], *parts[::-1])][
-        : 1 if one_way else 2
-    ]:
+    first, second = parts
+    ways = [(a, means[0], first, second), (b, means[1], second, first)]
+    for model, mean, part, other in ways[:1] if one_way else ways:
         values = subjects.seen_by(part, other)
         n_unseen += len(other.columns) - values.shape[1]
         if values.size:
-            outside = math.hypot(outside, projection_error(values, model.coef_))
+            outside = math.hypot(outside, _error_of_others(model, values))
             seen.append((norm(values, mean), norm(values)))
     if not seen:
         raise SelectionError(UNSEEN_MSG)
@@ -225,6 +226,11 @@ def _errors(
         **_measures("out_of_sample", outside, seen),
         **unseen,
     }
+
+
+def _error_of_others(model: OPNMF, X: NDArray[np.float32]) -> float:
+    """Return ‖X − WWᵀX‖ over the observed values of subjects that are not in the fit."""
+    return projection_error(X, model.coef_, getattr(model, "mean_loadings_", None))
 
 
 def _measures(name: str, error: float, norms: list[tuple[float, float]]) -> dict[str, float]:

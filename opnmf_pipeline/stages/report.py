@@ -240,13 +240,14 @@ def _read_fit(
     gram = W.T @ W
     nearest, overlaps = nearest_columns(gram)
     loadings = by_row(read_measures(files.loadings))
-    errors = None
+    info, errors = read_object(files.factorization), None
     if quality:
         norms = quality.subjects["norm"]
         errors = pd.Series(
             relative_errors(norms.to_numpy(), loadings.to_numpy(), gram), index=norms.index
         )
-    info = read_object(files.factorization)
+        if "MissingValues" in info:
+            errors = pd.Series(info["RelativeErrors"], index=norms.index)
     regions = as_typed(read_table(files.regions), ("region",)) if files.regions else None
     return FitFacts(
         info=info,

@@ -19,6 +19,7 @@ from opnmf_pipeline.config import (
     MatrixConfig,
     SelectionConfig,
 )
+from opnmf_pipeline.images.missing import write_masks
 from opnmf_pipeline.images.tables.split import split_table
 from opnmf_pipeline.stages.adjust import adjust_matrix
 from opnmf_pipeline.stages.associations import write_associations
@@ -84,6 +85,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     images, people = [str(path) for path in cohort.images], cohort.subjects
     bids = {"bids": str(cohort.root), "filters": {"label": ["GM"], "suffix": ["probseg"]}}
     cohort_file = collect_cohort(InputsConfig(**bids), folder("cohort") / "cohort.tsv")
+    masks_file = write_masks({}, folder("masks") / "masks.json")
     mask_file = make_mask(
         images,
         folder("mask") / "mask.nii.gz",
@@ -209,11 +211,11 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs=bids,
             outputs={"cohort_file": cohort_file, "images": images, "participants": people},
             sections={"": InputsConfig},
-            without=(*OF_FEATURES, "simulation", "on_empty", "on_missing_covariate"),
+            without=(*OF_FEATURES, "simulation", "on_empty", "on_missing_covariate", "masks"),
             stage=collect_cohort,
         ),
         "MakeMask": Case(
-            inputs={"images": images, **MASK, **MATRIX},
+            inputs={"images": images, "masks_file": masks_file, **MASK, **MATRIX},
             outputs={
                 "mask_file": mask_file,
                 "values_dir": root / "values",
@@ -428,7 +430,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             sections={"": InputsConfig},
             without=(
                 *("bids", "filters", "database_dir", "table", "path_column", "glob", "pattern"),
-                *("features", "feature_names", "simulation", "on_empty", "on_missing_covariate"),
+                *("features", "feature_names", "simulation", "on_empty", "masks"),
+                "on_missing_covariate",
             ),
             stage=split_table,
         ),

@@ -59,6 +59,8 @@ def with_value(place, value):
     inner = data
     for name in place[:-1]:
         inner = inner.setdefault(name, {})
+    if place[:2] == ("inputs", "masks"):
+        inner["missing"] = "zero"  # is required
     inner[place[-1]] = value
     return data
 

@@ -236,7 +236,7 @@ def test_a_bootstrap_sample_learns_from_the_drawn_subjects(study):
         matrix_file, study.folder("a"), 3, 1, FIT, matrix=ALL, cohort_file=cohort_file
     )
     drawn = bootstrap_sample(N, [FIT.random_state, 1])
-    model = estimator(3, FIT.from_random_start(1))
+    model = estimator(3, FIT.from_random_start(1), {"Preprocessing": {}})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         W = model.fit(parts_of(study).part(drawn.tolist()).values).coef_

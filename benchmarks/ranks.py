@@ -29,7 +29,7 @@ from benchmarks import planted as planted_cohorts
 from benchmarks.report import machine
 from opnmf_pipeline.config import SimulationConfig
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.decomposition.optimality import projection_error
+from opnmf_pipeline.decomposition.missing import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.images.simulation import PLANTED_LABELS, simulate_cohort
 from opnmf_pipeline.selection.agreement import agreement_by_chance
@@ -63,7 +63,7 @@ N_SUBJECTS, N_SPLITS, N_NULL = 120, 5, 5
 STEP = 16
 """Cohorts of the tool have every so many voxels."""
 REAL_RANGE = range(2, 41, 2)
-N_SMALL, SMALL_VOXELS, SMALL_RANGE = 10, 2000, range(2, 13)
+N_SMALL, SMALL_VOXELS, SMALL_RANGE = 5, 2000, range(2, 13)
 SMALL_NOISE = (0.3, 1, 10)
 SMALL_BOX = 3.0 * np.argwhere(np.ones((20, 10, 10)))
 """Positions of the voxels of the small cohorts, in mm."""
@@ -128,11 +128,13 @@ def main(argv: list[str] | None = None) -> int:
         machine="\n".join(f"* {line}" for line in machine()),
         n_subjects=N_SUBJECTS,
         n_splits=N_SPLITS,
-        step=STEP,
+        n_null=N_NULL,
         spread=SPREAD,
         choices=choices_table(tables),
         n_cases=len(CASES) - 1,
         totals=totals(tables),
+        of_tool=OF_TOOL.format(step=STEP) if KINDS else "",
+        changes=changes_by_null(tables),
         reasons=reasons(tables),
         n_small=N_SMALL,
         small_voxels=SMALL_VOXELS,
@@ -314,6 +316,23 @@ def totals(tables: dict[Case, pd.DataFrame]) -> str:
     return markdown(["rule", "planted k", "planted k in the list", "no clear k", "another k"], rows)
 
 
+def changes_by_null(tables: dict[Case, pd.DataFrame]) -> str:
+    """Return the choices that differ if the rules do not subtract the agreement by chance."""
+    rows = []
+    for case, table in tables.items():
+        without = table.drop(columns=[name for name in table if "_null" in name])
+        for rule in ("reproducibility-peak", "weighted"):
+            found, raw = verdict(case, table, rule), verdict(case, without, rule)
+            if found != raw:
+                rows.append([described(case), f"`{rule}`", found, raw])
+    head = ["case", "rule", "beyond chance", "chance not subtracted"]
+    return markdown(head, rows) if rows else "No choice differs."
+
+
+def described(case: Case) -> str:
+    return f"{case.planted} {case.source} parts, noise {case.noise:g}, blur {case.blur:g}"
+
+
 def reasons(tables: dict[Case, pd.DataFrame]) -> str:
     """Return the reasons of the rules in the cases in which they do not choose the planted k."""
     lines = []
@@ -321,10 +340,7 @@ def reasons(tables: dict[Case, pd.DataFrame]) -> str:
         for rule in RULES:
             choice = choose_rank(table, rule)
             if choice.k != case.planted:
-                where = (
-                    f"{case.planted} {case.source} parts, noise {case.noise:g}, blur {case.blur:g}"
-                )
-                lines.append(f"* {where}, `{rule}`: {choice.reason}")
+                lines.append(f"* {described(case)}, `{rule}`: {choice.reason}")
     return "\n".join(lines)
 
 
@@ -345,7 +361,8 @@ def small_table(said: pd.DataFrame) -> str:
 
 def real_choices(table: pd.DataFrame) -> str:
     lines = [f"* `{rule}`: {choose_rank(table, rule).reason}" for rule in RULES]
-    columns = ["n_components", "inner_product", "inner_product_sd", "label_ari", "stability"]
+    measures = ("inner_product", "label_ari", "stability")
+    columns = ["n_components", *(name + end for name in measures for end in ("", "_sd", "_null"))]
     rows = [[f"{row[0]:.0f}", *(f"{x:.3f}" for x in row[1:])] for row in table[columns].to_numpy()]
     return "\n".join([*lines, "", markdown(columns, rows)])
 
@@ -355,6 +372,12 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 WORDS = ("chosen", "listed", "none", "no")
+
+OF_TOOL = """\
+* hard, soft: cohorts of `planted_cohort.py`, with disjoint or overlapping parts of real grey-matter
+  maps, and signal and noise with the covariance of these maps; every {step}th voxel. Solver:
+  `adaptive`.
+"""
 
 REPORT = """# Do the rules choose the planted number of components?
 
@@ -373,6 +396,13 @@ The {n_cases} cases in which the parts can be found:
 
 {totals}
 
+## Agreement beyond chance
+
+`reproducibility-peak` and `weighted` subtract the agreement of random compact parts, of {n_null}
+random pairs per split. Choices that differ without this:
+
+{changes}
+
 ## Simulated data
 
 * music: the 32 parts of MuSIC C32 at 4 mm (10 550 voxels), or 16 or 8 parts after merging
@@ -384,10 +414,8 @@ The {n_cases} cases in which the parts can be found:
 * The noise is white, or blurred by a Gaussian. The column "blur" is the standard deviation of the
   Gaussian in voxels. The column "noise" is the standard deviation of the noise, relative to the
   mean of the data (simulation: relative to the largest tissue density).
-* hard, soft: cohorts of `planted_cohort.py`, with disjoint or overlapping parts of real grey-matter
-  maps, and signal and noise with the covariance of these maps; every {step}th voxel.
-* {n_splits} split halves, in which each half has a random start of its own, and one null data set.
-  Solver: `orthonormal` with 10 starts; for hard and soft `adaptive`.
+{of_tool}* {n_splits} split halves, in which each half has a random start of its own, and
+  one null data set. Solver: `orthonormal` with 10 starts.
 * The noise of the last case hides all parts, so the correct result is "none".
 
 ## Reasons, if the planted k was not chosen

@@ -17,6 +17,7 @@ LIBRARIES = (
     "opnmf-pipeline",
     "numpy",
     "scipy",
+    "numba",
     "scikit-learn",
     "statsmodels",
     "nibabel",

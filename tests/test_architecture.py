@@ -15,7 +15,7 @@ ARROWS = {
     "engines": {"nodes"},
     "nodes": {"stages"},
     "estimators": {"stages"},
-    "stages": {"images", "selection", "decomposition", "reporting"},
+    "stages": {"images", "adjustment", "selection", "decomposition", "reporting"},
     "decomposition": {"selection"},
 }
 """From each room to those below it. It may also import the rooms below these."""
@@ -31,7 +31,7 @@ REGISTRIES = {f"{PACKAGE}.decomposition.solvers", f"{PACKAGE}.selection.rules"}
 SINGLE_MODULES = {"config": REGISTRIES}
 """Modules of other rooms that a room may import besides: the settings list solvers and rules."""
 
-MATHEMATICS = {"decomposition", "selection"}
+MATHEMATICS = {"adjustment", "decomposition", "selection"}
 NOT_MATHEMATICS = {"nibabel", "nilearn", "nipype", "pydra"}
 
 VOLUMES = (

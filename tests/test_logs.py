@@ -21,7 +21,7 @@ def restored():
 def test_versions():
     versions = library_versions()
     assert list(versions)[:2] == ["python", "opnmf-pipeline"]
-    assert {"numpy", "scipy", "nibabel", "nilearn", "nipype", "pydra"} <= set(versions)
+    assert {"numpy", "scipy", "numba", "nibabel", "nilearn", "nipype", "pydra"} <= set(versions)
 
 
 def test_default_is_warnings_on_the_standard_output(capsys):

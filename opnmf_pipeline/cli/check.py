@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from opnmf_pipeline.adjustment.summary import Summary
 from opnmf_pipeline.cli.display import Terminal
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.cli.run import shown
@@ -27,11 +28,14 @@ def execute(args: argparse.Namespace) -> None:
     rows = {
         "subjects": f"{plan.n_subjects}",
         "images": DEEP if args.deep else SHALLOW,
+        **({"masks": f"{plan.n_masks} images have missing voxels"} if plan.n_masks else {}),
         "grid": str(plan.grid),
         "space": str(plan.space or "unknown"),
         plan.grid.elements: f"{about} {plan.n_voxels}: {plan.mask}",
+        **({"missing": _missing(plan.missing)} if any(plan.missing.values()) else {}),
         "matrix": f"{about} {_size(plan.matrix_bytes)} on disk",
         "memory": f"{about} {_size(plan.memory_bytes)}",
+        **(_models(plan.adjustment) if plan.adjustment else {}),
         "components": ", ".join(map(str, mapped)),
         **({"to compare": ", ".join(map(str, compared))} if compared else {}),
         "fits to make": f"{plan.n_fits} ({config.decomposition.solver})",
@@ -39,6 +43,29 @@ def execute(args: argparse.Namespace) -> None:
     }
     for name, value in rows.items():
         print(f"{name:14}{value}")
+
+
+def _models(summary: Summary) -> dict[str, str]:
+    """Return the lines about the adjustment of the matrix."""
+    found = {}
+    if summary.columns:
+        columns = ", ".join(summary.columns)
+        n_columns = 1 + len(summary.columns)
+        found["design"] = f"{n_columns} columns, rank {summary.rank}: intercept, {columns}"
+    if summary.collinear:
+        found["collinear"] = ", ".join(summary.collinear)
+    if summary.batches:
+        counts = (f"{name} ({n} subjects)" for name, n in summary.batches.items())
+        found["batches"] = ", ".join(counts)
+    return found
+
+
+def _missing(shares: dict[str, float]) -> str:
+    """Say how much is missing: the mean, and the image that lacks most."""
+    name, most = max(shares.items(), key=lambda item: item[1])
+    some = sum(share > 0 for share in shares.values())
+    mean = sum(shares.values()) / len(shares)
+    return f"{mean:.1%} of the values, in {some} images; {name} lacks most ({most:.0%})"
 
 
 def _size(n_bytes: int) -> str:

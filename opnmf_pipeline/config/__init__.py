@@ -1,5 +1,13 @@
 """Settings of a run: one YAML file, one typed section per stage."""
 
+from opnmf_pipeline.config.adjustment import (
+    ADJUSTMENT_SETTINGS,
+    GLOBAL,
+    AdjustmentConfig,
+    HarmonizeConfig,
+    ScaleConfig,
+)
+from opnmf_pipeline.config.inputs import InputsConfig, MasksConfig, SimulationConfig
 from opnmf_pipeline.config.loading import Override, load_config
 from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
@@ -12,28 +20,32 @@ from opnmf_pipeline.config.selection import (
 from opnmf_pipeline.config.settings import (
     DecompositionConfig,
     ExecutionConfig,
-    InputsConfig,
     MaskConfig,
     MatrixConfig,
     OutputConfig,
     PipelineConfig,
     ReportConfig,
-    SimulationConfig,
 )
 
 __all__ = [
+    "ADJUSTMENT_SETTINGS",
     "CHOICE_SETTINGS",
+    "GLOBAL",
     "NULL_SETTINGS",
     "SPLIT_SETTINGS",
+    "AdjustmentConfig",
     "DecompositionConfig",
     "ExecutionConfig",
+    "HarmonizeConfig",
     "InputsConfig",
     "MaskConfig",
+    "MasksConfig",
     "MatrixConfig",
     "OutputConfig",
     "Override",
     "PipelineConfig",
     "ReportConfig",
+    "ScaleConfig",
     "Section",
     "SelectionConfig",
     "SimulationConfig",

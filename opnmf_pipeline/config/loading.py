@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from opnmf_pipeline.config.inputs import SOURCES
 from opnmf_pipeline.config.parsing import Plain, parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
-from opnmf_pipeline.config.settings import SOURCES, PipelineConfig
+from opnmf_pipeline.config.settings import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
 
 __all__ = ["Override", "load_config"]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from opnmf_pipeline.config.adjustment import ADJUSTMENT_SETTINGS, AdjustmentConfig
+from opnmf_pipeline.config.inputs import InputsConfig
 from opnmf_pipeline.config.section import (
     COARSEST,
     LARGEST_SEED,
     MOST_FITS,
     MOST_PROCESSES,
-    TEXT,
     ComponentCounts,
     Names,
-    Paths,
     Section,
     allow_text,
-    as_list,
-    one_or_several,
 )
 from opnmf_pipeline.config.selection import SelectionConfig
 from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
@@ -27,132 +25,17 @@ from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, su
 __all__ = [
     "DecompositionConfig",
     "ExecutionConfig",
-    "InputsConfig",
     "MaskConfig",
     "MatrixConfig",
     "OutputConfig",
     "PipelineConfig",
     "ReportConfig",
-    "SimulationConfig",
 ]
 
 if TYPE_CHECKING:  # type checkers take no computed choices
     SolverName = str
 else:
     SolverName = Literal[tuple(SOLVERS)]
-
-SOURCES = ("bids", "table", "glob", "features", "simulation")
-
-
-class SimulationConfig(Section):
-    """A cohort with planted components on the MNI152 grey-matter template that nilearn ships."""
-
-    n_subjects: int = Field(40, ge=4, le=100_000, description="Number of simulated subjects.")
-    n_components: int = Field(8, ge=2, le=1000, description="Number of planted components.")
-    voxel_size: float = Field(6.0, ge=1, le=12, description="Edge of the isotropic voxels, in mm.")
-    noise: float = Field(
-        0.1,
-        ge=0,
-        le=1000,
-        description="Standard deviation of the noise, as a fraction of the largest tissue density.",
-    )
-    random_state: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the simulation.")
-
-
-def _as_texts(value: Any) -> Any:
-    # YAML reads `run: 1` as a number, but entities in file names are text
-    return [str(item) if type(item) is int else item for item in as_list(value)]
-
-
-FilterValues = Annotated[
-    list[str | None],
-    BeforeValidator(_as_texts),
-    one_or_several({"type": [*TEXT, "null"]}),
-]
-
-
-class InputsConfig(Section):
-    """The images and their subjects. Set exactly one of: bids, table, glob, features, simulation.
-
-    One of these on the command line (`--set`) replaces the one in the file.
-    """
-
-    bids: Path | None = Field(None, description="Root of a BIDS (derivatives) dataset.")
-    filters: dict[str, FilterValues] = Field(
-        {},
-        description="BIDS entities that select one image per subject (and session), such as "
-        "`label: GM`. Each entity has one value or a list of values. `null`: the file name must "
-        'not have the entity. `"*"`: the file name must have the entity, with any value.',
-    )
-    database_dir: Path | None = Field(
-        None,
-        description="Folder that stores the index of the dataset `bids` between runs. The index "
-        "is rebuilt when the subjects of the dataset change.",
-    )
-    table: Path | None = Field(
-        None,
-        description="TSV or CSV file with the columns participant_id (and session_id), a column "
-        "with the image paths, and covariates. The fields of a CSV file are separated by commas, "
-        "semicolons or tabs.",
-    )
-    path_column: str = Field("path", description="Column of `table` that holds the image paths.")
-    id_column: str = Field(
-        "participant_id",
-        description="Column of `table`, `features` and `participants` that holds the subjects. In "
-        "`features`, usual names such as SubjID and eid are found without it.",
-    )
-    glob: Path | None = Field(None, description="Pattern that matches one image per subject.")
-    pattern: str = Field(
-        r"(?P<participant_id>sub-[A-Za-z0-9+]+)",
-        description="Regular expression with the group `participant_id`; it is applied to each "
-        "path that `glob` finds.",
-    )
-    features: Paths | None = Field(
-        None,
-        description="Table of features, such as the thickness of each region, one row per subject: "
-        "TSV, CSV, or Excel; or a matrix without names: NumPy (.npy), MATLAB (.mat) or HDF5 (.h5). "
-        "A list of tables, such as one for each hemisphere, is joined by subject.",
-    )
-    feature_names: Names | None = Field(
-        None,
-        description="Names of the features in the table `features`, or patterns such as "
-        "`*_thickavg`. Default: the columns of numbers, except those whose name is that of a "
-        "covariate or of a total, such as ICV. The other columns become covariates.",
-    )
-    features_as: Literal["columns", "rows"] | None = Field(
-        None,
-        description="Whether the features are the columns or the rows of `features`. Matrices "
-        "without names need it. Default for tables: columns, unless the first column has names of "
-        "regions or the other columns are called sub-...",
-    )
-    simulation: SimulationConfig | None = Field(
-        None, description="Simulate a cohort instead of reading images."
-    )
-    participants: Path | None = Field(
-        None,
-        description="Table with participant_id and covariates to add. Default for `bids`: "
-        "participants.tsv of the dataset. If `features` is a matrix without names, the rows of "
-        "this table name its subjects.",
-    )
-    on_missing: Literal["error", "drop"] = Field(
-        "error",
-        description="What to do if a subject has no image: error: stop; drop: leave the subject "
-        "out.",
-    )
-    on_empty: Literal["error", "drop"] = Field(
-        "error",
-        description="What to do if an image is zero everywhere in the mask, such as a lesion map "
-        "without a lesion: error: stop; drop: leave the subject out. With drop, all images are "
-        "read once more.",
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> InputsConfig:
-        named = [source for source in SOURCES if getattr(self, source) is not None]
-        if len(named) != 1:
-            got = f"got {' and '.join(named)}" if named else "none is set"
-            raise ValueError(f"set exactly one of {', '.join(SOURCES)}; {got}")
-        return self
 
 
 class MaskConfig(Section):
@@ -208,8 +91,8 @@ class MaskConfig(Section):
         return self.within == "brain" or (self.within == "auto" and auto)
 
 
-class MatrixConfig(Section):
-    """How images become rows of the voxel-by-subject matrix."""
+class MatrixConfig(AdjustmentConfig):
+    """How images become rows of the voxel-by-subject matrix, and how these are adjusted."""
 
     resample: Literal["to-mask", "to-first"] | None = Field(
         None,
@@ -233,12 +116,34 @@ class MatrixConfig(Section):
         "error",
         description="What to do with negative values: error: stop if a voxel of the mask has one; "
         "clip: set all negative values to 0 before the mask is made; shift: subtract the minimum "
-        "of the matrix from all values of the matrix.",
+        "of the matrix from all values of the matrix. It also decides about values that become "
+        "negative when the matrix is adjusted.",
     )
-    nan: Literal["error", "zero"] = Field(
+    nan: Literal["error", "zero", "masked"] = Field(
         "error",
-        description="What to do with NaN and infinite values: error: stop; zero: set them to 0.",
+        description="What to do with NaN and infinite values: error: stop; zero: set them to 0; "
+        "masked: treat them as missing: the components are fitted to the observed values. Voxels "
+        "that are missing in more than half of the subjects are excluded from the mask. Zeros are "
+        "never missing.",
     )
+
+    @model_validator(mode="after")
+    def _adjusts_whole_images(self) -> MatrixConfig:
+        if self.masked and self.adjusts:
+            raise ValueError(
+                "`nan: masked` cannot be combined with `scale`, `harmonize` or `covariates`; "
+                "adjust the loadings in the statistical model instead, or set `nan: zero`"
+            )
+        return self
+
+    def of_images(self) -> dict[str, Any]:
+        """Return the settings of the matrix before it is adjusted."""
+        return self.model_dump(mode="json", exclude=set(ADJUSTMENT_SETTINGS), exclude_none=True)
+
+    @property
+    def masked(self) -> bool:
+        """Whether NaN in the matrix is a missing value."""
+        return self.nan == "masked"
 
 
 class DecompositionConfig(Section):
@@ -419,6 +324,12 @@ class PipelineConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _masks_of_missing_voxels(self) -> PipelineConfig:
+        if self.inputs.masks is not None and not self.matrix.masked:
+            raise ValueError("inputs.masks needs matrix.nan: masked")
+        return self
+
+    @model_validator(mode="after")
     def _something_to_fit(self) -> PipelineConfig:
         if not self.ranks:
             raise ValueError("decomposition.n_components: the list is empty")
@@ -453,6 +364,14 @@ class PipelineConfig(Section):
         if not selection.has_splits:
             return tuple(k for k in mapped if k > 1) if selection.n_bootstraps else ()
         return tuple(k for k in mapped if k > 1 and k in self.compared)
+
+    @property
+    def splits(self) -> SelectionConfig:
+        """Settings of the splits: random halves always balance the batches to harmonize."""
+        selection, harmonize = self.selection, self.matrix.harmonize
+        batch = () if harmonize is None or selection.leave_out is not None else (harmonize.batch,)
+        stratify = tuple(dict.fromkeys((*selection.stratify, *batch)))
+        return selection.model_copy(update={"stratify": stratify})
 
     @property
     def start_seeds(self) -> list[int]:

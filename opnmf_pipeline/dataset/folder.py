@@ -71,6 +71,9 @@ NO_RECORD_MSG = (
 NO_RUN_MSG = "{root}: contains no results of opnmf-pipeline; give the output folder of a run"
 
 
+NO_MAPS_MSG = "{root}: contains no component maps; give the output folder of a run with maps"
+
+
 class _Registry(BaseModel):
     """Content of ``run.json`` that is used; a damaged file does not fit."""
 
@@ -130,7 +133,7 @@ class Dataset:
         for name, text in registry["Outputs"].items():
             if (self.root / name).exists():
                 self._files[name] = text
-        if not self.ks:
+        if not _has_results(self._files):
             raise OutputError(NO_RUN_MSG.format(root=self.root))
 
     def _not_writable(self, error: OSError) -> OutputError:
@@ -419,7 +422,7 @@ class FinishedRun(Dataset):
     Raises
     ------
     OutputError
-        The folder contains no results.
+        The folder contains no results, or no maps: only a comparison.
     """
 
     def __init__(self, root: Path) -> None:
@@ -427,6 +430,8 @@ class FinishedRun(Dataset):
         registry = _read_registry(root)
         self.settings: dict[str, Any] = registry["Settings"]
         self._take_over(registry)
+        if not self.ks:
+            raise OutputError(NO_MAPS_MSG.format(root=root))
 
 
 def _read_registry(root: Path) -> dict[str, Any]:

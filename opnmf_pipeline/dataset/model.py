@@ -66,6 +66,8 @@ class ModelFile(BaseModel):
         Settings of the section ``matrix`` with which the images of the cohort were read.
     Shift : float
         Value that was subtracted from all values of these images.
+    MeanLoadings : list of float or None
+        Mean loadings of the cohort, if values may be missing.
     Labels : list of (str or None), or None
         Name of each component, such as a region of an atlas, if it has one.
     Entities : dict of str to str
@@ -100,6 +102,7 @@ class ModelFile(BaseModel):
     SHA256: dict[str, str]
     Preprocessing: dict[str, Any]
     Shift: float = 0.0
+    MeanLoadings: list[float] | None = None
     Labels: list[str | None] | None = None
     Entities: dict[str, str] = {}
     Filters: dict[str, Any] = {}

@@ -175,6 +175,19 @@ OUTPUTS: dict[str, Output] = {
     "fit": Output(
         "logs/desc-opnmfK{k}_factorization.json", "Settings, error and history of the fit", "JSON"
     ),
+    "adjustment": Output(
+        "logs/desc-opnmf_adjustment.json",
+        "What was learned to adjust the matrix for covariates and sites; it adjusts new subjects",
+        "JSON",
+    ),
+    "adjustment_arrays": Output(
+        "logs/desc-opnmf_adjustment.npz", "Arrays of this adjustment", "NPZ"
+    ),
+    "fits": Output(
+        "logs/desc-opnmf_factorizations.json",
+        "Settings, error and history of the compared fits, if none has maps",
+        "JSON",
+    ),
     "cohort": Output("logs/cohort.tsv", "Image of each subject", "TSV"),
     "cohort_json": Output("logs/cohort.json", "Description of these columns", "JSON"),
     "config": Output("logs/config.yaml", "All settings; use it to repeat the run", "YAML"),
@@ -198,6 +211,7 @@ COMPARISON = (
     "errors_figure",
     "reproducibility_figure",
     "hierarchy_figure",
+    "fits",
 )
 """Files that compare numbers of components; the other files are about the cohort or one number."""
 

@@ -115,6 +115,11 @@ def finish(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
     return W
 
 
+def refine(X: RowBlocks, W: Array, progress: Progress) -> Array:
+    """Move W, a solution for similar data, to a stationary point."""
+    return finish(X, W, unit_columns(moments(X, W).M), progress)
+
+
 def rescale(W: Array, state: Moments) -> None:
     """Divide the weights against unit vectors by the lengths, and make the error least."""
     lengths = _lengths(state.M)

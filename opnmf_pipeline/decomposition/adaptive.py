@@ -139,6 +139,13 @@ def adaptive(
     return finish(X, W, V, progress)
 
 
+def refine(X: RowBlocks, W: Array, progress: Progress) -> Array:
+    """Improve W, a solution for similar data; disjoint parts stay disjoint."""
+    if np.count_nonzero(W, axis=1).max() <= 1:
+        return orthonormal.refine(X, W, progress)
+    return accelerated.refine(X, W, progress)
+
+
 def _search(
     X: RowBlocks, W: Array, n_init: int, rng: np.random.RandomState, tol: float, level: int
 ) -> tuple[bool, Array]:

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -18,6 +19,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from opnmf_pipeline.decomposition.checkpoint import Checkpoint
 from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
+from opnmf_pipeline.decomposition.missing import (
+    FilledBlocks,
+    fill_with_means,
+    fit_observed,
+    mean_loadings,
+    project,
+)
 from opnmf_pipeline.decomposition.optimality import kkt_residual
 from opnmf_pipeline.decomposition.orientation import axis_names, transposed
 from opnmf_pipeline.decomposition.orthonormal import sample_size
@@ -41,6 +49,12 @@ FAR_FROM_ONE = 256
 """A W_init with so large values, or so small ones, is brought near 1: its scale does not matter."""
 
 DTYPES = ("float32", "float64")
+
+MISSING = ("error", "masked")
+"""What NaN means: an error, or a missing value."""
+
+WEIGHTS, WEIGHTS_MASKED = 4, 6
+"""Arrays of the size of W that a fit holds; two more if values are missing."""
 
 FREE_SETTINGS = {
     "max_iter",
@@ -82,6 +96,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "tol": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
+        "missing": [StrOptions(set(MISSING))],
         "dtype": [StrOptions(set(DTYPES)), Options(type, {np.float32, np.float64})],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "max_memory": [Interval(Real, 0, None, closed="neither"), None],
@@ -99,6 +114,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tol: float = 1e-5,
         max_iter: int = 50000,
         random_state: int | np.random.RandomState | None = None,
+        missing: str = "error",
         dtype: DTypeLike = "float32",
         n_threads: int | None = None,
         max_memory: float | None = None,
@@ -112,6 +128,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.tol = tol
         self.max_iter = max_iter
         self.random_state = random_state
+        self.missing = missing
         self.dtype = dtype
         self.n_threads = n_threads
         self.max_memory = max_memory
@@ -126,8 +143,9 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_voxels, n_subjects)
-            The data, non-negative, one row per voxel. A memory map is read block by block. X whose
-            rows look like subjects gets a warning.
+            The data, non-negative, one row per voxel; NaN for a missing value, if the parameter
+            `missing` allows it. A memory map is read block by block. X whose rows look like
+            subjects gets a warning.
         y : None
             Not used.
         W_init : array-like of shape (n_voxels, n_components), optional
@@ -145,7 +163,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             self._warn_transposed(X.shape, sign)
         k = self._rank(X)
         check_start(W_init, self.init, (X.shape[0], k))
-        with RowBlocks(X, self.dtype, self.n_threads) as blocks:
+        with FilledBlocks(X, self.dtype, self.n_threads) as blocks:
             progress = self._factorize(blocks, k, W_init)
         if not progress.converged and not progress.stopped:
             self._warn()
@@ -212,7 +230,8 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_voxels, n_new_subjects)
-            New subjects, on the voxels of the fit.
+            New subjects, on the voxels of the fit; NaN for a missing value, if the parameter
+            `missing` allows it.
 
         Returns
         -------
@@ -225,8 +244,8 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if X.ndim != 2 or X.shape[0] != n_rows:
             name = type(self).__name__
             raise ValueError(PROJECT_MSG.format(name=name, n_rows=n_rows, shape=X.shape))
-        with RowBlocks(X, self.dtype, self.n_threads) as blocks:
-            return moments(blocks, self.coef_).M.T.astype(self.dtype)
+        mean = self.mean_loadings_ if self.missing == "masked" else None
+        return project(X, self.coef_, mean, self.n_threads)
 
     @property
     def _n_features_out(self) -> int:
@@ -236,6 +255,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
+        tags.input_tags.allow_nan = self.missing == "masked"
         tags.transformer_tags.preserves_dtype = []
         return tags
 
@@ -252,34 +272,58 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.random_errors_, self.good_ranks_ = found.random_errors_[0], found.good_ranks_
         return found.choice_.k
 
-    def _factorize(self, X: RowBlocks, k: int, W_init: Array | None) -> Progress:
+    def _factorize(self, X: FilledBlocks, k: int, W_init: Array | None) -> Progress:
         """Start, solve, and set the fitted attributes."""
-        check_memory(self.max_memory, X, k, sample_size(X.shape[0], k))
-        facts = check_data(X, type(self).__name__)
+        masked = self.missing == "masked"
+        n_weights = WEIGHTS_MASKED if masked else WEIGHTS
+        check_memory(self.max_memory, X, k, sample_size(X.shape[0], k), n_weights)
+        facts = check_data(X, type(self).__name__, missing=masked)
         X.rescale(facts.largest)
+        if facts.n_missing:
+            fill_with_means(X)
         spectrum_ = spectrum(X, k)
-        W = self._start(X, k, facts, spectrum_, W_init)
         level = logging.INFO if self.verbose else logging.DEBUG
         checkpoint = self._checkpoint(X, k, spectrum_)
         progress = Progress(
             self.tol, self.max_iter, self.callback, level, checkpoint, unit=1 / X.scale
         )
-        if spectrum_.wide:
-            # the iterates know X only through XXᵀ, which the square stand-in shares
-            with RowBlocks(
-                spectrum_.compressed(), self.dtype, X.n_threads, compressed=True
-            ) as square:
-                W = self._solve(square, W, progress)
+        if facts.n_missing:
+            W = self._fit_observed(X, k, facts, W_init, progress)
         else:
-            W = self._solve(X, W, progress)
+            W = self._start(X, k, facts, spectrum_, W_init)
+            with _stand_in(X, spectrum_) as rows:
+                W = self._solve(rows, W, progress)
         W[facts.zero_rows] = 0
         self._set_factors(X, W)
-        self.kkt_residual_ = kkt_residual(X, self.coef_)
+        if facts.n_missing:
+            spectrum_ = spectrum(X, k)
         self.lower_bound_ = spectrum_.lower_bound(k) / X.scale
         self.history_ = progress.history
         self.n_iter_ = len(progress.history)
         self.converged_ = progress.converged
         return progress
+
+    def _fit_observed(
+        self,
+        X: FilledBlocks,
+        k: int,
+        facts: DataFacts,
+        W_init: Array | None,
+        progress: Progress,
+    ) -> Array:
+        """Return W of the observed values: search on filled data, then refine and fill in turn."""
+
+        def search(part: Progress) -> Array:
+            spectrum_ = spectrum(X, k)
+            W = self._start(X, k, facts, spectrum_, W_init)
+            with _stand_in(X, spectrum_) as rows:
+                return self._solve(rows, W, part)
+
+        def refine(W: Array, part: Progress) -> Array:
+            with _stand_in(X, spectrum(X, k)) as rows:
+                return self._refine(rows, W, part)
+
+        return fit_observed(X, progress, search, refine)
 
     def _checkpoint(self, X: RowBlocks, k: int, spectrum_: Spectrum) -> Checkpoint | None:
         """Return where to save the state, for the fits that have the same course as this one."""
@@ -309,7 +353,11 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Return the last W of the solver; the first may be overwritten."""
         raise NotImplementedError
 
-    def _set_factors(self, X: RowBlocks, W: Array) -> None:
+    def _refine(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
+        """Return a better W, from one of the solver for similar data, which may be overwritten."""
+        raise NotImplementedError
+
+    def _set_factors(self, X: FilledBlocks, W: Array) -> None:
         """Sort the components by ‖w‖·‖h‖, largest first, and set what follows from W."""
         M, G, *_ = moments(X, W)
         sizes = np.sqrt(np.diag(G)) * np.linalg.norm(M, axis=0)
@@ -317,6 +365,11 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.coef_ = np.ascontiguousarray(W[:, order])
         H = M.T[order].astype(self.dtype)
         self.components_ = H * H.dtype.type(1 / X.scale)
+        self.kkt_residual_ = kkt_residual(X, self.coef_)
+        if self.missing == "masked":
+            self.mean_loadings_ = mean_loadings(X, self.coef_) / X.scale
+        if X.model is not None:
+            X.fill(self.coef_, H)  # then missing values have no residual
         self.reconstruction_err_ = residual_norm(X, self.coef_, H) / X.scale
         self.mse_ = self.reconstruction_err_
         self.n_components_ = W.shape[1]
@@ -347,6 +400,19 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _other_way(self) -> str:
         """What to try where a fit does not converge, as the end of a message."""
         return ""
+
+
+@contextmanager
+def _stand_in(X: RowBlocks, spectrum_: Spectrum) -> Iterator[RowBlocks]:
+    """Yield X, or the square data that stand in for a wide X.
+
+    The iterates know X only through XXᵀ, which the square data share.
+    """
+    if not spectrum_.wide:
+        yield X
+        return
+    with RowBlocks(spectrum_.compressed(), str(X.dtype), X.n_threads, compressed=True) as square:
+        yield square
 
 
 def _of_moderate_size(W: Array) -> Array:

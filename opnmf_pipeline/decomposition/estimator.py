@@ -57,6 +57,11 @@ class OPNMF(ProjectiveNMF):
         The most iterations to make.
     random_state : int, RandomState or None, default=None
         Source of random numbers, for the random starts and ``nndsvdar``.
+    missing : {'error', 'masked'}, default='error'
+        What NaN in X means: ``error``: X is refused; ``masked``: the value is missing. The fit is
+        then to the observed values [4]_: it fills the missing values with WH, where H are the
+        non-negative loadings with the least error over the observed values, and fits again, until
+        the error of the observed values no longer falls. Without NaN, the fit is the same.
     dtype : {'float32', 'float64'} or the types of numpy, default='float32'
         Dtype of W and H and of the arithmetic; sums over voxels are float64 in any case.
     n_threads : int or None, default=None
@@ -80,9 +85,12 @@ class OPNMF(ProjectiveNMF):
     coef_ : ndarray of shape (n_voxels, n_components)
         W, its columns sorted by ‖w_j‖·‖h_j‖, largest first. Voxels without data have weight 0.
     components_ : ndarray of shape (n_components, n_subjects)
-        H = WᵀX.
+        H = WᵀX. With missing values, X is filled as the parameter `missing` says.
+    mean_loadings_ : ndarray of shape (n_components,), float64
+        The h ≥ 0 with the least ‖x̄ − Wh‖, x̄ being the mean of the columns of X. `project` uses it
+        for new subjects that lack all rows of a component. Only with ``missing='masked'``.
     reconstruction_err_ : float
-        ‖X − WH‖_F.
+        ‖X − WH‖_F, of the observed values.
     mse_ : float
         The same; the name that it has in the library ``opnmf``.
     lower_bound_ : float
@@ -130,6 +138,8 @@ class OPNMF(ProjectiveNMF):
     .. [3] Pompili, Gillis, Absil & Glineur (2014). Two algorithms for orthogonal nonnegative matrix
        factorization with application to clustering. Neurocomputing 141.
        https://doi.org/10.1016/j.neucom.2014.02.018
+    .. [4] Kiers (1997). Weighted least squares fitting using ordinary least squares algorithms.
+       Psychometrika 62(2). https://doi.org/10.1007/BF02295279
 
     Examples
     --------
@@ -158,6 +168,7 @@ class OPNMF(ProjectiveNMF):
         tol: float = 1e-5,
         max_iter: int = 50000,
         random_state: int | np.random.RandomState | None = None,
+        missing: str = "error",
         dtype: DTypeLike = "float32",
         n_threads: int | None = None,
         max_memory: float | None = None,
@@ -172,6 +183,7 @@ class OPNMF(ProjectiveNMF):
             tol=tol,
             max_iter=max_iter,
             random_state=random_state,
+            missing=missing,
             dtype=dtype,
             n_threads=n_threads,
             max_memory=max_memory,
@@ -196,6 +208,9 @@ class OPNMF(ProjectiveNMF):
         settings = {name: getattr(self, name) for name in solver.settings}
         return solver.run(X, W, progress, **settings)
 
+    def _refine(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
+        return SOLVERS[self.solver].refine(X, W, progress)
+
 
 class PNMF(ProjectiveNMF):
     """Projective non-negative matrix factorization.
@@ -205,8 +220,8 @@ class PNMF(ProjectiveNMF):
 
     Parameters
     ----------
-    n_components, init, tol, max_iter, random_state, dtype, n_threads, max_memory, verbose, \
-callback, checkpoint, checkpoint_minutes
+    n_components, init, tol, max_iter, random_state, missing, dtype, n_threads, max_memory, \
+verbose, callback, checkpoint, checkpoint_minutes
         As in `OPNMF`, for the solver ``multiplicative``.
 
     Attributes
@@ -235,3 +250,6 @@ n_iter_, converged_, history_, n_features_in_
 
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
         return iterate(X, W, projective_rule, progress, normalize=False)
+
+    def _refine(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
+        return self._solve(X, W, progress)

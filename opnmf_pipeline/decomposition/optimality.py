@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
+from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments
 
 
 def objective(squared_norm: float, M: Array, G: Array) -> float:
@@ -33,19 +33,6 @@ def scaled(M: Array) -> tuple[Array, Array]:
     """Return M and S = MᵀM with columns divided by `column_scale`."""
     scale = column_scale(M)
     return M / scale, M.T @ (M / scale)
-
-
-def projection_error(X: Array, W: Array) -> float:
-    """Return ‖X - WWᵀX‖_F of subjects that W does not come from.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_voxels, n_subjects)
-    W : ndarray of shape (n_voxels, n_components)
-    """
-    with RowBlocks(X, str(W.dtype)) as blocks:
-        H = moments(blocks, W).M.T.astype(W.dtype)
-        return residual_norm(blocks, W, H)
 
 
 def kkt_residual(X: RowBlocks, W: Array) -> float:

@@ -100,6 +100,11 @@ def finish(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
     return W
 
 
+def refine(X: RowBlocks, W: Array, progress: Progress) -> Array:
+    """Improve W, a solution for similar data."""
+    return finish(X, W, unit_columns(moments(X, W).M), progress)
+
+
 def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
     """Assign each row to the v_j that explains most of it, and let v_j follow its rows.
 

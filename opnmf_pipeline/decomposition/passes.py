@@ -9,7 +9,7 @@ a file.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -106,7 +106,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         """Return a part of X in the dtype of the arithmetic, rescaled."""
         return self._cast(self.X[index])
 
-    def __enter__(self) -> "RowBlocks":
+    def __enter__(self) -> Self:
         self._exit.enter_context(threadpool_limits(1, user_api="blas"))
         self._pool = self._exit.enter_context(ThreadPoolExecutor(self.n_threads))
         return self

@@ -139,6 +139,17 @@ class Progress:
         """Whether the solver has to stop."""
         return self.converged or self.stopped or len(self.history) >= self.max_iter
 
+    def part(self, most: int | None = None) -> "Progress":
+        """Return the course of a part of the fit, of at most so many iterations; see `take`."""
+        end = self.max_iter if most is None else min(self.max_iter, len(self.history) + most)
+        part = Progress(self.tol, end, self.callback, self.level, unit=self.unit)
+        part.history = self.history
+        return part
+
+    def take(self, part: "Progress") -> None:
+        """Take over how a part of the fit ended."""
+        self.converged, self.stopped = part.converged, part.stopped
+
     def record(
         self,
         objective: float,
@@ -163,13 +174,16 @@ class Progress:
                 self.level, "converged at iteration %d: objective %.6g, change %.3g", *record[:3]
             )
 
-    def save(self, **state: Array | float) -> None:
-        """Write the state of the solver if it is time, or if the fit ends before it converged."""
+    def save(self, n_iter: int | None = None, **state: Array | float) -> None:
+        """Write the state of the solver if it is time, or if the fit ends before it converged.
+
+        It is the state after `n_iter` iterations, by default all of those so far.
+        """
         if self.checkpoint is None:
             return
         if self.converged:
             self.checkpoint.remove()
         elif self.done or self.checkpoint.due:
-            course = np.array([record[1:] for record in self.history])
+            course = np.array([record[1:] for record in self.history[:n_iter]])
             arrays = {name: np.asarray(value) for name, value in state.items()}
             self.checkpoint.write({"course": course, **arrays})

@@ -8,12 +8,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from opnmf_pipeline.decomposition.accelerated import KKT, accelerate
-from opnmf_pipeline.decomposition.adaptive import KKT_OR_CHANGE, adaptive
+from opnmf_pipeline.decomposition import accelerated, adaptive, orthonormal
 from opnmf_pipeline.decomposition.multiplicative import multiplicative
-from opnmf_pipeline.decomposition.orthonormal import orthonormal
-from opnmf_pipeline.decomposition.passes import Array
-from opnmf_pipeline.decomposition.progress import CHANGE, Criterion
+from opnmf_pipeline.decomposition.passes import Array, RowBlocks
+from opnmf_pipeline.decomposition.progress import CHANGE, Criterion, Progress
 
 CITATION = re.compile(r"\[([a-z0-9, ]+)\]")
 
@@ -28,6 +26,9 @@ class Solver:
         ``run(X, W, progress, **settings)`` improves the start W, which it may overwrite, until
         ``progress`` says stop, and returns the last W. X is `RowBlocks`; ``settings`` are the
         parameters of the estimator that the attribute of this name lists.
+    refine : callable
+        ``refine(X, W, progress)`` improves a W of this solver further, without another search; it
+        may overwrite W. Fits with missing values continue with it after every fill.
     label : str
         Two or three words for figures and tables.
     summary : str
@@ -45,6 +46,7 @@ class Solver:
     """
 
     run: Callable[..., Array]
+    refine: Callable[[RowBlocks, Array, Progress], Array]
     label: str
     summary: str
     methods: str
@@ -60,6 +62,7 @@ class Solver:
 SOLVERS = {
     "multiplicative": Solver(
         run=multiplicative,
+        refine=multiplicative,
         label="published update",
         summary="the published iterates, tens of thousands",
         methods="W was found with the published multiplicative update [yang2010, sotiras2015], "
@@ -68,7 +71,8 @@ SOLVERS = {
         criterion=CHANGE,
     ),
     "accelerated": Solver(
-        run=accelerate,
+        run=accelerated.accelerate,
+        refine=accelerated.refine,
         label="alternating least squares",
         summary="a stationary point of the published update, in some dozens of passes over the "
         "data",
@@ -77,10 +81,11 @@ SOLVERS = {
         "loadings that follow from them, from a start by {init}; the fit ended when the residual "
         "of the optimality conditions fell below ten times the tolerance {tol:g}, or after at most "
         "{max_iter:,} passes over the data.",
-        criterion=KKT,
+        criterion=accelerated.KKT,
     ),
     "orthonormal": Solver(
-        run=orthonormal,
+        run=orthonormal.orthonormal,
+        refine=orthonormal.refine,
         label="exactly orthonormal",
         summary="exactly orthonormal components, each voxel in one of them",
         methods="The columns of W were kept exactly orthonormal, so that each {element} belongs "
@@ -96,7 +101,8 @@ SOLVERS = {
         },
     ),
     "adaptive": Solver(
-        run=adaptive,
+        run=adaptive.adaptive,
+        refine=adaptive.refine,
         label="disjoint or overlapping parts",
         summary="disjoint parts where they explain more and agree better between halves of the "
         "subjects than overlapping ones, else overlapping parts, which halves of the subjects have "
@@ -114,7 +120,7 @@ SOLVERS = {
         "conditions fell below ten times the tolerance {tol:g} (for disjoint components, when the "
         "relative change of W fell below {tol:g}), or after at most {max_iter:,} passes over the "
         "data.",
-        criterion=KKT_OR_CHANGE,
+        criterion=adaptive.KKT_OR_CHANGE,
         settings={
             "n_init": "number of starts of disjoint parts, where these are chosen",
             "random_state": "seed of the random voxels and of the halves of the subjects",

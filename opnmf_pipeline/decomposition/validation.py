@@ -1,6 +1,7 @@
 """Refuse data, and parameters that do not go with them, saying what is wrong."""
 
 from collections.abc import Iterable
+from functools import partial
 from numbers import Integral
 from typing import NamedTuple
 
@@ -26,8 +27,7 @@ RANK_MSG = (
     "ask for fewer components"
 )
 NOT_FINITE_MSG = (
-    "Input X contains NaN, infinity or a value too large for {dtype}: {n} of them, "
-    "the first in row {row}"
+    "Input X contains {what} or a value too large for {dtype}: {n} of them, the first in row {row}"
 )
 NEGATIVE_MSG = (
     "Negative values in data passed to {name} (input X): {n} of them, the least is {least:g}; "
@@ -55,12 +55,15 @@ class DataFacts(NamedTuple):
     largest : float
         Largest value of X.
     zero_rows : ndarray of shape (n_rows,), bool
-        Rows of zeros only.
+        Rows without a value other than zero.
+    n_missing : int
+        Number of NaN, where these are allowed.
     """
 
     mean: float
     largest: float
     zero_rows: Array
+    n_missing: int
 
 
 class _BlockFacts(NamedTuple):
@@ -68,6 +71,7 @@ class _BlockFacts(NamedTuple):
 
     total: float
     nonzero: Array
+    n_missing: int
     n_bad: int
     first_bad: int
     n_negative: int
@@ -99,16 +103,18 @@ def check_rank(k: int, shape: tuple[int, int]) -> None:
         raise ValueError(RANK_MSG.format(k=k, n_rows=shape[0], n_columns=shape[1]))
 
 
-def check_memory(limit: float | None, X: RowBlocks, k: int, n_sample: int) -> None:
+def check_memory(
+    limit: float | None, X: RowBlocks, k: int, n_sample: int, n_weights: int = 4
+) -> None:
     """Refuse a fit whose private memory would exceed `limit` MB.
 
-    A memory map counts as nothing, since its pages belong to the file. Counted are four arrays of
-    the size of W, a sample of X, the Gram matrix and its vectors, and the interpreter.
+    A memory map counts as nothing, since its pages belong to the file. Counted are `n_weights`
+    arrays of the size of W, a sample of X, the Gram matrix and its vectors, and the interpreter.
     """
     if limit is None:
         return
     n_rows, n_columns = X.shape
-    weights = 4 * n_rows * k * X.dtype.itemsize
+    weights = n_weights * n_rows * k * X.dtype.itemsize
     sample = n_sample * n_columns * X.dtype.itemsize
     gram = spectrum_bytes(n_rows, n_columns, k)
     data = 0 if X.mapped else X.X.nbytes
@@ -117,7 +123,7 @@ def check_memory(limit: float | None, X: RowBlocks, k: int, n_sample: int) -> No
         raise ValueError(MEMORY_MSG.format(limit=limit, needed=needed, weights=weights / 1e6))
 
 
-def check_data(X: RowBlocks, name: str) -> DataFacts:
+def check_data(X: RowBlocks, name: str, *, missing: bool = False) -> DataFacts:
     """Look at every value of X once; refuse NaN, infinity, negative values and zeros only.
 
     Parameters
@@ -126,12 +132,15 @@ def check_data(X: RowBlocks, name: str) -> DataFacts:
         The data.
     name : str
         Of the estimator, for messages.
+    missing : bool, default=False
+        Whether NaN is allowed.
     """
-    blocks = list(X.map(_look_at))
+    blocks = list(X.map(partial(_look_at, missing=missing)))
     n_bad = sum(block.n_bad for block in blocks)
     if n_bad:
         row = next(block.first_bad for block in blocks if block.n_bad)
-        raise ValueError(NOT_FINITE_MSG.format(dtype=X.dtype, n=n_bad, row=row))
+        what = "infinity" if missing else "NaN, infinity"
+        raise ValueError(NOT_FINITE_MSG.format(what=what, dtype=X.dtype, n=n_bad, row=row))
     n_negative = sum(block.n_negative for block in blocks)
     if n_negative:
         least = min(block.least for block in blocks)
@@ -140,12 +149,16 @@ def check_data(X: RowBlocks, name: str) -> DataFacts:
     if largest == 0:
         raise ValueError(ALL_ZERO_MSG.format(name=name, shape=X.shape))
     nonzero = np.concatenate([block.nonzero for block in blocks])
-    mean = sum(block.total for block in blocks) / float(np.prod(X.shape))
-    return DataFacts(mean, largest, ~nonzero)
+    n_missing = sum(block.n_missing for block in blocks)
+    mean = sum(block.total for block in blocks) / (float(np.prod(X.shape)) - n_missing)
+    return DataFacts(mean, largest, ~nonzero, n_missing)
 
 
-def _look_at(rows: slice, X_b: Array) -> _BlockFacts:
+def _look_at(rows: slice, X_b: Array, *, missing: bool) -> _BlockFacts:
     """Gather the facts of one block."""
+    n_missing = 0
+    if missing and (unknown := np.isnan(X_b)).any():
+        X_b, n_missing = np.where(unknown, 0, X_b), int(unknown.sum())
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(X_b.sum(dtype=np.float64))
         least, largest = float(X_b.min()), float(X_b.max())
@@ -155,7 +168,8 @@ def _look_at(rows: slice, X_b: Array) -> _BlockFacts:
         n_bad, first_bad = int(bad.sum()), rows.start + int(np.argmax(bad.any(axis=1)))
     elif least < 0:
         n_negative = int((X_b < 0).sum())
-    return _BlockFacts(total, np.any(X_b, axis=1), n_bad, first_bad, n_negative, least, largest)
+    nonzero = np.any(X_b, axis=1)
+    return _BlockFacts(total, nonzero, n_missing, n_bad, first_bad, n_negative, least, largest)
 
 
 def check_start(W_init: Array | None, init: str, shape: tuple[int, int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import glob
 import itertools
 import logging
 import multiprocessing
@@ -18,6 +19,9 @@ from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
+import nipype.pipeline.engine.nodes
+import nipype.pipeline.engine.utils
+import nipype.pipeline.plugins.base
 from nipype import config as nipype_config
 from nipype.interfaces.base import isdefined
 from nipype.interfaces.utility import IdentityInterface, Merge, Select
@@ -111,7 +115,8 @@ def init_opnmf_wf(
         With the nodes
 
         * ``inputnode``: ``images`` (one image per subject), ``participants`` (their
-          identifiers), ``covariates`` (table of the subjects, for the splits and the report),
+          identifiers), ``masks`` (masks of missing voxels of single images, if there are any),
+          ``covariates`` (table of the subjects, for the splits and the report),
           ``descriptions`` (participants.json with descriptions of its columns, if there is one),
           ``planted`` (label map of the true components, if known), ``atlas_file`` and
           ``atlas_labels`` (label image of an atlas in the space of the images, and its names),
@@ -131,8 +136,8 @@ def init_opnmf_wf(
 def _workflow(graph: Graph, name: str) -> Workflow:
     """Translate a graph: one node for each job."""
     workflow = Workflow(name=name)
-    inputnode = Node(IdentityInterface(list(GIVEN)), name="inputnode")
-    outputnode = Node(IdentityInterface(list(RETURNED)), name="outputnode")
+    inputnode = _Node(IdentityInterface(list(GIVEN)), name="inputnode")
+    outputnode = _Node(IdentityInterface(list(RETURNED)), name="outputnode")
     workflow.add_nodes([inputnode, outputnode])
     made: dict[str, Node] = {}
     for job in graph.jobs:
@@ -158,7 +163,7 @@ def _node(job: Job) -> Node:
         for name, value in job.step.inputs.items()
         if not isinstance(value, Given | Of | Each | Every)
     }
-    node = Node(getattr(nodes, job.step.stage.name)(**inputs), name=job.name)
+    node = _Node(getattr(nodes, job.step.stage.name)(**inputs), name=job.name)
     node.ram_estimator = StageMemory(job.step.stage.memory)
     # DataSink then writes the outputs of each k into a separate folder
     node.parameterization = [(name, f"_{name}_{n}") for name, n in job.numbers.items()]
@@ -177,7 +182,7 @@ def _connect(
     """Connect an input of a node to the outputs that it comes from."""
     sources = [(made[one.name], output) for one, output in graph.sources(job, source)]
     if isinstance(source, Every):
-        merge = Node(
+        merge = _Node(
             Merge(len(sources)), name=f"all_{node.name}_{field}", run_without_submitting=True
         )
         for number, (one, output) in enumerate(sources, start=1):
@@ -191,7 +196,7 @@ def _connect(
         pick = workflow.get_node(name)
         if pick is None:
             # A fit depends only on the file of its split: a new split does not repeat other fits
-            pick = Node(Select(index=[number - 1]), name=name, run_without_submitting=True)
+            pick = _Node(Select(index=[number - 1]), name=name, run_without_submitting=True)
             workflow.connect(one, output, pick, "inlist")
         one, output = pick, "out"
     workflow.connect(one, output, node, field)
@@ -265,7 +270,7 @@ def compute(
     plugin_args |= execution.plugin_args
     runner = _MultiProcPlugin(plugin_args) if plugin == DEFAULT_PLUGIN else plugin
     try:
-        with _quiet(), _relative_paths():
+        with _quiet(), _relative_paths(), _literal_folders():
             workflow.run(plugin=runner, plugin_args=plugin_args)
     except Exception as error:
         if not watcher.failed:
@@ -279,6 +284,46 @@ def compute(
         )
         causes = [reason.partition(":")[0] for reason in reasons]
         raise EngineError(FAILED_MSG.format(reasons=listed, crashes=crashes), causes) from error
+
+
+class _Node(Node):  # type: ignore[misc]
+    """Node that may be in a folder with brackets in its name; also in a worker, or a Slurm job."""
+
+    def run(self, updatehash: bool = False) -> Any:
+        with _literal_folders():
+            return super().run(updatehash)
+
+    def is_cached(self, rm_outdated: bool = False) -> tuple[bool, bool]:
+        with _literal_folders():
+            cached, updated = super().is_cached(rm_outdated)
+            return cached, updated
+
+
+@contextmanager
+def _literal_folders() -> Iterator[None]:
+    """Let Nipype take the folder of a node for a name: it takes ``study [old]`` for a pattern.
+
+    It would find none of its own files there.
+    """
+    modules = (
+        nipype.pipeline.engine.nodes,
+        nipype.pipeline.engine.utils,
+        nipype.pipeline.plugins.base,
+    )
+    before = [module.glob for module in modules]
+    for module in modules:
+        module.glob = _find
+    try:
+        yield
+    finally:
+        for module, function in zip(modules, before, strict=True):
+            module.glob = function
+
+
+def _find(pattern: str) -> list[str]:
+    """Search with a pattern whose folder is a name."""
+    folder, name = os.path.split(pattern)
+    return glob.glob(os.path.join(glob.escape(folder), name))  # noqa: PTH118, PTH207
 
 
 class _MultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]

@@ -14,7 +14,7 @@ from pydra.workers import cf
 
 from opnmf_pipeline.workers import kill, killed_workers_named, settle
 
-__all__ = ["ProcessWorker", "cancelled", "killed_at_once", "outside_loop"]
+__all__ = ["RESULT", "ProcessWorker", "cancelled", "killed_at_once", "outside_loop"]
 
 RESULT = "_result.pklz"
 """File of Pydra with the result of a job, or with the fact that it failed."""

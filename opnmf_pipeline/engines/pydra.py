@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,6 @@ from pydra.compose import python, workflow
 from pydra.compose.base import Task
 from pydra.engine.submitter import Submitter
 from pydra.engine.workflow import Workflow
-from pydra.workers import slurm
 from pydra.workers.base import Worker
 from threadpoolctl import threadpool_limits
 
@@ -36,6 +34,7 @@ from opnmf_pipeline.engines.graph import SPLIT, Each, Every, Given, Graph, Job, 
 from opnmf_pipeline.engines.moved import follow_move
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.processes import (
+    RESULT,
     ProcessWorker,
     cancelled,
     killed_at_once,
@@ -45,16 +44,16 @@ from opnmf_pipeline.engines.resources import (
     n_procs_of,
     n_threads_of,
     require_script_path,
-    sbatch_options,
 )
 from opnmf_pipeline.engines.seals import Digests
+from opnmf_pipeline.engines.slurm import SlurmWorker
 from opnmf_pipeline.engines.steps import steps_of
-from opnmf_pipeline.exceptions import ConfigError, EngineError
+from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import pydra as nodes
 from opnmf_pipeline.progress import Display
 
-__all__ = ["OpnmfWorkflow", "SlurmWorker", "compute", "workflow_settings"]
+__all__ = ["OpnmfWorkflow", "compute", "workflow_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +65,6 @@ HASHES = "hashes"
 LEFT_OVER = ("*.lock", f"{HASHES}/*.lock", "*_info.json")
 """Files of an interrupted run."""
 FAILED_MSG = "jobs failed:\n{reasons}\nfix the cause and run the same command again"
-ERROR_FILE_MSG = (
-    "execution.plugin_args: sbatch_args: remove {option}; Pydra needs to choose the file itself"
-)
 GATHER = "gather"
 """Prefix of the names of nodes that only gather outputs into a list."""
 
@@ -84,9 +80,7 @@ GATHER = "gather"
         "figures_dirs": workflow.out(
             type=list[Directory], help="pictures of each fit; empty if no pictures are drawn"
         ),
-        "associations_dirs": workflow.out(
-            type=list[Directory], help="associations of each fit with covariates"
-        ),
+        "associations_dirs": workflow.out(type=list[Directory], help="covariates of each fit"),
         "reliability_dirs": workflow.out(type=list[Directory], help="reliability of components"),
         "metrics_file": workflow.out(type=Tsv, help="measures, one row per number of components"),
         "metrics_json": workflow.out(type=Json, help="description of the columns of metrics_file"),
@@ -99,6 +93,7 @@ def OpnmfWorkflow(
     images: list[nodes.Image],
     participants: list[str],
     n_components: list[int],
+    masks: Json | None = None,
     covariates: Tsv | None = None,
     descriptions: Json | None = None,
     planted: File | None = None,
@@ -125,6 +120,8 @@ def OpnmfWorkflow(
         Identifier of each subject, in the order of images.
     n_components : list[int]
         Numbers of components to fit and to write maps for.
+    masks : Json, optional
+        Masks of missing voxels of single images.
     covariates : Tsv, optional
         Table of the subjects, for the splits and the report.
     descriptions : Json, optional
@@ -171,6 +168,7 @@ def OpnmfWorkflow(
     given = {
         "images": images,
         "participants": participants,
+        "masks": masks,
         "covariates": covariates,
         "descriptions": descriptions,
         "planted": planted,
@@ -221,12 +219,10 @@ class _Translator:
                     inputs[name] = self._given[given]
                 case Over(number):
                     inputs[name] = job.numbers[number]
-                case Of():
+                case Of() | Each():
                     ((one, output),) = self._graph.sources(job, source)
-                    inputs[name] = getattr(self._made[one.node_name], output)
-                case Each():
-                    ((one, output),) = self._graph.sources(job, source)
-                    over[name] = getattr(self._made[one.node_name], output)
+                    found = over if isinstance(source, Each) else inputs
+                    found[name] = getattr(self._made[one.node_name], output)
                 case Every():
                     inputs[name] = self._gathered(f"{job.node_name}_{name}", job, source)
                 case _:
@@ -361,7 +357,7 @@ def _tidy(cache_root: Path) -> None:
     jobs = [path for path in cache_root.glob("python-*") if path.is_dir()]
     Digests(cache_root / "digests.json").drop_others(jobs)
     follow_move(cache_root)
-    for error in cache_root.glob("workflow-*/_result.pklz"):
+    for error in cache_root.glob(f"workflow-*/{RESULT}"):
         shutil.rmtree(error.parent)
     for left in LEFT_OVER:
         for path in cache_root.glob(left):
@@ -444,57 +440,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         pydra_logger.setLevel(before)
-
-
-@attrs.define(getstate_setstate=False)  # keep Pydra's own methods: the worker must be picklable
-class SlurmWorker(slurm.Worker):  # type: ignore[misc]
-    """Slurm worker that requests memory for each job, estimated from the size of its inputs.
-
-    Parameters
-    ----------
-    threads : int
-        CPUs to request for each job.
-    sbatch_args : str
-        Further arguments of sbatch. ``--mem`` and ``--cpus-per-task`` in it replace the estimates.
-
-    Raises
-    ------
-    ConfigError
-        ``sbatch_args`` sets the error file, which Pydra has to choose itself.
-    """
-
-    _plugin_name = "slurm"
-
-    threads: int = 1
-
-    def __attrs_post_init__(self) -> None:
-        """Refuse an error file of the user: Pydra could not read the errors of its jobs."""
-        if option := re.search(r"(?:^|\s)(-e|--error)\b", self.sbatch_args):
-            raise ConfigError(ERROR_FILE_MSG.format(option=option[1]))
-
-    async def run(self, job: Any, rerun: bool = False) -> Any:
-        """Submit one job and wait for its end; run a job that only gathers outputs here."""
-        if job.name.startswith(GATHER):
-            return job.run(rerun)
-        added = sbatch_options(_memory(job.task), self.threads, self.sbatch_args)
-        sized = attrs.evolve(  # type: ignore[call-arg]
-            self, sbatch_args=" ".join([*added, self.sbatch_args]).strip()
-        )
-        return await super(SlurmWorker, sized).run(job, rerun)
-
-    async def _verify_exit_code(self, jobid: str) -> Any:
-        """Treat a job that ran out of time as failed; Pydra would submit it again without end."""
-        try:
-            status = await super()._verify_exit_code(jobid)
-        except (LookupError, OSError):  # the job wrote no error file
-            status = "FAILED"
-        if status in ("CANCELLED", "TIMEOUT", "FAILED"):
-            raise RuntimeError(f"Slurm job {jobid}: {status}; see {self.error[jobid]}")
-        return status
-
-
-def _memory(task: Any) -> int:
-    """Return the most memory that a task needs, in bytes."""
-    stage = nodes.STAGES[type(task).__name__]
-    values = attrs.asdict(task, recurse=False)
-    return stage.memory({name: value for name, value in values.items() if value is not None})

@@ -23,6 +23,7 @@ from opnmf_pipeline.engines.graph import (
     Step,
 )
 from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.stages.adjust import ADJUST_MATRIX
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
 from opnmf_pipeline.stages.decompose import DECOMPOSE
@@ -44,6 +45,7 @@ __all__ = ["GIVEN", "steps_of"]
 GIVEN = {
     "images": "one image per subject",
     "participants": "identifier of each subject",
+    "masks": "masks of missing voxels by image (JSON), if there are any",
     "covariates": "table of the subjects, for the splits and the report",
     "descriptions": "participants.json with descriptions of the covariates, if there is one",
     "planted": "label map of the true components, if known",
@@ -96,18 +98,33 @@ def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
     fits = [name for name, there in (("decompose", mapped), ("candidate", candidates)) if there]
     studied = _study_steps(config, n_splits)
     selection = _selection_step(config, fits, {step.name for step in studied})
-    quality = Step("quality", ASSESS_COHORT, {"matrix_dir": MATRIX, "mask_file": MASK})
+    quality = Step("quality", ASSESS_COHORT, {"matrix_dir": _matrix(config), "mask_file": MASK})
     trusted = _reliability_steps(config, {step.name for step in studied})
     return [*steps, *studied, selection, *trusted, quality, _report_step(config)]
 
 
 MASK = Of("mask", "mask_file")
-MATRIX = Of("matrix", "matrix_dir")
+RAW = Of("matrix", "matrix_dir")
+
+
+def _matrix(config: PipelineConfig) -> Of:
+    """Return the matrix that fits of the whole cohort take."""
+    return Of("adjust", "matrix_dir") if config.matrix.adjusts else RAW
+
+
+def _of_parts(config: PipelineConfig) -> dict[str, Any]:
+    """Return the inputs of fits of parts of the cohort, which learn the adjustment of each part."""
+    if not config.matrix.adjusts:
+        return {}
+    table = {"matrix_dir": RAW, "cohort_file": Given("covariates")}
+    return {**table, **config.matrix.of_adjustment(), "negative": config.matrix.negative}
 
 
 def _matrix_steps(config: PipelineConfig) -> Iterator[Step]:
-    preparation = config.matrix.settings()
+    preparation = config.matrix.of_images()
     of_mask = {"images": Given("images"), **config.mask.settings()}
+    if config.matrix.masked:
+        of_mask["masks_file"] = Given("masks")
     yield Step("mask", MAKE_MASK, {**of_mask, **preparation})
     of_matrix = {
         "participants": Given("participants"),
@@ -115,6 +132,8 @@ def _matrix_steps(config: PipelineConfig) -> Iterator[Step]:
         "values_dir": Of("mask", "values_dir"),
     }
     yield Step("matrix", BUILD_MATRIX, {**of_matrix, **preparation})
+    if config.matrix.adjusts:
+        yield Step("adjust", ADJUST_MATRIX, _of_parts(config))
 
 
 def _fit(
@@ -129,7 +148,7 @@ def _fit(
 ) -> Step:
     """Return a step of fits; ``options`` are further inputs, or replace settings."""
     settings = config.decomposition.of_each_fit()
-    inputs = {"matrix_dir": MATRIX, RANK: Over(RANK), **settings, **(options or {})}
+    inputs = {"matrix_dir": _matrix(config), RANK: Over(RANK), **settings, **(options or {})}
     return Step(name, stage, inputs, over, title, is_fit=True, side_by_side=side_by_side)
 
 
@@ -148,7 +167,7 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
             "components_file": Of("maps", "components_file"),
             "labels_file": Of("maps", "labels_file"),
             "labels_table": Of("maps", "labels_table"),
-            "matrix_dir": MATRIX,
+            "matrix_dir": _matrix(config),
             "mask_file": MASK,
             "on_template": Given("on_template"),
             "mesh_file": Given("mesh"),
@@ -169,7 +188,7 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
     if n_splits:
         inputs = {"participants": Given("participants"), "covariates": Given("covariates")}
         options = {
-            name: value for name, value in selection.of_splits().items() if value is not None
+            name: value for name, value in config.splits.of_splits().items() if value is not None
         }
         steps.append(Step("splits", MAKE_SPLITS, {**inputs, **options}))
         over = {RANK: config.compared, SPLIT: range(1, n_splits + 1)}
@@ -178,6 +197,7 @@ def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
             shared = name == "shared"
             null = {"n_null": 0} if shared else selection.of_null()  # one null holds for both
             of_halves = {"split_file": split, "mask_file": MASK, "shared_start": shared, **null}
+            of_halves |= _of_parts(config)
             steps.append(_fit(name, FIT_HALVES, config, over, of_halves, side_by_side=True))
     if seeds := config.start_seeds:
         over = {RANK: config.compared, SEED: seeds}
@@ -206,9 +226,9 @@ def _reliability_steps(config: PipelineConfig, studied: set[str]) -> Iterator[St
         inputs["halves_labels"] = Every((Of("halves", "labels_file"),), in_order=True)
     if selection.n_bootstraps:
         over = {RANK: ks, SAMPLE: range(1, selection.n_bootstraps + 1)}
-        of_sample: dict[str, Any] = {"sample": Over(SAMPLE)}
+        of_sample: dict[str, Any] = {"sample": Over(SAMPLE), **_of_parts(config)}
         if selection.groups is not None:
-            of_sample |= {"groups": selection.groups, "covariates": Given("covariates")}
+            of_sample |= {"groups": selection.groups, "cohort_file": Given("covariates")}
         yield _fit("bootstrap", FIT_BOOTSTRAP, config, over, of_sample, side_by_side=True)
         inputs["bootstrap_labels"] = Every((Of("bootstrap", "labels_file"),), in_order=True)
     yield Step("reliability", MEASURE_RELIABILITY, inputs, {RANK: ks})

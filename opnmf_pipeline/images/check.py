@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,27 @@ from opnmf_pipeline.config import MaskConfig, MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.mask import group_mask
 from opnmf_pipeline.images.matrix import bad_values, problem
+from opnmf_pipeline.images.missing import NO_MASKS, Masks, read_image
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid
 from opnmf_pipeline.progress import Track, silent
 
-__all__ = ["check_images", "empty_images"]
+__all__ = ["Checked", "check_images", "empty_images"]
+
+
+class Checked(NamedTuple):
+    """What the values of all images tell.
+
+    Attributes
+    ----------
+    inside : ndarray of shape ``grid.shape``, bool
+        The mask of the analysis.
+    missing : ndarray of shape (n_images,)
+        Share of the mask where the value of each image is missing.
+    """
+
+    inside: NDArray[np.bool_]
+    missing: NDArray[np.float64]
 
 
 def check_images(
@@ -26,10 +43,11 @@ def check_images(
     mask: MaskConfig,
     options: MatrixConfig,
     *,
+    masks: Masks = NO_MASKS,
     only_brain: bool = False,
     n_procs: int = 1,
     track: Track = silent,
-) -> NDArray[np.bool_]:
+) -> Checked:
     """Read all images, and require that their values in the mask can be factorized.
 
     Parameters
@@ -42,6 +60,8 @@ def check_images(
         Which places are analysed.
     options : MatrixConfig
         Preprocessing of the images.
+    masks : mapping of str to ImageMask
+        Masks of missing voxels.
     only_brain : bool
         Exclude places outside the brain of the template.
     n_procs : int
@@ -51,8 +71,8 @@ def check_images(
 
     Returns
     -------
-    ndarray of shape ``grid.shape``, bool
-        The mask of the analysis.
+    Checked
+        The mask of the analysis, and the missing values in it.
 
     Raises
     ------
@@ -60,15 +80,16 @@ def check_images(
         Images are damaged, have NaN or negative values in the mask, or are zero in it; or the mask
         is empty. The error names all of these images.
     """
-    inside, doubtful = _read_all(images, grid, mask, options, only_brain, n_procs, track)
-    bad = [
-        f"{names[n]}: {images[n]}: {found}"
-        for n in doubtful
-        if (found := problem(grid.read(images[n], options)[inside], grid.elements, options))
-    ]
+    inside, doubtful = _read_all(images, grid, mask, options, masks, only_brain, n_procs, track)
+    missing, bad = np.zeros(len(images)), []
+    for n in doubtful:
+        values = read_image(images[n], grid, options, masks)[inside]
+        missing[n] = np.isnan(values).mean()
+        if found := problem(values, grid.elements, options):
+            bad.append(f"{names[n]}: {images[n]}: {found}")
     if bad:
         raise ImageError(bad_values(bad))
-    return inside
+    return Checked(inside, missing)
 
 
 def empty_images(
@@ -77,6 +98,7 @@ def empty_images(
     mask: MaskConfig,
     options: MatrixConfig,
     *,
+    masks: Masks = NO_MASKS,
     only_brain: bool = False,
     n_procs: int = 1,
     track: Track = silent,
@@ -90,8 +112,12 @@ def empty_images(
     ImageError
         Images are damaged, or the mask is empty.
     """
-    inside, doubtful = _read_all(images, grid, mask, options, only_brain, n_procs, track)
-    return [n for n in doubtful if not grid.read(images[n], options)[inside].any()]
+    inside, doubtful = _read_all(images, grid, mask, options, masks, only_brain, n_procs, track)
+    return [
+        n
+        for n in doubtful
+        if not np.nan_to_num(read_image(images[n], grid, options, masks)[inside]).any()
+    ]
 
 
 def _read_all(
@@ -99,6 +125,7 @@ def _read_all(
     grid: Grid,
     mask: MaskConfig,
     options: MatrixConfig,
+    masks: Masks,
     only_brain: bool,
     n_procs: int,
     track: Track,
@@ -108,9 +135,10 @@ def _read_all(
     The mask is known only after the last image, so doubtful images have to be read again.
     """
     peaks: list[int | None] = []
-    read = partial(grid.read, options=options)
+    read = partial(read_image, grid=grid, options=options, masks=masks)
     values = track(map_images(read, images, n_procs), "reading images", len(images))
-    inside = group_mask(_noted(values, options, peaks), grid, mask, only_brain=only_brain)
+    noted = _noted(values, options, peaks)
+    inside = group_mask(noted, grid, mask, only_brain=only_brain, masked=options.masked)
     doubtful = [n for n, peak in enumerate(peaks) if peak is None or not inside.flat[peak]]
     return inside, doubtful
 
@@ -120,7 +148,7 @@ def _noted(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield images unchanged; note where each is largest, or None if a value may be refused."""
     for image in values:
-        peak = int(np.abs(image).argmax())
+        peak = int(np.abs(np.nan_to_num(image)).argmax())
         refused = not np.isfinite(image).all() or image.flat[peak] == 0
         if options.negative == "error":
             refused = refused or image.min() < 0

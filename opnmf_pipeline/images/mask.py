@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,7 +14,12 @@ from opnmf_pipeline.images.space import Grid
 
 __all__ = ["describe_mask", "group_mask"]
 
+logger = logging.getLogger(__name__)
+
 EMPTY_MSG = "the mask is empty: {why}; {remedy}"
+MOST_MISSING = 0.5
+"""Elements that are missing in a larger share of the subjects are outside the mask."""
+LOST_MSG = "mask: without %d %s that are missing (NaN) in more than %g%% of the subjects"
 RULES = {
     "mean": "mean over the subjects > {threshold:g}",
     "coverage": "values > {threshold:g} in at least {subjects} subjects",
@@ -51,19 +57,24 @@ def group_mask(
     options: MaskConfig,
     *,
     only_brain: bool = False,
+    masked: bool = False,
 ) -> NDArray[np.bool_]:
     """Return the elements that the method selects and that are not zero in at least one subject.
 
     Parameters
     ----------
     images : iterable of ndarray of shape ``grid.shape``
-        Values of one image per subject; NaN counts as zero. Only one image is in memory at a time.
+        Values of one image per subject. Only one image is in memory at a time.
     grid : Grid
         Grid of the images.
     options : MaskConfig
         Method, threshold (in the units of the images) and coverage.
     only_brain : bool
         Exclude elements outside the brain of the template.
+    masked : bool
+        Whether NaN is a missing value: means and fractions are then over the subjects that have a
+        value, and elements that are missing in more than half of the subjects are outside.
+        Otherwise, NaN counts as zero.
 
     Returns
     -------
@@ -78,20 +89,25 @@ def group_mask(
     total = np.zeros(grid.shape, dtype=np.float64)
     votes = np.zeros(grid.shape, dtype=np.int64)
     anywhere = np.zeros(grid.shape, dtype=bool)
+    n_missing = np.zeros(grid.shape, dtype=np.int64)
     n_images = 0
     for image in images:
+        if masked:
+            n_missing += np.isnan(image)
         values = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
         total += values
         votes += values > options.threshold
         anywhere |= values != 0
         n_images += 1
     remedy = f"lower mask.threshold (now {options.threshold:g}) or check the images"
+    n_observed = n_images - n_missing
     match options.method:
         case "mean":
-            selected, best = total > options.threshold * n_images, (total / n_images).max()
+            selected = total > options.threshold * n_observed
+            best = (total / np.maximum(n_observed, 1)).max()
             why = f"the mean over {n_images} subjects is at most {best:.3g}"
         case "coverage":
-            needed = options.n_subjects or options.coverage * n_images
+            needed = options.n_subjects or options.coverage * n_observed
             selected, best = votes >= needed, votes.max()
             why = (
                 f"at most {best} of {n_images} subjects exceed the threshold in one {grid.element}"
@@ -109,6 +125,11 @@ def group_mask(
             selected = np.ones(grid.shape, dtype=bool)
             why, remedy = "all images are zero everywhere", "check the images"
     mask: NDArray[np.bool_] = selected & anywhere
+    if lost := int(np.count_nonzero(mask & (n_missing > MOST_MISSING * n_images))):
+        logger.info(LOST_MSG, lost, grid.elements, 100 * MOST_MISSING)
+        mask &= n_missing <= MOST_MISSING * n_images
+        why = f"all selected {grid.elements} are missing in most subjects"
+        remedy = "check the images for NaN"
     if only_brain and mask.any():
         mask &= grid.read_brain()
         why = f"all selected {grid.elements} are outside {grid.brain}"

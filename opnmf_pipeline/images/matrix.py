@@ -30,10 +30,19 @@ __all__ = [
 ]
 
 BATCH_BYTES = 256 * 2**20
+FEWEST_OBSERVED = 0.1
+"""A subject needs observed values in at least this share of the mask."""
 BAD_VALUES_MSG = (
     "{n} subject(s) have values in the mask that cannot be factorized:\n{named}\n{remedy}"
 )
-NAN_REMEDY = "set matrix.nan: zero, or fix the images"
+NAN_REMEDY = (
+    "set matrix.nan: zero (set them to 0) or matrix.nan: masked (fit the components to the other "
+    "values), or fix the images"
+)
+MISSING_REMEDY = (
+    f"leave out the subjects without values in at least {FEWEST_OBSERVED:.0%} of the mask, or fix "
+    "their images"
+)
 NEGATIVE_REMEDY = (
     "set matrix.negative: clip (to 0) or shift (subtract the smallest value), or fix the images"
 )
@@ -134,7 +143,7 @@ def _fill(
     for number, (name, column) in enumerate(zip(names, columns, strict=True)):
         if found := problem(column, elements, options):
             bad.append(f"{name}: {found}")
-        smallest = min(smallest, float(column.min()))
+        smallest = min(smallest, float(np.fmin.reduce(column)))  # of observed values
         filled = number % size + 1
         batch[filled - 1] = column
         if filled == size or number == n_subjects - 1:
@@ -160,9 +169,13 @@ def problem(column: NDArray[np.float32], elements: str, options: MatrixConfig) -
     str
         Empty if all values can be factorized.
     """
-    if not column.any():
+    if not np.nan_to_num(column).any():
         return "is zero everywhere in the mask"
     n_nan = int(np.count_nonzero(~np.isfinite(column)))
+    if options.masked:
+        if column.size - n_nan < FEWEST_OBSERVED * column.size:
+            return f"{n_nan} of {column.size} {elements} are missing"
+        n_nan = 0
     n_negative = int(np.count_nonzero(column < 0)) if options.negative == "error" else 0
     counts = [f"{n_nan} NaN or infinite"] * bool(n_nan)
     counts += [f"{n_negative} negative"] * bool(n_negative)
@@ -176,6 +189,7 @@ def bad_values(bad: list[str]) -> str:
         remedy
         for word, remedy in (
             ("NaN", NAN_REMEDY),
+            ("are missing", MISSING_REMEDY),
             ("negative", NEGATIVE_REMEDY),
             ("is zero", ZERO_REMEDY),
         )

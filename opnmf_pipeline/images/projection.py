@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.matrix import problem
+from opnmf_pipeline.images.missing import Masks, read_image
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid, Mask
 
 __all__ = ["Product", "products"]
+
+
+Incomplete = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""From images with missing values, NaN, (n_rows, n), to their loadings, (n_components, n)."""
+Weights = tuple[NDArray[np.float64], Incomplete]
+"""W, (n_rows, n_components), and what gives the loadings of an incomplete image; picklable."""
 
 
 class Product(NamedTuple):
@@ -27,11 +34,14 @@ class Product(NamedTuple):
     loadings : list of ndarray of shape (n_components,), float64
         Wᵀx for each set of components.
     norm : float
-        ‖x‖, the Euclidean norm of the image in the mask.
+        ‖x‖, the Euclidean norm of the image in the mask, over observed values.
+    residuals : list of (float or None)
+        ‖x − Wh‖ over observed values for each set of components; None if no value is missing.
     """
 
     loadings: list[NDArray[np.float64]]
     norm: float
+    residuals: Sequence[float | None]
 
 
 def products(
@@ -39,7 +49,8 @@ def products(
     mask: Mask,
     options: MatrixConfig,
     shift: float,
-    weights: Sequence[NDArray[np.float64]],
+    weights: Sequence[Weights],
+    masks: Masks,
     n_procs: int,
 ) -> Iterator[Product | str]:
     """Yield the products of each image with several sets of components, in order.
@@ -57,8 +68,10 @@ def products(
         Preprocessing of the images.
     shift : float
         Value to subtract from all values.
-    weights : sequence of ndarray of shape (n_rows, n_components), float64
-        Components of each model.
+    weights : sequence of Weights
+        Components of each model, and the function for images with missing values.
+    masks : mapping of str to ImageMask
+        Masks of missing voxels, by the path of the image.
     n_procs : int
         Largest number of processes.
 
@@ -74,6 +87,7 @@ def products(
         options=options,
         shift=shift,
         weights=weights,
+        masks=masks,
     )
     return map_images(read, paths, n_procs)
 
@@ -84,14 +98,21 @@ def _product(
     grid: Grid,
     options: MatrixConfig,
     shift: float,
-    weights: Sequence[NDArray[np.float64]],
+    weights: Sequence[Weights],
+    masks: Masks,
 ) -> Product | str:
     try:
-        column = grid.read(path, options)[inside]
+        column = read_image(path, grid, options, masks)[inside]
     except ImageError as error:
         return str(error)
     if found := problem(column, grid.elements, options):
         return f"{path}: {found}"
     # The matrix has this difference in float32
     x = (column - np.float32(shift)).astype(np.float64)
-    return Product([x @ W for W in weights], float(np.linalg.norm(x)))
+    observed = ~np.isnan(x)
+    norm = float(np.linalg.norm(x[observed]))
+    if observed.all():
+        return Product([x @ W for W, _ in weights], norm, [None] * len(weights))
+    loadings = [incomplete(x[:, np.newaxis])[:, 0] for _, incomplete in weights]
+    left = [(x - W @ h)[observed] for (W, _), h in zip(weights, loadings, strict=True)]
+    return Product(loadings, norm, [float(np.linalg.norm(each)) for each in left])

@@ -23,7 +23,16 @@ from opnmf_pipeline.images.atlas import Atlas
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Colour", "Grid", "Images", "Mask", "Parts", "StandardSpace", "WriteFormat"]
+__all__ = [
+    "Colour",
+    "Grid",
+    "ImageMask",
+    "Images",
+    "Mask",
+    "Parts",
+    "StandardSpace",
+    "WriteFormat",
+]
 
 Colour = tuple[float, float, float]
 """Red, green and blue, from 0 to 1."""
@@ -45,6 +54,26 @@ class StandardSpace(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}, according to {self.evidence}"
+
+
+class ImageMask(NamedTuple):
+    """The mask of one image, which says which of its places are missing.
+
+    Attributes
+    ----------
+    path : str
+        Image with the places of the image that it belongs to.
+    zero : bool
+        Whether the places where it is zero are missing, and not those where it is not zero.
+    """
+
+    path: str
+    zero: bool
+
+    def missing(self, values: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Return which places are missing, from the values of the mask; NaN counts as zero."""
+        inside: NDArray[np.bool_] = np.nan_to_num(values) != 0
+        return ~inside if self.zero else inside
 
 
 class Grid(Protocol):
@@ -93,13 +122,18 @@ class Grid(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return the description of the grid for the sidecar of a matrix, convertible to JSON."""
 
-    def read(self, path: str | Path, options: MatrixConfig) -> NDArray[np.float32]:
+    def read(
+        self, path: str | Path, options: MatrixConfig, mask: ImageMask | None = None
+    ) -> NDArray[np.float32]:
         """Return the preprocessed values of one image on this grid, an array of ``shape``.
+
+        NaN is a missing value if ``options.nan`` is ``masked``; ``mask`` makes more values missing.
 
         Raises
         ------
         ImageError
-            The image is damaged, or it has NaN that the preprocessing would spread.
+            The image is damaged, it has NaN that the preprocessing would spread, or its mask has
+            other places.
         """
 
     def read_template(self) -> NDArray[np.floating]:

@@ -10,8 +10,6 @@ read a large matrix to find out.
 
 from __future__ import annotations
 
-import glob
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -19,9 +17,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import joblib
-import nipype.pipeline.engine.nodes
-import nipype.pipeline.engine.utils
-import nipype.pipeline.plugins.base
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     Directory,
@@ -39,6 +34,7 @@ from threadpoolctl import threadpool_limits
 from opnmf_pipeline.files import folder_digest
 from opnmf_pipeline.images.surfaces import other_file
 from opnmf_pipeline.nodes.options import Option, options_of
+from opnmf_pipeline.stages.adjust import ADJUST_MATRIX
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
@@ -59,6 +55,7 @@ from opnmf_pipeline.stages.splits import MAKE_SPLITS
 from opnmf_pipeline.stages.stage import Call, Field, Kind, Stage
 
 __all__ = [
+    "AdjustMatrix",
     "AssessCohort",
     "BuildMatrix",
     "CollectCohort",
@@ -107,22 +104,6 @@ class _Inputs(BaseInterfaceInputSpec):  # type: ignore[misc]
             rest = super()._get_sorteddict(other, dictwithhash, hash_method, hash_files)
             return [found, rest]
         return found
-
-
-def _find(pattern: str) -> list[str]:
-    """Search with a pattern whose folder is a name: a folder may be called ``study [old]``."""
-    folder, name = os.path.split(pattern)
-    return glob.glob(os.path.join(glob.escape(folder), name))  # noqa: PTH118, PTH207
-
-
-# Nipype takes brackets in the name of its own folder for a pattern, and then finds no files. Its
-# workers import this module, too.
-for _module in (
-    nipype.pipeline.engine.nodes,
-    nipype.pipeline.engine.utils,
-    nipype.pipeline.plugins.base,
-):
-    _module.glob = _find
 
 
 class _Interface(SimpleInterface):  # type: ignore[misc]
@@ -263,6 +244,7 @@ def _setting(option: Option, kind: Kind | None, metadata: dict[str, Any]) -> Any
     return kinds[option.kind](Undefined if default is None else default, **metadata)
 
 
+AdjustMatrix = _interface(ADJUST_MATRIX)
 AssessCohort = _interface(ASSESS_COHORT)
 BuildMatrix = _interface(BUILD_MATRIX)
 CollectCohort = _interface(COLLECT_COHORT)

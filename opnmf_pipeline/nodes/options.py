@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import annotated_types
 from pydantic.fields import FieldInfo
@@ -88,7 +88,11 @@ def _kind(annotation: Any) -> tuple[type, tuple[Any, ...], bool]:
     """Return the type of a setting, its choices, and whether it is a list."""
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         (annotation,) = [one for one in typing.get_args(annotation) if one is not type(None)]
+    if typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
     origin = typing.get_origin(annotation) or annotation
+    if isinstance(origin, type) and issubclass(origin, Section):
+        return dict, (), False
     if origin is Literal:
         choices = typing.get_args(annotation)
         return type(choices[0]), choices, False

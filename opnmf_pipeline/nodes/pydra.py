@@ -24,6 +24,7 @@ from pydra.compose import python
 
 from opnmf_pipeline.images.surfaces import first_file, other_file
 from opnmf_pipeline.nodes.options import Option, options_of
+from opnmf_pipeline.stages.adjust import ADJUST_MATRIX
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
@@ -44,6 +45,7 @@ from opnmf_pipeline.stages.splits import MAKE_SPLITS
 from opnmf_pipeline.stages.stage import Call, Field, Kind, Stage
 
 __all__ = [
+    "AdjustMatrix",
     "AssessCohort",
     "BuildMatrix",
     "CollectCohort",
@@ -166,6 +168,7 @@ def _setting(option: Option, declared: Kind | None) -> Any:
     )
 
 
+AdjustMatrix = _task(ADJUST_MATRIX)
 AssessCohort = _task(ASSESS_COHORT)
 BuildMatrix = _task(BUILD_MATRIX)
 CollectCohort = _task(COLLECT_COHORT)

@@ -42,6 +42,8 @@ SPARSE = 0.5
 """Images are sparse, such as lesions, if the median subject has data in less of the mask."""
 LOW_COVERAGE = 0.05
 """The coverage of a subject is poor if it is this far below the median."""
+MUCH_MISSING = 0.2
+"""A subject that lacks more of the mask is named."""
 RARE_SUBJECTS, RARE_PART = 0.9, 0.01
 """The coverage of the cohort is poor if more than this share of the mask (second) has data in fewer
 than this share of the subjects (first)."""
@@ -220,13 +222,20 @@ def sentences_about_cohort(
             f"Other units: {_named(named)}. The values of these images differ that much from the "
             "median. Give all images the same units, such as a scale from 0 to 1."
         )
+    if "missing" in subjects and (many := subjects["missing"] > MUCH_MISSING).any():
+        named = [f"{name} ({share:.0%})" for name, share in subjects["missing"][many].items()]
+        sentences.append(
+            f"Many missing values: {_named(named)}. The loadings of these images are less certain. "
+            "Compare the results with those without these subjects."
+        )
     return sentences + ([] if _sparse(subjects) else _about_coverage(subjects, coverage))
 
 
 def _about_coverage(subjects: pd.DataFrame, coverage: NDArray[np.floating]) -> list[str]:
     """Return sentences about missing data. In sparse images, zeros are no missing data."""
     sentences = []
-    poor = subjects["coverage"] < subjects["coverage"].median() - LOW_COVERAGE
+    data = subjects["coverage"] + subjects.get("missing", 0)  # missing values are no zeros
+    poor = data < data.median() - LOW_COVERAGE
     if poor.any():
         named = [f"{name} ({share:.0%})" for name, share in subjects["coverage"][poor].items()]
         sentences.append(
@@ -237,7 +246,8 @@ def _about_coverage(subjects: pd.DataFrame, coverage: NDArray[np.floating]) -> l
     if rare > RARE_PART:
         sentences.append(
             f"{rare:.0%} of the mask has data in fewer than {RARE_SUBJECTS:.0%} of the subjects. "
-            "See the coverage map. Set mask.method to coverage to exclude this part."
+            "See the coverage map."
+            + (" Set mask.method to coverage to exclude this part." * ("missing" not in subjects))
         )
     return sentences
 

@@ -25,10 +25,10 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
             f"Curves of the agreement between the two parts of each split of the cohort {over}",
             "Agreement between the fits of the two parts of each split of the cohort, each from a "
             "random start of its own. Solid lines show means, bands show one standard deviation, "
-            "dots show single splits. Dashed lines show medians, and for comparison the agreement "
-            "of two random starts on all subjects. Grey lines show the agreement by "
-            "chance, of random compact parts with the same sizes. Their bands show one standard "
-            "deviation over random parts.",
+            "dots show single splits. Dashed lines show the median, the agreement of two random "
+            "starts on all subjects, and the stability coefficient by chance. Grey lines show the "
+            "other agreements by chance: those of random compact parts with the same sizes. Their "
+            "bands show one standard deviation over random parts.",
         ),
         (
             selection.hierarchy,

@@ -41,13 +41,15 @@ def draw_course(info: Mapping[str, Any], tolerance: float | None) -> Figure | No
             _mark(right, tolerance)
         image = png(figure)
     lowest = int(objective.argmin())
+    # errors of the course count missing values, which were filled with those of the last fit
+    of = ", of the observed values" if info.get("MissingValues") else ""
     return Figure(
         image,
         alt=f"Curves of the error and of the change of W over {len(sweeps)} sweeps",
         caption="Course of the fit: reconstruction error and relative change of W after each "
         f"sweep over the data. The lowest error is {objective[lowest]:.5g}, after sweep "
         f"{sweeps[lowest]}; the error of the result is "
-        f"{info['ReconstructionError']:.5g}.",
+        f"{info['ReconstructionError']:.5g}{of}.",
     )
 
 

@@ -42,7 +42,7 @@ AGREEMENT: dict[str, tuple[str, list[_Curve]]] = {
             _Curve("shared_start_inner_product", "inner product, shared start", GREY, dashed=True),
             _Curve("inner_product_null", "inner product by chance", GREY),
             _Curve("stability", "stability coefficient, mean", ORANGE),
-            _Curve("stability_median", "stability coefficient, median", ORANGE, dashed=True),
+            _Curve("stability_null", "stability coefficient by chance", ORANGE, dashed=True),
         ],
     ),
     "Parts (winner takes all)": (

@@ -15,6 +15,7 @@ from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.viewer import Embedded
 
 __all__ = [
+    "AdjustmentFacts",
     "AssociationFacts",
     "Facts",
     "FitFacts",
@@ -263,6 +264,23 @@ class QualityFacts:
 
 
 @dataclass(frozen=True)
+class AdjustmentFacts:
+    """The adjustment of the matrix.
+
+    Attributes
+    ----------
+    record : mapping
+        Key ``Adjustment`` of ``factorization.json``.
+    loadings : mapping of int to (mapping of str to float)
+        For each number of components: the largest share of the variance of the loadings of a
+        component that each column explains.
+    """
+
+    record: Mapping[str, Any]
+    loadings: Mapping[int, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class Facts:
     """All facts of a report.
 
@@ -298,6 +316,8 @@ class Facts:
         if there are none.
     covariates : DataFrame
         Columns of the covariates that are used, one row per subject; may have no column.
+    adjustment : AdjustmentFacts or None
+        Adjustment of the matrix, if it was adjusted.
     quality : QualityFacts or None
         Quality of the images.
     volumes : Embedded or None
@@ -325,6 +345,7 @@ class Facts:
     entities: Mapping[str, str]
     mixed_entities: str
     covariates: pd.DataFrame
+    adjustment: AdjustmentFacts | None
     quality: QualityFacts | None
     volumes: Embedded | None
     on_background: bool

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from opnmf_pipeline.reporting.adjustment import describe_adjustment
 from opnmf_pipeline.reporting.associations import ADJUSTED, CLUSTER_NOTE, ETA2, D, R
 from opnmf_pipeline.reporting.facts import AssociationFacts, GridFacts
 from opnmf_pipeline.reporting.outliers import RULE
@@ -56,6 +57,7 @@ ENGINES = {"nipype": "Nipype {version} [gorgolewski2011]", "pydra": "Pydra {vers
 LIBRARIES = {
     "numpy": "NumPy {} [harris2020]",
     "scipy": "SciPy {} [virtanen2020]",
+    "numba": "Numba {} [lam2015]",
     "scikit-learn": "scikit-learn {} [pedregosa2011]",
     "nibabel": "NiBabel {} [nibabel]",
     "nilearn": "Nilearn {} [nilearn]",
@@ -126,7 +128,9 @@ def describe_methods(
         entities = {**entities, "space": named}
     paragraphs = [
         _images(fits[0], settings.get("mask", {}), grid, entities, only_brain=only_brain),
+        describe_adjustment(fits[0], settings.get("matrix", {}), has_parts=_has_parts(settings)),
         _decomposition(fits, solver, grid),
+        _missing(fits, grid),
         _selection(settings.get("selection", {}), choice, grid),
         _reliability(settings, grid),
         _anatomy(settings.get("report", {}).get("atlas")) if located else "",
@@ -141,6 +145,11 @@ def describe_methods(
         tuple(REFERENCES[key] for key in keys),
         "\n\n".join(REFERENCES[key].bibtex(key) for key in keys),
     )
+
+
+def _has_parts(settings: Mapping[str, Any]) -> bool:
+    selection = settings.get("selection", {})
+    return any(selection.get(key) for key in ("n_splits", "leave_out", "n_bootstraps"))
 
 
 def _cited(text: str, keys: list[str]) -> str:
@@ -187,6 +196,25 @@ def _images(
         f"used{prepared}. The values in the {number}{grid.elements}"
         f"{f' ({size} mm)' if size else ''} {rule} formed a non-negative "
         f"{grid.element}-by-subject matrix X.{shift}"
+    )
+
+
+def _missing(fits: Sequence[Mapping[str, Any]], grid: GridFacts) -> str:
+    """Say how missing values were treated; return an empty text if none were allowed."""
+    fit = fits[0]
+    if fit.get("Preprocessing", {}).get("nan") != "masked":
+        return ""
+    number = ""
+    if "MissingValues" in fit:
+        share = fit["MissingValues"] / (fit["NumberOfVoxels"] * fit["NumberOfSubjects"])
+        number = f" ({share:.2%} of the matrix)"
+    return (
+        f"Missing values{number} had no influence on the components: they were replaced by WH, "
+        "where H are the non-negative loadings with the least error over the observed values of "
+        "each subject, and the fit was repeated until this error no longer decreased [kiers1997]. "
+        "Reconstruction errors and explained variances are those of the observed values. "
+        f"{grid.elements.capitalize()} that were missing in more than half of the subjects were "
+        "excluded."
     )
 
 

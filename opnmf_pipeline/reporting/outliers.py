@@ -45,4 +45,5 @@ def excess(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def find_outliers(errors: pd.DataFrame) -> pd.DataFrame:
     """Return which values of each column are outliers, as a table of the same shape."""
-    return errors.apply(excess) > LIMIT
+    found = {k: excess(column.to_numpy()) > LIMIT for k, column in errors.items()}
+    return pd.DataFrame(found, index=errors.index)

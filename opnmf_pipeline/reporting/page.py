@@ -15,6 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from opnmf_pipeline.config import parse_yaml, resolved
+from opnmf_pipeline.reporting.adjustment import compose_adjustment
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
 from opnmf_pipeline.reporting.covariate_section import compose_covariates
@@ -26,6 +27,7 @@ from opnmf_pipeline.reporting.outliers import find_outliers
 from opnmf_pipeline.reporting.quality import draw_errors
 from opnmf_pipeline.reporting.section import compose_section
 from opnmf_pipeline.reporting.tables import (
+    about_missing,
     cell,
     component_titles,
     images_table,
@@ -86,7 +88,9 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             measures=measures(selection.metrics, selection.descriptions),
             sections=sections,
             covariates=compose_covariates(facts.associations),
+            adjustment=compose_adjustment(facts.adjustment),
             cohort=cohort,
+            missing=about_missing(quality.subjects) if quality else "",
             subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
             methods=_methods(facts, settings),
             images=images_table(facts.images),

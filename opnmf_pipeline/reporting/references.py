@@ -80,6 +80,42 @@ def _parts(numbers: str) -> tuple[str, str, str]:
 
 
 REFERENCES = {
+    "johnson2007": Reference(
+        "Johnson et al., 2007",
+        ("Johnson, W. Evan", "Li, Cheng", "Rabinovic, Ariel"),
+        "2007",
+        "Adjusting batch effects in microarray expression data using empirical Bayes methods",
+        "Biostatistics",
+        "8(1), 118–127",
+        "10.1093/biostatistics/kxj037",
+    ),
+    "fortin2017": Reference(
+        "Fortin et al., 2017",
+        ("Fortin, Jean-Philippe", "Parker, Drew", "Tunç, Birkan", "others"),
+        "2017",
+        "Harmonization of multi-site diffusion tensor imaging data",
+        "NeuroImage",
+        "161, 149–170",
+        "10.1016/j.neuroimage.2017.08.047",
+    ),
+    "fortin2018": Reference(
+        "Fortin et al., 2018",
+        ("Fortin, Jean-Philippe", "Cullen, Nicholas", "Sheline, Yvette I.", "others"),
+        "2018",
+        "Harmonization of cortical thickness measurements across scanners and sites",
+        "NeuroImage",
+        "167, 104–120",
+        "10.1016/j.neuroimage.2017.11.024",
+    ),
+    "wilkinson1973": Reference(
+        "Wilkinson & Rogers, 1973",
+        ("Wilkinson, G. N.", "Rogers, C. E."),
+        "1973",
+        "Symbolic description of factorial models for analysis of variance",
+        "Applied Statistics",
+        "22(3), 392–399",
+        "10.2307/2346786",
+    ),
     "yang2010": Reference(
         "Yang & Oja, 2010",
         ("Yang, Zhirong", "Oja, Erkki"),
@@ -172,6 +208,15 @@ REFERENCES = {
         "PMLR 130, 2728–2736",
         "10.48550/arXiv.2103.01398",
     ),
+    "kiers1997": Reference(
+        cited="Kiers, 1997",
+        authors=("Kiers, Henk A. L.",),
+        year="1997",
+        title="Weighted least squares fitting using ordinary least squares algorithms",
+        where="Psychometrika",
+        numbers="62(2), 251–266",
+        doi="10.1007/BF02295279",
+    ),
     "kim2011": Reference(
         "Kim & Park, 2011",
         ("Kim, Jingu", "Park, Haesun"),
@@ -248,6 +293,16 @@ REFERENCES = {
         "Nature Methods",
         "17, 261–272",
         "10.1038/s41592-019-0686-2",
+    ),
+    "lam2015": Reference(
+        "Lam et al., 2015",
+        ("Lam, Siu Kwan", "Pitrou, Antoine", "Seibert, Stanley"),
+        "2015",
+        "Numba: A LLVM-based Python JIT compiler",
+        "Proceedings of the Second Workshop on the LLVM Compiler Infrastructure in HPC",
+        "1–6",
+        "10.1145/2833157.2833162",
+        kind="inproceedings",
     ),
     "pedregosa2011": Reference(
         "Pedregosa et al., 2011",

@@ -12,6 +12,7 @@ from opnmf_pipeline.reporting.facts import FitFacts
 
 __all__ = [
     "Measure",
+    "about_missing",
     "by_chance",
     "cell",
     "component_titles",
@@ -169,14 +170,17 @@ def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame
     Parameters
     ----------
     subjects : DataFrame
-        ``coverage``, ``nearest`` and ``correlation``, indexed by subject.
+        ``coverage``, ``nearest`` and ``correlation``, and ``missing`` if values may be missing,
+        indexed by subject.
     errors : DataFrame
         Relative reconstruction errors: one row per subject, one column per k; may be empty.
     """
+    missing = "missing" in subjects
     table = pd.DataFrame(
         {
             "subject": subjects.index,
             "coverage": subjects["coverage"].map("{:.1%}".format),
+            **({"missing": subjects["missing"].map("{:.1%}".format)} if missing else {}),
             "nearest": subjects["nearest"],
             "correlation": subjects["correlation"].map("{:.4f}".format),
             **{f"error, k = {k}": errors[k].map("{:.4f}".format) for k in errors},
@@ -186,6 +190,27 @@ def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame
         return table
     last = errors[errors.columns[-1]]
     return table.set_axis(last).sort_index(ascending=False).reset_index(drop=True)
+
+
+def about_missing(subjects: pd.DataFrame) -> str:
+    """Say how many values are missing; return an empty text if none can be.
+
+    Examples
+    --------
+    >>> subjects = pd.DataFrame({"missing": [0.0, 0.1, 0.3, 0.0]}, index=list("abcd"))
+    >>> about_missing(subjects)[:69]
+    '10.0% of the values are missing, in 2 of 4 images; c lacks most (30%)'
+    """
+    if "missing" not in subjects:
+        return ""
+    shares = subjects["missing"]
+    if not shares.any():
+        return "No value is missing in the mask."
+    return (
+        f"{shares.mean():.1%} of the values are missing, in {(shares > 0).sum()} of {len(shares)} "
+        f"images; {shares.idxmax()} lacks most ({shares.max():.0%}). Components, errors and "
+        "explained variances are those of the observed values."
+    )
 
 
 def images_table(images: pd.DataFrame) -> pd.DataFrame | None:

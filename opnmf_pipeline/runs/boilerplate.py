@@ -68,7 +68,7 @@ def _of_plan(config: PipelineConfig) -> Methods:
             "NumberOfComponents": k,
             "NumberOfSubjects": plan.n_subjects,
             "Settings": config.decomposition.of_each_fit(),
-            "Preprocessing": config.matrix.model_dump(exclude_none=True),
+            "Preprocessing": config.matrix.of_images(),
             "Versions": library_versions(),
         }
         for k in config.decomposition.n_components

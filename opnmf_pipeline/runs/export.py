@@ -17,7 +17,7 @@ from opnmf_pipeline.dataset.model import EXPORTED, ModelFile, read_model_file
 from opnmf_pipeline.exceptions import ModelError, OutputError
 from opnmf_pipeline.reporting.figure import part_colours
 from opnmf_pipeline.selection.shape import winner_takes_all
-from opnmf_pipeline.stages.imports import model_files
+from opnmf_pipeline.stages.imports import chosen_files
 from opnmf_pipeline.stages.model import Model
 from opnmf_pipeline.stages.spaces import SPACES, space_of
 from opnmf_pipeline.tables import table_text
@@ -40,7 +40,6 @@ NO_SPACE_MSG = (
     "--space, such as --space MNI152NLin2009cAsym"
 )
 FORMAT_MSG = "a model of {kind} cannot be written as {name}; it can be written as {known}"
-NO_NUMBER_MSG = "{source}: has no model with {k} components; it has models with {there}"
 
 README = """\
 # {name}
@@ -171,12 +170,8 @@ def export(
             raise ModelError(message.format(name=text))
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise OutputError(FULL_MSG.format(root=root))
-    files = model_files(source, mask)
-    for k in n_components or ():
-        if k not in files:
-            there = ", ".join(map(str, files))
-            raise ModelError(NO_NUMBER_MSG.format(source=source, k=k, there=there))
-    ks = sorted(set(n_components or files))
+    files = chosen_files(source, n_components, mask)
+    ks = list(files)
     models = [Model.of_file(files[k]) for k in ks]  # checks that all files are intact
     chosen = _formats(models[0], formats)
     template = _template(models[0], space) if ATLAS_FORMAT in chosen else ""

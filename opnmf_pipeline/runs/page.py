@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from opnmf_pipeline.config import read_yaml, resolved
-from opnmf_pipeline.dataset.description import settings_yaml
+from opnmf_pipeline.dataset.description import read_json, settings_yaml
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.runs.study import drawn_on_template, shown_settings
 from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
@@ -54,6 +54,7 @@ def write_report(output: OutputFolder) -> Path:
         )
         for k in output.ks
     ]
+    compared = {} if fits else read_json(output.intact("fits"))
     output.intact("metrics_json")
     for k in output.ks:
         there("associations_json", k)
@@ -74,6 +75,7 @@ def write_report(output: OutputFolder) -> Path:
             fits,
             output.intact("mask"),
             Path(folder) / "report.html",
+            compared=list(compared.values()),
             cohort_file=output.intact("cohort"),
             quality=quality,
             runs=output.runs,

@@ -7,8 +7,10 @@ from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pandas as pd
 
+from opnmf_pipeline.adjustment.summary import Summary
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.engines.resources import n_procs_of
@@ -16,9 +18,11 @@ from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.check import check_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.mask import describe_mask
+from opnmf_pipeline.images.missing import find_masks
 from opnmf_pipeline.images.simulation import simulated_participants
 from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.runs.study import (
@@ -67,8 +71,14 @@ class Plan:
         Most memory that a fit needs for ``n_voxels``, in bytes.
     n_fits : int
         Number of fits, including the fits of split halves and of null data.
+    n_masks : int
+        Number of images that have a mask of missing voxels.
+    missing : dict of str to float
+        Share of the mask that each image lacks; zeros if only headers were read.
     atlas : Atlas or None
         Atlas whose regions describe the components.
+    adjustment : Summary or None
+        Models of the adjustment; None without one.
     """
 
     images: list[str]
@@ -81,7 +91,10 @@ class Plan:
     matrix_bytes: int
     memory_bytes: int
     n_fits: int
+    n_masks: int
+    missing: dict[str, float]
     atlas: Atlas | None
+    adjustment: Summary | None
 
 
 def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = silent) -> Plan:
@@ -112,20 +125,33 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
             config.output.dir, determining_settings(config), overwrite=config.output.overwrite
         )
     with TemporaryDirectory() as folder:
-        rows, cohort = _cohort(config, Path(folder))
+        rows, cohort = (with_values(one, config) for one in _cohort(config, Path(folder)))
+        masks = find_masks(config.inputs, rows)
         if deep and config.inputs.on_empty == "drop":
-            rows = cohort = without_empty(cohort, config, track)
+            rows = cohort = without_empty(cohort, config, masks, track)
         n_splits = count_splits(config, cohort)
         check_covariates(config, cohort)
+        adjustment = check_adjustment(config, cohort)
         images, names = rows["image"].tolist(), row_names(rows)
         atlas = find_atlas(config, images[0], space_entities(config, images))
         with naming_subjects(images, names):
             grid = grid_of(images, config)
             standard = space_of(images[0]).images.standard_space(images[0])
             only_brain = config.mask.only_brain(in_standard_space=standard is not None)
-            n_voxels = prod(grid.shape)
+            n_voxels, missing = prod(grid.shape), np.zeros(len(images))
             if deep:
-                n_voxels = _count_voxels(images, names, grid, config, track, only_brain=only_brain)
+                checked = check_images(
+                    images,
+                    names,
+                    grid,
+                    config.mask,
+                    config.matrix,
+                    masks=masks,
+                    only_brain=only_brain,
+                    n_procs=n_procs_of(config.execution),
+                    track=track,
+                )
+                n_voxels, missing = int(checked.inside.sum()), checked.missing
     check_rank(config, config.ranks, n_voxels, grid.elements)
     n_subjects = len(cohort)
     return Plan(
@@ -137,33 +163,19 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         mask=describe_mask(config.mask, grid, only_brain=only_brain),
         n_voxels=n_voxels,
         matrix_bytes=4 * n_voxels * n_subjects,
-        memory_bytes=fit_bytes(n_voxels, n_subjects, max(config.ranks), config.decomposition.dtype),
+        memory_bytes=fit_bytes(
+            n_voxels,
+            n_subjects,
+            max(config.ranks),
+            config.decomposition.dtype,
+            masked=config.matrix.masked,
+        ),
         n_fits=config.n_fits(n_splits),
+        n_masks=len(masks),
+        missing=dict(zip(names, missing.tolist(), strict=True)),
         atlas=atlas,
+        adjustment=adjustment,
     )
-
-
-def _count_voxels(
-    images: list[str],
-    names: list[str],
-    grid: Grid,
-    config: PipelineConfig,
-    track: Track,
-    *,
-    only_brain: bool,
-) -> int:
-    """Read and check all images, and return the number of voxels in the mask."""
-    inside = check_images(
-        images,
-        names,
-        grid,
-        config.mask,
-        config.matrix,
-        only_brain=only_brain,
-        n_procs=n_procs_of(config.execution),
-        track=track,
-    )
-    return int(inside.sum())
 
 
 def _cohort(config: PipelineConfig, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -31,6 +31,8 @@ from opnmf_pipeline.exceptions import ConfigError, ImageError, OutputError
 from opnmf_pipeline.files import PARTIAL, file_digest
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import IDENTIFIERS, read_cohort, row_names
+from opnmf_pipeline.images.missing import find_masks
+from opnmf_pipeline.images.space import ImageMask
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.projected import projection_page
 from opnmf_pipeline.runs.study import output_dir
@@ -95,10 +97,13 @@ class Row:
         Subject and session, such as ``sub-01_ses-1``.
     image : str
         Path of the image.
+    mask : ImageMask or None
+        Mask of its missing voxels.
     """
 
     name: str
     image: str
+    mask: ImageMask | None = None
 
     @property
     def folder(self) -> str:
@@ -108,8 +113,10 @@ class Row:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of its files."""
-        files = space_of(self.image).images.image_files(self.image)
+        """SHA-256 of its files, and of its mask."""
+        files = list(space_of(self.image).images.image_files(self.image))
+        if self.mask is not None:
+            files += [self.mask.path]
         return " ".join(file_digest(Path(file)) for file in files)
 
 
@@ -147,7 +154,9 @@ def rows_of(inputs: InputsConfig, folder: Path) -> list[Row]:
         raise ConfigError(SIMULATION_MSG)
     inputs = split_inputs(inputs, folder / "features")
     cohort = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))
-    return [Row(*row) for row in zip(row_names(cohort), cohort["image"], strict=True)]
+    masks = find_masks(inputs, cohort)
+    rows = zip(row_names(cohort), cohort["image"], strict=True)
+    return [Row(name, image, masks.get(image)) for name, image in rows]
 
 
 def project(
@@ -309,6 +318,7 @@ class _Projection:
             [row.image for row in rows],
             [row.name for row in rows],
             resample=self.resample,
+            masks={row.image: row.mask for row in rows if row.mask is not None},
             n_procs=n_procs_of(self.config.execution),
             track=display.track,
             stop_at_first=self.config.execution.stop_on_first_crash,

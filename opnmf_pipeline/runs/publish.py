@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +29,7 @@ from opnmf_pipeline.images.bids import OF_THE_ROW, common_entities
 from opnmf_pipeline.images.cohort import COVARIATE_SUFFIX, read_cohort
 from opnmf_pipeline.reporting.page import with_runs
 from opnmf_pipeline.runs.study import Study
+from opnmf_pipeline.stages.adjust import ADJUSTMENT_FILE
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import FIGURES_FILES
@@ -68,10 +69,13 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     if (page := outcome.path("report", "report_file")) is not None:
         output.write_text("report", with_runs(page.read_text(encoding="utf-8"), output.runs))
     if (selection_dir := outcome.path("select", "selection_dir")) is not None:
-        _publish_comparison(selection_dir, output)
+        mapped = study.config.decomposition.n_components  # each of them has a file of its fit
+        compared = {} if mapped else outcome.by_rank("candidate", "factorization_dir")
+        _publish_comparison(selection_dir, compared, output)
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
         for name, file in named_files(QUALITY_FILES, study.images[0]).items():
             _publish_file(output, name, quality_dir / file)
+    _publish_adjustment(outcome, output)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")
     for k in maps:
@@ -93,12 +97,22 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         _publish_model(study, output, k)
 
 
-def _publish_comparison(folder: Path, output: OutputFolder) -> None:
+def _publish_adjustment(outcome: Outcome, output: OutputFolder) -> None:
+    if (adjusted_dir := outcome.path("adjust", "matrix_dir")) is not None:
+        output.publish("adjustment", adjusted_dir / ADJUSTMENT_FILE)
+        arrays = (adjusted_dir / ADJUSTMENT_FILE).with_suffix(".npz")
+        output.publish("adjustment_arrays", arrays)
+
+
+def _publish_comparison(folder: Path, compared: Mapping[int, Path], output: OutputFolder) -> None:
     """Copy the comparison; the table of measures has a row for each number in the output folder."""
     if not output.keeps_comparison:
         for name, file in SELECTION_FILES.items():
             if (folder / file).exists() and name not in ("metrics", "metrics_json"):
                 output.publish(name, folder / file)
+    if compared:
+        fits = {str(k): read_json(fit / FACTORIZATION_FILE) for k, fit in compared.items()}
+        output.write_text("fits", json_text(fits))
     new, path = read_table(folder / SELECTION_FILES["metrics"]), output.path("metrics")
     old = read_table(path) if path.exists() and (output.keeps_comparison or output.kept_ks) else new
     if not output.keeps_comparison:
@@ -157,6 +171,7 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         NumberOfComponents=k,
         Components=parts["components"].name,
         Mask=parts["mask"].name,
+        Adjustment=output.path("adjustment").name if "Adjustment" in info else None,
         SHA256={path.name: file_digest(path) for path in parts.values()},
         Preprocessing=info["Preprocessing"],
         Shift=info["Shift"],
@@ -165,6 +180,7 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         Filters={key: value for key, value in filters.items() if key not in OF_THE_ROW},
         Grid=open_mask(parts["mask"]).grid.describe(),
         NumberOfSubjects=info["NumberOfSubjects"],
+        MeanLoadings=info.get("MeanLoadings"),
         TrainingErrors=sorted(info["RelativeErrors"]),
         Decomposition=info["Settings"],
         Versions=info["Versions"],

@@ -25,11 +25,13 @@ from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.check import empty_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
+from opnmf_pipeline.images.missing import Masks, find_masks, write_masks
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
 from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.images.tables.split import SUBJECTS_FILE, split_table
 from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
@@ -57,6 +59,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+MASKS_FILE = "masks.json"
+"""Name of the file with the masks of missing voxels, next to the table of the subjects."""
 SAME_FOLDER_MSG = (
     "execution.work_dir: {folder} is the output folder; choose another folder with --work-dir"
 )
@@ -84,6 +88,8 @@ class Study:
         ``participants.json`` of the cohort.
     atlas : Atlas or None
         Atlas whose regions describe the components.
+    masks_file : path or None
+        Masks of missing voxels of single images.
     """
 
     config: PipelineConfig
@@ -94,6 +100,7 @@ class Study:
     planted: Path | None
     descriptions: Path | None = None
     atlas: Atlas | None = None
+    masks_file: Path | None = None
 
     @property
     def what(self) -> str:
@@ -113,11 +120,14 @@ class Study:
         return space_of(self.images[0]).images.standard_space(self.images[0])
 
     def moved_to(self, folder: Path) -> Study:
-        """Return the study with the table of the subjects copied to a folder that all jobs read."""
-        cohort_file = folder / self.cohort_file.name
-        with written_whole(cohort_file) as partial:
-            shutil.copyfile(self.cohort_file, partial)
-        return replace(self, cohort_file=cohort_file)
+        """Return the study with its tables copied to a folder that all jobs read."""
+        copies = {}
+        for name in ("cohort_file", "masks_file"):
+            if (file := getattr(self, name)) is not None:
+                copies[name] = folder / file.name
+                with written_whole(copies[name]) as partial:
+                    shutil.copyfile(file, partial)
+        return replace(self, **copies)
 
     @property
     def graph(self) -> Graph:
@@ -130,6 +140,7 @@ class Study:
         return {
             "images": self.images,
             "participants": self.participants,
+            "masks": self.masks_file,
             "covariates": self.cohort_file,
             "descriptions": self.descriptions,
             "planted": self.planted,
@@ -186,11 +197,13 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
     if inputs.features is not None:
         inputs = _split_once(config)
-    cohort = read_cohort(collect_cohort(inputs, cohort_file))
+    cohort = with_values(read_cohort(collect_cohort(inputs, cohort_file)), config)
+    masks = find_masks(config.inputs, cohort)
     if config.inputs.on_empty == "drop":
-        cohort = without_empty(cohort, config, track)
-        write_table(cohort, cohort_file)
+        cohort = without_empty(cohort, config, masks, track)
+    write_table(cohort, cohort_file)
     check_covariates(config, cohort)
+    check_adjustment(config, cohort)
     descriptions = participants_json(inputs)
     images = cohort["image"].tolist()
     return Study(
@@ -202,6 +215,7 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
         planted=planted,
         descriptions=descriptions if descriptions and descriptions.exists() else None,
         atlas=find_atlas(config, images[0], space_entities(config, images)),
+        masks_file=write_masks(masks, cohort_file.with_name(MASKS_FILE)) if masks else None,
     )
 
 
@@ -226,7 +240,9 @@ def space_entities(config: PipelineConfig, images: Sequence[str]) -> str:
     return "".join(f"{name}-{value}_" for name, value in entities.items() if value)
 
 
-def without_empty(cohort: pd.DataFrame, config: PipelineConfig, track: Track) -> pd.DataFrame:
+def without_empty(
+    cohort: pd.DataFrame, config: PipelineConfig, masks: Masks, track: Track
+) -> pd.DataFrame:
     """Return the rows of a cohort whose images are not zero everywhere in the mask.
 
     Parameters
@@ -235,6 +251,8 @@ def without_empty(cohort: pd.DataFrame, config: PipelineConfig, track: Track) ->
         ``participant_id`` and ``image``, one row per subject.
     config : PipelineConfig
         Settings of the mask and of the preprocessing.
+    masks : mapping of str to ImageMask
+        Masks of missing voxels.
     track : callable
         Shows progress.
 
@@ -251,6 +269,7 @@ def without_empty(cohort: pd.DataFrame, config: PipelineConfig, track: Track) ->
             grid,
             config.mask,
             config.matrix,
+            masks=masks,
             only_brain=only_brain_of(images, config),
             n_procs=n_procs_of(config.execution),
             track=track,
@@ -368,7 +387,7 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
         The cohort cannot be split by the columns of the settings.
     """
     check_rank(config, config.ranks, len(cohort), "subjects")
-    splits = split_cohort(cohort, config.selection)
+    splits = split_cohort(cohort, config.splits)
     for split in splits:
         what = "subjects of a half"
         if split.left_out is not None:

@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.selection.null import Positions, null_agreement
@@ -54,6 +55,7 @@ NULL_COLUMNS = {
     for name, what in (
         ("inner_product", "Mean cosine of matched components"),
         ("label_ari", "Adjusted Rand index of the winner-takes-all maps"),
+        ("stability", "Stability coefficient, mean over the rows of W,"),
     )
     for suffix, of in (("", "mean"), ("_sd", "standard deviation"))
 }
@@ -65,6 +67,8 @@ START_COLUMNS = {
     "start_label_ari": "Adjusted Rand index of the winner-takes-all maps of two fits of all "
     "subjects from different random starts, mean over all pairs of starts; 1 if the start does not "
     "matter",
+    "start_stability": "Stability coefficient of two fits of all subjects from different random "
+    "starts, mean over the rows of W and over all pairs of starts; 1 if the start does not matter",
 }
 """Measures that `agreement_of_starts` returns, with a description of each."""
 
@@ -85,8 +89,7 @@ def agreement(W_a: Weights, W_b: Weights) -> dict[str, float]:
     with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
         matched = matched_inner_products(W_a, W_b)
         labels = label_agreement(winner_takes_all(W_a), winner_takes_all(W_b), W_a.shape[1])
-        stability = stability_coefficient(W_a, W_b)
-    known = stability[~np.isnan(stability)]
+        stability = pd.Series(stability_coefficient(W_a, W_b))
     found: Mapping[str, Any] = {
         "inner_product": matched.mean(),
         "inner_product_median": np.median(matched),
@@ -95,9 +98,9 @@ def agreement(W_a: Weights, W_b: Weights) -> dict[str, float]:
         "label_nmi": labels["nmi"],
         "variation_of_information": labels["variation_of_information"],
         "label_dice": labels["dice"],
-        "stability": known.mean() if known.size else np.nan,
-        "stability_median": np.median(known) if known.size else np.nan,
-        "stability_voxel_sd": known.std() if known.size else np.nan,
+        "stability": stability.mean(),
+        "stability_median": stability.median(),
+        "stability_voxel_sd": stability.std(ddof=0),
     }
     return {name: float(value) for name, value in found.items()}
 
@@ -129,9 +132,7 @@ def agreement_by_chance(
         null_agreement(W_a, W_b, positions, n_null, [*seed, number])
         for number, (W_a, W_b) in enumerate(combinations(weights, 2))
     ]
-    cosine = np.concatenate([pairs.cosine.mean(axis=1) for pairs in null])
-    rand_index = np.concatenate([pairs.label_ari for pairs in null])
-    found = [of for values in (cosine, rand_index) for of in (values.mean(), values.std(ddof=1))]
+    found = [of for values in np.hstack(null) for of in (values.mean(), values.std(ddof=1))]
     return {name: float(value) for name, value in zip(NULL_COLUMNS, found, strict=True)}
 
 
@@ -149,6 +150,12 @@ def agreement_of_starts(weights: Sequence[Weights]) -> dict[str, float]:
         One value for each key of ``START_COLUMNS``: the mean over all pairs of fits.
     """
     with threadpool_limits(1):  # as in `agreement`
-        pairs = [cosine_and_rand_index(W_a, W_b) for W_a, W_b in combinations(weights, 2)]
+        pairs = [
+            (
+                *cosine_and_rand_index(W_a, W_b),
+                pd.Series(stability_coefficient(W_a, W_b)).mean(),
+            )
+            for W_a, W_b in combinations(weights, 2)
+        ]
     means = np.mean(pairs, axis=0)
     return {name: float(mean) for name, mean in zip(START_COLUMNS, means, strict=True)}

@@ -111,7 +111,8 @@ def propose_names(overlaps: pd.DataFrame, n_components: int) -> list[str | None]
 
     Regions of both hemispheres count together. If no few regions have a third of the component, it
     is called widespread and named after the larger structures, such as lobes, if they are known. A
-    component with more than half of its weight outside the atlas is named so.
+    component with more than half of its weight outside the atlas is named so. Components with equal
+    names get the next region in addition, and a number if their names are still equal.
 
     Parameters
     ----------
@@ -127,11 +128,17 @@ def propose_names(overlaps: pd.DataFrame, n_components: int) -> list[str | None]
         One name per component; None for a component without weight.
     """
     parts = dict(iter(overlaps.groupby("component")))
-    return [_name(parts[k]) if k in parts else None for k in range(1, n_components + 1)]
+    names = pd.Series({k: _name(part) for k, part in parts.items()}, dtype=object)
+    for k in names.index[names.duplicated(keep=False)]:
+        names[k] = _name(parts[k], n_more=1)
+    equal = names.duplicated(keep=False)
+    numbers = (names.groupby(names).cumcount() + 1).astype(str)
+    names[equal] += " (" + numbers[equal] + ")"
+    return [names.get(k) for k in range(1, n_components + 1)]
 
 
-def _name(overlaps: pd.DataFrame) -> str:
-    """Return the name of one component, from its rows of the table."""
+def _name(overlaps: pd.DataFrame, n_more: int = 0) -> str:
+    """Return the name of one component from its rows of the table, with so many more regions."""
     overlaps = overlaps[overlaps["index"] != 0]
     if overlaps["percent_of_component"].sum() < HALF:
         return f"Mostly {OUTSIDE}"
@@ -143,12 +150,11 @@ def _name(overlaps: pd.DataFrame) -> str:
             "percent": overlaps["percent_of_component"].to_numpy(dtype=np.float64),
         }
     )
-    listed = _most(shares)
-    if listed.to_numpy().sum() >= THIRD:
-        return _capitalized(_phrase(listed))
+    if _most(shares).to_numpy().sum() >= THIRD:
+        return _capitalized(_phrase(_most(shares, n_more)))
     if "structure" in overlaps:
-        listed = _most(shares.assign(what=overlaps["structure"].to_numpy()))
-    return f"Widespread: {_phrase(listed)}"
+        shares = shares.assign(what=overlaps["structure"].to_numpy())
+    return f"Widespread: {_phrase(_most(shares, n_more))}"
 
 
 def _side_of(region: str) -> tuple[str, str]:
@@ -170,8 +176,11 @@ def _side_of(region: str) -> tuple[str, str]:
     return (side, what) if what else ("", region)
 
 
-def _most(shares: pd.DataFrame) -> pd.DataFrame:
-    """Return the per cent on each side (columns) of the structures (rows) that a name lists."""
+def _most(shares: pd.DataFrame, n_more: int = 0) -> pd.DataFrame:
+    """Return the per cent on each side (columns) of the structures (rows) that a name lists.
+
+    ``n_more``: number of structures to add, as far as they are large enough to be named.
+    """
     table = shares.pivot_table(
         index="what", columns="side", values="percent", aggfunc="sum", fill_value=0.0, sort=False
     )
@@ -179,8 +188,9 @@ def _most(shares: pd.DataFrame) -> pd.DataFrame:
     table = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
     totals = table.sum(axis=1)
     enough = totals.cumsum().shift(fill_value=0) >= HALF
-    listed = table[~enough & (totals >= SMALLEST_NAMED)][:MOST_REGIONS]
-    return listed if len(listed) else table[:1]
+    large = table[totals >= SMALLEST_NAMED]
+    n_listed = min(int((~enough).sum()), MOST_REGIONS) + n_more
+    return large[:n_listed] if len(large) else table[:1]
 
 
 def _phrase(listed: pd.DataFrame) -> str:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.selection.null import Positions, component_agreement, null_agreement
-from opnmf_pipeline.selection.reproducibility import matching, part_dice, part_shares
+from opnmf_pipeline.selection.null import Positions, random_pairs
+from opnmf_pipeline.selection.reproducibility import part_dice, part_shares, rand_index
 from opnmf_pipeline.selection.shape import Weights, unit_columns, winner_takes_all
 
 __all__ = [
@@ -113,25 +114,25 @@ def compare_components(
     k_a, k_b = W_a.shape[1], W_b.shape[1]
     if k_a > k_b:
         raise ValueError(f"A has {k_a} components, and B only {k_b}; pass the smaller model first")
-    real = component_agreement(W_a, W_b)
-    null = null_agreement(W_a, W_b, positions, n_null, seed) if n_null else None
+    labels_a, labels_b = winner_takes_all(W_a), winner_takes_all(W_b)
+    with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
+        cosines = unit_columns(W_a).T @ unit_columns(W_b)
+    real = _agreement(cosines, labels_a, labels_b)
+    null = _by_chance(W_a, W_b, positions, n_null, seed) if n_null else None
     measures: dict[str, float] = {}
     for name in MEASURES:
-        measures[name] = float(getattr(real, name).mean())
+        measures[name] = float(np.mean(getattr(real, name)))
         if null is not None:
             pairs = getattr(null, name).reshape(n_null, -1).mean(axis=1)
             measures |= {f"{name}_null": float(pairs.mean()), f"{name}_null_sd": float(pairs.std())}
 
-    labels_a, labels_b = winner_takes_all(W_a), winner_takes_all(W_b)
     share_of_a = part_shares(labels_a, labels_b, k_b)[:k_a]
     share_of_b = part_shares(labels_b, labels_a, k_b)[:, :k_a].T
-    with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
-        partners_a, partners_b = matching(W_a, W_b)
-        cosines = unit_columns(W_a).T @ unit_columns(W_b)
+    partners_a, partners_b = linear_sum_assignment(-cosines)
     dice = part_dice(labels_a, labels_b, k_b)[:k_a]
 
     matches = pd.DataFrame({"component_b": np.arange(1, k_b + 1)})
-    for name, values in {"cosine": real.cosine[0], "dice": real.dice[0]}.items():
+    for name, values in {"cosine": real.cosine, "dice": real.dice}.items():
         by_chance = None if null is None else getattr(null, name)
         for column, found in _beside(name, values, by_chance).items():
             matches[column] = np.nan
@@ -142,7 +143,7 @@ def compare_components(
     parents[~share_of_b.any(axis=0)] = pd.NA
     matches["parent"] = parents
     by_chance = None if null is None else null.containment
-    for column, found in _beside("containment", real.containment[0], by_chance).items():
+    for column, found in _beside("containment", real.containment, by_chance).items():
         matches[column] = found
     overlaps = pd.DataFrame(
         {
@@ -155,6 +156,42 @@ def compare_components(
         }
     )
     return Comparison(measures, _in_order(matches), overlaps)
+
+
+class _Agreement(NamedTuple):
+    """The measures of a pair; of several pairs, the first axis of each array is the pair.
+
+    ``cosine`` and ``dice`` have one value per component of A, ``containment`` one per part of B.
+    """
+
+    cosine: NDArray[np.float64]
+    label_ari: NDArray[np.float64]
+    dice: NDArray[np.float64]
+    containment: NDArray[np.float64]
+
+
+def _agreement(
+    cosines: NDArray[np.float64], labels_a: NDArray[np.integer], labels_b: NDArray[np.integer]
+) -> _Agreement:
+    k_b = cosines.shape[1]
+    partners = linear_sum_assignment(-cosines)
+    return _Agreement(
+        cosine=cosines[partners],
+        label_ari=np.array(rand_index(labels_a, labels_b)),
+        dice=part_dice(labels_a, labels_b, k_b)[partners],
+        containment=part_shares(labels_b, labels_a, k_b).max(axis=1),
+    )
+
+
+def _by_chance(
+    W_a: Weights, W_b: Weights, positions: Positions, n_null: int, seed: int | Sequence[int]
+) -> _Agreement:
+    pairs = []
+    for (a, labels_a), (b, labels_b) in random_pairs(W_a, W_b, positions, n_null, seed):
+        with threadpool_limits(1):
+            cosines = (a.T @ b).astype(np.float64)
+        pairs.append(_agreement(cosines, labels_a, labels_b))
+    return _Agreement(*(np.array(values) for values in zip(*pairs, strict=True)))
 
 
 def _beside(

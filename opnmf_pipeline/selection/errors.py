@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["column_norms", "explained_variance", "norm", "relative_errors"]
+__all__ = [
+    "column_norms",
+    "explained_variance",
+    "mean_image",
+    "n_missing",
+    "norm",
+    "relative_errors",
+    "residual_norms",
+]
 
 BLOCK_ROWS = 4096
 """So many rows of the matrix are in memory in float64 at once."""
@@ -17,7 +25,7 @@ def norm(X: NDArray[np.floating], mean: NDArray[np.float64] | None = None) -> fl
     Parameters
     ----------
     X : ndarray of shape (n_voxels, n_subjects)
-        Differences and sums are float64 for every dtype.
+        Differences and sums are float64 for every dtype. Missing values (NaN) are left out.
     mean : ndarray of shape (n_voxels,), float64, optional
         Mean image. Default: zero.
     """
@@ -26,8 +34,54 @@ def norm(X: NDArray[np.floating], mean: NDArray[np.float64] | None = None) -> fl
         block = X[first : first + BLOCK_ROWS].astype(np.float64)
         if mean is not None:
             block -= mean[first : first + BLOCK_ROWS, np.newaxis]
-        total += float(np.square(block).sum())
+        total += float(np.nansum(np.square(block)))
     return float(np.sqrt(total))
+
+
+def mean_image(X: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the mean of each row over its observed values; 0 for a row without any.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_voxels, n_subjects)
+        NaN is a missing value. May be a memory map, which is read in blocks of rows.
+    """
+    means = np.empty(X.shape[0])
+    for first in range(0, X.shape[0], BLOCK_ROWS):
+        block = X[first : first + BLOCK_ROWS]
+        n_observed = block.shape[1] - np.isnan(block).sum(axis=1)
+        sums = np.nansum(block, axis=1, dtype=np.float64)
+        means[first : first + BLOCK_ROWS] = sums / np.maximum(n_observed, 1)
+    return means
+
+
+def n_missing(X: NDArray[np.floating]) -> int:
+    """Return the number of missing values (NaN)."""
+    starts = range(0, X.shape[0], BLOCK_ROWS)
+    return sum(int(np.isnan(X[first : first + BLOCK_ROWS]).sum()) for first in starts)
+
+
+def residual_norms(
+    X: NDArray[np.floating], W: NDArray[np.floating], H: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return ‖x − Wh‖ of each subject over its observed values.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_voxels, n_subjects)
+        NaN is a missing value. May be a memory map, which is read in blocks of rows.
+    W : ndarray of shape (n_voxels, n_components)
+    H : ndarray of shape (n_components, n_subjects)
+
+    Returns
+    -------
+    ndarray of shape (n_subjects,), float64
+    """
+    squares = np.zeros(X.shape[1])
+    for first in range(0, X.shape[0], BLOCK_ROWS):
+        rows = slice(first, first + BLOCK_ROWS)
+        squares += np.nansum(np.square(X[rows] - W[rows] @ H), axis=0, dtype=np.float64)
+    return np.sqrt(squares)
 
 
 def column_norms(X: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -36,11 +90,11 @@ def column_norms(X: NDArray[np.floating]) -> NDArray[np.float64]:
     Parameters
     ----------
     X : ndarray of shape (n_voxels, n_subjects)
-        Sums are float64 for every dtype.
+        Sums are float64 for every dtype. Missing values (NaN) are left out.
     """
     squares = np.zeros(X.shape[1])
     for first in range(0, X.shape[0], BLOCK_ROWS):
-        squares += np.square(X[first : first + BLOCK_ROWS].astype(np.float64)).sum(axis=0)
+        squares += np.nansum(np.square(X[first : first + BLOCK_ROWS].astype(np.float64)), axis=0)
     norms: NDArray[np.float64] = np.sqrt(squares)
     return norms
 

@@ -10,56 +10,55 @@ space, such as regions of a table, they are in random order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.selection.reproducibility import part_dice, part_shares, rand_index
+from opnmf_pipeline.selection.reproducibility import rand_index, stability_coefficient
 from opnmf_pipeline.selection.shape import Weights, unit_columns, winner_takes_all
 
 __all__ = [
     "Agreement",
     "Positions",
-    "component_agreement",
     "null_agreement",
     "random_labels",
+    "random_pairs",
     "random_parts",
 ]
 
 Positions = NDArray[np.floating] | None
 """Coordinates of the rows of W, (n_rows, n_dimensions) in mm, or None if they have none."""
 
-_Pair = tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+Placed = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Components and the labels of their parts."""
+
 JITTER = 1e-3
 """Noise of the positions in mm: of voxels on a grid, many would be equally far from a centre."""
 
 
 class Agreement(NamedTuple):
-    """Agreement of pairs of factorizations; the first axis of each array is the pair.
+    """Agreement of pairs of factorizations, one value per pair.
 
     Attributes
     ----------
+    inner_product : ndarray of shape (n_pairs,), float64
+        Mean cosine of the components of the first factorization and their partners in the second.
+        The partners are those of :func:`opnmf_pipeline.selection.reproducibility.matching`.
     label_ari : ndarray of shape (n_pairs,), float64
         Adjusted Rand index of the winner-takes-all maps.
-    cosine : ndarray of shape (n_pairs, n_components), float64
-        Cosine of each component of the first factorization and its partner in the second. The
-        partners are those of :func:`opnmf_pipeline.selection.reproducibility.matching`.
-    dice : ndarray of shape (n_pairs, n_components), float64
-        Dice coefficient of the parts of these two components; 0 if both are empty.
-    containment : ndarray of shape (n_pairs, n_components_b), float64
-        Largest share of each part of the second factorization that is in one part of the first; 0
-        for an empty part.
+    stability : ndarray of shape (n_pairs,), float64
+        Mean of :func:`opnmf_pipeline.selection.reproducibility.stability_coefficient`.
     """
 
+    inner_product: NDArray[np.float64]
     label_ari: NDArray[np.float64]
-    cosine: NDArray[np.float64]
-    dice: NDArray[np.float64]
-    containment: NDArray[np.float64]
+    stability: NDArray[np.float64]
 
 
 class _Components(NamedTuple):
@@ -73,19 +72,6 @@ class _Components(NamedTuple):
     weights: list[NDArray[np.float64]]
 
 
-def component_agreement(W_a: Weights, W_b: Weights) -> Agreement:
-    """Return the agreement of two factorizations, one pair, to compare with `null_agreement`.
-
-    Parameters
-    ----------
-    W_a, W_b : ndarray of shape (n_rows, n_components), non-negative
-        B can have more components than A; then each component of A has a partner.
-    """
-    with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
-        cosines = unit_columns(W_a).T @ unit_columns(W_b)
-    return _stacked([_agreement(cosines, winner_takes_all(W_a), winner_takes_all(W_b))])
-
-
 def null_agreement(
     W_a: Weights, W_b: Weights, positions: Positions, n_null: int, seed: int | Sequence[int]
 ) -> Agreement:
@@ -94,7 +80,7 @@ def null_agreement(
     Parameters
     ----------
     W_a, W_b : ndarray of shape (n_rows, n_components), non-negative
-        B can have more components than A.
+        Both have the same number of components.
     positions : ndarray of shape (n_rows, n_dimensions) or None
         Coordinates of the rows, in mm; None if they have none.
     n_null : int
@@ -105,19 +91,39 @@ def null_agreement(
     Returns
     -------
     Agreement
-        ``n_null`` pairs. Column j of ``cosine`` and ``dice`` is a random component with the size
-        and the weights of component j of A, and the partner that it has by chance; column j of
-        ``containment`` is a random part with the size of part j of B.
+        ``n_null`` pairs.
+    """
+    pairs = []
+    for (a, labels_a), (b, labels_b) in random_pairs(W_a, W_b, positions, n_null, seed):
+        with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
+            cosines = (a.T @ b).astype(np.float64)
+            stability = pd.Series(stability_coefficient(a, b)).mean()
+        matched = cosines[linear_sum_assignment(-cosines)]
+        pairs.append((matched.mean(), rand_index(labels_a, labels_b), stability))
+    return Agreement(*np.array(pairs, dtype=np.float64).T)
+
+
+def random_pairs(
+    W_a: Weights, W_b: Weights, positions: Positions, n_null: int, seed: int | Sequence[int]
+) -> Iterator[tuple[Placed, Placed]]:
+    """Yield pairs of random factorizations with the sizes and weights of two real ones.
+
+    Parameters
+    ----------
+    W_a, W_b : ndarray of shape (n_rows, n_components), non-negative
+        The numbers of components may differ.
+    positions, n_null, seed
+        As in `null_agreement`.
+
+    Yields
+    ------
+    pair of (ndarray of shape (n_rows, n_components), float32; ndarray of shape (n_rows,), int64)
+        Components with columns of norm 1, and the labels of their parts; of A and of B.
     """
     rng = np.random.default_rng(seed)
-    pairs = []
-    kept = [_components(W) for W in (W_a, W_b)]
+    kept_a, kept_b = _components(W_a), _components(W_b)
     for _ in range(n_null):
-        (a, labels_a), (b, labels_b) = (_placed(one, positions, rng) for one in kept)
-        with threadpool_limits(1):
-            cosines = (a.T @ b).astype(np.float64)
-        pairs.append(_agreement(cosines, labels_a, labels_b))
-    return _stacked(pairs)
+        yield _placed(kept_a, positions, rng), _placed(kept_b, positions, rng)
 
 
 def _components(W: Weights) -> _Components:
@@ -125,9 +131,7 @@ def _components(W: Weights) -> _Components:
     return _Components(sizes, [-np.sort(-column[column > 0]) for column in unit_columns(W).T])
 
 
-def _placed(
-    kept: _Components, positions: Positions, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _placed(kept: _Components, positions: Positions, rng: np.random.Generator) -> Placed:
     """Return random components, (n_rows, n_components), and the labels of their parts."""
     n_rows = int(kept.sizes.sum())
     labels = random_labels(positions, kept.sizes, rng)
@@ -145,22 +149,6 @@ def _placed(
         rows = np.argpartition(distance, len(weights) - 1)[: len(weights)]
         W[rows[np.argsort(distance[rows], kind="stable")], j] = weights
     return W, labels
-
-
-def _agreement(
-    cosines: NDArray[np.float64], labels_a: NDArray[np.integer], labels_b: NDArray[np.integer]
-) -> _Pair:
-    """Return what `Agreement` has of one pair; ``cosines`` is (n_components_a, n_components_b)."""
-    first, second = linear_sum_assignment(-cosines)
-    dice = part_dice(labels_a, labels_b, max(cosines.shape))[first, second]
-    inside = part_shares(labels_b, labels_a, max(cosines.shape))[: cosines.shape[1]].max(axis=1)
-    return rand_index(labels_a, labels_b), cosines[first, second], dice, inside
-
-
-def _stacked(
-    pairs: Sequence[_Pair],
-) -> Agreement:
-    return Agreement(*(np.array(values) for values in zip(*pairs, strict=True)))
 
 
 def random_labels(

@@ -24,6 +24,7 @@ def permuted(X: NDArray[np.floating], random_state: int) -> NDArray[np.floating]
     """Return X with the voxels of each subject in an independent random order.
 
     Each column keeps its values, and ‖X‖ is unchanged. The covariance between voxels is lost.
+    Missing values (NaN) stay in place.
 
     Parameters
     ----------
@@ -37,7 +38,13 @@ def permuted(X: NDArray[np.floating], random_state: int) -> NDArray[np.floating]
     ndarray of shape (n_voxels, n_subjects)
         In memory, in the dtype of X.
     """
-    shuffled: NDArray[np.floating] = np.random.default_rng(random_state).permuted(X, axis=0)
+    rng = np.random.default_rng(random_state)
+    missing = np.isnan(X)
+    if not missing.any():
+        return rng.permuted(X, axis=0)
+    shuffled: NDArray[np.floating] = np.array(X)
+    for column, seen in zip(shuffled.T, ~missing.T, strict=True):
+        column[seen] = rng.permutation(column[seen])
     return shuffled
 
 

@@ -45,6 +45,9 @@ ROUNDING = 1e-6
 SLIGHT = 0.05
 """Differences of reproducibility below this are negligible; the largest value of a measure is 1."""
 
+SLIGHT_FIT = 0.01
+"""Differences of R² out of sample below this are negligible: one per cent of the variance."""
+
 
 class Choice(NamedTuple):
     """A number of components, with the reason for it.
@@ -289,7 +292,8 @@ def _one_standard_error(curves: Curves) -> Choice:
     first = min(3 * len(explained) // 4, len(explained) - 2)
     free = max((explained[-1] - explained[first]) / (curves.ks[-1] - curves.ks[first]), 0.0)
     ks = curves.ks[curves.allowed]
-    net = (explained - free * curves.ks)[curves.allowed]
+    course = explained - free * curves.ks
+    net = course[curves.allowed]
     best = int(net.argmax())
     # at the right k, some fits miss a part, so its values can vary more than those of the best k
     limits = np.hypot(sd[curves.allowed], sd[curves.allowed][best])
@@ -301,8 +305,11 @@ def _one_standard_error(curves: Curves) -> Choice:
         f"{ks[best]}, and k = {k} is the smallest candidate within one standard error of the "
         f"difference ({limit:.2g})."
     )
-    if within.all():
-        reason += " All candidates are within it: the curve is flat, and no k is clearly better."
+    if within.all() or np.ptp(course) < SLIGHT_FIT:
+        why = "All candidates are within it"
+        if not within.all():
+            why = f"But over all k, it differs by {np.ptp(course):.1g} at most"
+        reason += f" {why}: the curve is flat, and no k is clearly better."
         return Choice(k, ks.tolist(), reason, True)
     return _unless_at_the_end(Choice(k, [k], reason, False), ks)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.config import DecompositionConfig
+from opnmf_pipeline.config import DecompositionConfig, MatrixConfig
 from opnmf_pipeline.exceptions import ConvergenceWarning
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.selection.splits import bootstrap_sample
+from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
+from opnmf_pipeline.stages.parts import PART_SETTINGS, Parts
 from opnmf_pipeline.stages.splits import groups_of, with_covariates
 from opnmf_pipeline.stages.stage import MATRIX_DIR, N_COMPONENTS, Call, Field, Kind, Stage
 
@@ -31,7 +34,8 @@ def fit_bootstrap(
     options: DecompositionConfig,
     *,
     groups: str | None = None,
-    covariates: Path | None = None,
+    matrix: MatrixConfig | None = None,
+    cohort_file: Path | None = None,
     n_procs: int | None = None,
 ) -> Path:
     """Factorize subjects that are drawn with replacement, from a random start of its own.
@@ -51,8 +55,10 @@ def fit_bootstrap(
         and ``sample``.
     groups : str, optional
         Column of labels; subjects with the same label are drawn together.
-    covariates : path, optional
-        Table with ``participant_id`` and this column (TSV).
+    matrix : MatrixConfig, optional
+        Settings of the adjustment, which is learned from the drawn subjects.
+    cohort_file : path, optional
+        Table with ``participant_id`` and the columns that the settings name (TSV).
     n_procs : int, optional
         Largest number of BLAS threads.
 
@@ -67,13 +73,15 @@ def fit_bootstrap(
         The table does not have the column.
     """
     X, sidecar = matrix_for(matrix_file, n_components)
-    together = groups_of(with_covariates(sidecar["Participants"], covariates), groups)
+    together = groups_of(with_covariates(sidecar["Participants"], cohort_file), groups)
     drawn = bootstrap_sample(X.shape[1], [options.random_state, sample], groups=together)
     with threadpool_limits(n_procs), warnings.catch_warnings():
         # Where such a fit has not converged, voxels are less stable, which the maps show
         warnings.simplefilter("ignore", ConvergenceWarning)
         start = options.from_random_start(sample)
-        model = estimator(n_components, start).fit(np.ascontiguousarray(X[:, drawn]))
+        subjects = Parts.of(X, sidecar, matrix or MatrixConfig(), cohort_file)
+        drawn_part = subjects.part(drawn.tolist()).values
+        model = estimator(n_components, start, sidecar).fit(drawn_part)
     np.save(out_dir / LABELS_FILE, winner_takes_all(model.coef_))
     return out_dir / LABELS_FILE
 
@@ -86,7 +94,8 @@ def _run(call: Call) -> dict[str, Path]:
         call["sample"],
         call.section(DecompositionConfig, n_components=call["n_components"]),
         groups=call["groups"],
-        covariates=call.optional_path("covariates"),
+        matrix=call.section(MatrixConfig),
+        cohort_file=call.optional_path("cohort_file"),
         n_procs=call.n_procs,
     )
     return {"labels_file": labels_file}
@@ -104,11 +113,9 @@ FIT_BOOTSTRAP = Stage(
         "groups": Field(
             Kind.TEXT, "column of labels; subjects with the same label stay together", default=None
         ),
-        "covariates": Field(
-            Kind.TABLE, "table of the subjects with this column (TSV)", default=None
-        ),
+        "cohort_file": replace(COHORT_FILE, default=None),
     },
     outputs={"labels_file": Field(Kind.FILE, "winner-takes-all labels, (voxels,), int16 (NPY)")},
-    settings={DecompositionConfig: ("n_components",)},
+    settings={DecompositionConfig: ("n_components",), **PART_SETTINGS},
     memory=fit_memory,
 )

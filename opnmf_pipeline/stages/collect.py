@@ -112,7 +112,9 @@ COLLECT_COHORT = Stage(
     settings={
         InputsConfig: (
             *("simulation", "features", "feature_names", "features_as"),  # other stages
+            "masks",  # belong to the stage mask
             "on_empty",  # the mask is not known yet
+            "on_missing_covariate",  # nor is the adjustment
         )
     },
     kinds={"bids": Kind.PLACE, "database_dir": Kind.PLACE, "glob": Kind.TEXT},

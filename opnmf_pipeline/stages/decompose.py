@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.config import DecompositionConfig
+from opnmf_pipeline.config import DecompositionConfig, MatrixConfig
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
-from opnmf_pipeline.selection.errors import column_norms, norm, relative_errors
+from opnmf_pipeline.selection.errors import (
+    column_norms,
+    mean_image,
+    n_missing,
+    norm,
+    relative_errors,
+    residual_norms,
+)
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MATRIX_DIR, N_COMPONENTS, Call, Stage
 
@@ -50,7 +57,7 @@ class Factorization(NamedTuple):
     W : memmap of shape (n_voxels, n_components), float32 or float64
         Components, one per column.
     H : memmap of shape (n_components, n_subjects), float32 or float64
-        Loadings, WᵀX.
+        Loadings, WᵀX. Missing values of X are filled as :class:`OPNMF` says.
     info : dict
         Settings, versions, error and history of the fit (``factorization.json``).
     """
@@ -84,10 +91,11 @@ def matrix_for(matrix_file: Path, n_components: int) -> tuple[NDArray[np.float32
 def estimator(
     n_components: int,
     options: DecompositionConfig,
+    sidecar: Mapping[str, Any],
     callback: Callable[[Any], None] | None = None,
     checkpoint: Path | None = None,
 ) -> OPNMF:
-    """Return the estimator with the given settings; it is not fitted."""
+    """Return the estimator for a matrix with this sidecar; it is not fitted."""
     return OPNMF(
         n_components,
         solver=options.solver,
@@ -96,6 +104,7 @@ def estimator(
         tol=options.tol,
         max_iter=options.max_iter,
         random_state=options.random_state,
+        missing="masked" if MatrixConfig(**sidecar["Preprocessing"]).masked else "error",
         dtype=options.dtype,
         callback=callback,
         checkpoint=checkpoint,
@@ -143,11 +152,13 @@ def decompose(
     """
     X, sidecar = matrix_for(matrix_file, n_components)
     with threadpool_limits(n_procs):
-        model = estimator(n_components, options, callback, checkpoint).fit(X)
+        model = estimator(n_components, options, sidecar, callback, checkpoint).fit(X)
     np.save(out_dir / W_FILE, model.coef_)
     np.save(out_dir / H_FILE, model.components_)
-    W = model.coef_.astype(np.float64)
-    errors = relative_errors(column_norms(X), model.components_.T, W.T @ W)
+    W, norms = model.coef_.astype(np.float64), column_norms(X)
+    errors = relative_errors(norms, model.components_.T, W.T @ W)
+    if model.missing == "masked":  # over observed values, as the norms are
+        errors = residual_norms(X, model.coef_, model.components_) / norms
     info = {
         "NumberOfComponents": n_components,
         "NumberOfVoxels": X.shape[0],
@@ -159,8 +170,9 @@ def decompose(
         "Participants": sidecar["Participants"],
         "Preprocessing": sidecar["Preprocessing"],
         "Shift": sidecar["Shift"],
+        **({"Adjustment": sidecar["Adjustment"]} if "Adjustment" in sidecar else {}),
         "Norm": norm(X),
-        "NormAboutMean": norm(X, X.mean(axis=1, dtype=np.float64)),
+        "NormAboutMean": norm(X, mean_image(X)),
         "ReconstructionError": float(model.reconstruction_err_),
         "RelativeErrors": [float(f"{error:.6g}") for error in errors],
         "LowerBound": float(model.lower_bound_),
@@ -172,6 +184,9 @@ def decompose(
             "change": [float(f"{record.change:.4g}") for record in model.history_],
         },
     }
+    if model.missing == "masked":
+        info["MissingValues"] = n_missing(X)
+        info["MeanLoadings"] = model.mean_loadings_.tolist()
     out_file = out_dir / FACTORIZATION_FILE
     out_file.write_text(json.dumps(info, indent=1) + "\n")
     return out_file

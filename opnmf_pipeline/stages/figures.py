@@ -10,6 +10,7 @@ import numpy as np
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.reporting.tables import component_titles
+from opnmf_pipeline.selection.errors import mean_image
 from opnmf_pipeline.stages.maps import COMPONENTS_FILE, LABELS_FILE, LABELS_TABLE
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.spaces import open_mask, space_of
@@ -97,7 +98,7 @@ def mesh_files(mesh_file: Path | None, mask_file: Path) -> list[Path]:
 
 def _mean_image(matrix_file: Path, mask_file: Path) -> Any:
     X, _ = read_matrix(matrix_file)
-    return open_mask(mask_file).unmasked(X.mean(axis=1, dtype=np.float64).astype(np.float32))
+    return open_mask(mask_file).unmasked(mean_image(X).astype(np.float32))
 
 
 def _run(call: Call) -> dict[str, Path]:

@@ -5,26 +5,35 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.config import NULL_SETTINGS, DecompositionConfig, SelectionConfig
+from opnmf_pipeline.config import (
+    NULL_SETTINGS,
+    DecompositionConfig,
+    MatrixConfig,
+    SelectionConfig,
+)
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.decomposition.optimality import projection_error
-from opnmf_pipeline.exceptions import ConvergenceWarning
+from opnmf_pipeline.decomposition.missing import projection_error
+from opnmf_pipeline.exceptions import ConvergenceWarning, SelectionError
 from opnmf_pipeline.selection.agreement import (
     AGREEMENT_COLUMNS,
     NULL_COLUMNS,
     agreement,
     agreement_by_chance,
 )
-from opnmf_pipeline.selection.errors import explained_variance, norm
+from opnmf_pipeline.selection.errors import explained_variance, mean_image, norm
 from opnmf_pipeline.selection.shape import winner_takes_all
+from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
+from opnmf_pipeline.stages.parts import PART_SETTINGS, Part, Parts
 from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.stages.splits import SPLIT_FILE
 from opnmf_pipeline.stages.stage import (
@@ -51,6 +60,12 @@ HALVES_FILE = "halves.json"
 """Name of the file with the result of the comparison."""
 LABELS_FILE = "labels.npy"
 """Name of the file with the winner-takes-all labels of both parts, (2, n_voxels), int16."""
+
+UNSEEN_MSG = (
+    "no subject of the other part has a batch and categories that occur in the part that the "
+    "adjustment is learned from; do not leave out the groups of matrix.harmonize.batch or of a "
+    "covariate"
+)
 
 ERROR_COLUMNS = {
     "half_error": "Reconstruction error of the fits of both parts, ‖X - WWᵀX‖ over all subjects",
@@ -84,6 +99,8 @@ SPLIT_COLUMNS = {
     **AGREEMENT_COLUMNS,
     **NULL_COLUMNS,
     **SHARED_COLUMNS,
+    "n_unseen": "Number of subjects that are left out of the errors out of sample, because their "
+    "batch or category does not occur in the other part",
     "n_iter": "Iterations of both fits, summed",
     "converged": "Whether both fits converged",
 }
@@ -97,6 +114,8 @@ def fit_halves(
     split_file: Path,
     options: DecompositionConfig,
     *,
+    matrix: MatrixConfig | None = None,
+    cohort_file: Path | None = None,
     mask_file: Path | None = None,
     n_null: int = 0,
     shared_start: bool = False,
@@ -123,6 +142,12 @@ def fit_halves(
     options : DecompositionConfig
         Settings of the fits. The seeds of the two starts follow from ``random_state`` and the
         number of the split.
+    matrix : MatrixConfig, optional
+        Settings of the adjustment. Each part is adjusted with what is learned from it alone. The
+        subjects of the other part are adjusted with the same for the errors out of sample; those
+        with a batch or a category that only they have are left out of these errors.
+    cohort_file : path, optional
+        Table with ``participant_id`` and the columns of these settings (TSV).
     mask_file : path, optional
         The mask that the rows of the matrix came from; ``n_null`` needs it.
     n_null : int
@@ -141,15 +166,14 @@ def fit_halves(
     X, sidecar = matrix_for(matrix_file, n_components)
     split = json.loads(split_file.read_text(encoding="utf-8"))
     column = {name: number for number, name in enumerate(sidecar["Participants"])}
-    parts = [
-        np.ascontiguousarray(X[:, [column[name] for name in half]]) for half in split["Halves"]
-    ]
+    subjects = Parts.of(X, sidecar, matrix or MatrixConfig(), cohort_file)
+    parts = [subjects.part([column[name] for name in half]) for half in split["Halves"]]
     numbers = 2 * split["Split"] - 1, 2 * split["Split"]
     starts = [options if shared_start else options.from_random_start(n) for n in numbers]
     with threadpool_limits(n_procs), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the table has a column for it
         a, b = (
-            estimator(n_components, start).fit(part)
+            estimator(n_components, start, sidecar).fit(part.values)
             for start, part in zip(starts, parts, strict=True)
         )
     by_chance = {}
@@ -161,9 +185,9 @@ def fit_halves(
         "n_components": n_components,
         "split": split["Split"],
         "left_out": split["LeftOut"],
-        "n_first": parts[0].shape[1],
-        "n_second": parts[1].shape[1],
-        **_errors(a, b, parts, one_way=split["LeftOut"] is not None),
+        "n_first": len(parts[0].columns),
+        "n_second": len(parts[1].columns),
+        **_errors(a, b, subjects, parts, one_way=split["LeftOut"] is not None),
         **agreement(a.coef_, b.coef_),
         **by_chance,
         "n_iter": int(a.n_iter_ + b.n_iter_),
@@ -176,27 +200,42 @@ def fit_halves(
 
 
 def _errors(
-    a: OPNMF, b: OPNMF, parts: list[NDArray[np.float32]], *, one_way: bool
+    a: OPNMF, b: OPNMF, subjects: Parts, parts: Sequence[Part], *, one_way: bool
 ) -> dict[str, float]:
     """Return errors in and out of sample; ``one_way``: only the second part is out of sample."""
-    first, second = (part.mean(axis=1, dtype=np.float64) for part in parts)
+    means = [mean_image(part.values) for part in parts]
     inside = math.hypot(a.reconstruction_err_, b.reconstruction_err_)
-    outside, seen = projection_error(parts[1], a.coef_), [(parts[1], first)]
-    if not one_way:
-        outside = math.hypot(outside, projection_error(parts[0], b.coef_))
-        seen.append((parts[0], second))
+    outside, seen, n_unseen = 0.0, [], 0
+    first, second = parts
+    ways = [(a, means[0], first, second), (b, means[1], second, first)]
+    for model, mean, part, other in ways[:1] if one_way else ways:
+        values = subjects.seen_by(part, other)
+        n_unseen += len(other.columns) - values.shape[1]
+        if values.size:
+            outside = math.hypot(outside, _error_of_others(model, values))
+            seen.append((norm(values, mean), norm(values)))
+    if not seen:
+        raise SelectionError(UNSEEN_MSG)
+    own = [
+        (norm(part.values, mean), norm(part.values))
+        for part, mean in zip(parts, means, strict=True)
+    ]
+    unseen = {"n_unseen": n_unseen} if parts[0].adjusted else {}
     return {
-        **_measures("half", inside, [(parts[0], first), (parts[1], second)]),
+        **_measures("half", inside, own),
         **_measures("out_of_sample", outside, seen),
+        **unseen,
     }
 
 
-def _measures(
-    name: str, error: float, seen: list[tuple[NDArray[np.float32], NDArray[np.float64]]]
-) -> dict[str, float]:
-    """Return an error, and the variance that it leaves explained, about the means and zero."""
-    about_mean = math.hypot(*(norm(part, mean) for part, mean in seen))
-    about_zero = math.hypot(*(norm(part) for part, _ in seen))
+def _error_of_others(model: OPNMF, X: NDArray[np.float32]) -> float:
+    """Return ‖X − WWᵀX‖ over the observed values of subjects that are not in the fit."""
+    return projection_error(X, model.coef_, getattr(model, "mean_loadings_", None))
+
+
+def _measures(name: str, error: float, norms: list[tuple[float, float]]) -> dict[str, float]:
+    """Return an error and the variance that it leaves explained, from norms about mean and zero."""
+    about_mean, about_zero = (math.hypot(*values) for values in zip(*norms, strict=True))
     return {
         f"{name}_error": float(error),
         f"{name}_explained_variance": explained_variance(error, about_mean),
@@ -211,6 +250,8 @@ def _run(call: Call) -> dict[str, Path]:
         call["n_components"],
         call.path("split_file"),
         call.section(DecompositionConfig, n_components=call["n_components"]),
+        matrix=call.section(MatrixConfig),
+        cohort_file=call.optional_path("cohort_file"),
         mask_file=call.path("mask_file"),
         n_null=call["n_null"] or 0,
         shared_start=call["shared_start"],
@@ -229,6 +270,7 @@ FIT_HALVES = Stage(
         "n_components": N_COMPONENTS,
         "split_file": SPLIT_FILE,
         "mask_file": MASK_FILE,
+        "cohort_file": replace(COHORT_FILE, default=None),
         "shared_start": Field(
             Kind.FLAG,
             "start both fits from init, not each from a random start of its own",
@@ -244,6 +286,7 @@ FIT_HALVES = Stage(
     settings={
         DecompositionConfig: ("n_components",),
         SelectionConfig: tuple(set(SelectionConfig.model_fields) - NULL_SETTINGS),
+        **PART_SETTINGS,
     },
     memory=fit_memory,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -29,10 +29,15 @@ from opnmf_pipeline.images.foreign import (
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.stages.spaces import SPACES, open_mask, space_of
 
-__all__ = ["is_own", "model_files"]
+__all__ = ["chosen_files", "is_own", "model_files", "the_file"]
 
 logger = logging.getLogger(__name__)
 
+NO_NUMBER_MSG = "{folder}: has no model with {k} components; it has models with {there}"
+SEVERAL_MSG = (
+    "{folder}: has models with {there} components; choose one with n_components, such as "
+    "Model.load({folder!r}, n_components={first})"
+)
 NO_MASK_MSG = (
     "{path}: a matrix does not say which voxels its rows are; give the mask that they were read "
     "from (--mask, in Python mask=...)"
@@ -90,6 +95,33 @@ def model_files(source: Path, mask: Path | None = None) -> dict[int, Path]:
         return dict(sorted(_converted(source, mask)))
     except (ImageError, FileError) as error:
         raise ModelError(str(error)) from None
+
+
+def chosen_files(
+    source: Path, n_components: Sequence[int] | None = None, mask: Path | None = None
+) -> dict[int, Path]:
+    """Return the files of the models with some numbers of components; see :func:`model_files`.
+
+    Raises
+    ------
+    ModelError
+        The source contains no such model, or cannot be read.
+    """
+    files = model_files(source, mask)
+    for k in n_components or ():
+        if k not in files:
+            known = ", ".join(map(str, files))
+            raise ModelError(NO_NUMBER_MSG.format(folder=source, k=k, there=known))
+    return {k: files[k] for k in sorted(set(n_components or files))}
+
+
+def the_file(source: Path, n_components: int | None, mask: Path | None) -> Path:
+    """Return the file of one model, which ``n_components`` names if there are several."""
+    files = chosen_files(source, [n_components] if n_components else None, mask)
+    if len(files) > 1:
+        there, first = ", ".join(map(str, files)), next(iter(files))
+        raise ModelError(SEVERAL_MSG.format(folder=str(source), there=there, first=first))
+    return next(iter(files.values()))
 
 
 def _converted(source: Path, mask: Path | None) -> Iterable[tuple[int, Path]]:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from opnmf_pipeline.config import MaskConfig, MatrixConfig
+from opnmf_pipeline.config import ADJUSTMENT_SETTINGS, MaskConfig, MatrixConfig
 from opnmf_pipeline.images.mask import describe_mask, group_mask
+from opnmf_pipeline.images.missing import read_image, read_masks
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.values import image_digests, keep_values
 from opnmf_pipeline.progress import Track, silent
@@ -27,6 +28,7 @@ def make_mask(
     options: MaskConfig,
     matrix: MatrixConfig,
     *,
+    masks_file: Path | None = None,
     values_dir: Path | None = None,
     n_procs: int = 1,
     track: Track = silent,
@@ -43,6 +45,9 @@ def make_mask(
         Which voxels are analysed.
     matrix : MatrixConfig
         Preprocessing of the images and the grid that they are resampled to.
+    masks_file : path, optional
+        Masks of single images, whose voxels are missing, written by
+        :func:`opnmf_pipeline.images.missing.write_masks`.
     values_dir : path, optional
         Existing folder that gets the prepared values of every image (``values.json``), from which
         :func:`opnmf_pipeline.stages.matrix.build_matrix` makes the matrix without the images.
@@ -66,11 +71,11 @@ def make_mask(
     grid = space.analysis_grid(images[0], options.image, matrix)
     standard = space.standard_space(images[0])
     only_brain = options.only_brain(in_standard_space=standard is not None)
-    read = partial(grid.read, options=matrix)
+    read = partial(read_image, grid=grid, options=matrix, masks=read_masks(masks_file))
     values = track(map_images(read, images, n_procs), "mask", len(images))
     if values_dir is not None:
         values = keep_values(values, images, values_dir, grid, matrix, space.image_files)
-    inside = group_mask(values, grid, options, only_brain=only_brain)
+    inside = group_mask(values, grid, options, only_brain=only_brain, masked=matrix.masked)
     rule = describe_mask(options, grid, only_brain=only_brain)
     logger.info("mask: %d %s: %s", inside.sum(), grid.elements, rule)
     logger.info("space: %s", standard or "unknown")
@@ -86,6 +91,7 @@ def _run(call: Call) -> dict[str, Path]:
         call.folder / f"mask{space_of(images[0]).images.ENDINGS['image']}",
         call.section(MaskConfig),
         call.section(MatrixConfig),
+        masks_file=call.optional_path("masks_file"),
         values_dir=values_dir,
         n_procs=call.n_procs,
         track=call.track,
@@ -103,8 +109,13 @@ MAKE_MASK = Stage(
     summary="Choose the voxels of the analysis.",
     run=_run,
     folder="mask",
-    inputs={"images": IMAGES},
+    inputs={
+        "images": IMAGES,
+        "masks_file": Field(
+            Kind.JSON, "masks of missing voxels of single images (JSON)", default=None
+        ),
+    },
     outputs={"mask_file": MASK_FILE, "values_dir": VALUES_DIR, "digests_file": DIGESTS_FILE},
-    settings={MaskConfig: (), MatrixConfig: ()},
+    settings={MaskConfig: (), MatrixConfig: ADJUSTMENT_SETTINGS},
     large=("values.bin",),
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opnmf_pipeline.config import MatrixConfig
+from opnmf_pipeline.config import ADJUSTMENT_SETTINGS, MatrixConfig
 from opnmf_pipeline.images.matrix import read_matrix, subject_columns, write_matrix, write_sidecar
 from opnmf_pipeline.images.values import image_paths, kept_columns
 from opnmf_pipeline.progress import Track, silent
@@ -72,8 +72,9 @@ def build_matrix(
     Raises
     ------
     ImageError
-        An image is damaged, is zero everywhere in the mask, or has NaN or negative values in it;
-        or the values in ``values_dir`` come from other images or from another preprocessing.
+        An image is damaged, is zero everywhere in the mask, or has NaN or negative values in it
+        that the preprocessing does not allow; or it lacks most values in the mask; or the values
+        in ``values_dir`` come from other images or from another preprocessing.
     """
     mask = open_mask(mask_file)
     if values_dir is None:
@@ -96,9 +97,10 @@ def fit_memory(inputs: Mapping[str, Any]) -> int:
     inputs : mapping
         Inputs of the stage by name; ``matrix_dir`` exists.
     """
-    X, _ = read_matrix(Path(inputs["matrix_dir"]) / MATRIX_FILE)
+    X, sidecar = read_matrix(Path(inputs["matrix_dir"]) / MATRIX_FILE)
     k, dtype = inputs.get("n_components", 1), inputs.get("dtype", "float32")
-    return fit_bytes(len(X), X.shape[1], k, dtype)
+    masked = MatrixConfig(**sidecar["Preprocessing"]).masked
+    return fit_bytes(len(X), X.shape[1], k, dtype, masked=masked)
 
 
 def _run(call: Call) -> dict[str, Path]:
@@ -127,6 +129,6 @@ BUILD_MATRIX = Stage(
         "values_dir": replace(VALUES_DIR, default=None),
     },
     outputs={"matrix_dir": MATRIX_DIR},
-    settings={MatrixConfig: ()},
+    settings={MatrixConfig: ADJUSTMENT_SETTINGS},
     large=("matrix.npy",),
 )

@@ -13,10 +13,13 @@ GB = 2**30
 """Bytes in one GB of the settings; Nipype and Slurm use the same unit."""
 BASE_BYTES = 300 * 2**20
 """Memory of Python and the libraries before any data are read."""
-COPIES_OF_W = 4
+COPIES_OF_W, COPIES_OF_W_MASKED = 4, 6
+"""Arrays of the size of W that a fit holds, and that a fit with missing values holds."""
 
 
-def fit_bytes(n_voxels: int, n_subjects: int, n_components: int, dtype: str) -> int:
+def fit_bytes(
+    n_voxels: int, n_subjects: int, n_components: int, dtype: str, *, masked: bool = False
+) -> int:
     """Return the most memory that a fit needs, in bytes, with all pages of its matrix.
 
     Parameters
@@ -25,9 +28,12 @@ def fit_bytes(n_voxels: int, n_subjects: int, n_components: int, dtype: str) -> 
         Shapes of X, (n_voxels, n_subjects), and W, (n_voxels, n_components).
     dtype : {'float32', 'float64'}
         Precision of W; the matrix is float32.
+    masked : bool
+        Whether values may be missing.
     """
     W_bytes = np.dtype(dtype).itemsize * n_voxels * n_components
-    return BASE_BYTES + 4 * n_voxels * n_subjects + COPIES_OF_W * W_bytes
+    n_copies = COPIES_OF_W_MASKED if masked else COPIES_OF_W
+    return BASE_BYTES + 4 * n_voxels * n_subjects + n_copies * W_bytes
 
 
 def base_memory(inputs: Mapping[str, Any]) -> int:

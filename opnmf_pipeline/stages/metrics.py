@@ -154,7 +154,7 @@ def split_table(halves: Iterable[Path], shared: Iterable[Path] = ()) -> pd.DataF
     for name in SHARED_COLUMNS:
         rows[0][name] = rows[1][name.removeprefix("shared_start_")]
     table = rows[0].sort_index().reset_index()
-    optional = ["left_out", *NULL_COLUMNS, *SHARED_COLUMNS]
+    optional = ["left_out", "n_unseen", *NULL_COLUMNS, *SHARED_COLUMNS]
     return table.drop(columns=[name for name in optional if table[name].isna().all()])
 
 

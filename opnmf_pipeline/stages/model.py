@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -16,17 +16,19 @@ from pydantic import ValidationError
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.dataset.model import read_model_file
-from opnmf_pipeline.exceptions import ImageError, ModelError
+from opnmf_pipeline.decomposition.missing import project
+from opnmf_pipeline.exceptions import ConfigError, ImageError, ModelError
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.filelist import named_images
 from opnmf_pipeline.images.maps import component_names
+from opnmf_pipeline.images.missing import NO_MASKS, Masks
 from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.images.projection import Product, products
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.selection.errors import relative_errors
 from opnmf_pipeline.stages.decompose import read_factorization
-from opnmf_pipeline.stages.imports import model_files
+from opnmf_pipeline.stages.imports import chosen_files, the_file
 from opnmf_pipeline.stages.newimages import require_suitable
 from opnmf_pipeline.stages.spaces import open_mask
 
@@ -37,18 +39,13 @@ ERROR, OUTSIDE = "reconstruction_error", "outside_training_range"
 LEEWAY = 1e-6
 """Difference of squared errors that rounding can cause."""
 
-NO_NUMBER_MSG = "{folder}: has no model with {k} components; it has models with {there}"
-SEVERAL_MSG = (
-    "{folder}: has models with {there} components; choose one with n_components, such as "
-    "Model.load({folder!r}, n_components={first})"
-)
 UNEQUAL_MSG = (
     "{folder}: the models with {first} and with {k} components have another mask or preprocessing; "
     "choose one of them with --n-components"
 )
 ADJUSTMENT_MSG = (
     "{file}: the images of this model were adjusted for covariates, which version {version} cannot "
-    "do for new images; install a newer version of opnmf-pipeline"
+    "do for new images; run without scale, harmonize and covariates in the section matrix"
 )
 SETTINGS_MSG = (
     "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
@@ -57,6 +54,10 @@ SETTINGS_MSG = (
 COMPONENTS_MSG = (
     "{file}: has {found} maps, but the model {model} has {expected} components; copy the model "
     "again"
+)
+MASKS_MSG = (
+    "inputs.masks: needs a model that was fitted with matrix.nan: masked, but it was fitted with "
+    "matrix.nan: {nan}"
 )
 UNUSABLE_MSG = "{n} of {total} images cannot be projected:\n{named}\n{remedy}"
 REMEDY = (
@@ -100,6 +101,8 @@ class Model:
         Preprocessing of the images of the cohort, which new images get, too.
     shift : float
         Value that was subtracted from all values of these images.
+    mean_loadings : ndarray of shape (n_components,), float64, or None
+        Mean loadings of the cohort, if values may be missing.
     training_errors : ndarray of shape (n_subjects,), float64
         ‖x − Wh‖ / ‖x‖ of each image of the cohort, in ascending order; may be empty.
     labels : tuple of (str or None), or None
@@ -124,6 +127,7 @@ class Model:
     mask_file: Path
     preprocessing: MatrixConfig
     shift: float = 0.0
+    mean_loadings: NDArray[np.float64] | None = None
     training_errors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     labels: tuple[str | None, ...] | None = None
     entities: Mapping[str, str] = field(default_factory=dict)
@@ -162,13 +166,9 @@ class Model:
             There is no such model, a newer version wrote it, or a file of it is missing, damaged or
             has changed.
         """
-        source = Path(source)
-        files = model_files(source, None if mask is None else Path(mask))
-        if n_components is None and len(files) > 1:
-            there, first = ", ".join(map(str, files)), next(iter(files))
-            raise ModelError(SEVERAL_MSG.format(folder=str(source), there=there, first=first))
-        (k,) = _numbers(source, files, [n_components] if n_components else None)
-        return cls.of_file(files[k])
+        return cls.of_file(
+            the_file(Path(source), n_components, None if mask is None else Path(mask))
+        )
 
     @classmethod
     def of_file(cls, file: Path) -> Self:
@@ -198,6 +198,7 @@ class Model:
             mask_file=mask_file,
             preprocessing=preprocessing,
             shift=content.Shift,
+            mean_loadings=None if content.MeanLoadings is None else np.array(content.MeanLoadings),
             training_errors=np.sort(content.TrainingErrors),
             labels=None if content.Labels is None else tuple(content.Labels),
             entities=content.Entities,
@@ -218,11 +219,15 @@ class Model:
             The mask that the rows of W belong to.
         """
         fit = read_factorization(factorization_file)
+        if "Adjustment" in fit.info:
+            raise ModelError(ADJUSTMENT_MSG.format(file=factorization_file, version=__version__))
+        mean = fit.info.get("MeanLoadings")
         return cls(
             W=fit.W,
             mask_file=mask_file,
             preprocessing=MatrixConfig(**fit.info["Preprocessing"]),
             shift=fit.info["Shift"],
+            mean_loadings=None if mean is None else np.array(mean),
             training_errors=np.sort(fit.info["RelativeErrors"]),
         )
 
@@ -307,9 +312,13 @@ class Model:
         found = project_images([self], paths, rows, resample=resample, n_procs=n_procs)
         return tabulated(self, rows, [one for _, (one,) in found])
 
-    def of_product(self, loadings: NDArray[np.float64], norm: float) -> Projection:
-        """Return the projection of an image from h = Wᵀx and ‖x‖."""
+    def of_product(
+        self, loadings: NDArray[np.float64], norm: float, residual: float | None = None
+    ) -> Projection:
+        """Return the projection of an image from h = Wᵀx and ‖x‖; with missing values ‖x − Wh‖."""
         (error,) = relative_errors(np.array([norm]), loadings[np.newaxis], self._gram)
+        if residual is not None:
+            error = residual / norm
         means = np.full_like(loadings, np.nan)
         np.divide(loadings, self._sums, out=means, where=self._sums > 0)
         return Projection(loadings, means + self.shift, float(error))
@@ -372,8 +381,7 @@ def load_models(
     ModelError
         As :meth:`Model.load`; or the models have different masks or preprocessing.
     """
-    files = model_files(folder, mask)
-    models = [Model.of_file(files[k]) for k in _numbers(folder, files, n_components)]
+    models = [Model.of_file(file) for file in chosen_files(folder, n_components, mask).values()]
     first = models[0]
     for model in models[1:]:
         alike = (model.preprocessing, model.shift) == (first.preprocessing, first.shift)
@@ -387,20 +395,13 @@ def _is_same_mask(one: Path, other: Path) -> bool:
     return one == other or one.read_bytes() == other.read_bytes()
 
 
-def _numbers(folder: Path, there: Mapping[int, Path], wanted: Sequence[int] | None) -> list[int]:
-    for k in wanted or ():
-        if k not in there:
-            known = ", ".join(map(str, there))
-            raise ModelError(NO_NUMBER_MSG.format(folder=folder, k=k, there=known))
-    return sorted(set(wanted or there))
-
-
 def project_images(
     models: Sequence[Model],
     images: Sequence[str | Path],
     names: Sequence[str],
     *,
     resample: bool = False,
+    masks: Masks = NO_MASKS,
     n_procs: int = 1,
     track: Track = silent,
     stop_at_first: bool = False,
@@ -415,6 +416,8 @@ def project_images(
         Path of each image, and its name in messages.
     resample : bool
         Resample images on another grid to that of the models.
+    masks : mapping of str to ImageMask, optional
+        Masks of missing voxels, for models whose preprocessing allows missing values.
     n_procs : int
         Largest number of processes.
     track : callable
@@ -435,11 +438,14 @@ def project_images(
         allow: raised after the results of the other images were yielded.
     """
     first = models[0]
+    if masks and not first.preprocessing.masked:
+        raise ConfigError(MASKS_MSG.format(nan=first.preprocessing.nan))
     require_suitable(
         first.mask_file, first.entities, first.preprocessing, images, resample=resample
     )
-    weights = [np.asarray(model.W, dtype=np.float64) for model in models]
-    found = products(images, first.mask, first.preprocessing, first.shift, weights, n_procs)
+    each = ((np.asarray(model.W, dtype=np.float64), model.mean_loadings) for model in models)
+    weights = [(W, partial(project, W=W, mean=mean)) for W, mean in each]
+    found = products(images, first.mask, first.preprocessing, first.shift, weights, masks, n_procs)
     tracked = track(found, "project", len(images))
     return _projections(models, tracked, names, stop_at_first=stop_at_first)
 
@@ -454,8 +460,8 @@ def _projections(
     bad = []
     for number, one in enumerate(found):
         if isinstance(one, Product):
-            pairs = zip(models, one.loadings, strict=True)
-            yield number, [model.of_product(loadings, one.norm) for model, loadings in pairs]
+            each = zip(models, one.loadings, one.residuals, strict=True)
+            yield number, [model.of_product(h, one.norm, left) for model, h, left in each]
             continue
         bad.append(f"{names[number]}: {one}")
         if stop_at_first:

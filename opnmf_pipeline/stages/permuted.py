@@ -56,11 +56,12 @@ def fit_permuted(
     path
         ``permuted.json``: number of components, seed, error, iterations.
     """
-    X = permuted(matrix_for(matrix_file, n_components)[0], seed)
+    matrix, sidecar = matrix_for(matrix_file, n_components)
+    X = permuted(matrix, seed)
     with threadpool_limits(n_procs), warnings.catch_warnings():
         # The error of a fit that has not converged is an upper bound, which is enough here
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = estimator(n_components, options).fit(X)
+        model = estimator(n_components, options, sidecar).fit(X)
     found = {
         "n_components": n_components,
         "seed": seed,

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.matrix import read_matrix
@@ -40,7 +41,8 @@ SUBJECT_COLUMNS = {
     "session_id": "Session of the subject",
     "norm": "Euclidean norm of the subject's column of the matrix",
     "mean": "Mean of the subject's values in the mask, in the units of the images",
-    "coverage": "Share of the mask where the subject's image is not zero",
+    "coverage": "Share of the mask where the subject's image has a value that is not zero",
+    "missing": "Share of the mask where the subject's value is missing (NaN)",
     "nearest": "The other subject whose image has the highest correlation with this image",
     "correlation": "Pearson correlation of these two images in the mask",
 }
@@ -62,7 +64,8 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
           units of the images, float32;
         * ``coverage``, a map of the share of the subjects whose image is not zero, float32;
         * ``subjects.tsv`` and ``.json``: one row per subject with ``norm``, ``mean``,
-          ``coverage``, and the ``nearest`` other subject with its ``correlation``.
+          ``coverage``, ``missing`` (with ``matrix.nan: masked``), and the ``nearest`` other subject
+          with its ``correlation``.
 
     Returns
     -------
@@ -79,6 +82,8 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
     participants = np.array(sidecar["Participants"])
     with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
         nearest, correlation = _nearest(X)
+    if not MatrixConfig(**sidecar["Preprocessing"]).masked:
+        del subjects["missing"]
     table = pd.concat([identifiers(sidecar["Participants"]), pd.DataFrame(subjects)], axis=1)
     table["nearest"] = participants[nearest]
     table["correlation"] = correlation
@@ -91,27 +96,32 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
 def _moments(
     X: NDArray[np.float32], zero: np.float32
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return mean, sd and coverage of each row, and norm, mean and coverage of each column.
+    """Return mean, sd and coverage of each row; norm, mean, coverage and missing of each column.
 
-    ``zero`` is the value of a voxel without data. The matrix is read once.
+    ``zero`` is the value of a voxel without data. Missing values (NaN) are left out. The matrix is
+    read once.
     """
     n_voxels, n_subjects = X.shape
     mean, sd, coverage = (np.empty(n_voxels) for _ in range(3))
-    total, squares, covered = (np.zeros(n_subjects) for _ in range(3))
+    total, squares, covered, missing = (np.zeros(n_subjects) for _ in range(4))
     step = max(1, BLOCK_BYTES // (8 * n_subjects))
     for first in range(0, n_voxels, step):
         rows = slice(first, first + step)
-        filled = X[rows] != zero
         block = X[rows].astype(np.float64)
-        mean[rows], sd[rows], coverage[rows] = block.mean(1), block.std(1), filled.mean(1)
+        unknown = np.isnan(block)
+        filled = (X[rows] != zero) & ~unknown
+        mean[rows], sd[rows] = np.nanmean(block, axis=1), np.nanstd(block, axis=1)
+        coverage[rows], block[unknown] = filled.mean(1), 0
         total += block.sum(0)
         squares += np.einsum("ij,ij->j", block, block)
         covered += filled.sum(0)
+        missing += unknown.sum(0)
     voxels = {"mean": mean, "sd": sd, "coverage": coverage}
     subjects = {
         "norm": np.sqrt(squares),
-        "mean": total / n_voxels,
+        "mean": total / (n_voxels - missing),
         "coverage": covered / n_voxels,
+        "missing": missing / n_voxels,
     }
     return voxels, subjects
 
@@ -124,7 +134,8 @@ def _nearest(X: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float
     """
     n_voxels, n_subjects = X.shape
     Z = np.array(X[:: -(-4 * n_voxels * n_subjects // SAMPLE_BYTES)])
-    Z -= Z.mean(axis=0, dtype=np.float64)
+    Z -= np.nanmean(Z, axis=0, dtype=np.float64)
+    np.nan_to_num(Z, copy=False)  # missing values count as the mean of the subject
     norms = np.sqrt(np.einsum("ij,ij->j", Z, Z, dtype=np.float64))
     Z /= np.where(norms > 0, norms, 1)
     nearest = np.zeros(n_subjects, dtype=np.intp)

@@ -34,6 +34,7 @@ from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
+from opnmf_pipeline.stages.adjust import adjustment_facts
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
@@ -134,7 +135,7 @@ def make_report(
     mask_file: Path,
     out_file: Path,
     *,
-    compared: Sequence[Path] = (),
+    compared: Sequence[Mapping[str, Any]] = (),
     cohort_file: Path | None = None,
     digests_file: Path | None = None,
     quality: CohortFiles | None = None,
@@ -157,8 +158,9 @@ def make_report(
         The mask of the analysis.
     out_file : path
         HTML to write.
-    compared : sequence of path
-        ``factorization.json`` of the fits that were compared; used only without fits with maps.
+    compared : sequence of dict
+        Contents of ``factorization.json`` of the fits that were compared; used only without fits
+        with maps.
     cohort_file : path, optional
         Table of the subjects with their covariates. It may have the columns ``image`` and
         ``sha256``.
@@ -193,7 +195,7 @@ def make_report(
         *background,
         *(_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)),
     ]
-    infos = [fit.info for fit in found] or [read_object(path) for path in compared]
+    infos = [fit.info for fit in found] or compared
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
@@ -216,6 +218,7 @@ def make_report(
         entities=common_entities(images["image"]) if "image" in images else {},
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
         covariates=_covariates(images, rows, associations),
+        adjustment=adjustment_facts(infos[0], images, {fit.k: fit.loadings for fit in found}),
         quality=assessed,
         volumes=pictures.embed(volumes, meshes=meshes) if found else None,
         on_background=bool(background),
@@ -237,13 +240,14 @@ def _read_fit(
     gram = W.T @ W
     nearest, overlaps = nearest_columns(gram)
     loadings = by_row(read_measures(files.loadings))
-    errors = None
+    info, errors = read_object(files.factorization), None
     if quality:
         norms = quality.subjects["norm"]
         errors = pd.Series(
             relative_errors(norms.to_numpy(), loadings.to_numpy(), gram), index=norms.index
         )
-    info = read_object(files.factorization)
+        if "MissingValues" in info:
+            errors = pd.Series(info["RelativeErrors"], index=norms.index)
     regions = as_typed(read_table(files.regions), ("region",)) if files.regions else None
     return FitFacts(
         info=info,
@@ -396,7 +400,7 @@ def _run(call: Call) -> dict[str, Path]:
         [FitFiles(*files) for files in zip(with_maps, *maps, *drawn, strict=True)],
         call.path("mask_file"),
         call.folder / "report.html",
-        compared=fits,
+        compared=[read_object(path) for path in fits],
         cohort_file=call.optional_path("cohort_file"),
         digests_file=call.optional_path("digests_file"),
         quality=CohortFiles.in_folder(quality_dir, call.path("mask_file")) if quality_dir else None,

@@ -2,11 +2,14 @@
 
 import json
 import shlex
+import shutil
 
 import pandas as pd
 import pytest
 
 from opnmf_pipeline.cli import main
+from opnmf_pipeline.dataset.folder import FinishedRun
+from opnmf_pipeline.exceptions import OutputError
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
@@ -41,6 +44,21 @@ def test_select_compares_and_writes_no_maps(command, tmp_path, capsys):
     assert f"report    {tmp_path / 'out/report.html'}" in printed
     page = (tmp_path / "out/report.html").read_text()
     assert page.count(choice["reason"].replace("'", "&#39;")) == 1
+    assert "empty slice" not in (tmp_path / "out/logs/opnmf-pipeline.log").read_text()
+    is_written_again(tmp_path / "out")
+
+
+def is_written_again(out):
+    """The page of a study needs no intermediate results."""
+    before = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    shutil.rmtree(out / "work")
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").read_bytes() == before
+    fits = json.loads((out / "logs" / "desc-opnmf_factorizations.json").read_text())
+    assert [fit["NumberOfComponents"] for fit in fits.values()] == [1, 2, 3]
+    with pytest.raises(OutputError, match="contains no component maps"):
+        FinishedRun(out)
 
 
 def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp_path, capsys):

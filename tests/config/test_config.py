@@ -124,7 +124,7 @@ def test_every_problem_is_named_at_once(write_config):
         ("matrix.voxel_size=0", "greater than 0"),
         ("matrix.smoothing_fwhm=-1", "greater than 0"),
         ("matrix.negative=abs", "'error', 'clip' or 'shift', got 'abs'"),
-        ("matrix.nan=mean", "'error' or 'zero'"),
+        ("matrix.nan=mean", "'error', 'zero' or 'masked'"),
         ("decomposition.n_components=0", "greater than or equal to 1, got 0"),
         ("decomposition.n_components=[2, 2]", "duplicate numbers of components"),
         ("decomposition.n_components=[]", "the list is empty"),

@@ -283,7 +283,7 @@ def test_what_was_removed_from_a_finished_run_is_not_there(several):
     assert FinishedRun(several.root).ks == [2, 10]
     for k in (2, 10):
         several.path("fit", k).unlink()
-    with pytest.raises(OutputError, match="contains no results of opnmf-pipeline"):
+    with pytest.raises(OutputError, match="contains no component maps"):
         FinishedRun(several.root)
 
 

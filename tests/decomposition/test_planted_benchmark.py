@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from benchmarks import planted, relevance
+from benchmarks import missing, planted, relevance
 from benchmarks.opponents import OPPONENTS
 
 
@@ -75,3 +75,21 @@ def test_the_strength_has_the_units_of_the_variance(parts):
     X, start = parts[0].astype(np.float64), np.random.default_rng(1).random((400, 6))
     W = last(relevance.relevant(X, start, 3, 20))
     np.testing.assert_allclose(last(relevance.relevant(7 * X, start, 3 * 49, 20)), W, rtol=1e-6)
+
+
+def test_slabs_and_values_at_random_are_missing_in_the_right_share():
+    positions = np.argwhere(np.ones((10, 10, 10)))
+    rng = np.random.default_rng(0)
+    assert missing.at_random((1000, 50), 0.3, rng, positions).mean() == pytest.approx(0.3, abs=0.01)
+    slabs = missing.slabs((1000, 50), 0.3, rng, positions)
+    assert set(slabs.sum(axis=0)) <= {200, 300}  # whole slices
+
+
+def test_masked_fits_are_compared_with_filled_data(parts):
+    X, W = parts
+    lost = np.random.default_rng(0).random(X.shape) < 0.3
+    complete, masked, zeros, means, wrong, *seconds = missing.scores(X, lost, W, "orthonormal", 0)
+    assert complete == masked == 1
+    assert zeros < 1 or means < 1
+    assert wrong < 0.1
+    assert min(seconds) > 0

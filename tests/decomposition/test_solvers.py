@@ -60,6 +60,7 @@ def test_a_new_solver_is_one_entry(monkeypatch, X):
         "standstill",
         type(SOLVERS["orthonormal"])(
             run=standstill,
+            refine=lambda X, W, progress: W,
             label="no step at all",
             summary="the start",
             methods="W was left as it was.",

@@ -51,6 +51,7 @@ ROOMS = (
     "docs/howto/*",
     "docs/reference/*",
     "opnmf_pipeline/*.py",
+    "opnmf_pipeline/adjustment/*.py",
     "opnmf_pipeline/cli/*.py",
     "opnmf_pipeline/config/*.py",
     "opnmf_pipeline/dataset/*.py",

@@ -1,7 +1,9 @@
 import logging
 import os
+from glob import glob
 
 import nibabel as nb
+import nipype.pipeline.plugins.base
 import pytest
 from nipype.interfaces.utility import Function, IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
@@ -13,6 +15,7 @@ from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.nodes import nipype as interfaces
 from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.runs.study import collect_study
 from opnmf_pipeline.stages.memory import GB, fit_bytes
@@ -162,3 +165,20 @@ def test_a_name_for_the_jobs_of_slurm(study, monkeypatch):
     monkeypatch.setattr(engine.getpass, "getuser", lambda: "somebody")
     study.run("nipype", "execution.plugin=Linear", ONE)
     assert os.environ["LOGNAME"] == "somebody"
+
+
+def test_a_folder_with_brackets_is_no_pattern(study, tmp_path):
+    """Nipype itself deletes its own files there; outside of our nodes, it is not changed."""
+
+    def in_brackets(kind):
+        images = list(map(str, study.cohort.images))
+        place = tmp_path / kind.__name__ / "study [old]"
+        node = kind(interfaces.MakeMask(images=images), name="mask", base_dir=str(place))
+        node.run()
+        return node.is_cached()
+
+    with pytest.raises(FileNotFoundError, match="unfinished"):
+        in_brackets(Node)
+    assert in_brackets(engine._Node) == (True, True)
+    modules = (nipype.pipeline.engine.nodes, nipype.pipeline.plugins.base)
+    assert [module.glob for module in modules] == [glob, glob]

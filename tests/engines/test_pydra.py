@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_info
 
 from opnmf_pipeline.engines import pydra as engine
 from opnmf_pipeline.engines.graph import Graph
-from opnmf_pipeline.engines.pydra import OpnmfWorkflow, SlurmWorker, workflow_settings
+from opnmf_pipeline.engines.pydra import OpnmfWorkflow, workflow_settings
+from opnmf_pipeline.engines.slurm import SlurmWorker
 from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import ConfigError, EngineError
 from opnmf_pipeline.nodes import pydra as tasks
@@ -188,7 +189,8 @@ class TestSlurmWorker:
             import asyncio
             from types import SimpleNamespace
 
-            asyncio.run(SlurmWorker(**options).run(SimpleNamespace(task=task, name="job")))
+            job = SimpleNamespace(task=task, name="job", cache_dir=Path("missing"))
+            asyncio.run(SlurmWorker(**options).run(job))
             return seen[-1].split()
 
         return submit
@@ -214,6 +216,13 @@ class TestSlurmWorker:
         mask = tasks.MakeMask(images=study.cohort.images)
         given = "--mem=9G --partition=long"
         assert submitted(mask, sbatch_args=given) == ["--cpus-per-task=1", *given.split()]
+
+    def test_submits_nothing_whose_result_is_known(self, study, monkeypatch):
+        one = "decomposition.n_components=2"
+        study.run("pydra", one)
+        monkeypatch.setenv("PATH", "")  # no sbatch
+        summary, _ = study.run("pydra", one, "execution.plugin=slurm")
+        assert summary.computed == []
 
     @pytest.mark.parametrize("option", ["-e", "--error"])
     def test_refuses_what_pydra_would_stumble_over(self, option):

@@ -62,6 +62,8 @@ def test_a_run_on_slurm(study, monkeypatch, last_job, engine, plugin):
 
     again, _ = study.run(engine, *asked)
     assert again.computed == []
+    time.sleep(10)  # see `finished_jobs`
+    assert len(jobs_since(last_job)) == 11  # nothing is submitted whose result is known
 
 
 @pytest.mark.parametrize(("engine", "plugin"), [("nipype", "SLURM"), ("pydra", "slurm")])

@@ -33,7 +33,7 @@ def message_of_run(cohort, options, tmp_path):
 def test_the_mask_is_that_of_a_run(cohort, tmp_path, n_procs, monkeypatch):
     monkeypatch.setattr(reading, "PROCESS_START_S", 0)
     mask_file = make_mask(cohort.images, tmp_path / "mask.nii.gz", MASK, MatrixConfig())
-    inside = check(cohort, MatrixConfig(), n_procs=n_procs)
+    inside = check(cohort, MatrixConfig(), n_procs=n_procs).inside
     np.testing.assert_array_equal(inside, open_mask(mask_file).inside)
 
 
@@ -80,7 +80,7 @@ def test_an_image_that_is_zero_in_the_mask_only(cohort, tmp_path):
 @pytest.mark.parametrize("value", [np.nan, -0.1])
 def test_values_outside_the_mask_do_not_matter(cohort, value):
     change(cohort, 4, OUTSIDE, value)
-    assert not check(cohort, MatrixConfig())[OUTSIDE]
+    assert not check(cohort, MatrixConfig()).inside[OUTSIDE]
 
 
 N_BAD = 12

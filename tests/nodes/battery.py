@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import (
+    ADJUSTMENT_SETTINGS,
     NULL_SETTINGS,
     SPLIT_SETTINGS,
     DecompositionConfig,
@@ -18,7 +19,9 @@ from opnmf_pipeline.config import (
     MatrixConfig,
     SelectionConfig,
 )
+from opnmf_pipeline.images.missing import write_masks
 from opnmf_pipeline.images.tables.split import split_table
+from opnmf_pipeline.stages.adjust import adjust_matrix
 from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.bootstrap import fit_bootstrap
 from opnmf_pipeline.stages.collect import collect_cohort
@@ -29,6 +32,7 @@ from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.model import Model
+from opnmf_pipeline.stages.parts import PART_SETTINGS
 from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
@@ -45,6 +49,7 @@ MASK = {"threshold": 0.15, "method": "coverage", "coverage": 0.5, "within": "non
 MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
+ADJUST = {"covariates": "age", "scale": {"by": "global"}, "negative": "clip"}
 FIT_JSON = "factorization.json"
 OF_FEATURES = ("features", "feature_names", "features_as")
 """Settings of the stage SplitTable."""
@@ -80,6 +85,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     images, people = [str(path) for path in cohort.images], cohort.subjects
     bids = {"bids": str(cohort.root), "filters": {"label": ["GM"], "suffix": ["probseg"]}}
     cohort_file = collect_cohort(InputsConfig(**bids), folder("cohort") / "cohort.tsv")
+    masks_file = write_masks({}, folder("masks") / "masks.json")
     mask_file = make_mask(
         images,
         folder("mask") / "mask.nii.gz",
@@ -109,6 +115,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         mask_file=mask_file,
         n_null=3,
         shared_start=True,
+        matrix=MatrixConfig(**ADJUST),
+        cohort_file=cohort_file,
     )
     starts = [
         decompose(matrix, folder(f"start{number}"), K, options.from_random_start(number))
@@ -129,10 +137,18 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         on_template=False,
     )
     family = folder("families") / "families.tsv"
-    rows = [f"{name}\t{number // 2}" for number, name in enumerate(people)]
-    family.write_text("\n".join(["participant_id\tfamily", *rows]) + "\n")
+    rows = [f"{name}\t{number // 2}\t{20 + number}" for number, name in enumerate(people)]
+    family.write_text("\n".join(["participant_id\tfamily\tage", *rows]) + "\n")
+    adjusted = adjust_matrix(matrix, cohort_file, folder("adjusted"), MatrixConfig(**ADJUST))
     sample = fit_bootstrap(
-        matrix, folder("bootstrap"), K, 2, options, groups="family", covariates=family
+        matrix,
+        folder("bootstrap"),
+        K,
+        2,
+        options,
+        groups="family",
+        matrix=MatrixConfig(**ADJUST),
+        cohort_file=family,
     )
     halves_labels = [path.with_name("labels.npy") for path in halves]
     reliability = measure_reliability(
@@ -195,17 +211,18 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs=bids,
             outputs={"cohort_file": cohort_file, "images": images, "participants": people},
             sections={"": InputsConfig},
-            without=(*OF_FEATURES, "simulation", "on_empty"),
+            without=(*OF_FEATURES, "simulation", "on_empty", "on_missing_covariate", "masks"),
             stage=collect_cohort,
         ),
         "MakeMask": Case(
-            inputs={"images": images, **MASK, **MATRIX},
+            inputs={"images": images, "masks_file": masks_file, **MASK, **MATRIX},
             outputs={
                 "mask_file": mask_file,
                 "values_dir": root / "values",
                 "digests_file": digests,
             },
             sections={"": MaskConfig, "matrix": MatrixConfig},
+            without=ADJUSTMENT_SETTINGS,
             stage=make_mask,
         ),
         "BuildMatrix": Case(
@@ -218,7 +235,15 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             },
             outputs={"matrix_dir": matrix.parent},
             sections={"": MatrixConfig},
+            without=ADJUSTMENT_SETTINGS,
             stage=build_matrix,
+        ),
+        "AdjustMatrix": Case(
+            inputs={"matrix_dir": matrix_dir, "cohort_file": cohort_file, **ADJUST},
+            outputs={"matrix_dir": adjusted.parent},
+            sections={"": MatrixConfig},
+            without=PART_SETTINGS[MatrixConfig],
+            stage=adjust_matrix,
         ),
         "Decompose": Case(
             inputs={**at, **FIT},
@@ -242,17 +267,34 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "mask_file": mask_file,
                 "n_null": 3,
                 "shared_start": True,
+                "cohort_file": cohort_file,
+                **ADJUST,
             },
             outputs={"halves_file": shared, "labels_file": shared.with_name("labels.npy")},
-            sections={"": DecompositionConfig, "selection": SelectionConfig},
-            without=("n_components", *(set(SelectionConfig.model_fields) - NULL_SETTINGS)),
+            sections={
+                "": DecompositionConfig,
+                "selection": SelectionConfig,
+                "matrix": MatrixConfig,
+            },
+            without=(
+                "n_components",
+                *(set(SelectionConfig.model_fields) - NULL_SETTINGS),
+                *PART_SETTINGS[MatrixConfig],
+            ),
             stage=fit_halves,
         ),
         "FitBootstrap": Case(
-            inputs={**at, **FIT, "sample": 2, "groups": "family", "covariates": family},
+            inputs={
+                **at,
+                **FIT,
+                "sample": 2,
+                "groups": "family",
+                "cohort_file": family,
+                **ADJUST,
+            },
             outputs={"labels_file": sample},
-            sections={"": DecompositionConfig},
-            without=("n_components",),
+            sections={"": DecompositionConfig, "matrix": MatrixConfig},
+            without=("n_components", *PART_SETTINGS[MatrixConfig]),
             stage=fit_bootstrap,
         ),
         "MeasureReliability": Case(
@@ -388,7 +430,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             sections={"": InputsConfig},
             without=(
                 *("bids", "filters", "database_dir", "table", "path_column", "glob", "pattern"),
-                *("features", "feature_names", "simulation", "on_empty"),
+                *("features", "feature_names", "simulation", "on_empty", "masks"),
+                "on_missing_covariate",
             ),
             stage=split_table,
         ),

@@ -178,3 +178,10 @@ def test_components_that_depend_on_the_start_need_attention():
     (sentence,) = sentences_about_starts(20, {"start_label_ari": 0.654})
     assert sentence.startswith("k = 20: the components depend on the start: ")
     assert "agree only by 0.65 (adjusted Rand index)" in sentence
+
+
+def test_subjects_that_lack_many_values_are_named(subjects, errors):
+    subjects["missing"] = 0.0
+    subjects.loc["sub-007", ["missing", "coverage"]] = 0.3, 0.7
+    (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
+    assert sentence.startswith("Many missing values: sub-007 (30%).")

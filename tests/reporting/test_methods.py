@@ -268,3 +268,12 @@ def test_what_maps_are_compared_with_is_described(selection, words, has_dice):
     assert ("random compact parts of the same sizes." in text) == ("n_null" in selection)
     without = " ".join(describe(settings={"selection": selection}).paragraphs)
     assert "stability of a voxel" not in without
+
+
+def test_missing_values_are_described_only_where_they_are_allowed():
+    masked = {"smoothing_fwhm": 8.0, "nan": "masked"}
+    text = " ".join(describe(Preprocessing=masked, MissingValues=121694).paragraphs)
+    assert "Missing values (1.00% of the matrix) had no influence" in text
+    assert "Voxels that were missing in more than half of the subjects were excluded." in text
+    assert "Kiers, 1997" in text
+    assert "Missing values" not in " ".join(describe().paragraphs)

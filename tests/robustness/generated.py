@@ -5,14 +5,10 @@
 
 import functools
 import os
-from collections import Counter
 
 from hypothesis import HealthCheck, settings
 
 FACTOR = int(os.environ.get("OPNMF_CASES", "1"))
-
-TRIED = Counter()
-"""Number of cases by area, which is the module of the test; the end of a test run shows it."""
 
 _n_tried = 0
 
@@ -23,11 +19,11 @@ def tried():
     _n_tried += 1
 
 
-def count_test(area):
-    """Add the cases since the last call to an area; a test without a list of cases is one case."""
+def n_tried():
+    """Return the number of cases since the last call; a test without a list of cases is one."""
     global _n_tried
-    TRIED[area] += max(1, _n_tried)
-    _n_tried = 0
+    found, _n_tried = max(1, _n_tried), 0
+    return found
 
 
 def cases(quick):

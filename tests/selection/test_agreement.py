@@ -56,6 +56,8 @@ def test_all_pairs_of_starts_count():
     assert list(found) == list(START_COLUMNS)
     assert found["start_inner_product"] == pytest.approx((0.5 + 0.5 + 1) / 3)
     assert found["start_label_ari"] == pytest.approx((2 * ari + 1) / 3)
+    stability = agreement(other, same)["stability"]
+    assert found["start_stability"] == pytest.approx((2 * stability + 1) / 3)
     assert ari < 0
 
 
@@ -69,15 +71,11 @@ def test_chance_is_the_mean_and_spread_of_all_random_pairs():
         null_agreement(weights[a], weights[b], positions, 4, [3, 1, number])
         for number, (a, b) in enumerate([(0, 1), (0, 2), (1, 2)])
     ]
-    cosines = [pair.mean() for one in null for pair in one.cosine]
-    rand_indices = [value for one in null for value in one.label_ari]
-    expected = [
-        np.mean(cosines),
-        np.std(cosines, ddof=1),
-        np.mean(rand_indices),
-        np.std(rand_indices, ddof=1),
-    ]
-    np.testing.assert_allclose(list(found.values()), expected)
+    for name in ("inner_product", "label_ari", "stability"):
+        values = [value for pairs in null for value in getattr(pairs, name)]
+        assert len(values) == 12
+        assert found[f"{name}_null"] == pytest.approx(np.mean(values))
+        assert found[f"{name}_null_sd"] == pytest.approx(np.std(values, ddof=1))
     assert agreement_by_chance(weights, positions, 0, [3, 1]) == {}
 
 

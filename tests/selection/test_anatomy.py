@@ -87,6 +87,32 @@ def test_names(rows, name):
     assert named(*rows) == name
 
 
+def test_names_are_distinct():
+    """A region more where there is one, else a number; a single name is not changed."""
+    shares = {
+        1: {"left vermis": 80, "left tonsil": 20},
+        2: {"left vermis": 78, "left uvula": 12},
+        3: {"left pole": 97},
+        4: {"left vermis": 96, "left uvula": 4},
+        5: {"left pole": 90, "left uvula": 3},
+        6: {"outside": 100},
+        8: {"outside": 90},
+    }
+    rows = [(k, name, share) for k, part in shares.items() for name, share in part.items()]
+    table = pd.DataFrame(rows, columns=["component", "region", "percent_of_component"])
+    table["index"] = (table["region"] != "outside").astype(int)
+    assert propose_names(table, 8) == [
+        "Left vermis, tonsil",
+        "Left vermis, uvula",
+        "Left pole (1)",
+        "Left vermis",
+        "Left pole (2)",
+        "Mostly outside the atlas (1)",
+        None,
+        "Mostly outside the atlas (2)",
+    ]
+
+
 def test_a_widespread_component_is_named_after_larger_structures():
     rows = [(f"{side} {i}", "frontal lobe", 4) for i in range(6) for side in ("left", "right")]
     rows += [(f"left {i}", "insula", 6) for i in range(6, 12)]

@@ -292,6 +292,18 @@ def test_every_component_gains_a_little_out_of_sample(table):
     assert choose_rank(table, "one-standard-error").k == PLANTED
 
 
+@pytest.mark.parametrize(("share", "flat"), [(0.005, True), (0.2, False)])
+def test_a_negligible_share_of_the_variance_chooses_nothing(table, share, flat):
+    """However small its noise is: the curve has the same form, and R² differs by this share."""
+    table[FIT] *= share / np.ptp(table[FIT])
+    table[f"{FIT}_sd"] = 1e-7
+    choice = choose_rank(table, "one-standard-error")
+    assert choice.flat == flat
+    assert ("over all k, it differs by 0.005 at most" in choice.reason) == flat
+    narrow = choose_rank(table, "one-standard-error", [7, 8, 9, 10])
+    assert narrow.flat == flat
+
+
 def test_weighing_needs_something_that_reproduces(table):
     table["label_ari"] = 0.001 * KS  # chance, whatever the inner products say
     choice = choose_rank(table, "weighted")

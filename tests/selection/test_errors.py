@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from opnmf_pipeline.selection.errors import explained_variance, norm, relative_errors
+from opnmf_pipeline.selection import errors
+from opnmf_pipeline.selection.errors import (
+    explained_variance,
+    mean_image,
+    n_missing,
+    norm,
+    relative_errors,
+    residual_norms,
+)
 from tests.arrays import overlapping_parts
 
 
@@ -48,3 +56,20 @@ def test_the_mean_image_explains_nothing_about_itself():
     assert explained_variance(error, norm(X)) > 0.99
     assert explained_variance(2 * error, norm(X, mean)) == pytest.approx(-3)
     assert np.isnan(explained_variance(0.0, 0.0))
+
+
+def test_missing_values_are_left_out(monkeypatch):
+    monkeypatch.setattr(errors, "BLOCK_ROWS", 7)
+    rng = np.random.default_rng(0)
+    X = overlapping_parts(rng)
+    W, H = rng.random((len(X), 4)), rng.random((4, X.shape[1]))
+    X[rng.random(X.shape) < 0.2] = np.nan
+    X[3] = np.nan
+    observed = ~np.isnan(X)
+    mean = [row[seen].mean() if seen.any() else 0 for row, seen in zip(X, observed, strict=True)]
+    np.testing.assert_allclose(mean_image(X), mean)
+    assert n_missing(X) == (~observed).sum()
+    about_mean = (X - np.array(mean)[:, np.newaxis])[observed]
+    assert norm(X, mean_image(X)) == pytest.approx(np.linalg.norm(about_mean))
+    left = np.where(observed, X - W @ H, 0)
+    np.testing.assert_allclose(residual_norms(X, W, H), np.linalg.norm(left, axis=0))

@@ -8,12 +8,7 @@ from scipy.spatial.distance import cdist
 
 from opnmf_pipeline.images.volumes.mask import Mask
 from opnmf_pipeline.selection.agreement import agreement
-from opnmf_pipeline.selection.null import (
-    component_agreement,
-    null_agreement,
-    random_parts,
-)
-from opnmf_pipeline.selection.reproducibility import matched_inner_products
+from opnmf_pipeline.selection.null import Agreement, null_agreement, random_parts
 
 SHAPE = (16, 18, 14)
 POSITIONS = 3.0 * np.argwhere(np.ones(SHAPE))
@@ -33,6 +28,12 @@ def soft(k, rng):
     """Return W with weights that decrease slowly from random centres, so that they overlap."""
     centres = POSITIONS[rng.choice(N_ROWS, k, replace=False)]
     return np.maximum(1 - cdist(POSITIONS, centres) / 25, 0)
+
+
+def real_agreement(W_a, W_b):
+    """Return the measures of the null for two factorizations."""
+    found = agreement(W_a, W_b)
+    return [found[name] for name in Agreement._fields]
 
 
 def test_sizes_are_exact():
@@ -66,11 +67,9 @@ def test_parts_are_compact():
 def test_the_seed_defines_the_null_and_more_pairs_begin_with_the_same():
     first, again, more = (null_agreement(UNEQUAL, UNEQUAL, POSITIONS, n, seed=4) for n in (2, 2, 3))
     other = null_agreement(UNEQUAL, UNEQUAL, POSITIONS, 2, seed=5)
-    for name in ("label_ari", "cosine", "dice"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
-        np.testing.assert_array_equal(getattr(first, name), getattr(more, name)[:2])
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, np.array(more)[:, :2])
     assert not np.array_equal(first.label_ari, other.label_ari)
-    assert more.cosine.shape == more.dice.shape == (3, 7)
 
 
 @pytest.mark.parametrize("k", [6, 12])
@@ -80,33 +79,18 @@ def test_unrelated_compact_parts_agree_as_much_as_the_null_says(k):
     found, expected = [], []
     for seed in range(15):
         W_a, W_b = voronoi(k, rng), voronoi(k, rng)
-        null = null_agreement(W_a, W_b, POSITIONS, 3, seed)
-        real = component_agreement(W_a, W_b)
-        found.append([real.label_ari[0], real.cosine.mean(), real.dice.mean()])
-        expected.append([null.label_ari.mean(), null.cosine.mean(), null.dice.mean()])
+        found.append(real_agreement(W_a, W_b))
+        expected.append(np.mean(null_agreement(W_a, W_b, POSITIONS, 3, seed), axis=1))
     found, expected = np.array(found), np.array(expected)
     z = (found - expected).mean(axis=0) / found.std(axis=0)
     assert np.abs(z).max() < 0.6
-    assert expected[:, 0].mean() > 0.15  # and not 0
+    assert expected[:, 1:].mean(axis=0).min() > 0.15  # and not 0
 
 
 def test_what_is_equal_is_far_beyond_the_null():
     W = voronoi(12, np.random.default_rng(0))
-    real = component_agreement(W, W[:, ::-1])
-    null = null_agreement(W, W[:, ::-1], POSITIONS, 5, seed=0)
-    for name in ("label_ari", "cosine", "dice"):
-        np.testing.assert_allclose(getattr(real, name), 1)
-        assert getattr(null, name).mean() < 0.6
-
-
-def test_real_agreement_is_that_of_the_other_measures():
-    rng = np.random.default_rng(2)
-    W_a, W_b = soft(5, rng), soft(5, rng)
-    W_a[:10] = W_b[:20] = 0
-    real, known = component_agreement(W_a, W_b), agreement(W_a, W_b)
-    assert real.label_ari[0] == known["label_ari"]
-    np.testing.assert_allclose(real.cosine[0], matched_inner_products(W_a, W_b))
-    assert real.dice.mean() <= known["label_dice"] + 1e-12  # there, partners have the largest Dice
+    np.testing.assert_allclose(real_agreement(W, W[:, ::-1]), 1)
+    assert np.max(null_agreement(W, W[:, ::-1], POSITIONS, 5, seed=0)) < 0.6
 
 
 def test_overlapping_components_agree_more_by_chance_than_their_parts():
@@ -114,8 +98,8 @@ def test_overlapping_components_agree_more_by_chance_than_their_parts():
     rng = np.random.default_rng(3)
     W_a, W_b = soft(6, rng), soft(6, rng)
     parts_a, parts_b = (np.eye(6)[W.argmax(axis=1)] for W in (W_a, W_b))
-    overlapping = null_agreement(W_a, W_b, POSITIONS, 5, seed=0).cosine.mean()
-    disjoint = null_agreement(parts_a, parts_b, POSITIONS, 5, seed=0).cosine.mean()
+    overlapping = null_agreement(W_a, W_b, POSITIONS, 5, seed=0).inner_product.mean()
+    disjoint = null_agreement(parts_a, parts_b, POSITIONS, 5, seed=0).inner_product.mean()
     assert overlapping > disjoint + 0.1
 
 
@@ -133,8 +117,9 @@ def test_the_largest_weights_are_in_the_middle_of_the_part():
     rng = np.random.default_rng(0)
     W = rng.exponential(size=(N_ROWS, 1))
     null = null_agreement(W, rng.permutation(W), POSITIONS, 2, seed=0)
-    assert null.cosine.min() > 0.999
-    assert null_agreement(W, W, None, 2, seed=0).cosine.max() < 0.6
+    assert null.inner_product.min() > 0.999
+    assert null_agreement(W, W, None, 2, seed=0).inner_product.max() < 0.6
+    assert np.isnan(null.stability).all()  # a single component is equal in all voxels
 
 
 def test_rows_without_positions_are_in_random_order():
@@ -142,7 +127,8 @@ def test_rows_without_positions_are_in_random_order():
     W = voronoi(8, rng)
     null = null_agreement(W, W, None, 10, seed=0)
     assert abs(null.label_ari.mean()) < 0.005
-    assert null.cosine.mean() == pytest.approx(1 / 8, abs=0.06)
+    assert abs(null.stability.mean()) < 0.005
+    assert null.inner_product.mean() == pytest.approx(1 / 8, abs=0.06)
 
 
 @pytest.mark.slow
@@ -159,8 +145,7 @@ def test_unrelated_parts_of_a_brain_agree_as_random_voronoi_diagrams_do(test_dat
         labels.append(cKDTree(centres).query(positions)[1])
     W = [np.eye(20, dtype=np.float32)[parts] for parts in labels]
     pairs = list(zip(W[::2], W[1::2], strict=True))
-    real = [component_agreement(*pair) for pair in pairs]
+    real = [real_agreement(*pair) for pair in pairs]
     null = [null_agreement(*pair, positions, 2, seed) for seed, pair in enumerate(pairs)]
-    for found in (real, null):
-        assert np.mean([one.label_ari for one in found]) == pytest.approx(0.30, abs=0.03)
-        assert np.mean([one.cosine for one in found]) == pytest.approx(0.40, abs=0.03)
+    for found in (np.mean(real, axis=0), np.mean(null, axis=(0, 2))):
+        np.testing.assert_allclose(found, [0.40, 0.30, 0.32], atol=0.03)

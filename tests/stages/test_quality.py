@@ -76,3 +76,19 @@ def test_a_shifted_matrix_is_described_in_the_units_of_the_images(assess, cohort
     np.testing.assert_allclose(read(out, "mean", inside), X.mean(1), atol=1e-6)
     np.testing.assert_allclose(read(out, "coverage", inside), (X != 0).mean(1))
     np.testing.assert_allclose(subjects["norm"], np.linalg.norm(X + 0.5, axis=0), rtol=1e-6)
+
+
+def test_missing_values_are_left_out(assess, cohort):
+    values = cohort.values[2].copy()
+    values[1:3, 2, 1] = np.nan
+    cohort.damage(2, values)
+    _, inside, out, table = assess(MatrixConfig(nan="masked"))
+    shown = values[inside]
+    assert table["missing"].tolist() == pytest.approx([0, 0, 2 / len(shown), 0, 0, 0])
+    row = table.loc["sub-03"]
+    assert row["mean"] == pytest.approx(np.nanmean(shown), rel=1e-6)
+    assert row["norm"] == pytest.approx(np.sqrt(np.nansum(shown.astype(float) ** 2)), rel=1e-6)
+    assert row["coverage"] == pytest.approx(1 - 2 / len(shown))
+    everyone = np.stack([*cohort.values[:2], values, *cohort.values[3:]])[:, inside]
+    np.testing.assert_allclose(read(out, "mean", inside), np.nanmean(everyone, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(read(out, "sd", inside), np.nanstd(everyone, axis=0), atol=1e-6)

@@ -176,7 +176,7 @@ def test_a_bootstrap_sample_depends_on_its_number_and_on_groups(cohort, tmp_path
     table = tmp_path / "people.tsv"
     rows = [f"{name}\t{number // 2}" for number, name in enumerate(cohort.people)]
     table.write_text("\n".join(["participant_id\tfamily", *rows]) + "\n")
-    together = cohort.bootstrap("families", 1, groups="family", covariates=table)
+    together = cohort.bootstrap("families", 1, groups="family", cohort_file=table)
     assert (np.load(together) != first).any()
     with pytest.raises(ConfigError, match=r"selection.groups: .* no column 'sibling'"):
-        cohort.bootstrap("siblings", 1, groups="sibling", covariates=table)
+        cohort.bootstrap("siblings", 1, groups="sibling", cohort_file=table)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig
+from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.decompose import decompose
@@ -186,7 +187,7 @@ def test_a_comparison_alone_has_a_page(study):
         study.mask,
         out_file,
         figures=False,
-        compared=[study.fit.factorization],
+        compared=[read_object(study.fit.factorization)],
         quality=study.quality,
         cohort_file=study.cohort,
     )
@@ -368,8 +369,8 @@ def test_names_and_regions_are_shown(study, tmp_path):
     assert "this run had no atlas" not in page
     (data,) = re.findall(r'id="viewer-data">(.*?)</script>', page, re.DOTALL)
     titles = json.loads(data)["fits"][0]["titles"]
-    assert titles[0] == "component 1: The <i>whole</i> mask"
-    assert page.count('<td class="text">The &lt;i&gt;whole&lt;/i&gt; mask</td>') == 3
+    assert titles[0] == "component 1: The <i>whole</i> mask (1)"
+    assert page.count('<td class="text">The &lt;i&gt;whole&lt;/i&gt; mask (') == 3
     assert page.count('<td class="text">the &lt;i&gt;whole&lt;/i&gt; mask</td>') == 3
     assert page.count("mask</td><td>100</td><td>") == 3
     assert "mask</td><td>100</td><td>100</td>" not in page  # three parts

@@ -14,7 +14,7 @@ from nibabel.cifti2 import BrainModelAxis
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images.space import StandardSpace
+from opnmf_pipeline.images.space import ImageMask, StandardSpace
 from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values
 from opnmf_pipeline.images.surfaces.masks import read_inside
 from opnmf_pipeline.images.surfaces.meshes import mesh_name
@@ -57,6 +57,7 @@ BRAIN_MSG = (
     "mask.within: surfaces are not compared with the brain of a template; remove the setting, or "
     "set mask.within: none"
 )
+MASK_MESH_MSG = "{path}: its mask {mask} has other vertices; give a mask on the mesh of the image"
 ATLAS_MSG = "{path}: the components of surfaces cannot be named from an atlas; remove it"
 
 
@@ -128,7 +129,9 @@ class Grid:
             "PlacesSHA256": places.hexdigest(),
         }
 
-    def read(self, path: str | Path, options: MatrixConfig) -> NDArray[np.float32]:
+    def read(
+        self, path: str | Path, options: MatrixConfig, mask: ImageMask | None = None
+    ) -> NDArray[np.float32]:
         """Read one subject's image.
 
         Parameters
@@ -136,7 +139,9 @@ class Grid:
         path : path
             Image with the vertices of the grid.
         options : MatrixConfig
-            ``nan`` is applied first, then ``negative: clip``.
+            ``nan`` is applied first (after ``mask``), then ``negative: clip``.
+        mask : ImageMask, optional
+            Mask with the vertices of the image; its vertices become NaN.
 
         Returns
         -------
@@ -145,10 +150,17 @@ class Grid:
         Raises
         ------
         ImageError
-            A file is damaged.
+            A file is damaged, or the mask has other vertices.
         """
         values = read_values(path)
-        if options.nan == "zero":
+        if mask is not None:
+            if read_axis(mask.path) != self.axis:
+                raise ImageError(MASK_MESH_MSG.format(path=path, mask=mask.path))
+            missing = mask.missing(read_values(mask.path))
+            values = np.where(missing, np.float32(np.nan), values)
+        if options.masked:
+            values = np.where(np.isfinite(values), values, np.float32(np.nan))
+        elif options.nan == "zero":
             values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         # NaN stays NaN here: write_matrix refuses it and names the subject
         return np.maximum(values, 0) if options.negative == "clip" else values

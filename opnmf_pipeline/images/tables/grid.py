@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images.space import StandardSpace
+from opnmf_pipeline.images.space import ImageMask, StandardSpace
 from opnmf_pipeline.images.tables.files import is_image, read_features, write_features
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ class Grid:
         ]
         return " and ".join(found)
 
-    def read(self, path: str | Path, options: MatrixConfig) -> NDArray[np.float32]:
+    def read(
+        self, path: str | Path, options: MatrixConfig, mask: ImageMask | None = None
+    ) -> NDArray[np.float32]:
         """Return the values of one subject, in the order of the features of the grid.
 
         Parameters
@@ -116,6 +118,8 @@ class Grid:
             Table of the subject. The order of its rows does not matter.
         options : MatrixConfig
             ``nan`` is applied first, then ``negative: clip``.
+        mask : None
+            Not used: tables have no masks.
 
         Returns
         -------
@@ -127,7 +131,9 @@ class Grid:
             The file is damaged or has other features.
         """
         values = self._column(path).astype(np.float32)
-        if options.nan == "zero":
+        if options.masked:
+            values = np.where(np.isfinite(values), values, np.float32(np.nan))
+        elif options.nan == "zero":
             values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         # NaN stays NaN here: write_matrix refuses it and names the subject
         return np.maximum(values, 0) if options.negative == "clip" else values

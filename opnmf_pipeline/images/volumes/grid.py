@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.problems import joined, listed
+from opnmf_pipeline.images.space import ImageMask
 from opnmf_pipeline.images.volumes.files import open_image, read_values, set_space
 from opnmf_pipeline.images.volumes.standard import (
     MNI_CODE,
@@ -47,6 +48,12 @@ SPACES = {TALAIRACH_CODE: "Talairach", MNI_CODE: "MNI152"}
 """Two spaces whose coordinates are different, by their codes in NIfTI headers."""
 ALIGNED_CODE = 2
 """NIfTI space code of a mask if that of the images is unknown: aligned to another image."""
+TOUCHED = 1e-4
+"""A voxel whose missing neighbours have less weight than this in an average is a whole one."""
+MASK_GRID_MSG = (
+    "{path}: its mask {mask} is on another grid: {differences}; resample the mask to the grid of "
+    "the image"
+)
 GRID_MSG = "{n} of {total} images are not on the grid of {reference} ({want}):\n{named}\n{remedy}"
 GRID_REMEDY = "set matrix.resample: to-first (or to-mask), or drop these subjects"
 TOO_LARGE_MSG = (
@@ -150,7 +157,9 @@ class Grid:
         """Return the description of the grid for the sidecar of a matrix."""
         return {"GridShape": list(self.shape), "Affine": self.affine.tolist()}
 
-    def read(self, path: str | Path, options: MatrixConfig) -> NDArray[np.float32]:
+    def read(
+        self, path: str | Path, options: MatrixConfig, mask: ImageMask | None = None
+    ) -> NDArray[np.float32]:
         """Read one subject's image on this grid.
 
         Parameters
@@ -159,8 +168,10 @@ class Grid:
             3D image. If its axes have another order or direction, its voxels are reordered. If it
             is then on a different grid, it is resampled (linear interpolation).
         options : MatrixConfig
-            ``nan`` is applied first, then ``smoothing_fwhm`` (mm), then resampling, then
-            ``negative: clip``.
+            ``nan`` is applied first (after ``mask``), then ``smoothing_fwhm`` (mm), then
+            resampling, then ``negative: clip``.
+        mask : ImageMask, optional
+            Mask on the grid of the image, whose voxels become NaN.
 
         Returns
         -------
@@ -169,22 +180,64 @@ class Grid:
         Raises
         ------
         ImageError
-            The file is damaged, or it has NaN that smoothing or resampling would spread.
+            The file is damaged, it has NaN that smoothing or resampling would spread, or its mask
+            is on another grid.
         """
         image = open_image(path)
         values, grid = read_values(image, path), Grid.of(image)
+        if mask is not None:
+            values = np.where(mask.missing(grid.read_same(mask.path, path)), np.nan, values)
+            values = values.astype(np.float32, copy=False)
         if not grid.same_as(self):
             values = np.ascontiguousarray(apply_orientation(values, grid._turn_to(self)))
             grid = grid.oriented_as(self)
         spatial = options.smoothing_fwhm is not None or not grid.same_as(self)
-        if options.nan == "zero":
+        if options.masked:
+            values = self._with_missing(values, grid.affine, options, spatial=spatial)
+        elif options.nan == "zero":
             values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         elif spatial and (n_bad := int(np.count_nonzero(~np.isfinite(values)))):
             raise ImageError(NOT_FINITE_MSG.format(path=path, n=n_bad))
-        if spatial:
+        if spatial and not options.masked:
             values = self._moved(values, grid.affine, options)
         # NaN stays NaN here: write_matrix refuses it and names the subject
         return np.maximum(values, 0) if options.negative == "clip" else values
+
+    def read_same(self, path: str | Path, owner: str | Path) -> NDArray[np.float32]:
+        """Return the values of an image, and require that it is on this grid, that of its owner."""
+        image = open_image(path)
+        grid = Grid.of(image)
+        if not grid.oriented_as(self).same_as(self):
+            differences = self.differences(grid.oriented_as(self))
+            raise ImageError(MASK_GRID_MSG.format(path=owner, mask=path, differences=differences))
+        values = read_values(image, path)
+        return values if grid.same_as(self) else apply_orientation(values, grid._turn_to(self))
+
+    def _with_missing(
+        self,
+        values: NDArray[np.float32],
+        affine: NDArray[np.float64],
+        options: MatrixConfig,
+        *,
+        spatial: bool,
+    ) -> NDArray[np.float32]:
+        """Return values on this grid, with NaN where at least half of the weight is missing.
+
+        Smoothing and resampling average the observed values only.
+        """
+        observed = np.isfinite(values)
+        if not spatial:
+            return np.where(observed, values, np.float32(np.nan))
+        moved = self._moved(np.where(observed, values, np.float32(0)), affine, options)
+        if observed.all():
+            return moved
+        weight = self._moved(observed.astype(np.float32), affine, options)
+        # weights of 0 and 1 have rounding errors
+        lost = self._moved((~observed).astype(np.float32), affine, options)
+        touched = lost > TOUCHED
+        moved[touched] /= np.maximum(weight[touched], TOUCHED)
+        moved[touched & (weight <= lost)] = np.nan
+        return moved
 
     def _moved(
         self, values: NDArray[np.float32], affine: NDArray[np.float64], options: MatrixConfig

@@ -2,6 +2,7 @@
 
 from opnmf_pipeline.engines.pydra import OpnmfWorkflow
 from opnmf_pipeline.nodes.pydra import (
+    AdjustMatrix,
     AssessCohort,
     BuildMatrix,
     CollectCohort,
@@ -22,6 +23,7 @@ from opnmf_pipeline.nodes.pydra import (
 )
 
 __all__ = [
+    "AdjustMatrix",
     "AssessCohort",
     "BuildMatrix",
     "CollectCohort",

@@ -3,6 +3,7 @@ import pytest
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.space import ImageMask
 from opnmf_pipeline.images.surfaces import analysis_grid, check_grids
 from tests.surfaces import write_cifti, write_cohort, write_gifti, write_mgh, write_subject
 
@@ -29,6 +30,18 @@ def test_the_grid_in_words(tmp_path, values):
         "642 (fsaverage3) vertices per hemisphere, 1084 of them with values, 60 voxels"
     )
     assert (grid.shape, grid.spacing, grid.elements) == ((1144,), (), "grayordinates")
+
+
+def test_vertices_of_a_mask_are_missing(tmp_path, values):
+    lesion = np.zeros((2, N), dtype=np.float32)
+    lesion[1, 5:9] = 1
+    image = write_subject(tmp_path / "image", "sub-01", values, "gifti")
+    mask = ImageMask(str(write_subject(tmp_path / "mask", "sub-01", lesion, "gifti")), zero=False)
+    found = grid_of(image).read(image, MatrixConfig(nan="masked"), mask)
+    np.testing.assert_array_equal(found, np.where(lesion, np.nan, values).ravel())
+    coarse = write_subject(tmp_path / "coarse", "sub-01", lesion[:, :162], "gifti")
+    with pytest.raises(ImageError, match=r"its mask .* has other vertices; give"):
+        grid_of(image).read(image, MatrixConfig(nan="masked"), ImageMask(str(coarse), zero=False))
 
 
 def test_grids_with_other_vertices_have_other_descriptions(tmp_path, values):

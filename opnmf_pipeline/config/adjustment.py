@@ -1,0 +1,106 @@
+"""Settings of the adjustment of the matrix for covariates and sites."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from opnmf_pipeline.config.section import TEXT, Section, one_or_several
+
+__all__ = ["ADJUSTMENT_SETTINGS", "GLOBAL", "AdjustmentConfig", "HarmonizeConfig", "ScaleConfig"]
+
+GLOBAL = "global"
+"""Name of the column of the means of the images."""
+COMMA_MSG = (
+    "the term {term!r} is not complete, because a comma ends an item of a list in brackets; write "
+    "one formula, such as bs(age, df=4) + sex"
+)
+
+
+def _joined(terms: Any) -> Any:
+    """Return a list of terms as one formula."""
+    if not isinstance(terms, list | tuple) or not all(isinstance(term, str) for term in terms):
+        return terms
+    if broken := [term for term in terms if term.count("(") != term.count(")")]:
+        raise ValueError(COMMA_MSG.format(term=broken[0]))
+    return " + ".join(terms)
+
+
+Formula = Annotated[str, BeforeValidator(_joined), one_or_several({"type": TEXT})]
+"""A formula in Wilkinson notation, or the list of its terms."""
+
+
+class ScaleConfig(Section):
+    """Scaling of each subject's values by the size of the head or the amount of tissue."""
+
+    by: str = Field(
+        description="Column of the participants table, such as `tiv`, or `global`: the mean of the "
+        "subject's values in the mask."
+    )
+    method: Literal["proportional", "regression"] = Field(
+        "proportional",
+        description="proportional: divide the values by the column and multiply them by its mean; "
+        "regression: remove the linear effect of the column, together with `covariates`.",
+    )
+
+
+class HarmonizeConfig(Section):
+    """Harmonization of batches, such as sites or scanners."""
+
+    batch: str = Field(description="Column of the batches, such as `site`.")
+    covariates: Formula | None = Field(
+        None,
+        description="Formula of the effects that differences between batches must not absorb, such "
+        "as `age + sex`, or a list of its terms. `matrix.keep` is added. Default: "
+        "`matrix.covariates`.",
+    )
+    method: Literal["combat"] = Field(
+        "combat", description="combat: location and scale of each voxel in each batch (ComBat)."
+    )
+
+
+class AdjustmentConfig(Section):
+    """Adjustment of the matrix, in this order: scale, harmonize, covariates.
+
+    Every fit learns it from its own subjects: a fit of a split half knows only this half.
+    """
+
+    scale: ScaleConfig | None = Field(
+        None, description="Scale each subject's values by the size of the head. Default: do not."
+    )
+    harmonize: HarmonizeConfig | None = Field(
+        None, description="Harmonize batches, such as sites or scanners. Default: do not."
+    )
+    covariates: Formula | None = Field(
+        None,
+        description="Formula of the covariates whose effects are removed from every voxel by least "
+        "squares, such as `bs(age, df=4) + sex + tiv`, or a list of its terms. The mean of the "
+        "voxel stays. It may contain columns of the participants table, `+ - * : /`, and the "
+        "functions bs, cr, poly, C, center, scale, log and I.",
+    )
+    keep: Formula | None = Field(
+        None,
+        description="Formula of effects of interest, such as `diagnosis`, or a list of its terms. "
+        "They are in the models of `covariates` and `harmonize`, and stay in the values.",
+    )
+
+    @model_validator(mode="after")
+    def _something_to_adjust(self) -> AdjustmentConfig:
+        if self.keep is not None and not self.adjusts:
+            raise ValueError("`keep` requires `covariates`, `harmonize` or `scale`")
+        return self
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether the matrix is adjusted."""
+        return any((self.scale, self.harmonize, self.covariates))
+
+    def of_adjustment(self) -> dict[str, Any]:
+        """Return the settings of the adjustment that have a value, as plain values; or none."""
+        return self.model_dump(mode="json", include=set(ADJUSTMENT_SETTINGS), exclude_none=True)
+
+
+ADJUSTMENT_SETTINGS = tuple(AdjustmentConfig.model_fields)
+"""Settings of the section `matrix` that adjust it; stages before the adjustment do not have them.
+"""

@@ -1,0 +1,164 @@
+"""Stage ``adjust``: the matrix without the effects of covariates, sites and head size."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from opnmf_pipeline.adjustment.adjustment import columns_used
+from opnmf_pipeline.adjustment.explained import explained_by
+from opnmf_pipeline.config import GLOBAL, MatrixConfig
+from opnmf_pipeline.disk import allocate
+from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.files import file_digest, written_whole
+from opnmf_pipeline.images.cohort import by_row
+from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.reporting.facts import AdjustmentFacts
+from opnmf_pipeline.stages.collect import COHORT_FILE
+from opnmf_pipeline.stages.matrix import MATRIX_FILE
+from opnmf_pipeline.stages.parts import PART_SETTINGS, adjusted, people_of
+from opnmf_pipeline.stages.stage import MATRIX_DIR, Call, Stage
+from opnmf_pipeline.tables import as_typed
+
+__all__ = ["ADJUSTMENT_FILE", "ADJUST_MATRIX", "adjust_matrix", "adjustment_facts"]
+
+ADJUSTMENT_FILE = "adjustment.json"
+"""Name of the file with what was learned; its arrays are next to it, with the ending ``.npz``."""
+
+logger = logging.getLogger(__name__)
+
+NEGATIVE_MSG = (
+    "the adjustment of the matrix made {n} of {total} values negative ({share:.2%}), which cannot "
+    "be factorized; set matrix.negative: clip (to 0) or shift (subtract the smallest value)"
+)
+
+
+def adjust_matrix(
+    matrix_file: Path, cohort_file: Path, out_dir: Path, options: MatrixConfig
+) -> Path:
+    """Write the adjusted matrix, with the adjustment learned from all its subjects.
+
+    Parameters
+    ----------
+    matrix_file : path
+        ``matrix.json`` of :func:`opnmf_pipeline.stages.matrix.build_matrix`.
+    cohort_file : path
+        Table with ``participant_id`` and the columns that the settings name (TSV).
+    out_dir : path
+        Existing folder that gets ``matrix.npy`` and ``matrix.json``, in the form of
+        :func:`opnmf_pipeline.stages.matrix.build_matrix`, and ``adjustment.json`` and
+        ``adjustment.npz``, from which :class:`opnmf_pipeline.adjustment.Adjustment` can be read.
+    options : MatrixConfig
+        Settings of the adjustment, and ``negative``.
+
+    Returns
+    -------
+    path
+        The new ``matrix.json``. Its key ``Adjustment`` holds the settings, the number of values
+        that became negative, and the variance that each column explains before and after.
+
+    Raises
+    ------
+    ConfigError
+        A formula is not allowed, or a column does not exist.
+    CohortError
+        A subject has no value in a column.
+    ImageError
+        Adjusted values are negative, and ``negative`` is ``error``.
+    """
+    X, sidecar = read_matrix(matrix_file)
+    people = people_of(sidecar["Participants"], cohort_file)
+    columns = columns_used(options, list(map(str, people)))
+    with threadpool_limits(1), written_whole(out_dir / sidecar["Matrix"]) as partial:
+        out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=X.shape)
+        allocate(partial)
+        found = adjusted(X, people, options, sidecar["Shift"], out)
+        people = found.adjustment.with_means(X, people, sidecar["Shift"])
+        if found.adjustment.by_global:
+            columns.append(GLOBAL)
+        shares = [explained_by(values, people, columns) for values in (X, out)]
+        out.flush()
+    if found.n_negative and options.negative == "error":
+        share = found.n_negative / X.size
+        raise ImageError(NEGATIVE_MSG.format(n=found.n_negative, total=X.size, share=share))
+    found.adjustment.save(out_dir / ADJUSTMENT_FILE)
+    record = {
+        "Settings": options.of_adjustment(),
+        "Negative": options.negative,
+        "NumberOfNegativeValues": found.n_negative,
+        "ShareOfNegativeValues": found.n_negative / X.size,
+        "MedianR2": {
+            name: {
+                when: float(np.median(of_columns[name])) if of_columns[name].size else 0.0
+                for when, of_columns in zip(("Before", "After"), shares, strict=True)
+            }
+            for name in columns
+        },
+    }
+    logger.info("adjusted for %s; negative values: %d", ", ".join(columns), found.n_negative)
+    content = {
+        **sidecar,
+        "Shift": found.shift,
+        "Adjustment": record,
+        "SHA256": file_digest(out_dir / sidecar["Matrix"]),
+    }
+    out_file = out_dir / MATRIX_FILE
+    out_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return out_file
+
+
+def adjustment_facts(
+    factorization: Mapping[str, Any],
+    cohort: pd.DataFrame,
+    loadings: Mapping[int, pd.DataFrame],
+) -> AdjustmentFacts | None:
+    """Return what a report says about an adjustment; None if the matrix was not adjusted.
+
+    Parameters
+    ----------
+    factorization : mapping
+        Content of ``factorization.json``.
+    cohort : DataFrame
+        ``participant_id`` and covariates; may be empty.
+    loadings : mapping of int to DataFrame
+        For each number of components: one row per subject, one column per component.
+    """
+    if "Adjustment" not in factorization:
+        return None
+    record = factorization["Adjustment"]
+    people = cohort if cohort.empty else as_typed(by_row(cohort))
+    columns = [name for name in record["MedianR2"] if name in people]
+    left = {}
+    for k, values in loadings.items():
+        found = explained_by(values.to_numpy().T, people.reindex(values.index), columns)
+        left[k] = {name: float(shares.max(initial=0)) for name, shares in found.items()}
+    return AdjustmentFacts(record, left)
+
+
+def _run(call: Call) -> dict[str, Path]:
+    matrix_file = adjust_matrix(
+        call.path("matrix_dir") / MATRIX_FILE,
+        call.path("cohort_file"),
+        call.folder,
+        call.section(MatrixConfig),
+    )
+    return {"matrix_dir": matrix_file.parent}
+
+
+ADJUST_MATRIX = Stage(
+    name="AdjustMatrix",
+    summary="Remove the effects of covariates, sites and head size from the matrix.",
+    run=_run,
+    folder="matrix",
+    inputs={"matrix_dir": MATRIX_DIR, "cohort_file": COHORT_FILE},
+    outputs={"matrix_dir": MATRIX_DIR},
+    settings=PART_SETTINGS,
+    large=("matrix.npy",),
+)

@@ -1,0 +1,242 @@
+"""Parts of the subjects of a matrix, each adjusted with what is learned from this part alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from opnmf_pipeline.adjustment.adjustment import Adjustment
+from opnmf_pipeline.adjustment.blocks import row_blocks
+from opnmf_pipeline.config import ADJUSTMENT_SETTINGS, MatrixConfig
+from opnmf_pipeline.images.cohort import by_row
+from opnmf_pipeline.stages.splits import with_covariates
+from opnmf_pipeline.tables import as_typed
+
+__all__ = ["PART_SETTINGS", "Adjusted", "NewSubjects", "Part", "Parts", "adjusted", "people_of"]
+
+Matrix = NDArray[np.float32]
+
+PART_SETTINGS: dict[Any, tuple[str, ...]] = {
+    MatrixConfig: tuple(set(MatrixConfig.model_fields) - {*ADJUSTMENT_SETTINGS, "negative"})
+}
+"""Settings of the stages that adjust the subjects of a fit."""
+
+
+class Adjusted(NamedTuple):
+    """What was learned from some subjects to adjust them.
+
+    Attributes
+    ----------
+    adjustment : Adjustment
+        Scaling, harmonization and regression.
+    shift : float
+        Value that was subtracted from all adjusted values: 0, or the smallest value if it is
+        negative and ``matrix.negative`` is ``shift``.
+    n_negative : int
+        Number of adjusted values that were negative.
+    """
+
+    adjustment: Adjustment
+    shift: float
+    n_negative: int
+
+
+class Part(NamedTuple):
+    """Some subjects of a matrix.
+
+    Attributes
+    ----------
+    columns : list of int
+        Columns of the matrix, in the order of the subjects.
+    values : ndarray of shape (n_voxels, n_subjects), float32
+        Values that a fit takes: adjusted, if the settings ask for it.
+    adjusted : Adjusted or None
+        What was learned from these subjects.
+    """
+
+    columns: list[int]
+    values: Matrix
+    adjusted: Adjusted | None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The subjects of a matrix, from which parts are taken.
+
+    Attributes
+    ----------
+    X : memmap of shape (n_voxels, n_subjects), float32
+        The matrix before any adjustment.
+    shift : float
+        Value that was subtracted from all its values.
+    people : DataFrame or None
+        One row per subject; None without an adjustment.
+    options : MatrixConfig
+        Settings of the adjustment, and ``negative``.
+    """
+
+    X: Matrix
+    shift: float
+    people: pd.DataFrame | None
+    options: MatrixConfig
+
+    @classmethod
+    def of(
+        cls, X: Matrix, sidecar: dict[str, Any], options: MatrixConfig, cohort_file: Path | None
+    ) -> Parts:
+        """Return the subjects of a matrix and its sidecar, with the columns of their table."""
+        adjusts = options.adjusts and cohort_file is not None
+        people = people_of(sidecar["Participants"], cohort_file) if adjusts else None
+        return cls(X, sidecar["Shift"], people, options)
+
+    def part(self, columns: Sequence[int]) -> Part:
+        """Return some subjects, adjusted with what is learned from them alone.
+
+        The whole cohort decides whether negative values are an error. With ``negative: error``,
+        the few values that are negative only in this part are set to 0.
+
+        Parameters
+        ----------
+        columns : sequence of int
+            Columns of the matrix; a subject may occur several times.
+        """
+        columns = list(columns)
+        values = np.ascontiguousarray(self.X[:, columns])
+        if self.people is None:
+            return Part(columns, values, None)
+        found = adjusted(values, self.people.iloc[columns], self.options, self.shift, values)
+        if self.options.negative == "error":
+            np.maximum(values, 0, out=values)
+        return Part(columns, values, found)
+
+    def seen_by(self, part: Part, other: Part) -> Matrix:
+        """Return other subjects, adjusted with what was learned from a part.
+
+        Subjects with a batch or a category that this part does not have are left out.
+
+        Returns
+        -------
+        ndarray of shape (n_voxels, n_others), float32
+        """
+        if self.people is None or part.adjusted is None:
+            return other.values
+        adjustment, shift, _ = part.adjusted
+        people = self.people.iloc[other.columns]
+        known = ~adjustment.unseen(people)
+        columns = [column for column, there in zip(other.columns, known, strict=True) if there]
+        values = np.ascontiguousarray(self.X[:, columns])
+        with threadpool_limits(1):
+            adjustment.apply(values, people[known], values, self.shift)
+        if self.options.negative == "shift":
+            values -= np.float32(shift)
+        else:
+            np.maximum(values, 0, out=values)
+        return values
+
+
+@dataclass(frozen=True)
+class NewSubjects:
+    """Adjusts images of new subjects with what was learned from the subjects of a fit.
+
+    Attributes
+    ----------
+    adjustment : Adjustment
+        What was learned.
+    people : DataFrame
+        One row per new subject.
+    negative : str
+        ``matrix.negative`` of the fit.
+    shift : float
+        Value that was subtracted from all adjusted values of the fit.
+    """
+
+    adjustment: Adjustment
+    people: pd.DataFrame
+    negative: str
+    shift: float
+
+    @classmethod
+    def of(
+        cls,
+        adjustment_file: Path,
+        people: pd.DataFrame,
+        factorization: Mapping[str, Any],
+    ) -> NewSubjects:
+        """Read an adjustment, and require that the new subjects can be adjusted with it.
+
+        Parameters
+        ----------
+        adjustment_file : path
+            ``adjustment.json`` of :func:`opnmf_pipeline.stages.adjust.adjust_matrix`.
+        people : DataFrame
+            One row per new subject, see :func:`people_of`.
+        factorization : mapping
+            Content of ``factorization.json``.
+
+        Raises
+        ------
+        CohortError
+            A subject has no value in a column, or a batch or a category that was not seen.
+        """
+        adjustment = Adjustment.load(adjustment_file)
+        adjustment.require(people)
+        negative = factorization["Preprocessing"]["negative"]
+        return cls(adjustment, people, negative, factorization["Shift"])
+
+    def __call__(self, number: int, column: Matrix) -> Matrix:
+        """Return the adjusted values of one new subject, (n_voxels,), float32."""
+        values = np.empty((len(column), 1), dtype=np.float32)
+        person = self.people.iloc[[number]]
+        with threadpool_limits(1):
+            self.adjustment.apply(column[:, np.newaxis], person, values)
+        found = values[:, 0] - np.float32(self.shift)
+        return np.maximum(found, 0) if self.negative != "shift" else found
+
+
+def adjusted(
+    X: Matrix, people: pd.DataFrame, options: MatrixConfig, shift: float, out: Matrix
+) -> Adjusted:
+    """Adjust subjects with what is learned from them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_voxels, n_subjects), float32
+    people : DataFrame
+        One row per subject.
+    options : MatrixConfig
+        Settings of the adjustment; ``negative`` says what to do with negative values. If it is
+        ``error``, they stay.
+    shift : float
+        Value that was subtracted from all values of X; it is added again first.
+    out : ndarray of shape (n_voxels, n_subjects), float32
+        Array to fill; it may be X.
+    """
+    with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
+        adjustment = Adjustment.learn(X, people, options, shift)
+        adjustment.apply(X, people, out, shift)
+    n_negative, smallest = 0, 0.0
+    for rows in row_blocks(*out.shape):
+        n_negative += int(np.count_nonzero(out[rows] < 0))
+        smallest = min(smallest, float(out[rows].min()))
+    for rows in row_blocks(*out.shape) if n_negative else ():
+        if options.negative == "shift":
+            out[rows] -= np.float32(smallest)
+        elif options.negative == "clip":
+            np.maximum(out[rows], 0, out=out[rows])
+    return Adjusted(adjustment, smallest if options.negative == "shift" else 0.0, n_negative)
+
+
+def people_of(participants: Sequence[str], cohort_file: Path | None) -> pd.DataFrame:
+    """Return the table of the subjects of a matrix, one row per column of the matrix.
+
+    Columns of numbers are numbers; the names of the subjects are in the index.
+    """
+    cohort = with_covariates(participants, cohort_file).drop(columns="image", errors="ignore")
+    return as_typed(by_row(cohort))

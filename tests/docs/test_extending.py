@@ -99,7 +99,8 @@ def test_the_measure(tmp_path):
     cohort = write_cohort(tmp_path / "PATH", three_parts(n_subjects=20))
     inputs = {"bids": str(cohort.root)}
     selection = {"candidates": [2, 3], "n_splits": 2, "n_starts": 0}
-    out = run(tmp_path, inputs, selection=selection, decomposition={"n_components": 3})
+    decomposition = {"n_components": 3, "solver": "orthonormal"}
+    out = run(tmp_path, inputs, selection=selection, decomposition=decomposition)
     splits = pd.read_csv(out / "group/desc-opnmf_splits.tsv", sep="\t")
     assert (splits["inner_product_min"] <= splits["inner_product_median"]).all()
     metrics = pd.read_csv(out / "group/desc-opnmf_metrics.tsv", sep="\t")

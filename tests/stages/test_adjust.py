@@ -16,7 +16,7 @@ from opnmf_pipeline.stages.adjust import adjust_matrix
 from opnmf_pipeline.stages.bootstrap import fit_bootstrap
 from opnmf_pipeline.stages.decompose import estimator
 from opnmf_pipeline.stages.halves import fit_halves
-from opnmf_pipeline.stages.parts import NewSubjects, Parts, people_of
+from opnmf_pipeline.stages.parts import Parts
 from opnmf_pipeline.stages.splits import make_splits
 from opnmf_pipeline.tables import write_table
 
@@ -241,12 +241,3 @@ def test_a_bootstrap_sample_learns_from_the_drawn_subjects(study):
         warnings.simplefilter("ignore", ConvergenceWarning)
         W = model.fit(parts_of(study).part(drawn.tolist()).values).coef_
     np.testing.assert_array_equal(np.load(path), winner_takes_all(W))
-
-
-def test_a_subject_of_the_fit_gets_its_adjusted_values_again_as_a_new_subject(study):
-    X, _ = adjust(study, ALL)
-    info = json.loads((study.root / "adjusted" / "matrix.json").read_text())
-    cohort_file = study.root / "matrix" / "cohort.tsv"
-    people = people_of(study.people["participant_id"].tolist(), cohort_file)
-    new = NewSubjects.of(study.root / "adjusted" / "adjustment.json", people, info)
-    np.testing.assert_allclose(new(11, study.X[:, 11]), X[:, 11], rtol=1e-6)

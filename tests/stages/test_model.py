@@ -10,6 +10,7 @@ from opnmf_pipeline import Model
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import CohortError, ImageError, ModelError
 from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.runs.projected import columns_of
 from opnmf_pipeline.stages.model import load_models
 from tests.builders import AFFINE, NAME, SHAPE, three_parts, write_image
 from tests.models import Fitted
@@ -81,7 +82,7 @@ def test_a_model_without_errors_of_its_cohort_flags_nothing(fitted, tmp_path):
     model = Model.load(fitted.write(tmp_path / "m", TrainingErrors=None))
     table = model.project(fitted.cohort.images[:1])
     assert list(table)[-1] == "reconstruction_error"
-    assert set(table) - {"participant_id"} == set(model.describe_columns())
+    assert set(table) - {"participant_id"} == set(columns_of(model))
 
 
 def test_components_as_an_image(model):
@@ -92,7 +93,7 @@ def test_components_as_an_image(model):
 
 
 def test_columns_are_labelled(model):
-    described = model.describe_columns()
+    described = columns_of(model)
     assert described["component01"]["Description"].startswith("Loading on component01 (left)")
     assert "weighted by component02," in described["component02_mean"]["Description"]
 

@@ -5,7 +5,8 @@ Nothing is learned from the new subjects, and no value of one of them depends on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ NO_COLUMN_MSG = (
     "workflow cohort_file)"
 )
 NO_TABLE = "there is no table of the new subjects"
-TWICE_MSG = "the table of the new subjects has {n} duplicate {keys} value(s): {named}"
+TWICE_MSG = (
+    "the table of the new subjects has several rows with the same {keys}:\n{named}\nkeep one row "
+    "for each"
+)
 UNUSABLE_MSG = (
     "{n} of {total} new subjects cannot be adjusted as the cohort of the model was:\n{named}\n"
     "add the missing values; a model cannot adjust sites and categories that its cohort did not "
@@ -128,17 +132,17 @@ def _require_columns(table: pd.DataFrame | None, needed: Sequence[str]) -> pd.Da
     return table
 
 
-def _rows(names: Sequence[str], table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row of a table for each name; without values where the table has no row."""
+def _rows(names: Sequence[str], table: pd.DataFrame) -> dict[str, pd.Series[Any] | None]:
+    """Return the row of each name; None if the table has no row."""
     wanted = identifiers(names)
     keys = [name for name in IDENTIFIERS if name in table and name in wanted]
-    found = table.set_axis(_labels(table, keys))
-    twice = found.index[found.index.duplicated()].intersection(pd.Index(_labels(wanted, keys)))
-    if len(twice):
-        named = ", ".join(map(str, twice[:5]))
-        raise CohortError(TWICE_MSG.format(n=len(twice), keys=" with ".join(keys), named=named))
-    found = found[~found.index.duplicated()]
-    return found.reindex(_labels(wanted, keys)).set_axis(pd.Index(names))
+    labels, numbers = _labels(table, keys), _labels(wanted, keys)
+    counts = Counter(labels)
+    if twice := [name for name, label in zip(names, numbers, strict=True) if counts[label] > 1]:
+        raise CohortError(TWICE_MSG.format(keys=" with ".join(keys), named=listed(twice)))
+    places = {label: place for place, label in enumerate(labels)}
+    found = {name: places.get(label) for name, label in zip(names, numbers, strict=True)}
+    return {name: None if place is None else table.iloc[place] for name, place in found.items()}
 
 
 def _labels(table: pd.DataFrame, keys: Sequence[str]) -> list[str]:
@@ -150,29 +154,29 @@ def _labels(table: pd.DataFrame, keys: Sequence[str]) -> list[str]:
     return ["_".join(label) for label in zip(*cells, strict=True)]
 
 
-def _typed(adjustment: Adjustment, rows: pd.DataFrame) -> pd.DataFrame:
+def _typed(adjustment: Adjustment, rows: Mapping[str, pd.Series[Any] | None]) -> pd.DataFrame:
     """Return the columns of the adjustment: numbers, and the names of categories."""
-    problems: dict[Any, list[str]] = {name: [] for name in rows.index}
-    columns: dict[str, list[Any]] = {}
-    for column, levels in adjustment.uses:
-        found: list[Any] = []
-        for name, cell in rows[column].items():
+    people: dict[str, dict[str, float | str]] = {}
+    problems = []
+    for name, row in rows.items():
+        if row is None:
+            problems.append(f"{name}: is not in the table")
+            continue
+        people[name], found = {}, []
+        for column, levels in adjustment.uses:
             try:
-                found.append(_number(cell) if levels is None else _category(cell, levels))
+                value = _number(row[column]) if levels is None else _category(row[column], levels)
             except ValueError as error:
-                problems[name].append(f"{column} {error}")
-                found.append(None)
-        if column not in columns or levels is None:  # of a number, categories can be made
-            columns[column] = found
-    if bad := list(_lines(problems)):
-        raise CohortError(UNUSABLE_MSG.format(n=len(bad), total=len(rows), named=listed(bad)))
-    return pd.DataFrame(columns, index=rows.index)
-
-
-def _lines(problems: Mapping[Any, Sequence[str]]) -> Iterator[str]:
-    for name, found in problems.items():
+                found.append(f"{column} {error}")
+                continue
+            if levels is None or column not in people[name]:  # of a number, categories can be made
+                people[name][column] = value
         if found:
-            yield f"{name}: {'; '.join(dict.fromkeys(found))}"
+            problems.append(f"{name}: {'; '.join(dict.fromkeys(found))}")
+    if problems:
+        named = listed(problems)
+        raise CohortError(UNUSABLE_MSG.format(n=len(problems), total=len(rows), named=named))
+    return pd.DataFrame.from_dict(people, orient="index")
 
 
 def _number(cell: Any) -> float:

@@ -9,8 +9,8 @@ import pytest
 from opnmf_pipeline import Model
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import CohortError, ImageError, ModelError
-from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.runs.projected import columns_of
+from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.model import load_models
 from tests.builders import AFFINE, NAME, SHAPE, three_parts, write_image
 from tests.models import Fitted
@@ -158,7 +158,7 @@ def test_damaged_models(fitted, tmp_path, damage, message):
     [
         ({"Format": 2}, r"opnmf-pipeline 9\.0 wrote this model in format 2; .* install a newer"),
         ({"Preprocessing": {"warp": 1}}, r"settings that version \S+ does not have \(warp\)"),
-        ({"Adjustment": "adjustment"}, "were adjusted for covariates"),
+        ({"Adjustment": "a.json"}, r"a\.(json|npz): no such file; .* model\.json needs it"),
         ({"Components": None}, r"keys are missing or have invalid values \(Components\)"),
         ({"Mask": "../mask.nii.gz"}, r"invalid values \(Mask\)"),
         ({"NumberOfComponents": 4}, r"k3\.nii\.gz: has 3 maps, but .* has 4 components"),

@@ -104,6 +104,7 @@ class NewSubjects:
         people = pd.DataFrame(index=pd.Index(names))
         if needed:
             people = _typed(adjustment, _rows(names, _require_columns(covariates, needed)))
+            people = people.loc[list(names)]
         adjustment.require(people)
         numbers = {str(image): number for number, image in enumerate(images)}
         return cls(adjustment, people, numbers, negative, shift)

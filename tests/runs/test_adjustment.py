@@ -3,19 +3,20 @@
 import json
 import logging
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from opnmf_pipeline.cli import main
-from opnmf_pipeline.config import OutputConfig, load_config
+from opnmf_pipeline import Model
+from opnmf_pipeline.cli import bids_main, main
+from opnmf_pipeline.config import load_config
 from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import CohortError, ConfigError, ModelError
 from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.boilerplate import boilerplate
 from opnmf_pipeline.runs.plan import make_plan
-from opnmf_pipeline.runs.project import project
 from tests.builders import three_parts, write_cohort
 
 N = 16
@@ -90,12 +91,78 @@ def test_the_report_and_the_methods_say_what_was_done(done):
     assert "learned the adjustment from their own subjects" in methods
 
 
-def test_new_subjects_are_refused_instead_of_projected_without_the_adjustment(
-    done, root, config_of, tmp_path
+@pytest.fixture(scope="module")
+def model(done, tmp_path_factory):
+    """The files of the model, as the how-to tells to copy them."""
+    folder = tmp_path_factory.mktemp("model")
+    for name in ("K3_model", "K3_components", "_mask", "_adjustment"):
+        for file in (done / "group").glob(f"*desc-opnmf{name}.*"):
+            if not file.name.endswith(("components.json", "mask.json")):
+                shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture
+def project(model, monkeypatch):
+    """Return a function that projects images; drawing takes seconds."""
+    monkeypatch.setattr("opnmf_pipeline.runs.project.projection_page", lambda *args, **kwargs: "")
+
+    def call(out, *arguments):
+        return main(["project", str(model), *map(str, arguments), "-o", str(out), "-q"])
+
+    return call
+
+
+def loadings_in(file):
+    return pd.read_csv(file, sep="\t", index_col="participant_id").filter(regex=r"component\d+$")
+
+
+def test_a_copied_model_gives_the_subjects_of_the_run_their_loadings(
+    project, model, done, root, tmp_path
 ):
-    config = config_of(root).model_copy(update={"output": OutputConfig(dir=tmp_path / "new")})
-    with pytest.raises(ModelError, match="images of this model were adjusted for covariates"):
-        project(config, done)
+    content = json.loads(next(model.glob("*model.json")).read_text())
+    assert content["Adjustment"] == "desc-opnmf_adjustment.json"
+    assert len(content["SHA256"]) == 4
+    expected = loadings_in(*(done / "group").glob("*K3_loadings.tsv"))
+    out = tmp_path / "out"
+    assert project(out, root) == 0
+    found = loadings_in(out / "group" / "desc-opnmfK3_loadings.tsv")
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    sidecar = json.loads(next(out.glob("sub-01/anat/*loadings.json")).read_text())
+    assert set(sidecar["AdjustedFor"]) == {"tiv", "site", "age"}
+    assert "of the adjusted image" in sidecar["component01_mean"]["Description"]
+    arguments = [str(root), str(tmp_path / "bids"), "participant", "--model", str(model), "-q"]
+    arguments += ["--participant-label", "03", "--skip-bids-validation"]
+    assert bids_main(arguments) == 0
+    alone = loadings_in(next((tmp_path / "bids").glob("sub-03/anat/*loadings.tsv")))
+    np.testing.assert_array_equal(alone.iloc[0], found.loc["sub-03"])
+
+
+def test_covariates_of_images_are_in_a_table_and_belong_to_the_result(
+    project, root, tmp_path, capsys
+):
+    images, table = sorted(root.glob("sub-*/anat/*_probseg.nii.gz"))[:2], tmp_path / "people.tsv"
+    out = tmp_path / "out"
+    people = pd.read_csv(root / "participants.tsv", sep="\t")
+    people.to_csv(table, sep="\t", index=False)
+    assert project(out, *images) == 2
+    assert "adjusted for tiv, age, site" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+    assert project(out, *images, "--participants", table) == 0
+    before = loadings_in(out / "group" / "desc-opnmfK3_loadings.tsv")
+    people.assign(age=[59, *people["age"][1:]]).to_csv(table, sep="\t", index=False)
+    assert project(out, *images, "--participants", table) == 2
+    assert "1 file(s) with loadings" in " ".join(capsys.readouterr().err.split())
+    assert project(out, *images, "--participants", table, "--overwrite") == 0
+    after = loadings_in(out / "group" / "desc-opnmfK3_loadings.tsv")
+    assert ((before == after).all(axis=1)).tolist() == [False, True]
+
+
+def test_an_adjustment_that_has_changed_is_refused(model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "copy")
+    (folder / "desc-opnmf_adjustment.npz").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"adjustment\.npz: has changed since the model was"):
+        Model.load(folder)
 
 
 def test_check_shows_the_design(root, write_config, capsys):

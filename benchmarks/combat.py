@@ -1,8 +1,8 @@
 """ComBat of this package, of the published program and of combatlearn, on planted batches.
 
 ``python -m benchmarks.combat`` prints a table. It needs two packages that the project does not
-depend on: ``pip install --no-deps --target FOLDER neuroCombat==0.2.12 combatlearn==2.3.0``, then run
-it with ``PYTHONPATH=FOLDER``.
+depend on: ``pip install --no-deps --target FOLDER neuroCombat==0.2.12 combatlearn==2.3.0``. Run it
+with ``PYTHONPATH=FOLDER``.
 """
 
 from collections.abc import Sequence

@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 
+import nibabel as nb
 import numpy as np
 import pandas as pd
 import pytest
@@ -163,6 +164,27 @@ def test_an_adjustment_that_has_changed_is_refused(model, tmp_path):
     (folder / "desc-opnmf_adjustment.npz").write_bytes(b"")
     with pytest.raises(ModelError, match=r"adjustment\.npz: has changed since the model was"):
         Model.load(folder)
+
+
+def test_the_variance_of_the_loadings_that_a_column_explains_is_that_of_linear_models(done, root):
+    """Before: WᵀX of the images as they are, with the components of the adjusted ones."""
+    model = Model.load(done)
+    mask = nb.load(model.mask_file).get_fdata() > 0
+    images = sorted(root.glob("sub-*/anat/*_probseg.nii.gz"))
+    before = np.array([model.W.T @ nb.load(path).get_fdata()[mask] for path in images])
+    after = loadings_in(*(done / "group").glob("*K3_loadings.tsv")).to_numpy()
+    people = pd.read_csv(root / "participants.tsv", sep="\t")
+    sidecar = json.loads(next((done / "group").glob("*K3_loadings.json")).read_text())
+    assert "Sources" in sidecar
+    for column, values in (("age", people["age"]), ("site", people["site"] == "a")):
+        for when, loadings in (("Before", before), ("After", after)):
+            expected = [np.corrcoef(one, values)[0, 1] ** 2 for one in loadings.T]
+            found = sidecar["ExplainedByColumns"][column][when]
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    page = (done / "report.html").read_text()
+    largest = max(sidecar["ExplainedByColumns"]["site"]["Before"])
+    section = re.search(r'<section id="adjustment">.*?</section>', page, re.DOTALL)[0]
+    assert f">{largest:.1%}</td>" in section
 
 
 def test_check_shows_the_design(root, write_config, capsys):

@@ -238,7 +238,12 @@ def project(
         if combined and done:
             tables = projection.combine(done)
             text = projection_page(
-                model_root, models, tables, resample=resample, problem=str(problem or "")
+                model_root,
+                models,
+                tables,
+                adjusted_for=list(finish.covariates_of(images[0])),
+                resample=resample,
+                problem=str(problem or ""),
             )
             output.write_text("report", text)
         if problem is not None:

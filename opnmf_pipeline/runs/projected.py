@@ -53,6 +53,7 @@ def projection_page(
     models: Sequence[Model],
     tables: Mapping[int, pd.DataFrame],
     *,
+    adjusted_for: Sequence[str] = (),
     resample: bool,
     problem: str,
 ) -> str:
@@ -67,19 +68,24 @@ def projection_page(
     tables : mapping of int to DataFrame
         Projections of all images, by the number of components; see
         :meth:`opnmf_pipeline.stages.model.Model.project`.
+    adjusted_for : sequence of str
+        Columns of the table of the subjects that the images were adjusted for.
     resample : bool
         Whether images on another grid were resampled.
     problem : str
         Message about images that could not be used; may be empty.
     """
     first = models[0]
+    preprocessing = first.preprocessing.settings()
+    if first.adjustment_file is not None:
+        preprocessing["adjusted for"] = ", ".join(adjusted_for) or "the mean of the image"
     return render_projection(
         ProjectionFacts(
             model=str(model_root),
             grid=str(first.mask.grid),
             elements=first.mask.grid.elements,
             n_rows=len(first.W),
-            preprocessing=first.preprocessing.settings(),
+            preprocessing=preprocessing,
             resampled=resample,
             models=[_facts(model, tables[model.n_components]) for model in models],
             problem=problem,

@@ -19,6 +19,7 @@ from opnmf_pipeline.config import (
     MatrixConfig,
     SelectionConfig,
 )
+from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.images.missing import write_masks
 from opnmf_pipeline.images.tables.split import split_table
 from opnmf_pipeline.stages.adjust import adjust_matrix
@@ -175,8 +176,12 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         n_null=2,
     )
     metrics = selection / "metrics.tsv"
-    model = Model.of_fit(fit, mask_file)
-    projected = project_subjects(images, people, model, folder("new") / "loadings.tsv")
+    of_adjusted = decompose(adjusted, folder("of-adjusted"), K, options)
+    model = Model.of_fit(of_adjusted, mask_file, adjusted.with_name("adjustment.json"))
+    covariates = read_cohort(cohort_file)
+    projected = project_subjects(
+        images, people, model, folder("new") / "loadings.tsv", covariates=covariates
+    )
     quality = assess_cohort(matrix, mask_file, folder("quality"))
     of_few = write_associations(maps / "loadings.tsv", cohort_file, folder("of-few"))
     loadings, many, described = write_people(folder("people"))
@@ -439,8 +444,10 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs={
                 "images": images,
                 "participants": people,
-                "factorization_dir": fit_dir,
+                "factorization_dir": str(of_adjusted.parent),
                 "mask_file": mask_file,
+                "matrix_dir": str(adjusted.parent),
+                "cohort_file": cohort_file,
                 "resample": True,  # no image is on another grid
             },
             outputs={"loadings_file": projected},

@@ -72,7 +72,8 @@ def write_maps(
     out_dir: Path,
     atlas_file: Path | None = None,
     atlas_labels: Path | None = None,
-    unadjusted: tuple[Path, Path] | None = None,
+    matrix_file: Path | None = None,
+    cohort_file: Path | None = None,
 ) -> Path:
     """Write component maps, winner-takes-all labels and loadings, with JSON sidecars.
 
@@ -98,10 +99,10 @@ def write_maps(
         Label image of an atlas in the space of the mask; its regions name the components.
     atlas_labels : path, optional
         Names of its labels. Default: the file next to it with the same name.
-    unadjusted : (path, path), optional
-        ``matrix.json`` of the matrix before its adjustment, and the table of its subjects. With it,
-        the sidecar of the loadings has the variance that each column of the adjustment explains
-        before and after.
+    matrix_file, cohort_file : path, optional
+        If the matrix was adjusted: ``matrix.json`` of the matrix before this, and the table of its
+        subjects. With these, the sidecar of the loadings has the variance that each column of the
+        adjustment explains before and after.
 
     Returns
     -------
@@ -141,8 +142,10 @@ def write_maps(
         Description="Overlap of the components with the regions of an atlas",
         **{name: REGION_COLUMNS[name] for name in map(str, regions)},
     )
-    explained = {EXPLAINED: explained_loadings(fit, *unadjusted)} if unadjusted else {}
-    _write_json(out_dir / files["loadings_json"], **describe_loadings(loadings), **explained)
+    described = describe_loadings(loadings)
+    if matrix_file is not None and cohort_file is not None:
+        described[EXPLAINED] = explained_loadings(fit, matrix_file, cohort_file)
+    _write_json(out_dir / files["loadings_json"], **described)
     return out_dir
 
 
@@ -182,20 +185,17 @@ def maps_memory(inputs: Mapping[str, Any]) -> int:
     return BASE_BYTES + COPIES_OF_MAPS * int(W.itemsize * n_grid * W.shape[1])
 
 
-def _unadjusted(call: Call) -> tuple[Path, Path] | None:
-    matrix_dir = call.optional_path("matrix_dir")
-    return None if matrix_dir is None else (matrix_dir / MATRIX_FILE, call.path("cohort_file"))
-
-
 def _run(call: Call) -> dict[str, Any]:
     factorization_file = call.path("factorization_dir") / FACTORIZATION_FILE
+    matrix_dir = call.optional_path("matrix_dir")
     maps_dir = write_maps(
         factorization_file,
         call.path("mask_file"),
         call.folder,
         call.optional_path("atlas_file"),
         call.optional_path("atlas_labels"),
-        _unadjusted(call),
+        None if matrix_dir is None else matrix_dir / MATRIX_FILE,
+        call.optional_path("cohort_file"),
     )
     files = named_files(MAPS_FILES, call.path("mask_file"))
     return {

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.adjust import ADJUSTMENT_FILE
@@ -34,7 +32,7 @@ def project_subjects(
     model: Model,
     out_file: Path,
     *,
-    covariates: pd.DataFrame | None = None,
+    cohort_file: Path | None = None,
     resample: bool = False,
     n_procs: int = 1,
     track: Track = silent,
@@ -52,8 +50,9 @@ def project_subjects(
     out_file : path
         TSV to write, with the columns of
         :meth:`opnmf_pipeline.stages.model.Model.project`.
-    covariates : DataFrame, optional
-        Covariates of the subjects, see :meth:`opnmf_pipeline.stages.model.Model.project`.
+    cohort_file : path, optional
+        Table with the covariates of the subjects (TSV), see
+        :meth:`opnmf_pipeline.stages.model.Model.project`.
     resample : bool
         Resample images on another grid to that of the model.
     n_procs : int
@@ -74,6 +73,7 @@ def project_subjects(
     CohortError
         A subject cannot be adjusted as the cohort of the model was.
     """
+    covariates = None if cohort_file is None else read_cohort(cohort_file)
     finish = model.finish(images, participants, covariates)
     found = project_images(
         [model], images, participants, finish, resample=resample, n_procs=n_procs, track=track
@@ -94,13 +94,12 @@ def _model(call: Call) -> Model:
 
 
 def _run(call: Call) -> dict[str, Path]:
-    cohort_file = call.optional_path("cohort_file")
     loadings_file = project_subjects(
         call["images"],
         call["participants"],
         _model(call),
         call.folder / "loadings.tsv",
-        covariates=None if cohort_file is None else read_cohort(cohort_file),
+        cohort_file=call.optional_path("cohort_file"),
         resample=bool(call["resample"]),
         n_procs=call.n_procs,
         track=call.track,

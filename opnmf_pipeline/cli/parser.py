@@ -11,6 +11,12 @@ from opnmf_pipeline import __version__
 
 __all__ = ["add_messages", "add_strict", "build_parser", "given", "overrides", "positive"]
 
+SOURCES = (
+    "output folder of a run, folder with a copied model, or the file of one model; or of others: a "
+    "label image, an image of several maps, a folder of sopnmf or cobra-nmf with one image per "
+    "component, or a matrix W (.mat, .npz, .npy)"
+)
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``opnmf-pipeline``."""
@@ -46,6 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
         "This command writes no maps. The command run writes them and reuses these results.",
     )
     _add_project(commands)
+    _add_compare(commands)
+    _add_export(commands)
     _add_check(commands)
     _add_graph(commands)
     _add_report(commands)
@@ -143,8 +151,9 @@ def _add_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "model",
         type=Path,
         metavar="MODEL",
-        help="output folder of a run, or folder with a copied model",
+        help=SOURCES,
     )
+    _add_mask(project)
     project.add_argument(
         "images",
         nargs="+",
@@ -192,6 +201,100 @@ def _add_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="replace loadings in the output folder on other components or of other images",
     )
     add_messages(project.add_argument_group("messages"))
+
+
+def _add_mask(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="mask whose voxels are the rows of a matrix W (.mat, .npz, .npy)",
+    )
+
+
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="compare the components of two or more models",
+        description="Match the components of each pair of models, in the voxels that all models "
+        "have, and write tables of cosines, overlaps and parts that split, each beside its value "
+        "by chance, and a report. Models on another grid are resampled. Models in different "
+        "spaces are refused.",
+    )
+    compare.add_argument(
+        "models",
+        type=Path,
+        nargs="+",
+        metavar="MODEL",
+        help=f"{SOURCES}; all models of a folder are compared",
+    )
+    _add_mask(compare)
+    compare.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="output folder"
+    )
+    compare.add_argument(
+        "--n-components",
+        type=positive,
+        nargs="+",
+        metavar="K",
+        help="numbers of components (default: all that each folder has)",
+    )
+    compare.add_argument(
+        "--n-null",
+        type=int,
+        default=20,
+        metavar="N",
+        help="number of pairs of random compact models for the agreement by chance; 0: none "
+        "(default: %(default)s)",
+    )
+    compare.add_argument(
+        "--overwrite", action="store_true", help="replace a comparison in the output folder"
+    )
+    add_messages(compare.add_argument_group("messages"))
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a model for other labs and programs",
+        description="Write a model as a portable folder that `project` takes, as an atlas in BIDS, "
+        "and, on surfaces, in the formats of FreeSurfer. Each format has its own folder.",
+    )
+    export.add_argument("model", type=Path, metavar="MODEL", help=SOURCES)
+    _add_mask(export)
+    export.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="empty output folder"
+    )
+    export.add_argument(
+        "--n-components",
+        type=positive,
+        nargs="+",
+        metavar="K",
+        help="numbers of components (default: all that the model has)",
+    )
+    export.add_argument(
+        "--format",
+        nargs="+",
+        choices=("model", "bids-atlas", "freesurfer"),
+        dest="formats",
+        help="formats to write (default: all that are possible for the model)",
+    )
+    export.add_argument(
+        "--name",
+        default="OPNMF",
+        metavar="LABEL",
+        help="name of the atlas, with letters and digits only (default: %(default)s)",
+    )
+    export.add_argument(
+        "--space",
+        metavar="LABEL",
+        help="space in the file names in BIDS, such as MNI152NLin2009cAsym (default: that of the "
+        "model)",
+    )
+    export.add_argument("--license", metavar="TEXT", help="licence, such as CC-BY-4.0")
+    export.add_argument("--authors", nargs="+", default=[], metavar="NAME", help="authors")
+    export.add_argument("--citation", metavar="TEXT", help="what users of the model should cite")
+    add_messages(export.add_argument_group("messages"))
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

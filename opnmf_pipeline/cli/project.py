@@ -33,6 +33,7 @@ def execute(args: argparse.Namespace) -> None:
             display,
             rows=rows,
             n_components=args.n_components,
+            mask=args.mask,
             resample=args.resample,
             combined=True,
         )

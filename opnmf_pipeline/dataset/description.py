@@ -91,6 +91,7 @@ def dataset_description(
     settings: Mapping[str, Any],
     *,
     model: Path | None = None,
+    name: str = "OPNMF components",
     environment: Mapping[str, str] = os.environ,
 ) -> str:
     """Return ``dataset_description.json`` of a BIDS derivatives dataset.
@@ -101,6 +102,8 @@ def dataset_description(
         Settings of the run. ``inputs.bids`` is the dataset ``input`` in BIDS URIs.
     model : path, optional
         Dataset with the components, if it is another dataset; it is ``model`` in BIDS URIs.
+    name : str
+        Name of the dataset, if it has no ``model``.
     environment : mapping
         Environment variables, which identify the container if there is one.
     """
@@ -111,7 +114,7 @@ def dataset_description(
     named = {INPUT: source, MODEL: model}
     roots = {name: Path(root) for name, root in named.items() if root is not None}
     description: dict[str, Any] = {
-        "Name": "OPNMF components" if model is None else "Loadings on OPNMF components",
+        "Name": name if model is None else "Loadings on OPNMF components",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [generator],

@@ -23,10 +23,19 @@ from opnmf_pipeline.dataset.names import OUTPUTS
 from opnmf_pipeline.exceptions import ModelError
 from opnmf_pipeline.files import file_digest, why_missing
 
-__all__ = ["MODEL_FORMAT", "ModelFile", "adjustment_files", "find_model_files", "read_model_file"]
+__all__ = [
+    "EXPORTED",
+    "MODEL_FORMAT",
+    "ModelFile",
+    "adjustment_files",
+    "find_model_files",
+    "read_model_file",
+]
 
 MODEL_FORMAT = 1
 """Number of the format; it increases when older versions cannot read newer models."""
+EXPORTED = "model"
+"""Folder of the models in an export."""
 MODEL_FILES = "*model.json"
 """Pattern of the names of the files of models."""
 
@@ -83,6 +92,10 @@ class ModelFile(BaseModel):
         Settings of the fit.
     Versions : dict of str to str
         Versions of Python and of the libraries that fitted the components.
+    Name, License, HowToAcknowledge : str or None
+        Name of an exported model, its licence, and what to cite.
+    Authors : list of str
+        Authors of an exported model.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -106,6 +119,10 @@ class ModelFile(BaseModel):
     TrainingErrors: list[float] = []
     Decomposition: dict[str, Any] = {}
     Versions: dict[str, str] = {}
+    Name: str | None = None
+    License: str | None = None
+    HowToAcknowledge: str | None = None
+    Authors: list[str] = []
 
     @field_validator("Components", "Mask", "Adjustment")
     @classmethod
@@ -159,7 +176,7 @@ def find_model_files(folder: Path) -> dict[int, Path]:
     Parameters
     ----------
     folder : path
-        Folder with models, or output folder of a run.
+        Folder with models, output folder of a run or of an export, or the file of one model.
 
     Returns
     -------
@@ -172,10 +189,13 @@ def find_model_files(folder: Path) -> dict[int, Path]:
         The folder contains no model or two models with one number of components, or a file cannot
         be read.
     """
+    if folder.is_file() and folder.name.endswith(MODEL_FILES[1:]):
+        return {read_model_file(folder).NumberOfComponents: folder}
     if not folder.is_dir():
         reason = "is a file, not a folder" if folder.exists() else "no such folder"
         raise ModelError(NO_MODEL_MSG.format(folder=folder, reason=reason))
-    files = sorted(folder.glob(MODEL_FILES)) or sorted(folder.glob(f"group/{MODEL_FILES}"))
+    places = ("", "group/", f"{EXPORTED}/")
+    files = next(filter(None, (sorted(folder.glob(one + MODEL_FILES)) for one in places)), [])
     by_number: dict[int, Path] = {}
     for file in files:
         k = read_model_file(file).NumberOfComponents

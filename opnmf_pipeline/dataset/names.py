@@ -159,6 +159,28 @@ OUTPUTS: dict[str, Output] = {
     ),
     "parts": Output("figures/{space}desc-opnmfK{k}_dseg.png", "Figure of the label map", "PNG"),
     "report": Output("report.html", "Report of the results; open it in a browser", "HTML"),
+    "agreement": Output(
+        "group/desc-opnmf_agreement.tsv", "Agreement of each pair of compared models", "TSV"
+    ),
+    "agreement_json": Output(
+        "group/desc-opnmf_agreement.json", "Description of these columns", "JSON"
+    ),
+    "matches": Output(
+        "group/desc-opnmf_matches.tsv",
+        "Partner and parent of each component in the other of two compared models",
+        "TSV",
+    ),
+    "matches_json": Output("group/desc-opnmf_matches.json", "Description of these columns", "JSON"),
+    "overlaps": Output(
+        "group/desc-opnmf_overlaps.tsv",
+        "Cosine and overlap of each component with each component of another model",
+        "TSV",
+    ),
+    "overlaps_json": Output(
+        "group/desc-opnmf_overlaps.json", "Description of these columns", "JSON"
+    ),
+    "models": Output("group/desc-opnmf_models.tsv", "Models that were compared", "TSV"),
+    "models_json": Output("group/desc-opnmf_models.json", "Description of these columns", "JSON"),
     "fit": Output(
         "logs/desc-opnmfK{k}_factorization.json", "Settings, error and history of the fit", "JSON"
     ),

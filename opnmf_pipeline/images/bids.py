@@ -10,6 +10,7 @@ import difflib
 import functools
 import glob
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "entities_of",
     "find_images",
     "mixed_entities",
+    "space_in_name",
     "wanted_subjects",
 ]
 
@@ -41,6 +43,7 @@ EXTRA = "extra_entities"
 """Column of the index with entities that are not in the BIDS schema, such as ``param``."""
 INDEX_FILE = "opnmf-index.parquet"
 ROOT_KEY = b"opnmf_pipeline_root"
+SPACE = re.compile(r"(?:^|_)(?:space|tpl)-([A-Za-z0-9+]+)")
 N_NAMED = 5
 OF_THE_ROW = ("sub", "subject", "ses", "session")
 """Entities that identify the subject and the session of an image."""
@@ -165,6 +168,18 @@ def entities_of(path: str | Path) -> dict[str, Any]:
     if folder.parent.name.startswith(("sub-", "ses-")):
         entities["datatype"] = folder.name  # bids2table finds none where a label has a plus sign
     return entities
+
+
+def space_in_name(path: str | Path) -> str | None:
+    """Return the space in a file name, of an image (``space-``) or of an atlas (``tpl-``).
+
+    Examples
+    --------
+    >>> space_in_name("tpl-MNI152NLin6Asym_atlas-Schaefer2018_res-02_dseg.nii.gz")
+    'MNI152NLin6Asym'
+    """
+    found = SPACE.search(Path(path).name)
+    return found[1] if found else None
 
 
 def common_entity(paths: Iterable[str], entity: str) -> str | None:

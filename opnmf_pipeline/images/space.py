@@ -23,7 +23,16 @@ from opnmf_pipeline.images.atlas import Atlas
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Colour", "Grid", "ImageMask", "Images", "Mask", "StandardSpace"]
+__all__ = [
+    "Colour",
+    "Grid",
+    "ImageMask",
+    "Images",
+    "Mask",
+    "Parts",
+    "StandardSpace",
+    "WriteFormat",
+]
 
 Colour = tuple[float, float, float]
 """Red, green and blue, from 0 to 1."""
@@ -172,11 +181,39 @@ class Mask(Protocol):
     def in_standard_space(self) -> bool:
         """Whether the mask is in the standard space, so that templates can be compared with it."""
 
+    @property
+    def template_space(self) -> str | None:
+        """BIDS label of the space of the mask, such as ``fsLR``; None if it is not known."""
+
+    @property
+    def resolution(self) -> str:
+        """BIDS entity of the grid, such as ``res-3mm`` or ``den-32k``; may be empty."""
+
     def masked(self, path: Path) -> NDArray[Any]:
         """Return the values of a map in the mask: (n_rows,), or (n_rows, n_maps) for several."""
 
     def unmasked(self, values: NDArray[Any]) -> Any:
         """Return an image of one map, (n_rows,), or several, (n_rows, n_maps), for pictures."""
+
+    def moved_to(self, grid: Any, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return maps, (n_rows, n_maps), on another grid of this space, in the same coordinates.
+
+        Parameters
+        ----------
+        grid : Grid
+            The other grid.
+        values : ndarray of shape (n_rows, n_maps)
+
+        Returns
+        -------
+        ndarray of shape (*grid.shape, n_maps), float32
+            0 where the maps have no value.
+
+        Raises
+        ------
+        ImageError
+            Maps of this space cannot be moved to this grid.
+        """
 
     def write(self, values: NDArray[Any], path: Path) -> None:
         """Write an image of one map, (n_rows,), or several, (n_rows, n_maps), and its copies."""
@@ -220,6 +257,42 @@ class Mask(Protocol):
         """
 
 
+class Parts(NamedTuple):
+    """The parts of an atlas, or the maps of another program.
+
+    Attributes
+    ----------
+    mask : Mask
+        Where any part has weight.
+    weights : ndarray of shape (n_rows, n_parts), float32
+        One column per part: 1 in it and 0 elsewhere, or its probability.
+    names : list of (str or None)
+        Name of each part, if it is known.
+    """
+
+    mask: Mask
+    weights: NDArray[np.float32]
+    names: list[str | None]
+
+
+class WriteFormat(Protocol):
+    """Writes components in another format."""
+
+    def __call__(
+        self,
+        mask: Any,
+        weights: NDArray[np.floating],
+        labels: NDArray[np.int16],
+        colours: Sequence[Colour],
+        folder: Path,
+        stem: str,
+    ) -> None:
+        """Write maps, (n_rows, n_maps), and a label map, (n_rows,), into a folder.
+
+        ``stem`` begins the names of the files.
+        """
+
+
 class Images(Protocol):
     """What the module of a space under ``images`` defines."""
 
@@ -229,6 +302,9 @@ class Images(Protocol):
 
     ATLAS: Atlas | None
     """Atlas for maps in MNI152 space, if the package includes one."""
+
+    FORMATS: Mapping[str, WriteFormat]
+    """Other formats of the programs of the field, by their names."""
 
     def is_image(self, path: str | Path) -> bool:
         """Tell by its name whether a file is an image of this space."""
@@ -240,6 +316,15 @@ class Images(Protocol):
         ------
         ImageError
             The file is not a label image of this space.
+        """
+
+    def read_parts(self, path: Path) -> Parts:
+        """Read a label image, or an image of several maps of probabilities or weights.
+
+        Raises
+        ------
+        ImageError
+            The file has negative values, or is neither of these.
         """
 
     def image_files(self, path: str | Path) -> list[str]:

@@ -39,6 +39,7 @@ from opnmf_pipeline.runs.projected import columns_of, projection_page
 from opnmf_pipeline.runs.study import output_dir
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.features import split_inputs
+from opnmf_pipeline.stages.imports import is_own
 from opnmf_pipeline.stages.model import Model, Projection, load_models, project_images, tabulated
 from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.tables import as_typed, read_table, table_text
@@ -128,6 +129,8 @@ def filters_of(model_root: Path) -> dict[str, Any]:
     ModelError
         The folder contains no model that can be read.
     """
+    if not is_own(model_root):
+        return {}
     return read_model_file(next(iter(find_model_files(model_root).values()))).Filters
 
 
@@ -164,6 +167,7 @@ def project(
     *,
     rows: Sequence[Row] | None = None,
     n_components: Sequence[int] | None = None,
+    mask: Path | None = None,
     resample: bool = False,
     combined: bool = False,
 ) -> Projected:
@@ -179,7 +183,8 @@ def project(
         Images (``inputs``) and output folder (``output``). The model defines the preprocessing; the
         section ``matrix`` is not used.
     model_root : path
-        Output folder of the run with the components, or folder with models. It is not changed,
+        Output folder of the run with the components, folder with models, or components of
+        another program; see :meth:`opnmf_pipeline.stages.model.Model.load`. It is not changed,
         unless it is also the output folder.
     display : Display, optional
         Shows progress. Default: nothing is shown.
@@ -188,6 +193,8 @@ def project(
         ``config.inputs.participants``, if the model needs them.
     n_components : sequence of int, optional
         Numbers of components. Default: all models in the folder.
+    mask : path, optional
+        Mask of components that are a matrix W.
     resample : bool
         Resample images on another grid to that of the model.
     combined : bool
@@ -214,7 +221,8 @@ def project(
         loadings of the other images are written.
     """
     display = display or SilentDisplay()
-    models, output = load_models(model_root, n_components), Dataset(output_dir(config))
+    models = load_models(model_root, n_components, mask=mask)
+    output = Dataset(output_dir(config))
     output.require_writable()
     if _is_foreign(output.root):
         raise OutputError(FOREIGN_MSG.format(root=output.root))
@@ -400,6 +408,8 @@ class _Projection:
 
     def _uri(self, model: Model) -> str:
         assert model.components_file is not None
+        if not is_own(self.model_root):  # the file of the model is temporary
+            return self.model_root.absolute().as_uri()
         inside = self.output.root.exists() and self.model_root.samefile(self.output.root)
         return bids_uri(model.components_file, self.model_root, "" if inside else MODEL)
 

@@ -10,7 +10,7 @@ space, such as regions of a table, they are in random order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,11 +28,15 @@ __all__ = [
     "Positions",
     "null_agreement",
     "random_labels",
+    "random_pairs",
     "random_parts",
 ]
 
 Positions = NDArray[np.floating] | None
 """Coordinates of the rows of W, (n_rows, n_dimensions) in mm, or None if they have none."""
+
+Placed = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Components and the labels of their parts."""
 
 JITTER = 1e-3
 """Noise of the positions in mm: of voxels on a grid, many would be equally far from a centre."""
@@ -89,11 +93,8 @@ def null_agreement(
     Agreement
         ``n_null`` pairs.
     """
-    rng = np.random.default_rng(seed)
     pairs = []
-    kept = [_components(W) for W in (W_a, W_b)]
-    for _ in range(n_null):
-        (a, labels_a), (b, labels_b) = (_placed(one, positions, rng) for one in kept)
+    for (a, labels_a), (b, labels_b) in random_pairs(W_a, W_b, positions, n_null, seed):
         with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
             cosines = (a.T @ b).astype(np.float64)
             stability = pd.Series(stability_coefficient(a, b)).mean()
@@ -102,14 +103,35 @@ def null_agreement(
     return Agreement(*np.array(pairs, dtype=np.float64).T)
 
 
+def random_pairs(
+    W_a: Weights, W_b: Weights, positions: Positions, n_null: int, seed: int | Sequence[int]
+) -> Iterator[tuple[Placed, Placed]]:
+    """Yield pairs of random factorizations with the sizes and weights of two real ones.
+
+    Parameters
+    ----------
+    W_a, W_b : ndarray of shape (n_rows, n_components), non-negative
+        The numbers of components may differ.
+    positions, n_null, seed
+        As in `null_agreement`.
+
+    Yields
+    ------
+    pair of (ndarray of shape (n_rows, n_components), float32; ndarray of shape (n_rows,), int64)
+        Components with columns of norm 1, and the labels of their parts; of A and of B.
+    """
+    rng = np.random.default_rng(seed)
+    kept_a, kept_b = _components(W_a), _components(W_b)
+    for _ in range(n_null):
+        yield _placed(kept_a, positions, rng), _placed(kept_b, positions, rng)
+
+
 def _components(W: Weights) -> _Components:
     sizes = np.bincount(winner_takes_all(W), minlength=W.shape[1] + 1)
     return _Components(sizes, [-np.sort(-column[column > 0]) for column in unit_columns(W).T])
 
 
-def _placed(
-    kept: _Components, positions: Positions, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _placed(kept: _Components, positions: Positions, rng: np.random.Generator) -> Placed:
     """Return random components, (n_rows, n_components), and the labels of their parts."""
     n_rows = int(kept.sizes.sum())
     labels = random_labels(positions, kept.sizes, rng)

@@ -23,6 +23,7 @@ __all__ = [
     "matched_inner_products",
     "matching",
     "part_dice",
+    "part_shares",
     "rand_index",
     "stability_coefficient",
 ]
@@ -177,6 +178,26 @@ def part_dice(labels_a: Labels, labels_b: Labels, n_components: int) -> NDArray[
         ``2|a ∩ b| / (|a| + |b|)``; 0 if both are empty.
     """
     return _dice(_counts(labels_a, labels_b, n_components))
+
+
+def part_shares(labels_a: Labels, labels_b: Labels, n_components: int) -> NDArray[np.float64]:
+    """Return which share of each part of a label map is in each part of another.
+
+    Parameters
+    ----------
+    labels_a, labels_b : ndarray of shape (n_voxels,), integer
+        Labels from 1 to ``n_components``, 0 for none.
+    n_components : int
+        Number of parts, including parts without voxels.
+
+    Returns
+    -------
+    ndarray of shape (n_components, n_components), float64
+        ``|a ∩ b| / |a|``, one row per part of A; 0 for an empty part.
+    """
+    counts = _counts(labels_a, labels_b, n_components)[1:]
+    shares: NDArray[np.float64] = counts[:, 1:] / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
 def _counts(labels_a: Labels, labels_b: Labels, n_components: int) -> NDArray[np.int64]:

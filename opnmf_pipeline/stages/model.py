@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import MatrixConfig
-from opnmf_pipeline.dataset.model import find_model_files, read_model_file
+from opnmf_pipeline.dataset.model import read_model_file
 from opnmf_pipeline.decomposition.missing import project
 from opnmf_pipeline.exceptions import ConfigError, ModelError
 from opnmf_pipeline.images.cohort import identifiers
@@ -27,6 +27,7 @@ from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.selection.errors import relative_errors
 from opnmf_pipeline.stages.decompose import read_factorization
+from opnmf_pipeline.stages.imports import chosen_files, the_file
 from opnmf_pipeline.stages.newimages import require_suitable, usable_products
 from opnmf_pipeline.stages.newsubjects import NewSubjects
 from opnmf_pipeline.stages.spaces import open_mask
@@ -38,11 +39,6 @@ ERROR, OUTSIDE = "reconstruction_error", "outside_training_range"
 LEEWAY = 1e-6
 """Difference of squared errors that rounding can cause."""
 
-NO_NUMBER_MSG = "{folder}: has no model with {k} components; it has models with {there}"
-SEVERAL_MSG = (
-    "{folder}: has models with {there} components; choose one with n_components, such as "
-    "Model.load({folder!r}, n_components={first})"
-)
 UNEQUAL_MSG = (
     "{folder}: the models with {first} and with {k} components have another mask or preprocessing; "
     "choose one of them with --n-components"
@@ -135,15 +131,25 @@ class Model:
     sha256: str = ""
 
     @classmethod
-    def load(cls, folder: str | Path, n_components: int | None = None) -> Self:
-        """Load a model from a folder, and check that its files are complete.
+    def load(
+        cls,
+        source: str | Path,
+        n_components: int | None = None,
+        *,
+        mask: str | Path | None = None,
+    ) -> Self:
+        """Load a model, and check that its files are complete.
 
         Parameters
         ----------
-        folder : path
-            Output folder of a run, or folder with a copied or exported model.
+        source : path
+            Output folder of a run, folder with a copied or exported model, or the file of one
+            model. Or from others: a label image, an image of several maps, a folder of sopnmf or
+            cobra-nmf with one image per component, or a matrix W (``.mat``, ``.npz``, ``.npy``).
         n_components : int, optional
             Number of components. It is required if the folder has models for several numbers.
+        mask : path, optional
+            Mask of a matrix W, whose voxels are its rows.
 
         Returns
         -------
@@ -155,12 +161,9 @@ class Model:
             There is no such model, a newer version wrote it, or a file of it is missing, damaged or
             has changed.
         """
-        files = find_model_files(Path(folder))
-        if n_components is None and len(files) > 1:
-            there, first = ", ".join(map(str, files)), next(iter(files))
-            raise ModelError(SEVERAL_MSG.format(folder=str(folder), there=there, first=first))
-        (k,) = _numbers(Path(folder), files, [n_components] if n_components else None)
-        return cls.of_file(files[k])
+        return cls.of_file(
+            the_file(Path(source), n_components, None if mask is None else Path(mask))
+        )
 
     @classmethod
     def of_file(cls, file: Path) -> Self:
@@ -352,15 +355,19 @@ class Model:
         return outside
 
 
-def load_models(folder: Path, n_components: Sequence[int] | None = None) -> list[Model]:
+def load_models(
+    folder: Path, n_components: Sequence[int] | None = None, *, mask: Path | None = None
+) -> list[Model]:
     """Load the models of a folder, which share mask and preprocessing.
 
     Parameters
     ----------
     folder : path
-        Output folder of a run, or folder with models.
+        Source of the models; see :meth:`Model.load`.
     n_components : sequence of int, optional
         Numbers of components. Default: all.
+    mask : path, optional
+        Mask of a matrix W.
 
     Returns
     -------
@@ -372,8 +379,7 @@ def load_models(folder: Path, n_components: Sequence[int] | None = None) -> list
     ModelError
         As :meth:`Model.load`; or the models have different masks or preprocessing.
     """
-    files = find_model_files(folder)
-    models = [Model.of_file(files[k]) for k in _numbers(folder, files, n_components)]
+    models = [Model.of_file(file) for file in chosen_files(folder, n_components, mask).values()]
     first = models[0]
     for model in models[1:]:
         alike = (model.preprocessing, model.shift) == (first.preprocessing, first.shift)
@@ -393,14 +399,6 @@ def _is_same(one: Path | None, other: Path | None) -> bool:
     if one is None or other is None:
         return one is other
     return one == other or one.read_bytes() == other.read_bytes()
-
-
-def _numbers(folder: Path, there: Mapping[int, Path], wanted: Sequence[int] | None) -> list[int]:
-    for k in wanted or ():
-        if k not in there:
-            known = ", ".join(map(str, there))
-            raise ModelError(NO_NUMBER_MSG.format(folder=folder, k=k, there=known))
-    return sorted(set(wanted or there))
 
 
 def project_images(

@@ -15,7 +15,7 @@ from opnmf_pipeline.images.projection import Product
 from opnmf_pipeline.images.space import Images
 from opnmf_pipeline.stages.spaces import SPACES, open_mask, space_of
 
-__all__ = ["require_suitable", "usable_products"]
+__all__ = ["FAMILY", "family", "require_suitable", "usable_products"]
 
 logger = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ def _require_space(
     other = {
         image: f"space-{name}" if name else UNKNOWN
         for image, name in spaces.items()
-        if (_family(name) != _family(wanted) if name and wanted else resample and name != wanted)
+        if (family(name) != family(wanted) if name and wanted else resample and name != wanted)
     }
     _refuse(other, len(spaces), SPACE_MSG, wanted=wanted or UNKNOWN)
     release = [
@@ -230,7 +230,8 @@ def _stored_space(image: str | Path, space: Images) -> str | None:
     return standard.name if standard else None
 
 
-def _family(name: str) -> str:
+def family(name: str) -> str:
+    """Return the name of a space; all releases of MNI152 have one name."""
     return FAMILY if name.startswith(FAMILY) else name
 
 

@@ -62,10 +62,10 @@ def crash(command, monkeypatch, folder, error):
 
 def test_a_fault_writes_a_file_to_send(command, monkeypatch, tmp_path, capfd):
     command += ["--set", "inputs.filters.sub=[secret01, secret02]"]
-    code, (path,) = crash(command, monkeypatch, tmp_path, KeyError("age of secret01 is 42"))
+    code, (path,) = crash(command, monkeypatch, tmp_path, KeyError("age of secret01 is 42 years"))
     assert code == ExitCode.BUG
     message = capfd.readouterr().err
-    assert "KeyError: 'age of secret01 is 42'" in message
+    assert "KeyError: 'age of secret01 is 42 years'" in message
     assert f"send the file {path}" in message
     assert "Traceback" not in message
     text = path.read_text()
@@ -74,7 +74,7 @@ def test_a_fault_writes_a_file_to_send(command, monkeypatch, tmp_path, capfd):
     assert "in fail" in text
     assert "KeyError" in text
     assert "secret" not in text
-    assert "42" not in text.split("Settings\n")[1]
+    assert "42 years" not in text.split("Settings\n")[1]
 
 
 def test_a_crash_file_names_the_causes(command, monkeypatch, tmp_path):

@@ -30,6 +30,7 @@ SLOW = {
     "docs/howto/pydra.md",
     "docs/howto/report.md",
     "docs/howto/scikit-learn.md",
+    "docs/howto/share-and-compare.md",
 }
 """Pages that run the pipeline."""
 TIME_LIMIT = 300

@@ -54,13 +54,20 @@ def keys(model=PipelineConfig, place=()):
 KEYS = sorted(keys())
 
 
+REQUIRED = {
+    ("inputs", "masks"): {"missing": "zero"},
+    ("matrix", "harmonize"): {"batch": "site"},
+    ("matrix", "scale"): {"by": "tiv"},
+}
+"""Settings that a section needs, besides the one that is tested."""
+
+
 def with_value(place, value):
     data = {"inputs": {"bids": "data"}}
     inner = data
     for name in place[:-1]:
         inner = inner.setdefault(name, {})
-    if place[:2] == ("inputs", "masks"):
-        inner["missing"] = "zero"  # is required
+    inner |= REQUIRED.get(place[:-1], {})
     inner[place[-1]] = value
     return data
 

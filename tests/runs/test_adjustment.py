@@ -17,6 +17,7 @@ from opnmf_pipeline.engines.steps import steps_of
 from opnmf_pipeline.exceptions import CohortError, ConfigError, ModelError
 from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.boilerplate import boilerplate
+from opnmf_pipeline.runs.export import Credits, export
 from opnmf_pipeline.runs.plan import make_plan
 from tests.builders import three_parts, write_cohort
 
@@ -157,6 +158,16 @@ def test_covariates_of_images_are_in_a_table_and_belong_to_the_result(
     assert project(out, *images, "--participants", table, "--overwrite") == 0
     after = loadings_in(out / "group" / "desc-opnmfK3_loadings.tsv")
     assert ((before == after).all(axis=1)).tolist() == [False, True]
+
+
+def test_an_exported_model_has_its_adjustment(model, root, tmp_path):
+    exported = export(model, tmp_path / "out", Credits(), formats=["model"]).folders["model"]
+    people = pd.read_csv(root / "participants.tsv", sep="\t")
+    images = sorted(root.glob("sub-*/anat/*_probseg.nii.gz"))[:2]
+    found, expected = (
+        Model.load(one).project(images, covariates=people) for one in (exported, model)
+    )
+    pd.testing.assert_frame_equal(found, expected)
 
 
 def test_an_adjustment_that_has_changed_is_refused(model, tmp_path):

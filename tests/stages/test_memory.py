@@ -22,7 +22,7 @@ from tests.builders import SHAPE, write_image
 def test_a_fit(tmp_path, k, dtype, beyond_the_libraries):
     assert fit_bytes(1000, 20, k, dtype) - BASE_BYTES == beyond_the_libraries
     np.save(tmp_path / "matrix.npy", np.zeros((1000, 20), dtype=np.float32))
-    (tmp_path / "matrix.json").write_text(json.dumps({"Matrix": "matrix.npy"}))
+    (tmp_path / "matrix.json").write_text(json.dumps({"Matrix": "matrix.npy", "Preprocessing": {}}))
     inputs = {"matrix_dir": str(tmp_path), "n_components": k, "dtype": dtype}
     assert fit_memory(inputs) - BASE_BYTES == beyond_the_libraries
 

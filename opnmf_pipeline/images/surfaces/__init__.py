@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from opnmf_pipeline.images.atlas import Atlas
+from opnmf_pipeline.images.space import WriteFormat
 from opnmf_pipeline.images.surfaces.files import image_files
+from opnmf_pipeline.images.surfaces.freesurfer import write_freesurfer
 from opnmf_pipeline.images.surfaces.grid import (
     Grid,
     analysis_grid,
@@ -13,11 +15,13 @@ from opnmf_pipeline.images.surfaces.grid import (
 )
 from opnmf_pipeline.images.surfaces.mask import Mask, open_mask
 from opnmf_pipeline.images.surfaces.names import first_file, is_image, other_file
+from opnmf_pipeline.images.surfaces.parts import read_parts
 from opnmf_pipeline.images.surfaces.writing import copies
 
 __all__ = [
     "ATLAS",
     "ENDINGS",
+    "FORMATS",
     "Grid",
     "Mask",
     "analysis_grid",
@@ -29,8 +33,10 @@ __all__ = [
     "is_image",
     "open_mask",
     "other_file",
+    "read_parts",
     "standard_space",
 ]
 
 ATLAS: Atlas | None = None
 ENDINGS: Mapping[str, str] = {"image": ".dscalar.nii", "labels": ".dlabel.nii"}
+FORMATS: Mapping[str, WriteFormat] = {"freesurfer": write_freesurfer}

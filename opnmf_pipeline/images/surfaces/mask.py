@@ -18,11 +18,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Colour
 from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values, reading
 from opnmf_pipeline.images.surfaces.grid import Grid
-from opnmf_pipeline.images.surfaces.meshes import SYMMETRIC, coordinates, edges, faces
+from opnmf_pipeline.images.surfaces.meshes import SYMMETRIC, coordinates, edges, faces, mesh_name
 from opnmf_pipeline.images.surfaces.writing import (
     scalars,
     write_hemispheres,
@@ -33,6 +34,10 @@ from opnmf_pipeline.images.surfaces.writing import (
 __all__ = ["Mask", "open_mask"]
 
 STRUCTURES = {"CORTEX_LEFT": "left cortex", "CORTEX_RIGHT": "right cortex"}
+OTHER_MESH_MSG = (
+    "{here} cannot be compared with {there}; resample one of them first, with mri_surf2surf "
+    "(FreeSurfer), wb_command -metric-resample (Connectome Workbench) or neuromaps"
+)
 NEIGHBOURS = 1.8
 """Voxels that share a face, an edge or a corner are at most this far apart, in voxels."""
 
@@ -78,6 +83,21 @@ class Mask:
     def in_standard_space(self) -> bool:
         """False: there are no templates for surfaces."""
         return False
+
+    @property
+    def template_space(self) -> str | None:
+        """``fsLR`` or ``fsaverage``; None for other meshes."""
+        names = {mesh_name(n) for n in self.axis.nvertices.values()}
+        found = [
+            space for space in ("fsLR", "fsaverage") if all(n.startswith(space) for n in names)
+        ]
+        return found[0] if found and names else None
+
+    @property
+    def resolution(self) -> str:
+        """Vertices per hemisphere in thousands, such as ``den-32k``; empty if they differ."""
+        sizes = {round(n / 1000) for n in self.axis.nvertices.values()}
+        return f"den-{sizes.pop()}k" if len(sizes) == 1 else ""
 
     @property
     def hemispheres(self) -> NDArray[np.int8]:
@@ -143,6 +163,28 @@ class Mask:
         """
         whole = self._whole(values)
         return scalars(whole, component_names(whole.shape[1]), self.axis)
+
+    def moved_to(self, grid: Grid, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return maps, (n_rows, n_maps), on the vertices of another grid; 0 where they have none.
+
+        Raises
+        ------
+        ImageError
+            The other grid has another mesh or other voxels.
+        """
+        whole = self._whole(values).astype(np.float32)
+        if self.grid.same_as(grid):
+            return whole
+        meshes = self.axis.nvertices
+        if meshes != grid.axis.nvertices or self.axis.volume_shape or grid.axis.volume_shape:
+            raise ImageError(OTHER_MESH_MSG.format(here=self.grid, there=grid))
+        moved = np.zeros((len(grid.axis), whole.shape[1]), dtype=np.float32)
+        for name, n_vertices in meshes.items():
+            there = np.zeros((n_vertices, whole.shape[1]), dtype=np.float32)
+            mine, theirs = self.axis.name == name, grid.axis.name == name
+            there[self.axis.vertex[mine]] = whole[mine]
+            moved[theirs] = there[grid.axis.vertex[theirs]]
+        return moved
 
     def write(self, values: NDArray[Any], path: Path) -> None:
         """Write maps as one CIFTI file, and as one GIFTI file per hemisphere next to it."""

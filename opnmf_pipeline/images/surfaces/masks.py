@@ -23,7 +23,7 @@ from opnmf_pipeline.images.surfaces.files import (
 from opnmf_pipeline.images.surfaces.meshes import mesh_name
 from opnmf_pipeline.images.surfaces.names import ending, is_cifti
 
-__all__ = ["read_inside"]
+__all__ = ["is_cortex", "read_inside"]
 
 LABELS = (".annot", ".label")
 OUTSIDE = ("???", "unknown", "none", "background", "corpuscallosum")
@@ -108,12 +108,13 @@ def _of_hemisphere(path: str, n_vertices: int) -> NDArray[np.bool_]:
 
 def _named_cortex(values: NDArray[Any], names: dict[int, str]) -> NDArray[np.bool_]:
     """Return where the name of the label belongs to the cortex; a label without name is outside."""
-    keys = [key for key, name in names.items() if _is_cortex(name)]
+    keys = [key for key, name in names.items() if is_cortex(name)]
     inside: NDArray[np.bool_] = np.isin(values, keys)
     return inside
 
 
-def _is_cortex(name: str) -> bool:
+def is_cortex(name: str) -> bool:
+    """Tell by its name whether a label belongs to the cortex."""
     plain = name.lower().replace("_", "").replace(" ", "")
     return plain not in OUTSIDE and "medialwall" not in plain
 

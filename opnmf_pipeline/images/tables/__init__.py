@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from opnmf_pipeline.images.atlas import Atlas
+from opnmf_pipeline.images.space import WriteFormat
 from opnmf_pipeline.images.tables.files import ENDING, copies, image_files, is_image
 from opnmf_pipeline.images.tables.grid import (
     Grid,
@@ -11,11 +12,12 @@ from opnmf_pipeline.images.tables.grid import (
     check_grids,
     standard_space,
 )
-from opnmf_pipeline.images.tables.mask import Mask, open_mask
+from opnmf_pipeline.images.tables.mask import Mask, open_mask, read_parts
 
 __all__ = [
     "ATLAS",
     "ENDINGS",
+    "FORMATS",
     "Grid",
     "Mask",
     "analysis_grid",
@@ -25,8 +27,10 @@ __all__ = [
     "image_files",
     "is_image",
     "open_mask",
+    "read_parts",
     "standard_space",
 ]
 
 ATLAS: Atlas | None = None
 ENDINGS: Mapping[str, str] = {"image": ENDING, "labels": ENDING}
+FORMATS: Mapping[str, WriteFormat] = {}

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.maps import component_names
-from opnmf_pipeline.images.space import Colour
+from opnmf_pipeline.images.space import Colour, Parts
 from opnmf_pipeline.images.tables.files import read_features, write_features
 from opnmf_pipeline.images.tables.grid import Grid
 from opnmf_pipeline.images.tables.hemispheres import hemispheres_of, mirror_pairs
@@ -34,6 +35,10 @@ LABEL_COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+ONE_PART_MSG = "{path}: has one column; a model needs one column of weights per component"
+NEGATIVE_MSG = "{path}: has negative or missing weights, which components do not have"
+OTHER_FEATURES_MSG = "the features of the models differ: {difference}"
+
 
 @dataclass(frozen=True, eq=False)
 class Mask:
@@ -51,6 +56,8 @@ class Mask:
     inside: NDArray[np.bool_]
 
     in_standard_space = False
+    template_space = None
+    resolution = ""
 
     @property
     def label_columns(self) -> Mapping[str, Mapping[str, str]]:
@@ -97,6 +104,19 @@ class Mask:
         whole = np.zeros((len(self.grid.names), *values.shape[1:]), dtype=values.dtype)
         whole[self.inside] = values
         return pd.DataFrame(whole, index=pd.Index(self.grid.names, name="name"))
+
+    def moved_to(self, grid: Grid, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return columns, (n_rows, n_maps), in the order of the features of another grid.
+
+        Raises
+        ------
+        ImageError
+            The other grid has other features.
+        """
+        if difference := grid.difference(self.grid.names):
+            raise ImageError(OTHER_FEATURES_MSG.format(difference=difference))
+        table = self.unmasked(values).reindex(list(grid.names))
+        return table.to_numpy(dtype=np.float32)
 
     def write(self, values: NDArray[Any], path: Path) -> None:
         """Write one map, (n_rows,), or several, (n_rows, n_maps), one column each."""
@@ -158,6 +178,24 @@ class Mask:
 
 def _stem(path: Path) -> str:
     return path.name.partition(".")[0]
+
+
+def read_parts(path: Path) -> Parts:
+    """Read a table of features with one column of weights per part.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, is no table of features, or has one column or negative weights.
+    """
+    found = read_features(path)
+    if len(found.columns) < 2:
+        raise ImageError(ONE_PART_MSG.format(path=path))
+    if not (found.values >= 0).all():
+        raise ImageError(NEGATIVE_MSG.format(path=path))
+    inside = np.asarray(found.values.any(axis=1))
+    names: list[str | None] = [str(name) for name in found.columns]
+    return Parts(Mask(Grid(found.names), inside), found.values[inside].astype(np.float32), names)
 
 
 def open_mask(path: Path) -> Mask:

@@ -1,5 +1,8 @@
 """The space of volumes: 3D images in NIfTI and the other formats that nibabel reads."""
 
+from collections.abc import Mapping
+
+from opnmf_pipeline.images.space import WriteFormat
 from opnmf_pipeline.images.volumes.atlas import ATLAS, atlas_values
 from opnmf_pipeline.images.volumes.files import (
     ENDINGS,
@@ -12,11 +15,13 @@ from opnmf_pipeline.images.volumes.files import (
 )
 from opnmf_pipeline.images.volumes.grid import Grid, analysis_grid, check_grids
 from opnmf_pipeline.images.volumes.mask import Mask, open_mask
+from opnmf_pipeline.images.volumes.parts import read_parts
 from opnmf_pipeline.images.volumes.standard import standard_space
 
 __all__ = [
     "ATLAS",
     "ENDINGS",
+    "FORMATS",
     "Grid",
     "Mask",
     "analysis_grid",
@@ -27,7 +32,10 @@ __all__ = [
     "is_image",
     "open_image",
     "open_mask",
+    "read_parts",
     "read_values",
     "set_space",
     "standard_space",
 ]
+
+FORMATS: Mapping[str, WriteFormat] = {}

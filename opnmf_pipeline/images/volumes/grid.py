@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
@@ -35,7 +36,7 @@ from opnmf_pipeline.images.volumes.standard import (
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Grid", "analysis_grid", "check_grids"]
+__all__ = ["Grid", "analysis_grid", "check_grids", "resampled"]
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +248,7 @@ class Grid:
         if options.smoothing_fwhm is not None:
             image = smooth_img(image, options.smoothing_fwhm)
         if not Grid.of(image).same_as(self):
-            return np.asarray(_resampled(_antialiased(image, self), self, "linear"), np.float32)
+            return resampled(image, self)
         return np.asarray(image.dataobj, dtype=np.float32)
 
     def read_template(self) -> NDArray[np.float64]:
@@ -405,6 +406,17 @@ def analysis_grid(first: str | Path, mask_image: Path | None, options: MatrixCon
     grid = Grid.of(open_image(mask_image if to_mask else first))  # type: ignore[arg-type]
     grid = grid.coarser(options.voxel_size) if options.voxel_size else grid
     return Grid(grid.shape, grid.affine.astype(np.float32).astype(np.float64))
+
+
+def resampled(image: Any, grid: Grid) -> NDArray[np.float32]:
+    """Return the values of a 3D image on another grid: linear interpolation, antialiased.
+
+    An image with smaller voxels is smoothed first. Values are 0 outside its field of view.
+    """
+    with warnings.catch_warnings():
+        # nilearn warns about a map of zeros and ones; here its values are shares of a voxel
+        warnings.filterwarnings("ignore", "Resampling binary images", UserWarning)
+        return np.asarray(_resampled(_antialiased(image, grid), grid, "linear"), np.float32)
 
 
 def _resampled(image: Any, grid: Grid, interpolation: str) -> NDArray[Any]:

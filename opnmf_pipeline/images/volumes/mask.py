@@ -23,8 +23,8 @@ from scipy.ndimage import (
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Colour
 from opnmf_pipeline.images.volumes.files import load, open_image, read_all, set_space
-from opnmf_pipeline.images.volumes.grid import Grid
-from opnmf_pipeline.images.volumes.standard import MNI_CODE, space_code
+from opnmf_pipeline.images.volumes.grid import Grid, resampled
+from opnmf_pipeline.images.volumes.standard import MNI_CODE, NAME, space_code
 
 __all__ = ["Mask", "open_mask"]
 
@@ -81,6 +81,17 @@ class Mask:
         """Whether the mask is in MNI152 space."""
         return space_code(self.image) == MNI_CODE
 
+    @property
+    def template_space(self) -> str | None:
+        """``MNI152``, or None if the mask is in another space."""
+        return NAME if self.in_standard_space else None
+
+    @property
+    def resolution(self) -> str:
+        """Edge of the voxels, such as ``res-3mm`` or ``res-1p5mm``; empty if edges differ."""
+        edges = {f"{edge:g}" for edge in self.grid.spacing}
+        return f"res-{edges.pop().replace('.', 'p')}mm" if len(edges) == 1 else ""
+
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
         """Whether each voxel is a row, an array of ``grid.shape``."""
@@ -125,6 +136,26 @@ class Mask:
         image = nb.Nifti1Image(data, self.image.affine)
         set_space(image, int(self.image.header["sform_code"]))
         return image
+
+    def moved_to(self, grid: Grid, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return maps on another grid: linear interpolation, antialiased; 0 outside.
+
+        Parameters
+        ----------
+        grid : Grid
+            The other grid, in the same coordinates in mm.
+        values : ndarray of shape (n_voxels, n_maps)
+
+        Returns
+        -------
+        ndarray of shape (*grid.shape, n_maps), float32
+        """
+        same = self.grid.same_as(grid)
+        moved = np.empty((*grid.shape, values.shape[1]), dtype=np.float32)
+        for number, column in enumerate(values.T):  # one map in memory at a time
+            image = self.unmasked(column.astype(np.float32))
+            moved[..., number] = image.dataobj if same else resampled(image, grid)
+        return moved
 
     def write(self, values: NDArray[Any], path: Path) -> None:
         """Write the image that :meth:`unmasked` returns."""

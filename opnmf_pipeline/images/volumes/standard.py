@@ -18,7 +18,14 @@ from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.space import StandardSpace
 from opnmf_pipeline.images.volumes.files import open_image
 
-__all__ = ["MNI_CODE", "TALAIRACH_CODE", "load_template", "space_code", "standard_space"]
+__all__ = [
+    "MNI_CODE",
+    "TALAIRACH_CODE",
+    "load_template",
+    "space_code",
+    "standard_space",
+    "template_with_field_of_view",
+]
 
 NAME = "MNI152"
 MNI_CODE, TALAIRACH_CODE = 4, 3
@@ -60,7 +67,7 @@ def standard_space(path: str | Path) -> StandardSpace | None:
     image = open_image(path)
     if (code := space_code(image)) in (MNI_CODE, TALAIRACH_CODE):
         return StandardSpace(NAME, "the headers of the images") if code == MNI_CODE else None
-    template = _template_with_field_of_view(image.shape[:3], np.asarray(image.affine))
+    template = template_with_field_of_view(image.shape[:3], np.asarray(image.affine))
     return StandardSpace(NAME, f"a grid with the field of view of {template}") if template else None
 
 
@@ -73,7 +80,7 @@ def space_code(image: Any) -> int:
     return next(filter(None, codes), 0)
 
 
-def _template_with_field_of_view(shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
+def template_with_field_of_view(shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
     """Return the name of the template with the field of view of a grid, or an empty text."""
     axes = np.abs(affine[:3, :3])
     edges = axes.max(axis=1)

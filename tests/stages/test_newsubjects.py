@@ -71,8 +71,13 @@ def study(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(study):
-    return study.fit("all", negative="clip", **ALL)[0]
+def clipped(study):
+    return study.fit("all", negative="clip", **ALL)
+
+
+@pytest.fixture(scope="module")
+def model(clipped):
+    return clipped[0]
 
 
 def project(study, model, numbers, **changes):
@@ -81,9 +86,9 @@ def project(study, model, numbers, **changes):
 
 
 @pytest.mark.parametrize("negative", ["clip", "shift"])
-def test_subjects_of_the_fit_get_their_own_loadings(study, negative):
-    matrix = {"covariates": "age + site", "harmonize": None} if negative == "shift" else ALL
-    model, H = study.fit(negative, negative=negative, **matrix)
+def test_subjects_of_the_fit_get_their_own_loadings(study, clipped, negative):
+    shifted = {"covariates": "age + site", "negative": "shift"}
+    model, H = clipped if negative == "clip" else study.fit("shift", **shifted)
     assert (model.shift < 0) == (negative == "shift")
     found = project(study, model, range(N))
     np.testing.assert_allclose(found[model.names].T, H, rtol=1e-6)

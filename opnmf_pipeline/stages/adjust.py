@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.adjustment.adjustment import Adjustment, columns_used
 from opnmf_pipeline.adjustment.blocks import row_blocks
-from opnmf_pipeline.adjustment.explained import explained_by
+from opnmf_pipeline.adjustment.explained import bases_of, explained_by
 from opnmf_pipeline.config import GLOBAL, MatrixConfig
 from opnmf_pipeline.disk import allocate
 from opnmf_pipeline.exceptions import ImageError
@@ -82,7 +81,8 @@ def adjust_matrix(
         people = found.adjustment.with_means(X, people, sidecar["Shift"])
         if found.adjustment.by_global:
             columns.append(GLOBAL)
-        shares = [explained_by(values, people, columns) for values in (X, out)]
+        bases = bases_of(people, columns)
+        shares = [explained_by(values, bases) for values in (X, out)]
         out.flush()
     if found.n_negative and options.negative == "error":
         share = found.n_negative / X.size
@@ -142,20 +142,21 @@ def explained_loadings(
     with threadpool_limits(1):
         for rows in row_blocks(*X.shape):
             before += fit.W[rows].T.astype(np.float64) @ X[rows].astype(np.float64)
+    bases = bases_of(people, columns)
     found = {
-        when: _shares(loadings, people, columns)
+        when: _shares(loadings, bases)
         for when, loadings in (("Before", before), ("After", np.asarray(fit.H)))
     }
     return {name: {when: shares[name] for when, shares in found.items()} for name in columns}
 
 
 def _shares(
-    loadings: NDArray[np.floating], people: pd.DataFrame, columns: Sequence[str]
+    loadings: NDArray[np.floating], bases: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, list[float]]:
     """Return R² for each component; 0 if its loadings do not vary."""
     varies = np.ptp(loadings, axis=1) > 0
     found = {}
-    for name, shares in explained_by(loadings[varies], people, columns).items():
+    for name, shares in explained_by(loadings[varies], bases).items():
         values = np.zeros(len(loadings))
         values[varies] = shares
         found[name] = [float(f"{share:.4g}") for share in values]

@@ -58,11 +58,11 @@ REGIONS_FILES = {"regions": "regions.tsv", "regions_json": "regions.json"}
 """Further files; without an atlas the table has no rows."""
 SIDECARS = ("components_json", "dseg_json", "loadings_json")
 
+EXPLAINED = "ExplainedByColumns"
+"""Key of the variance of the loadings that covariates explain, in the sidecar of the loadings."""
 COPIES_OF_MAPS = 2
 OF_THE_FIT = ("History", "RelativeErrors")
 """Parts of the description of a fit that the sidecar of its components does not repeat."""
-EXPLAINED = "ExplainedByColumns"
-"""Key of the variance of the loadings that covariates explain, in the sidecar of the loadings."""
 LOADING = "Loading on {name} (row of H = WᵀX)"
 
 
@@ -124,6 +124,9 @@ def write_maps(
     write_table(regions, out_dir / REGIONS_FILES["regions"])
     loadings = _loadings(fit)
     write_table(loadings, out_dir / files["loadings"])
+    described = describe_loadings(loadings)
+    if matrix_file is not None and cohort_file is not None:
+        described[EXPLAINED] = explained_loadings(fit, matrix_file, cohort_file)
     _write_json(
         out_dir / files["components_json"],
         Description="Components of OPNMF (columns of W), one map each, by decreasing share of "
@@ -142,9 +145,6 @@ def write_maps(
         Description="Overlap of the components with the regions of an atlas",
         **{name: REGION_COLUMNS[name] for name in map(str, regions)},
     )
-    described = describe_loadings(loadings)
-    if matrix_file is not None and cohort_file is not None:
-        described[EXPLAINED] = explained_loadings(fit, matrix_file, cohort_file)
     _write_json(out_dir / files["loadings_json"], **described)
     return out_dir
 

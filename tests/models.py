@@ -3,11 +3,12 @@
 import json
 import shutil
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig
-from opnmf_pipeline.dataset.model import ModelFile
+from opnmf_pipeline.dataset.model import ModelFile, adjustment_files
 from opnmf_pipeline.stages.decompose import decompose, read_factorization
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
@@ -36,7 +37,7 @@ class Fitted:
         return write_model(folder, self.fits[k], self.mask, **changes)
 
 
-def write_model(folder, fit_file, mask_file, name="model.json", **changes):
+def write_model(folder, fit_file, mask_file, name="model.json", adjustment=None, **changes):
     """Write the model of a fit; None removes a key."""
     folder.mkdir(parents=True, exist_ok=True)
     fit = read_factorization(fit_file)
@@ -44,7 +45,10 @@ def write_model(folder, fit_file, mask_file, name="model.json", **changes):
     maps = folder / f"k{k}.nii.gz"
     open_mask(mask_file).write(np.asarray(fit.W, dtype=np.float32), maps)
     shutil.copyfile(mask_file, folder / "mask.nii.gz")
-    files = (maps, folder / "mask.nii.gz")
+    files = [maps, folder / "mask.nii.gz"]
+    if adjustment is not None:
+        files += [Path(shutil.copy(path, folder)) for path in adjustment_files(adjustment)]
+        changes["Adjustment"] = adjustment.name
     content = {
         "Format": 1,
         "GeneratedBy": [{"Name": "opnmf-pipeline", "Version": "9.0"}],
@@ -63,7 +67,7 @@ def write_model(folder, fit_file, mask_file, name="model.json", **changes):
     return folder
 
 
-def write_parts(folder, labels, affine, name="model.json", **changes):
+def write_parts(folder, labels, affine, name="model.json", adjustment=None, **changes):
     """Write a model whose components are the parts of a label map, which 0 does not belong to."""
     folder.mkdir(parents=True, exist_ok=True)
     k = int(labels.max())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.adjustment.blocks import Block, Blocks, row_blocks
 from opnmf_pipeline.adjustment.combat import Combat
-from opnmf_pipeline.adjustment.design import Design
+from opnmf_pipeline.adjustment.design import Design, Levels, unseen_in
 from opnmf_pipeline.adjustment.formula import columns_of
 from opnmf_pipeline.adjustment.regression import Residuals
 from opnmf_pipeline.adjustment.scaling import Scaling
@@ -32,8 +32,9 @@ class Step(Protocol):
     def of(self, table: pd.DataFrame) -> Any:
         """Return a function that adjusts blocks of rows of the subjects of a table, in place."""
 
-    def unseen(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        """Return which subjects have a batch or a category that was not seen."""
+    @property
+    def levels(self) -> Levels:
+        """Columns that it uses: their batches or categories, or None for a column of numbers."""
 
     def describe(self) -> dict[str, Any]:
         """Return all that is no array, as plain values for JSON."""
@@ -143,11 +144,20 @@ class Adjustment:
             out[rows] = block
         return out
 
+    @property
+    def uses(self) -> list[tuple[str, Sequence[str] | None]]:
+        """Columns of the table that the steps use, with categories, or None for numbers.
+
+        A column occurs twice if one step uses its numbers and another its categories.
+        """
+        found = [use for step in self.steps.values() for use in step.levels.items()]
+        return [use for use in found if use[0] != GLOBAL]
+
     def unseen(self, table: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which subjects have a batch or a category that was not seen."""
         found = np.zeros(len(table), dtype=bool)
-        for step in self.steps.values():
-            found |= step.unseen(table)
+        for name, levels in self.uses:
+            found |= unseen_in(table[name], levels)
         return found
 
     def require(self, table: pd.DataFrame) -> None:

@@ -18,7 +18,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from opnmf_pipeline.adjustment.blocks import RANK, Block, Blocks
-from opnmf_pipeline.adjustment.design import Design, as_text, codes_of, require_values, shown
+from opnmf_pipeline.adjustment.design import (
+    Design,
+    Levels,
+    as_text,
+    codes_of,
+    require_values,
+    shown,
+)
 from opnmf_pipeline.exceptions import CohortError
 
 __all__ = ["Combat"]
@@ -43,7 +50,7 @@ class Combat:
     ----------
     batch : str
         Column of the batches.
-    levels : tuple of str
+    batches : tuple of str
         The batches.
     design : Design or None
         The covariates Z, whose effects are kept.
@@ -58,7 +65,7 @@ class Combat:
     """
 
     batch: str
-    levels: tuple[str, ...]
+    batches: tuple[str, ...]
     design: Design | None
     mean: Floats
     effects: Floats
@@ -120,13 +127,11 @@ class Combat:
             )
         return cls(batch, levels, design, mean, effects, sd, shift, scale)
 
-    def unseen(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        """Return which subjects are of a batch, or have a category, that was not seen."""
-        found = self._of_other_batches(table)
-        return found if self.design is None else found | self.design.unseen(table)
-
-    def _of_other_batches(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        return codes_of(table[self.batch], self.levels) < 0
+    @property
+    def levels(self) -> Levels:
+        """The batches, and the categories of each column of the covariates."""
+        of_design = {} if self.design is None else self.design.levels
+        return {**of_design, self.batch: self.batches}
 
     def of(self, table: pd.DataFrame) -> _Harmonized:
         """Return the function that harmonizes blocks of rows of these subjects.
@@ -137,26 +142,26 @@ class Combat:
             A subject is of a batch that was not seen.
         """
         require_values(table, [self.batch])
-        unseen = self._of_other_batches(table)
+        codes = codes_of(table[self.batch], self.batches)
+        unseen = codes < 0
         if unseen.any():
             raise CohortError(
                 UNSEEN_MSG.format(
                     n=unseen.sum(),
                     column=self.batch,
                     found=", ".join(sorted(set(as_text(table[self.batch][unseen])))),
-                    known=", ".join(self.levels),
+                    known=", ".join(self.batches),
                     names=shown(table.index[unseen]),
                 )
             )
-        codes = codes_of(table[self.batch], self.levels)
-        member = np.equal.outer(codes, np.arange(len(self.levels))).astype(np.float64)
+        member = np.equal.outer(codes, np.arange(len(self.batches))).astype(np.float64)
         columns = np.column_stack([np.ones(len(table)), _columns(self.design, table)])
         return _Harmonized(self, member.T, columns.T)
 
     def describe(self) -> dict[str, Any]:
         """Return all that is no array, as plain values for JSON."""
         design = self.design and self.design.describe()
-        return {"batch": self.batch, "levels": list(self.levels), "design": design}
+        return {"batch": self.batch, "levels": list(self.batches), "design": design}
 
     def arrays(self) -> dict[str, Floats]:
         """Return the arrays, by name."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from opnmf_pipeline.adjustment.formula import categories_in, columns_of
 from opnmf_pipeline.exceptions import CohortError, ConfigError
 
-__all__ = ["Design", "as_text", "codes_of", "require_values", "shown"]
+__all__ = ["Design", "Levels", "as_text", "codes_of", "require_values", "shown", "unseen_in"]
 
 MISSING_MSG = (
     "{n} subject(s) have no value in the column {column!r}, which the adjustment of the matrix "
@@ -37,6 +37,9 @@ INFINITE_MSG = (
 )
 MOST_NAMED = 5
 
+Levels = Mapping[str, Sequence[str] | None]
+"""For each column of a table: its categories, or None for a column of numbers."""
+
 CLIPPED = {
     name: update_wrapper(partial(function, extrapolation="clip"), function)
     for name, function in (("bs", basis_spline), ("cr", natural_cubic_spline))
@@ -54,7 +57,7 @@ class Design:
         Setting that holds the formula, for messages.
     formula : str
         Formula in Wilkinson notation.
-    levels : dict of str to (list or None)
+    levels : dict of str to (sequence or None)
         For each column of the table: its categories, or None for a column of numbers.
     state : dict
         Knots of splines, means and scales, by the term of the formula.
@@ -64,7 +67,7 @@ class Design:
 
     key: str
     formula: str
-    levels: Mapping[str, list[str] | None]
+    levels: Levels
     state: Mapping[str, Any]
     names: tuple[str, ...]
 
@@ -115,9 +118,10 @@ class Design:
             A column is missing, a subject has no value in it, or a category that was not seen.
         """
         require_values(table, list(self.levels))
-        for name in self.levels:
-            if (unseen := self._unseen_in(name, table)).any():
-                known = ", ".join(map(str, self.levels[name] or ()))
+        for name, levels in self.levels.items():
+            unseen = unseen_in(table[name], levels)
+            if unseen.any():
+                known = ", ".join(levels or ())
                 raise CohortError(
                     UNSEEN_MSG.format(
                         column=name, n=unseen.sum(), known=known, names=shown(table.index[unseen])
@@ -135,25 +139,12 @@ class Design:
                 )
         return found
 
-    def unseen(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        """Return which subjects have a category that was not seen, in any column."""
-        found = np.zeros(len(table), dtype=bool)
-        for name in self.levels:
-            found |= self._unseen_in(name, table)
-        return found
-
-    def _unseen_in(self, column: str, table: pd.DataFrame) -> NDArray[np.bool_]:
-        levels = self.levels[column]
-        if levels is None:
-            return np.zeros(len(table), dtype=bool)
-        return codes_of(table[column], levels) < 0
-
     def describe(self) -> dict[str, Any]:
         """Return all fields, as plain values for JSON."""
         return {
             "key": self.key,
             "formula": self.formula,
-            "levels": dict(self.levels),
+            "levels": {name: found and list(found) for name, found in self.levels.items()},
             "state": dict(self.state),
             "names": list(self.names),
         }
@@ -183,7 +174,9 @@ class Design:
         levels = self.levels[name]
         if levels is not None:
             codes = codes_of(values, levels)
-            return pd.Series(pd.Categorical([levels[code] for code in codes], categories=levels))
+            return pd.Series(
+                pd.Categorical([levels[code] for code in codes], categories=list(levels))
+            )
         if not _is_number(values):
             raise CohortError(NUMBER_MSG.format(column=name, value=values.iloc[0]))
         return values.astype(np.float64).reset_index(drop=True)
@@ -193,6 +186,13 @@ def codes_of(values: pd.Series[Any], levels: Sequence[str]) -> NDArray[np.int64]
     """Return the number of the category of each subject, from 0; -1 for another value."""
     codes: NDArray[np.int64] = pd.Index(levels).get_indexer(pd.Index(as_text(values)))
     return codes
+
+
+def unseen_in(values: pd.Series[Any], levels: Sequence[str] | None) -> NDArray[np.bool_]:
+    """Return which subjects have another category; none in a column of numbers."""
+    if levels is None:
+        return np.zeros(len(values), dtype=bool)
+    return codes_of(values, levels) < 0
 
 
 def require_values(table: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,24 @@ from numpy.typing import NDArray
 from opnmf_pipeline.adjustment.blocks import RANK, row_blocks
 from opnmf_pipeline.adjustment.design import Design
 
-__all__ = ["explained_by"]
+__all__ = ["bases_of", "explained_by"]
+
+
+def bases_of(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Return an orthonormal basis of the linear model of each column, (n_subjects, n_columns).
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per subject; columns of text are categories.
+    columns : sequence of str
+        Columns of the table.
+    """
+    return {name: _basis(table, name) for name in columns}
 
 
 def explained_by(
-    X: NDArray[np.floating], table: pd.DataFrame, columns: Sequence[str]
+    X: NDArray[np.floating], bases: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, NDArray[np.float64]]:
     """Return the R² of a linear model of each voxel with one column.
 
@@ -23,18 +36,15 @@ def explained_by(
     ----------
     X : ndarray of shape (n_voxels, n_subjects)
         It is read once, in blocks of rows.
-    table : DataFrame
-        One row per subject; columns of text are categories.
-    columns : sequence of str
-        Columns of the table.
+    bases : mapping of str to ndarray
+        :func:`bases_of` the columns.
 
     Returns
     -------
     dict of str to ndarray
         By column. Voxels that do not vary are left out.
     """
-    bases = {name: _basis(table, name) for name in columns}
-    shares: dict[str, list[NDArray[np.float64]]] = {name: [] for name in columns}
+    shares: dict[str, list[NDArray[np.float64]]] = {name: [] for name in bases}
     for block in _centered(X):
         total = np.square(block).sum(axis=1)
         varies = total > 0

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from opnmf_pipeline.adjustment.blocks import RANK, Block, Blocks
-from opnmf_pipeline.adjustment.design import Design
+from opnmf_pipeline.adjustment.design import Design, Levels
 
 __all__ = ["Residuals"]
 
@@ -74,9 +74,10 @@ class Residuals:
         """Return the function that adjusts blocks of rows of these subjects."""
         return _Adjusted(self.effects, (self.design.matrix(table) - self.center).T)
 
-    def unseen(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        """Return which subjects have a category that was not seen."""
-        return self.design.unseen(table)
+    @property
+    def levels(self) -> Levels:
+        """Categories of each column of the covariates, or None for a column of numbers."""
+        return self.design.levels
 
     def describe(self) -> dict[str, Any]:
         """Return all that is no array, as plain values for JSON."""

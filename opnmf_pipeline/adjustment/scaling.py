@@ -51,9 +51,10 @@ class Scaling:
         """Return the function that scales blocks of rows of these subjects."""
         return _Scaled(self.mean / _sizes(self.column, table))
 
-    def unseen(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        """Return which subjects have a category that was not seen: none."""
-        return np.zeros(len(table), dtype=bool)
+    @property
+    def levels(self) -> Mapping[str, None]:
+        """The column, which has numbers."""
+        return {self.column: None}
 
     def describe(self) -> dict[str, Any]:
         """Return all fields, as plain values for JSON."""

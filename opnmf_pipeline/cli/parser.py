@@ -170,6 +170,13 @@ def _add_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="output folder; it becomes a BIDS derivatives dataset",
     )
     project.add_argument(
+        "--participants",
+        type=Path,
+        metavar="FILE",
+        help="table of the subjects with participant_id and the columns that the images of the "
+        "model were adjusted for, if they were (default: participants.tsv of the BIDS dataset)",
+    )
+    project.add_argument(
         "--n-components",
         type=positive,
         nargs="+",

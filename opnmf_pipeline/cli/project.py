@@ -48,6 +48,7 @@ def _images(args: argparse.Namespace, model: Path) -> tuple[PipelineConfig, list
                 "output.dir": args.output,
                 "output.overwrite": args.overwrite or None,
                 "execution.n_procs": args.nprocs,
+                "inputs.participants": args.participants,
             }
         )
     ]

@@ -104,11 +104,11 @@ def _value_of(text: str, hint: Any, source: str) -> Any:
 
 
 def _hint_of(name: str) -> Any:
-    """Return the type of a setting, None for an unknown key."""
+    """Return the type of a setting with its annotations, None for an unknown key."""
     hint: Any = PipelineConfig
     for part in name.strip().split("."):
         if (section := _section(hint)) is not None:
-            hint = typing.get_type_hints(section).get(part)
+            hint = typing.get_type_hints(section, include_extras=True).get(part)
         elif typing.get_origin(hint) is dict:
             hint = typing.get_args(hint)[1]
         else:
@@ -183,6 +183,7 @@ def _takes_text(hint: Any) -> bool:
 
 
 def _takes_one_text(hint: Any) -> bool:
+    """Return whether a value is one text; a type with annotations may take a list of texts, too."""
     return all(one in (str, Path, type(None)) for one in _options(hint))
 
 

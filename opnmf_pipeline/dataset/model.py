@@ -1,11 +1,11 @@
 """The file of a model: what is needed to use components on new images, without the first cohort.
 
 A model is this file (``..._model.json``) and the files that it names, which are in its folder: the
-component maps, the mask, and optionally the folder of a fitted adjustment. A folder can contain
-models for several numbers of components. The output folder of a run contains its models in
-``group``. Every file is named relative to the file of the model and has a SHA-256, so that a copy
-of these files in another folder is the same model. None of them contains an identifier of a
-subject.
+component maps, the mask, and the two files of the adjustment, if the images of the cohort were
+adjusted for covariates, sites or head size. A folder can contain models for several numbers of
+components. The output folder of a run contains its models in ``group``. Every file is named
+relative to the file of the model and has a SHA-256, so that a copy of these files in another folder
+is the same model. None of them contains an identifier of a subject.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from opnmf_pipeline.dataset.names import OUTPUTS
 from opnmf_pipeline.exceptions import ModelError
 from opnmf_pipeline.files import file_digest, why_missing
 
-__all__ = ["EXPORTED", "MODEL_FORMAT", "ModelFile", "find_model_files", "read_model_file"]
+__all__ = [
+    "EXPORTED",
+    "MODEL_FORMAT",
+    "ModelFile",
+    "adjustment_files",
+    "find_model_files",
+    "read_model_file",
+]
 
 MODEL_FORMAT = 1
 """Number of the format; it increases when older versions cannot read newer models."""
@@ -59,9 +66,10 @@ class ModelFile(BaseModel):
     Components, Mask : str
         Names of the image of the component maps, one map each, and of the image of the mask.
     Adjustment : str or None
-        Name of the folder of a fitted adjustment of the images for covariates, if there is one.
+        Name of the JSON file of the adjustment of the images of the cohort, if there is one. Its
+        arrays are in the file of the same name with the ending ``.npz``.
     SHA256 : dict of str to str
-        SHA-256 of each of these files, by name; of a folder, of each file in it.
+        SHA-256 of each of these files, by name.
     Preprocessing : dict
         Settings of the section ``matrix`` with which the images of the cohort were read.
     Shift : float
@@ -140,7 +148,9 @@ class ModelFile(BaseModel):
         ModelError
             A file is missing, or has another content.
         """
-        for name in {self.Components, self.Mask, *self.SHA256}:
+        adjustment = [] if self.Adjustment is None else adjustment_files(Path(self.Adjustment))
+        named = {path.name for path in adjustment}
+        for name in {self.Components, self.Mask, *named, *self.SHA256}:
             path = file.parent / name
             try:
                 digest = file_digest(path)
@@ -153,6 +163,11 @@ class ModelFile(BaseModel):
                     continue
                 problem = "has changed since the model was written (its SHA-256 differs)"
             raise ModelError(FILE_MSG.format(path=path, problem=problem, model=file.name))
+
+
+def adjustment_files(file: Path) -> list[Path]:
+    """Return the JSON file of an adjustment, and the file of its arrays."""
+    return [file, file.with_suffix(".npz")]
 
 
 def find_model_files(folder: Path) -> dict[int, Path]:

@@ -53,6 +53,15 @@ OUTPUTS: dict[str, Output] = {
         "Model for new subjects: components, mask, preprocessing and errors of the cohort",
         "JSON",
     ),
+    "adjustment": Output(
+        "group/desc-opnmf_adjustment.json",
+        "What was learned to adjust the matrix for covariates, sites and head size; a part of the "
+        "models",
+        "JSON",
+    ),
+    "adjustment_arrays": Output(
+        "group/desc-opnmf_adjustment.npz", "Arrays of this adjustment", "NPZ"
+    ),
     "dseg": Output(
         "group/{hemi}{space}desc-opnmfK{k}_dseg{labels}",
         "Winner-takes-all labels: the component with the largest weight at each place",
@@ -174,14 +183,6 @@ OUTPUTS: dict[str, Output] = {
     "models_json": Output("group/desc-opnmf_models.json", "Description of these columns", "JSON"),
     "fit": Output(
         "logs/desc-opnmfK{k}_factorization.json", "Settings, error and history of the fit", "JSON"
-    ),
-    "adjustment": Output(
-        "logs/desc-opnmf_adjustment.json",
-        "What was learned to adjust the matrix for covariates and sites; it adjusts new subjects",
-        "JSON",
-    ),
-    "adjustment_arrays": Output(
-        "logs/desc-opnmf_adjustment.npz", "Arrays of this adjustment", "NPZ"
     ),
     "fits": Output(
         "logs/desc-opnmf_factorizations.json",

@@ -161,6 +161,8 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
         "atlas_file": Given("atlas_file"),
         "atlas_labels": Given("atlas_labels"),
     }
+    if config.matrix.adjusts:
+        of_maps |= {"matrix_dir": RAW, "cohort_file": Given("covariates")}
     yield Step("maps", WRITE_MAPS, of_maps, over)
     if config.report.figures:
         of_figures = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,39 @@ from opnmf_pipeline.images.missing import Masks, read_image
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid, Mask
 
-__all__ = ["Product", "products"]
+__all__ = ["Finish", "Product", "Shifted", "products"]
 
-
+Column = NDArray[np.float32]
+"""Values of an image in the mask, (n_rows,)."""
 Incomplete = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From images with missing values, NaN, (n_rows, n), to their loadings, (n_components, n)."""
 Weights = tuple[NDArray[np.float64], Incomplete]
 """W, (n_rows, n_components), and what gives the loadings of an incomplete image; picklable."""
+
+
+class Finish(Protocol):
+    """Makes values of the matrix from the values of an image in the mask; picklable."""
+
+    def __call__(self, path: str | Path, column: Column) -> Column:
+        """Return the values of the image at a path as the matrix would have them, float32."""
+
+    def covariates_of(self, path: str | Path) -> dict[str, Any]:
+        """Return the covariates of the subject that this used, by column."""
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """Subtracts the value that was subtracted from all images of the cohort."""
+
+    shift: float
+
+    def __call__(self, path: str | Path, column: Column) -> Column:
+        """Return the shifted values."""
+        return column - np.float32(self.shift)  # the matrix has this difference in float32
+
+    def covariates_of(self, path: str | Path) -> dict[str, Any]:
+        """Return the covariates of the subject: none."""
+        return {}
 
 
 class Product(NamedTuple):
@@ -48,7 +75,7 @@ def products(
     paths: Sequence[str | Path],
     mask: Mask,
     options: MatrixConfig,
-    shift: float,
+    finish: Finish,
     weights: Sequence[Weights],
     masks: Masks,
     n_procs: int,
@@ -66,8 +93,8 @@ def products(
         The rows of the components, and the grid of the images.
     options : MatrixConfig
         Preprocessing of the images.
-    shift : float
-        Value to subtract from all values.
+    finish : Finish
+        From the values of an image in the mask to those of the matrix.
     weights : sequence of Weights
         Components of each model, and the function for images with missing values.
     masks : mapping of str to ImageMask
@@ -85,7 +112,7 @@ def products(
         inside=mask.inside,
         grid=mask.grid,
         options=options,
-        shift=shift,
+        finish=finish,
         weights=weights,
         masks=masks,
     )
@@ -97,7 +124,7 @@ def _product(
     inside: NDArray[np.bool_],
     grid: Grid,
     options: MatrixConfig,
-    shift: float,
+    finish: Finish,
     weights: Sequence[Weights],
     masks: Masks,
 ) -> Product | str:
@@ -107,8 +134,7 @@ def _product(
         return str(error)
     if found := problem(column, grid.elements, options):
         return f"{path}: {found}"
-    # The matrix has this difference in float32
-    x = (column - np.float32(shift)).astype(np.float64)
+    x = finish(path, column).astype(np.float64)
     observed = ~np.isnan(x)
     norm = float(np.linalg.norm(x[observed]))
     if observed.all():

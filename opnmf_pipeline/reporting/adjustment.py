@@ -38,10 +38,13 @@ class AdjustmentSection(NamedTuple):
         What was done.
     table : DataFrame
         One row per column of the participants table: the variance that it explains.
+    loadings : DataFrame
+        One row per component: the variance of its loadings that each column explains.
     """
 
     sentences: list[str]
     table: pd.DataFrame
+    loadings: pd.DataFrame
 
 
 def compose_adjustment(facts: AdjustmentFacts | None) -> AdjustmentSection | None:
@@ -56,18 +59,37 @@ def compose_adjustment(facts: AdjustmentFacts | None) -> AdjustmentSection | Non
         return None
     rows = [
         {
-            "column": "mean of the image" if name == GLOBAL else name,
+            "column": _named(name),
             "voxels before": f"{found['Before']:.1%}",
             "voxels after": f"{found['After']:.1%}",
             **{
-                f"loadings, k = {k}": f"{shares[name]:.1%}" if name in shares else "n/a"
-                for k, shares in facts.loadings.items()
+                f"k = {k} {when.lower()}": f"{max(shares):.1%}"
+                for k, explained in facts.loadings.items()
+                for when, shares in explained.get(name, {}).items()
             },
         }
         for name, found in facts.record["MedianR2"].items()
     ]
     done = [CITATION.sub("", text) for text in _sentences(facts.record["Settings"])]
-    return AdjustmentSection([*done, _negative(facts.record), LEFT], pd.DataFrame(rows))
+    sentences = [*done, _negative(facts.record), LEFT]
+    return AdjustmentSection(sentences, pd.DataFrame(rows), _of_components(facts))
+
+
+def _of_components(facts: AdjustmentFacts) -> pd.DataFrame:
+    tables = []
+    for k, explained in facts.loadings.items():
+        columns = {
+            f"{_named(name)} {when.lower()}": [f"{share:.1%}" for share in shares]
+            for name, found in explained.items()
+            for when, shares in found.items()
+        }
+        numbers = range(1, k + 1)
+        tables.append(pd.DataFrame({"k": k, "component": numbers, **columns}))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _named(column: str) -> str:
+    return "mean of the image" if column == GLOBAL else column
 
 
 def describe_adjustment(

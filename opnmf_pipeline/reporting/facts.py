@@ -271,13 +271,13 @@ class AdjustmentFacts:
     ----------
     record : mapping
         Key ``Adjustment`` of ``factorization.json``.
-    loadings : mapping of int to (mapping of str to float)
-        For each number of components: the largest share of the variance of the loadings of a
-        component that each column explains.
+    loadings : mapping of int to mapping
+        For each number of components: see
+        :func:`opnmf_pipeline.stages.adjust.explained_loadings`. It may be empty.
     """
 
     record: Mapping[str, Any]
-    loadings: Mapping[int, Mapping[str, float]]
+    loadings: Mapping[int, Mapping[str, Mapping[str, Sequence[float]]]]
 
 
 @dataclass(frozen=True)

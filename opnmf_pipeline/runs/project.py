@@ -32,9 +32,10 @@ from opnmf_pipeline.files import PARTIAL, file_digest
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import IDENTIFIERS, read_cohort, row_names
 from opnmf_pipeline.images.missing import find_masks
+from opnmf_pipeline.images.projection import Finish
 from opnmf_pipeline.images.space import ImageMask
 from opnmf_pipeline.progress import Display, SilentDisplay
-from opnmf_pipeline.runs.projected import projection_page
+from opnmf_pipeline.runs.projected import columns_of, projection_page
 from opnmf_pipeline.runs.study import output_dir
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.features import split_inputs
@@ -133,8 +134,8 @@ def filters_of(model_root: Path) -> dict[str, Any]:
     return read_model_file(next(iter(find_model_files(model_root).values()))).Filters
 
 
-def rows_of(inputs: InputsConfig, folder: Path) -> list[Row]:
-    """Return the images that settings name.
+def rows_of(inputs: InputsConfig, folder: Path) -> tuple[list[Row], pd.DataFrame]:
+    """Return the images that settings name, and the table of the subjects with its covariates.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ def rows_of(inputs: InputsConfig, folder: Path) -> list[Row]:
     cohort = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))
     masks = find_masks(inputs, cohort)
     rows = zip(row_names(cohort), cohort["image"], strict=True)
-    return [Row(name, image, masks.get(image)) for name, image in rows]
+    return [Row(name, image, masks.get(image)) for name, image in rows], cohort
 
 
 def project(
@@ -188,7 +189,8 @@ def project(
     display : Display, optional
         Shows progress. Default: nothing is shown.
     rows : sequence of Row, optional
-        The images. Default: those of ``config.inputs``.
+        The images. Default: those of ``config.inputs``. The covariates of these rows are in
+        ``config.inputs.participants``, if the model needs them.
     n_components : sequence of int, optional
         Numbers of components. Default: all models in the folder.
     mask : path, optional
@@ -211,7 +213,8 @@ def project(
         The output folder contains files of another program, or loadings on other components or of
         other images.
     CohortError
-        The images cannot be found.
+        The images cannot be found. Or a subject cannot be adjusted as the cohort of the model
+        was, see :class:`opnmf_pipeline.stages.newsubjects.NewSubjects`: nothing is written.
     ImageError
         Images do not fit the model, such as images on another grid: nothing is written. Or images
         cannot be read or have NaN or negative values that the preprocessing does not allow: the
@@ -226,9 +229,14 @@ def project(
     if combined and output.path("registry").exists():
         raise OutputError(OF_A_RUN_MSG.format(root=output.root))
     with TemporaryDirectory() as folder:
-        rows = rows_of(config.inputs, Path(folder)) if rows is None else rows
+        people = config.inputs.participants
+        covariates = None if people is None else read_table(people)
+        if rows is None:
+            rows, covariates = rows_of(config.inputs, Path(folder))
         display.note(f"collect: {len(rows)} images")
-        projection = _Projection(config, model_root, models, output, rows, resample)
+        images, names = [row.image for row in rows], [row.name for row in rows]
+        finish = models[0].finish(images, names, covariates)
+        projection = _Projection(config, model_root, models, output, rows, finish, resample)
         missing = projection.missing()
         if len(missing) < len(rows):
             display.note(f"project: {len(rows) - len(missing)} images were projected before")
@@ -238,7 +246,12 @@ def project(
         if combined and done:
             tables = projection.combine(done)
             text = projection_page(
-                model_root, models, tables, resample=resample, problem=str(problem or "")
+                model_root,
+                models,
+                tables,
+                adjusted_for=list(finish.covariates_of(images[0])),
+                resample=resample,
+                problem=str(problem or ""),
             )
             output.write_text("report", text)
         if problem is not None:
@@ -272,6 +285,7 @@ class _Projection:
     models: Sequence[Model]
     output: Dataset
     rows: Sequence[Row]
+    finish: Finish
     resample: bool
 
     def missing(self) -> list[Row]:
@@ -302,9 +316,14 @@ class _Projection:
         if not path.exists() or not self._path("image_loadings", model, row).exists():
             return False
         sidecar = read_json(path)
-        found = (sidecar.get("ComponentsSHA256"), sidecar.get("ImageSHA256"))
-        whole = set(model.describe_columns()) <= set(sidecar)
-        return whole and found == (model.sha256, row.digest)
+        whole, used = set(columns_of(model)) <= set(sidecar), self._used(model, row)
+        return whole and used == {name: sidecar.get(name) for name in used}
+
+    def _used(self, model: Model, row: Row) -> dict[str, Any]:
+        """Return what the loadings of an image depend on, for its sidecar."""
+        used = {"ComponentsSHA256": model.sha256, "ImageSHA256": row.digest}
+        adjusted = self.finish.covariates_of(row.image)
+        return {**used, "AdjustedFor": adjusted} if adjusted else used
 
     def write(self, rows: Sequence[Row], display: Display, *combined: str) -> ImageError | None:
         """Write the loadings of images; return the error about images that cannot be used.
@@ -317,6 +336,7 @@ class _Projection:
             self.models,
             [row.image for row in rows],
             [row.name for row in rows],
+            self.finish,
             resample=self.resample,
             masks={row.image: row.mask for row in rows if row.mask is not None},
             n_procs=n_procs_of(self.config.execution),
@@ -359,8 +379,7 @@ class _Projection:
                     self._uri(model),
                     *(bids_uri(str(image), root, INPUT) for image in images),
                 ],
-                "ComponentsSHA256": model.sha256,
-                "ImageSHA256": row.digest,
+                **self._used(model, row),
                 "Resampling": self.resample,
             }
             self._write("image_loadings", model, row, table_text(table))
@@ -385,7 +404,7 @@ class _Projection:
     def _describe(self, model: Model, table: pd.DataFrame) -> dict[str, Any]:
         known = {"participant_id": "Subject", "session_id": "Session of the subject"}
         subjects = {name: {"Description": known[name]} for name in known if name in table}
-        return {"Description": "Projection on components", **subjects, **model.describe_columns()}
+        return {"Description": "Projection on components", **subjects, **columns_of(model)}
 
     def _uri(self, model: Model) -> str:
         assert model.components_file is not None

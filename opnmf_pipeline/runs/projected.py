@@ -1,4 +1,4 @@
-"""The report of a projection, from its tables and its models."""
+"""The columns and the report of a projection, from its tables and its models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,35 @@ from opnmf_pipeline.reporting.projection import ModelFacts, ProjectionFacts, ren
 from opnmf_pipeline.stages.model import ERROR, OUTSIDE, Model
 from opnmf_pipeline.stages.spaces import space_of
 
-__all__ = ["projection_page"]
+__all__ = ["columns_of", "projection_page"]
+
+
+def columns_of(model: Model) -> dict[str, dict[str, str]]:
+    """Return the description of each column of a projection, for its sidecar."""
+    image = "image" if model.adjustment_file is None else "adjusted image"
+    titles = [
+        name if label is None else f"{name} ({label})"
+        for name, label in zip(
+            model.names, model.labels or [None] * model.n_components, strict=True
+        )
+    ]
+    columns = {
+        name: f"Loading on {title} (row of H = WᵀX)"
+        for name, title in zip(model.names, titles, strict=True)
+    }
+    columns |= {
+        name: f"Mean of the {image} weighted by {title}, in its units"
+        for name, title in zip(model.mean_names, titles, strict=True)
+    }
+    columns[ERROR] = f"Reconstruction error of the {image} relative to its norm, ‖x - Wh‖ / ‖x‖"
+    if len(model.training_errors):
+        low, high = model.training_errors[[0, -1]]
+        columns[OUTSIDE] = (
+            "Whether this error is smaller or larger than those of all "
+            f"{len(model.training_errors)} images of the cohort that the components were "
+            f"fitted to ({low:.4g} to {high:.4g})"
+        )
+    return {name: {"Description": text} for name, text in columns.items()}
 
 
 def projection_page(
@@ -25,6 +53,7 @@ def projection_page(
     models: Sequence[Model],
     tables: Mapping[int, pd.DataFrame],
     *,
+    adjusted_for: Sequence[str] = (),
     resample: bool,
     problem: str,
 ) -> str:
@@ -39,19 +68,24 @@ def projection_page(
     tables : mapping of int to DataFrame
         Projections of all images, by the number of components; see
         :meth:`opnmf_pipeline.stages.model.Model.project`.
+    adjusted_for : sequence of str
+        Columns of the table of the subjects that the images were adjusted for.
     resample : bool
         Whether images on another grid were resampled.
     problem : str
         Message about images that could not be used; may be empty.
     """
     first = models[0]
+    preprocessing = first.preprocessing.settings()
+    if first.adjustment_file is not None:
+        preprocessing["adjusted for"] = ", ".join(adjusted_for) or "the mean of the image"
     return render_projection(
         ProjectionFacts(
             model=str(model_root),
             grid=str(first.mask.grid),
             elements=first.mask.grid.elements,
             n_rows=len(first.W),
-            preprocessing=first.preprocessing.settings(),
+            preprocessing=preprocessing,
             resampled=resample,
             models=[_facts(model, tables[model.n_components]) for model in models],
             problem=problem,

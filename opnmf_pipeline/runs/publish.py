@@ -165,13 +165,15 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
     """Write what new images need to be projected on the components, without any identifier."""
     info = read_json(output.path("fit", k))
     parts = {name: output.path(name, k) for name in ("components", "mask")}
+    if "Adjustment" in info:
+        parts |= {name: output.path(name) for name in ("adjustment", "adjustment_arrays")}
     table = read_table(output.path("dseg_tsv", k))
     filters = study.config.inputs.settings().get("filters", {})
     model = ModelFile(
         NumberOfComponents=k,
         Components=parts["components"].name,
         Mask=parts["mask"].name,
-        Adjustment=output.path("adjustment").name if "Adjustment" in info else None,
+        Adjustment=parts["adjustment"].name if "adjustment" in parts else None,
         SHA256={path.name: file_digest(path) for path in parts.values()},
         Preprocessing=info["Preprocessing"],
         Shift=info["Shift"],

@@ -6,28 +6,26 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from opnmf_pipeline.adjustment.adjustment import columns_used
-from opnmf_pipeline.adjustment.explained import explained_by
+from opnmf_pipeline.adjustment.adjustment import Adjustment, columns_used
+from opnmf_pipeline.adjustment.blocks import row_blocks
+from opnmf_pipeline.adjustment.explained import bases_of, explained_by
 from opnmf_pipeline.config import GLOBAL, MatrixConfig
 from opnmf_pipeline.disk import allocate
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.files import file_digest, written_whole
-from opnmf_pipeline.images.cohort import by_row
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.reporting.facts import AdjustmentFacts
 from opnmf_pipeline.stages.collect import COHORT_FILE
+from opnmf_pipeline.stages.decompose import Factorization
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.parts import PART_SETTINGS, adjusted, people_of
 from opnmf_pipeline.stages.stage import MATRIX_DIR, Call, Stage
-from opnmf_pipeline.tables import as_typed
 
-__all__ = ["ADJUSTMENT_FILE", "ADJUST_MATRIX", "adjust_matrix", "adjustment_facts"]
+__all__ = ["ADJUSTMENT_FILE", "ADJUST_MATRIX", "adjust_matrix", "explained_loadings"]
 
 ADJUSTMENT_FILE = "adjustment.json"
 """Name of the file with what was learned; its arrays are next to it, with the ending ``.npz``."""
@@ -83,7 +81,8 @@ def adjust_matrix(
         people = found.adjustment.with_means(X, people, sidecar["Shift"])
         if found.adjustment.by_global:
             columns.append(GLOBAL)
-        shares = [explained_by(values, people, columns) for values in (X, out)]
+        bases = bases_of(people, columns)
+        shares = [explained_by(values, bases) for values in (X, out)]
         out.flush()
     if found.n_negative and options.negative == "error":
         share = found.n_negative / X.size
@@ -114,32 +113,54 @@ def adjust_matrix(
     return out_file
 
 
-def adjustment_facts(
-    factorization: Mapping[str, Any],
-    cohort: pd.DataFrame,
-    loadings: Mapping[int, pd.DataFrame],
-) -> AdjustmentFacts | None:
-    """Return what a report says about an adjustment; None if the matrix was not adjusted.
+def explained_loadings(
+    fit: Factorization, matrix_file: Path, cohort_file: Path
+) -> dict[str, dict[str, list[float]]]:
+    """Return the share of the variance of each component's loadings that each column explains.
 
     Parameters
     ----------
-    factorization : mapping
-        Content of ``factorization.json``.
-    cohort : DataFrame
-        ``participant_id`` and covariates; may be empty.
-    loadings : mapping of int to DataFrame
-        For each number of components: one row per subject, one column per component.
+    fit : Factorization
+        A fit of the adjusted matrix.
+    matrix_file : path
+        ``matrix.json`` of the matrix before the adjustment.
+    cohort_file : path
+        Table of its subjects.
+
+    Returns
+    -------
+    dict of str to dict
+        For each column that was used: R² of a linear model of each component, ``Before`` (of WᵀX of
+        the matrix before the adjustment, with the W of the fit) and ``After`` (of H).
     """
-    if "Adjustment" not in factorization:
-        return None
-    record = factorization["Adjustment"]
-    people = cohort if cohort.empty else as_typed(by_row(cohort))
-    columns = [name for name in record["MedianR2"] if name in people]
-    left = {}
-    for k, values in loadings.items():
-        found = explained_by(values.to_numpy().T, people.reindex(values.index), columns)
-        left[k] = {name: float(shares.max(initial=0)) for name, shares in found.items()}
-    return AdjustmentFacts(record, left)
+    X, sidecar = read_matrix(matrix_file)
+    people = people_of(sidecar["Participants"], cohort_file)
+    columns = list(fit.info["Adjustment"]["MedianR2"])
+    if GLOBAL in columns:
+        people = Adjustment({}, by_global=True).with_means(X, people, sidecar["Shift"])
+    before = np.zeros(fit.H.shape)
+    with threadpool_limits(1):
+        for rows in row_blocks(*X.shape):
+            before += fit.W[rows].T.astype(np.float64) @ X[rows].astype(np.float64)
+    bases = bases_of(people, columns)
+    found = {
+        when: _shares(loadings, bases)
+        for when, loadings in (("Before", before), ("After", np.asarray(fit.H)))
+    }
+    return {name: {when: shares[name] for when, shares in found.items()} for name in columns}
+
+
+def _shares(
+    loadings: NDArray[np.floating], bases: Mapping[str, NDArray[np.float64]]
+) -> dict[str, list[float]]:
+    """Return R² for each component; 0 if its loadings do not vary."""
+    varies = np.ptp(loadings, axis=1) > 0
+    found = {}
+    for name, shares in explained_by(loadings[varies], bases).items():
+        values = np.zeros(len(loadings))
+        values[varies] = shares
+        found[name] = [float(f"{share:.4g}") for share in values]
+    return found
 
 
 def _run(call: Call) -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.reporting.figure import part_colours
 from opnmf_pipeline.selection.shape import winner_takes_all
+from opnmf_pipeline.stages.adjust import explained_loadings
 from opnmf_pipeline.stages.anatomy import REGION_COLUMNS, describe_places, locate
+from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import (
     FACTORIZATION_FILE,
     W_FILE,
     Factorization,
     read_factorization,
 )
+from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import BASE_BYTES
 from opnmf_pipeline.stages.spaces import named_files, open_mask
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MASK_FILE, Call, Field, Kind, Stage
@@ -30,6 +34,7 @@ from opnmf_pipeline.tables import write_table
 
 __all__ = [
     "COMPONENTS_FILE",
+    "EXPLAINED",
     "LABELS_FILE",
     "LABELS_TABLE",
     "MAPS_FILES",
@@ -53,6 +58,8 @@ REGIONS_FILES = {"regions": "regions.tsv", "regions_json": "regions.json"}
 """Further files; without an atlas the table has no rows."""
 SIDECARS = ("components_json", "dseg_json", "loadings_json")
 
+EXPLAINED = "ExplainedByColumns"
+"""Key of the variance of the loadings that covariates explain, in the sidecar of the loadings."""
 COPIES_OF_MAPS = 2
 OF_THE_FIT = ("History", "RelativeErrors")
 """Parts of the description of a fit that the sidecar of its components does not repeat."""
@@ -65,6 +72,8 @@ def write_maps(
     out_dir: Path,
     atlas_file: Path | None = None,
     atlas_labels: Path | None = None,
+    matrix_file: Path | None = None,
+    cohort_file: Path | None = None,
 ) -> Path:
     """Write component maps, winner-takes-all labels and loadings, with JSON sidecars.
 
@@ -90,6 +99,10 @@ def write_maps(
         Label image of an atlas in the space of the mask; its regions name the components.
     atlas_labels : path, optional
         Names of its labels. Default: the file next to it with the same name.
+    matrix_file, cohort_file : path, optional
+        If the matrix was adjusted: ``matrix.json`` of the matrix before this, and the table of its
+        subjects. With these, the sidecar of the loadings has the variance that each column of the
+        adjustment explains before and after.
 
     Returns
     -------
@@ -111,6 +124,9 @@ def write_maps(
     write_table(regions, out_dir / REGIONS_FILES["regions"])
     loadings = _loadings(fit)
     write_table(loadings, out_dir / files["loadings"])
+    described = describe_loadings(loadings)
+    if matrix_file is not None and cohort_file is not None:
+        described[EXPLAINED] = explained_loadings(fit, matrix_file, cohort_file)
     _write_json(
         out_dir / files["components_json"],
         Description="Components of OPNMF (columns of W), one map each, by decreasing share of "
@@ -129,7 +145,7 @@ def write_maps(
         Description="Overlap of the components with the regions of an atlas",
         **{name: REGION_COLUMNS[name] for name in map(str, regions)},
     )
-    _write_json(out_dir / files["loadings_json"], **describe_loadings(loadings))
+    _write_json(out_dir / files["loadings_json"], **described)
     return out_dir
 
 
@@ -171,12 +187,15 @@ def maps_memory(inputs: Mapping[str, Any]) -> int:
 
 def _run(call: Call) -> dict[str, Any]:
     factorization_file = call.path("factorization_dir") / FACTORIZATION_FILE
+    matrix_dir = call.optional_path("matrix_dir")
     maps_dir = write_maps(
         factorization_file,
         call.path("mask_file"),
         call.folder,
         call.optional_path("atlas_file"),
         call.optional_path("atlas_labels"),
+        None if matrix_dir is None else matrix_dir / MATRIX_FILE,
+        call.optional_path("cohort_file"),
     )
     files = named_files(MAPS_FILES, call.path("mask_file"))
     return {
@@ -210,7 +229,15 @@ WRITE_MAPS = Stage(
             "names of the labels of the atlas; default: the file next to it with the same name",
             default=None,
         ),
+        "matrix_dir": Field(
+            Kind.FOLDER,
+            "folder of BuildMatrix, if the matrix was adjusted; the sidecar of the loadings gets "
+            "the variance that covariates explain before and after",
+            default=None,
+        ),
+        "cohort_file": replace(COHORT_FILE, default=None),
     },
+    requires={"matrix_dir": "cohort_file"},
     outputs={
         "maps_dir": Field(Kind.FOLDER, "folder with all files of WriteMaps"),
         "components_file": COMPONENTS_FILE,

@@ -17,19 +17,19 @@ from opnmf_pipeline import __version__
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.dataset.model import read_model_file
 from opnmf_pipeline.decomposition.missing import project
-from opnmf_pipeline.exceptions import ConfigError, ImageError, ModelError
+from opnmf_pipeline.exceptions import ConfigError, ModelError
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.filelist import named_images
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.missing import NO_MASKS, Masks
-from opnmf_pipeline.images.problems import listed
-from opnmf_pipeline.images.projection import Product, products
+from opnmf_pipeline.images.projection import Finish, Product, Shifted, products
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.selection.errors import relative_errors
 from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.imports import chosen_files, the_file
-from opnmf_pipeline.stages.newimages import require_suitable
+from opnmf_pipeline.stages.newimages import require_suitable, usable_products
+from opnmf_pipeline.stages.newsubjects import NewSubjects
 from opnmf_pipeline.stages.spaces import open_mask
 
 __all__ = ["ERROR", "OUTSIDE", "Model", "Projection", "load_models", "project_images", "tabulated"]
@@ -44,8 +44,8 @@ UNEQUAL_MSG = (
     "choose one of them with --n-components"
 )
 ADJUSTMENT_MSG = (
-    "{file}: the images of this model were adjusted for covariates, which version {version} cannot "
-    "do for new images; run without scale, harmonize and covariates in the section matrix"
+    "{file}: is a fit of an adjusted matrix; give the folder of the adjustment, too (matrix_dir of "
+    "AdjustMatrix)"
 )
 SETTINGS_MSG = (
     "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
@@ -58,14 +58,6 @@ COMPONENTS_MSG = (
 MASKS_MSG = (
     "inputs.masks: needs a model that was fitted with matrix.nan: masked, but it was fitted with "
     "matrix.nan: {nan}"
-)
-UNUSABLE_MSG = "{n} of {total} images cannot be projected:\n{named}\n{remedy}"
-REMEDY = (
-    "the model defines the preprocessing; fix these images, or leave these subjects out of the call"
-)
-OUTSIDE_REMEDY = (
-    "an image that is zero everywhere in the mask does not overlap with it: check that the image "
-    "is in the space of the model"
 )
 
 
@@ -101,6 +93,8 @@ class Model:
         Preprocessing of the images of the cohort, which new images get, too.
     shift : float
         Value that was subtracted from all values of these images.
+    adjustment_file : path or None
+        What was learned to adjust these images for covariates, sites or head size, if they were.
     mean_loadings : ndarray of shape (n_components,), float64, or None
         Mean loadings of the cohort, if values may be missing.
     training_errors : ndarray of shape (n_subjects,), float64
@@ -127,6 +121,7 @@ class Model:
     mask_file: Path
     preprocessing: MatrixConfig
     shift: float = 0.0
+    adjustment_file: Path | None = None
     mean_loadings: NDArray[np.float64] | None = None
     training_errors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     labels: tuple[str | None, ...] | None = None
@@ -175,8 +170,6 @@ class Model:
         """Load the model of one file, ``..._model.json``; as :meth:`load`."""
         content = read_model_file(file)
         content.require_intact(file)
-        if content.Adjustment is not None:
-            raise ModelError(ADJUSTMENT_MSG.format(file=file, version=__version__))
         try:
             preprocessing = MatrixConfig(**content.Preprocessing)
         except ValidationError as error:
@@ -185,6 +178,7 @@ class Model:
                 SETTINGS_MSG.format(file=file, version=__version__, keys=keys)
             ) from None
         mask_file, maps = file.with_name(content.Mask), file.with_name(content.Components)
+        adjustment = content.Adjustment
         W = open_mask(mask_file).masked(maps)
         W = W.reshape(len(W), -1)
         if W.shape[1] != content.NumberOfComponents:
@@ -198,6 +192,7 @@ class Model:
             mask_file=mask_file,
             preprocessing=preprocessing,
             shift=content.Shift,
+            adjustment_file=None if adjustment is None else file.with_name(adjustment),
             mean_loadings=None if content.MeanLoadings is None else np.array(content.MeanLoadings),
             training_errors=np.sort(content.TrainingErrors),
             labels=None if content.Labels is None else tuple(content.Labels),
@@ -208,7 +203,9 @@ class Model:
         )
 
     @classmethod
-    def of_fit(cls, factorization_file: Path, mask_file: Path) -> Self:
+    def of_fit(
+        cls, factorization_file: Path, mask_file: Path, adjustment_file: Path | None = None
+    ) -> Self:
         """Return the model of a fit in a work folder.
 
         Parameters
@@ -217,16 +214,22 @@ class Model:
             ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`.
         mask_file : path
             The mask that the rows of W belong to.
+        adjustment_file : path, optional
+            ``adjustment.json`` of :func:`opnmf_pipeline.stages.adjust.adjust_matrix`; required if
+            the matrix was adjusted.
         """
         fit = read_factorization(factorization_file)
-        if "Adjustment" in fit.info:
-            raise ModelError(ADJUSTMENT_MSG.format(file=factorization_file, version=__version__))
+        if "Adjustment" not in fit.info:
+            adjustment_file = None
+        elif adjustment_file is None or not adjustment_file.exists():
+            raise ModelError(ADJUSTMENT_MSG.format(file=factorization_file))
         mean = fit.info.get("MeanLoadings")
         return cls(
             W=fit.W,
             mask_file=mask_file,
             preprocessing=MatrixConfig(**fit.info["Preprocessing"]),
             shift=fit.info["Shift"],
+            adjustment_file=adjustment_file,
             mean_loadings=None if mean is None else np.array(mean),
             training_errors=np.sort(fit.info["RelativeErrors"]),
         )
@@ -271,6 +274,7 @@ class Model:
         images: Sequence[str | Path],
         names: Sequence[str] | None = None,
         *,
+        covariates: pd.DataFrame | None = None,
         resample: bool = False,
         n_procs: int = 1,
     ) -> pd.DataFrame:
@@ -285,6 +289,9 @@ class Model:
             per hemisphere, one or both files.
         names : sequence of str, optional
             Name of each image. Default: subject and session in the file name, or the file name.
+        covariates : DataFrame, optional
+            Table with ``participant_id`` (and ``session_id``) and the columns that the images of
+            the cohort were adjusted for; required if they were. Rows are found by their names.
         resample : bool
             Resample images on another grid to that of the model (linear interpolation, after
             smoothing if their voxels are smaller). Default: such images are an error.
@@ -306,11 +313,28 @@ class Model:
             An image is missing or damaged, is on another grid or in another space, shows something
             else than the images of the cohort, does not overlap with the mask, or has NaN or
             negative values that the preprocessing does not allow.
+        CohortError
+            A subject cannot be adjusted: it has no value in a column, or an unknown site.
         """
         cohort = named_images(images, names)
         rows, paths = cohort["row"].tolist(), cohort["image"].tolist()
-        found = project_images([self], paths, rows, resample=resample, n_procs=n_procs)
+        finish = self.finish(paths, rows, covariates)
+        found = project_images([self], paths, rows, finish, resample=resample, n_procs=n_procs)
         return tabulated(self, rows, [one for _, (one,) in found])
+
+    def finish(
+        self, images: Sequence[str | Path], names: Sequence[str], covariates: pd.DataFrame | None
+    ) -> Finish:
+        """Return what makes values of the matrix from images: their shift, or their adjustment.
+
+        Parameters and errors are those of :meth:`opnmf_pipeline.stages.newsubjects.NewSubjects.of`.
+        """
+        if self.adjustment_file is None:
+            return Shifted(self.shift)
+        negative = self.preprocessing.negative
+        return NewSubjects.of(
+            self.adjustment_file, images, names, covariates, negative=negative, shift=self.shift
+        )
 
     def of_product(
         self, loadings: NDArray[np.float64], norm: float, residual: float | None = None
@@ -329,32 +353,6 @@ class Model:
         squares = errors**2
         outside: NDArray[np.bool_] = (squares < low - LEEWAY) | (squares > high + LEEWAY)
         return outside
-
-    def describe_columns(self) -> dict[str, dict[str, str]]:
-        """Return the description of each column of a projection, for its sidecar."""
-        titles = [
-            name if label is None else f"{name} ({label})"
-            for name, label in zip(
-                self.names, self.labels or [None] * self.n_components, strict=True
-            )
-        ]
-        columns = {
-            name: f"Loading on {title} (row of H = WᵀX)"
-            for name, title in zip(self.names, titles, strict=True)
-        }
-        columns |= {
-            name: f"Mean of the image weighted by {title}, in its units"
-            for name, title in zip(self.mean_names, titles, strict=True)
-        }
-        columns[ERROR] = "Reconstruction error of the image relative to its norm, ‖x - Wh‖ / ‖x‖"
-        if len(self.training_errors):
-            low, high = self.training_errors[[0, -1]]
-            columns[OUTSIDE] = (
-                "Whether this error is smaller or larger than those of all "
-                f"{len(self.training_errors)} images of the cohort that the components were "
-                f"fitted to ({low:.4g} to {high:.4g})"
-            )
-        return {name: {"Description": text} for name, text in columns.items()}
 
 
 def load_models(
@@ -385,13 +383,21 @@ def load_models(
     first = models[0]
     for model in models[1:]:
         alike = (model.preprocessing, model.shift) == (first.preprocessing, first.shift)
-        if not alike or not _is_same_mask(model.mask_file, first.mask_file):
+        pairs = zip(_files(model), _files(first), strict=True)
+        if not alike or not all(_is_same(one, other) for one, other in pairs):
             names = {"first": first.n_components, "k": model.n_components}
             raise ModelError(UNEQUAL_MSG.format(folder=folder, **names))
     return models
 
 
-def _is_same_mask(one: Path, other: Path) -> bool:
+def _files(model: Model) -> tuple[Path | None, ...]:
+    adjustment = model.adjustment_file
+    return model.mask_file, adjustment, adjustment and adjustment.with_suffix(".npz")
+
+
+def _is_same(one: Path | None, other: Path | None) -> bool:
+    if one is None or other is None:
+        return one is other
     return one == other or one.read_bytes() == other.read_bytes()
 
 
@@ -399,6 +405,7 @@ def project_images(
     models: Sequence[Model],
     images: Sequence[str | Path],
     names: Sequence[str],
+    finish: Finish,
     *,
     resample: bool = False,
     masks: Masks = NO_MASKS,
@@ -414,6 +421,8 @@ def project_images(
         Models with one mask and one preprocessing.
     images, names : sequence
         Path of each image, and its name in messages.
+    finish : Finish
+        :meth:`Model.finish` of these images.
     resample : bool
         Resample images on another grid to that of the models.
     masks : mapping of str to ImageMask, optional
@@ -445,34 +454,15 @@ def project_images(
     )
     each = ((np.asarray(model.W, dtype=np.float64), model.mean_loadings) for model in models)
     weights = [(W, partial(project, W=W, mean=mean)) for W, mean in each]
-    found = products(images, first.mask, first.preprocessing, first.shift, weights, masks, n_procs)
+    found = products(images, first.mask, first.preprocessing, finish, weights, masks, n_procs)
     tracked = track(found, "project", len(images))
-    return _projections(models, tracked, names, stop_at_first=stop_at_first)
+    usable = usable_products(tracked, names, stop_at_first=stop_at_first)
+    return ((number, _projections(models, one)) for number, one in usable)
 
 
-def _projections(
-    models: Sequence[Model],
-    found: Iterator[Product | str],
-    names: Sequence[str],
-    *,
-    stop_at_first: bool,
-) -> Iterator[tuple[int, list[Projection]]]:
-    bad = []
-    for number, one in enumerate(found):
-        if isinstance(one, Product):
-            each = zip(models, one.loadings, one.residuals, strict=True)
-            yield number, [model.of_product(h, one.norm, left) for model, h, left in each]
-            continue
-        bad.append(f"{names[number]}: {one}")
-        if stop_at_first:
-            break
-    if bad:
-        remedies = [OUTSIDE_REMEDY] * any("is zero everywhere" in line for line in bad) + [REMEDY]
-        raise ImageError(
-            UNUSABLE_MSG.format(
-                n=len(bad), total=len(names), named=listed(bad), remedy="; ".join(remedies)
-            )
-        )
+def _projections(models: Sequence[Model], product: Product) -> list[Projection]:
+    each = zip(models, product.loadings, product.residuals, strict=True)
+    return [model.of_product(h, product.norm, left) for model, h, left in each]
 
 
 def tabulated(model: Model, rows: Sequence[str], found: Sequence[Projection]) -> pd.DataFrame:

@@ -1,9 +1,9 @@
-"""Requirements of a model on new images: what they show, their space, and their grid."""
+"""Requirements of a model on new images: what they show, their space, grid and values."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.problems import listed
+from opnmf_pipeline.images.projection import Product
 from opnmf_pipeline.images.space import Images
 from opnmf_pipeline.stages.spaces import SPACES, open_mask, space_of
 
-__all__ = ["FAMILY", "family", "require_suitable"]
+__all__ = ["FAMILY", "family", "require_suitable", "usable_products"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,15 @@ NO_SPACE_MSG = (
 GRID_REMEDY = (
     "pass --resample (in Python: resample=True) to resample these images to the grid of the model "
     "(linear interpolation, antialiased), or leave these subjects out"
+)
+
+UNUSABLE_MSG = "{n} of {total} images cannot be projected:\n{named}\n{remedy}"
+REMEDY = (
+    "the model defines the preprocessing; fix these images, or leave these subjects out of the call"
+)
+OUTSIDE_REMEDY = (
+    "an image that is zero everywhere in the mask does not overlap with it: check that the image "
+    "is in the space of the model"
 )
 
 
@@ -115,6 +125,42 @@ def require_suitable(
     resampled = resample or own
     reference = there[0] if resampled else mask_file
     kind.images.check_grids(there, reference, resampled=resampled, remedy=GRID_REMEDY)
+
+
+def usable_products(
+    found: Iterator[Product | str], names: Sequence[str], *, stop_at_first: bool
+) -> Iterator[tuple[int, Product]]:
+    """Yield the number and the product of each image that can be used.
+
+    Parameters
+    ----------
+    found : iterator of Product or str
+        The product of each image, or the reason why it cannot be used.
+    names : sequence of str
+        Name of each image in messages.
+    stop_at_first : bool
+        Whether to stop at the first image that cannot be used.
+
+    Raises
+    ------
+    ImageError
+        Images cannot be used: raised after the others were yielded.
+    """
+    bad = []
+    for number, one in enumerate(found):
+        if isinstance(one, Product):
+            yield number, one
+            continue
+        bad.append(f"{names[number]}: {one}")
+        if stop_at_first:
+            break
+    if bad:
+        remedies = [OUTSIDE_REMEDY] * any("is zero everywhere" in line for line in bad) + [REMEDY]
+        raise ImageError(
+            UNUSABLE_MSG.format(
+                n=len(bad), total=len(names), named=listed(bad), remedy="; ".join(remedies)
+            )
+        )
 
 
 def _can_be_opened(path: str | Path, space: Images) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from opnmf_pipeline.images.cohort import by_row
 from opnmf_pipeline.stages.splits import with_covariates
 from opnmf_pipeline.tables import as_typed
 
-__all__ = ["PART_SETTINGS", "Adjusted", "NewSubjects", "Part", "Parts", "adjusted", "people_of"]
+__all__ = ["PART_SETTINGS", "Adjusted", "Part", "Parts", "adjusted", "people_of"]
 
 Matrix = NDArray[np.float32]
 
@@ -139,65 +139,6 @@ class Parts:
         else:
             np.maximum(values, 0, out=values)
         return values
-
-
-@dataclass(frozen=True)
-class NewSubjects:
-    """Adjusts images of new subjects with what was learned from the subjects of a fit.
-
-    Attributes
-    ----------
-    adjustment : Adjustment
-        What was learned.
-    people : DataFrame
-        One row per new subject.
-    negative : str
-        ``matrix.negative`` of the fit.
-    shift : float
-        Value that was subtracted from all adjusted values of the fit.
-    """
-
-    adjustment: Adjustment
-    people: pd.DataFrame
-    negative: str
-    shift: float
-
-    @classmethod
-    def of(
-        cls,
-        adjustment_file: Path,
-        people: pd.DataFrame,
-        factorization: Mapping[str, Any],
-    ) -> NewSubjects:
-        """Read an adjustment, and require that the new subjects can be adjusted with it.
-
-        Parameters
-        ----------
-        adjustment_file : path
-            ``adjustment.json`` of :func:`opnmf_pipeline.stages.adjust.adjust_matrix`.
-        people : DataFrame
-            One row per new subject, see :func:`people_of`.
-        factorization : mapping
-            Content of ``factorization.json``.
-
-        Raises
-        ------
-        CohortError
-            A subject has no value in a column, or a batch or a category that was not seen.
-        """
-        adjustment = Adjustment.load(adjustment_file)
-        adjustment.require(people)
-        negative = factorization["Preprocessing"]["negative"]
-        return cls(adjustment, people, negative, factorization["Shift"])
-
-    def __call__(self, number: int, column: Matrix) -> Matrix:
-        """Return the adjusted values of one new subject, (n_voxels,), float32."""
-        values = np.empty((len(column), 1), dtype=np.float32)
-        person = self.people.iloc[[number]]
-        with threadpool_limits(1):
-            self.adjustment.apply(column[:, np.newaxis], person, values)
-        found = values[:, 0] - np.float32(self.shift)
-        return np.maximum(found, 0) if self.negative != "shift" else found
 
 
 def adjusted(

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.progress import Track, silent
+from opnmf_pipeline.stages.adjust import ADJUSTMENT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.model import Model, project_images, tabulated
 from opnmf_pipeline.stages.stage import (
@@ -30,6 +32,7 @@ def project_subjects(
     model: Model,
     out_file: Path,
     *,
+    cohort_file: Path | None = None,
     resample: bool = False,
     n_procs: int = 1,
     track: Track = silent,
@@ -46,6 +49,9 @@ def project_subjects(
         The components.
     out_file : path
         TSV to write, with the columns of
+        :meth:`opnmf_pipeline.stages.model.Model.project`.
+    cohort_file : path, optional
+        Table with the covariates of the subjects (TSV), see
         :meth:`opnmf_pipeline.stages.model.Model.project`.
     resample : bool
         Resample images on another grid to that of the model.
@@ -64,9 +70,13 @@ def project_subjects(
     ImageError
         An image is damaged, does not fit the model, or has NaN or negative values that the
         preprocessing does not allow.
+    CohortError
+        A subject cannot be adjusted as the cohort of the model was.
     """
+    covariates = None if cohort_file is None else read_cohort(cohort_file)
+    finish = model.finish(images, participants, covariates)
     found = project_images(
-        [model], images, participants, resample=resample, n_procs=n_procs, track=track
+        [model], images, participants, finish, resample=resample, n_procs=n_procs, track=track
     )
     write_table(tabulated(model, participants, [one for _, (one,) in found]), out_file)
     return out_file
@@ -75,7 +85,12 @@ def project_subjects(
 def _model(call: Call) -> Model:
     if (model_file := call.optional_path("model_file")) is not None:
         return Model.of_file(model_file)
-    return Model.of_fit(call.path("factorization_dir") / FACTORIZATION_FILE, call.path("mask_file"))
+    adjusted_dir = call.optional_path("matrix_dir")
+    return Model.of_fit(
+        call.path("factorization_dir") / FACTORIZATION_FILE,
+        call.path("mask_file"),
+        adjusted_dir and adjusted_dir / ADJUSTMENT_FILE,
+    )
 
 
 def _run(call: Call) -> dict[str, Path]:
@@ -84,6 +99,7 @@ def _run(call: Call) -> dict[str, Path]:
         call["participants"],
         _model(call),
         call.folder / "loadings.tsv",
+        cohort_file=call.optional_path("cohort_file"),
         resample=bool(call["resample"]),
         n_procs=call.n_procs,
         track=call.track,
@@ -107,6 +123,15 @@ PROJECT_SUBJECTS = Stage(
         ),
         "factorization_dir": replace(FACTORIZATION_DIR, default=None),
         "mask_file": replace(MASK_FILE, default=None),
+        "matrix_dir": Field(
+            Kind.FOLDER, "folder of AdjustMatrix, if the fit is of its matrix", default=None
+        ),
+        "cohort_file": Field(
+            Kind.TABLE,
+            "table with participant_id and the columns that the cohort of the model was adjusted "
+            "for; required if it was (TSV)",
+            default=None,
+        ),
         "resample": Field(
             Kind.FLAG, "resample images on another grid to that of the model", default=False
         ),

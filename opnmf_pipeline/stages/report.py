@@ -22,6 +22,7 @@ from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.covariates import restore_covariates
 from opnmf_pipeline.reporting.facts import (
+    AdjustmentFacts,
     AssociationFacts,
     Facts,
     FitFacts,
@@ -34,11 +35,11 @@ from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
-from opnmf_pipeline.stages.adjust import adjustment_facts
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
+from opnmf_pipeline.stages.maps import EXPLAINED
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
@@ -218,7 +219,7 @@ def make_report(
         entities=common_entities(images["image"]) if "image" in images else {},
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
         covariates=_covariates(images, rows, associations),
-        adjustment=adjustment_facts(infos[0], images, {fit.k: fit.loadings for fit in found}),
+        adjustment=_adjustment(infos[0], fits),
         quality=assessed,
         volumes=pictures.embed(volumes, meshes=meshes) if found else None,
         on_background=bool(background),
@@ -301,6 +302,15 @@ def _read_associations(path: Path) -> AssociationFacts:
         unused=about["NotUsed"],
         notes=about["Notes"],
     )
+
+
+def _adjustment(info: Mapping[str, Any], fits: Sequence[FitFiles]) -> AdjustmentFacts | None:
+    if "Adjustment" not in info:
+        return None
+    sidecars = [read_object(files.loadings.with_suffix(".json")) for files in fits]
+    explained = [sidecar.get(EXPLAINED, {}) for sidecar in sidecars]
+    ks = [_rank(files.factorization) for files in fits]
+    return AdjustmentFacts(info["Adjustment"], dict(zip(ks, explained, strict=True)))
 
 
 def _covariates(

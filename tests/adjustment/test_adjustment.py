@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from opnmf_pipeline.adjustment.adjustment import Adjustment, columns_used
-from opnmf_pipeline.adjustment.explained import explained_by
+from opnmf_pipeline.adjustment.explained import bases_of, explained_by
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import CohortError, ConfigError
 
@@ -104,7 +104,7 @@ def test_new_subjects_are_refused_before_their_images_are_read(X, people):
 
 
 def test_explained_variance_is_that_of_linear_models(X, people):
-    found = explained_by(X, people, ["age", "site"])
+    found = explained_by(X, bases_of(people, ["age", "site"]))
     expected = np.corrcoef(X[4], people["age"])[0, 1] ** 2
     assert found["age"][4] == pytest.approx(expected)
     groups = people.groupby("site").indices.values()
@@ -114,4 +114,4 @@ def test_explained_variance_is_that_of_linear_models(X, people):
 
 def test_voxels_that_do_not_vary_are_left_out(X, people):
     X[0] = 1
-    assert len(explained_by(X, people, ["age"])["age"]) == len(X) - 1
+    assert len(explained_by(X, bases_of(people, ["age"]))["age"]) == len(X) - 1

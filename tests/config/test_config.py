@@ -255,6 +255,13 @@ def test_overrides_nest_and_merge(write_config):
     assert config.decomposition.n_components == (4, 5)
 
 
+@pytest.mark.parametrize("value", ["[age, sex]", "age + sex", "'age + sex'"])
+def test_a_formula_of_an_override_may_be_a_list_of_terms(write_config, value):
+    overrides = [f"matrix.covariates={value}", f"matrix.harmonize.covariates={value}"]
+    matrix = load_config(write_config(BASE), [*overrides, "matrix.harmonize.batch=site"]).matrix
+    assert matrix.covariates == matrix.harmonize.covariates == "age + sex"
+
+
 def test_the_last_override_wins(write_config):
     config = load_config(write_config(BASE), ["mask.threshold=1", "mask.threshold=2"])
     assert config.mask.threshold == 2

@@ -175,8 +175,20 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         n_null=2,
     )
     metrics = selection / "metrics.tsv"
-    model = Model.of_fit(fit, mask_file)
-    projected = project_subjects(images, people, model, folder("new") / "loadings.tsv")
+    of_adjusted = decompose(adjusted, folder("of-adjusted"), K, options)
+    model = Model.of_fit(of_adjusted, mask_file, adjusted.with_name("adjustment.json"))
+    projected = project_subjects(
+        images, people, model, folder("new") / "loadings.tsv", cohort_file=cohort_file
+    )
+    maps_of_adjusted = write_maps(
+        of_adjusted,
+        mask_file,
+        folder("maps-of-adjusted"),
+        mask_file,
+        atlas_labels,
+        matrix_file=matrix,
+        cohort_file=cohort_file,
+    )
     quality = assess_cohort(matrix, mask_file, folder("quality"))
     of_few = write_associations(maps / "loadings.tsv", cohort_file, folder("of-few"))
     loadings, many, described = write_people(folder("people"))
@@ -325,19 +337,23 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         ),
         "WriteMaps": Case(
             inputs={
-                "factorization_dir": fit_dir,
+                "factorization_dir": str(of_adjusted.parent),
                 "mask_file": mask_file,
                 "atlas_file": mask_file,
                 "atlas_labels": atlas_labels,
+                "matrix_dir": matrix_dir,
+                "cohort_file": cohort_file,
             },
             outputs={
-                "maps_dir": maps,
-                "components_file": maps / "components.nii.gz",
-                "labels_file": maps / "dseg.nii.gz",
-                "labels_table": maps / "dseg.tsv",
-                "regions_table": maps / "regions.tsv",
-                "loadings_file": maps / "loadings.tsv",
-                "sidecars": [maps / f"{name}.json" for name in ("components", "dseg", "loadings")],
+                "maps_dir": maps_of_adjusted,
+                "components_file": maps_of_adjusted / "components.nii.gz",
+                "labels_file": maps_of_adjusted / "dseg.nii.gz",
+                "labels_table": maps_of_adjusted / "dseg.tsv",
+                "regions_table": maps_of_adjusted / "regions.tsv",
+                "loadings_file": maps_of_adjusted / "loadings.tsv",
+                "sidecars": [
+                    maps_of_adjusted / f"{name}.json" for name in ("components", "dseg", "loadings")
+                ],
             },
             stage=write_maps,
         ),
@@ -439,8 +455,10 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs={
                 "images": images,
                 "participants": people,
-                "factorization_dir": fit_dir,
+                "factorization_dir": str(of_adjusted.parent),
                 "mask_file": mask_file,
+                "matrix_dir": str(adjusted.parent),
+                "cohort_file": cohort_file,
                 "resample": True,  # no image is on another grid
             },
             outputs={"loadings_file": projected},

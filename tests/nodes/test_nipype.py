@@ -361,7 +361,8 @@ def _files(folder):
 def test_a_model_in_place_of_a_fit(battery, tmp_path):
     given = dict(battery["ProjectSubjects"].inputs)
     fit = Path(given.pop("factorization_dir")) / "factorization.json"
-    model = write_model(tmp_path / "model", fit, given.pop("mask_file"))
+    adjustment = Path(given.pop("matrix_dir")) / "adjustment.json"
+    model = write_model(tmp_path / "model", fit, given.pop("mask_file"), adjustment=adjustment)
     interface = nodes.ProjectSubjects(model_file=model / "model.json", **given)
     found = Node(interface, name="projected", base_dir=str(tmp_path)).run().outputs.loadings_file
     expected = battery["ProjectSubjects"].outputs["loadings_file"]

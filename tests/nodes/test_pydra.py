@@ -234,7 +234,8 @@ def test_images_may_be_of_any_format(name, field, tmp_path):
 def test_a_model_in_place_of_a_fit(battery, tmp_path, cache):
     given = dict(battery["ProjectSubjects"].inputs)
     fit = Path(given.pop("factorization_dir")) / "factorization.json"
-    model = write_model(tmp_path / "model", fit, given.pop("mask_file"))
+    adjustment = Path(given.pop("matrix_dir")) / "adjustment.json"
+    model = write_model(tmp_path / "model", fit, given.pop("mask_file"), adjustment=adjustment)
     task = tasks.ProjectSubjects(model_file=model / "model.json", **given)
     found = task(cache_root=cache).loadings_file
     expected = battery["ProjectSubjects"].outputs["loadings_file"]

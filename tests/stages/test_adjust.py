@@ -16,7 +16,7 @@ from opnmf_pipeline.stages.adjust import adjust_matrix
 from opnmf_pipeline.stages.bootstrap import fit_bootstrap
 from opnmf_pipeline.stages.decompose import estimator
 from opnmf_pipeline.stages.halves import fit_halves
-from opnmf_pipeline.stages.parts import NewSubjects, Parts, people_of
+from opnmf_pipeline.stages.parts import Parts
 from opnmf_pipeline.stages.splits import make_splits
 from opnmf_pipeline.tables import write_table
 
@@ -28,6 +28,8 @@ ALL = MatrixConfig(
     keep="diagnosis",
     negative="clip",
 )
+SITE = MatrixConfig(harmonize={"batch": "site"}, negative="clip")
+"""One formula less to evaluate, where the question is who learns from whom."""
 FIT = DecompositionConfig(solver="multiplicative", max_iter=20, tol=1e-3)
 
 
@@ -168,7 +170,7 @@ def split(study):
     return path
 
 
-def halves(study, split, name, options=ALL):
+def halves(study, split, name, options=SITE):
     matrix_file, cohort_file = study.write()
     path = fit_halves(
         matrix_file, study.folder(name), 3, split, FIT, matrix=options, cohort_file=cohort_file
@@ -180,7 +182,7 @@ def test_the_fit_of_a_half_keeps_its_bits_when_the_other_half_changes(study, spl
     found, labels = halves(study, split, "before")
     second = [int(name.removeprefix("sub-")) for name in json.loads(split.read_text())["Halves"][1]]
     study.X[:, second] += np.random.default_rng(1).random((V, N // 2)).astype(np.float32)
-    study.people.loc[second, "age"] += 7
+    study.people.loc[second[:5], "site"] = "a"
     again, labels_again = halves(study, split, "after")
     np.testing.assert_array_equal(labels_again[0], labels[0])
     assert again["half_error"] != found["half_error"]
@@ -191,7 +193,7 @@ def test_errors_out_of_sample_are_those_of_a_slow_computation(study, split):
     found, _ = halves(study, split, "halves")
     names = json.loads(split.read_text())["Halves"]
     columns = [[int(name.removeprefix("sub-")) for name in half] for half in names]
-    subjects, total = parts_of(study), 0.0
+    subjects, total = parts_of(study, SITE), 0.0
     for number in (0, 1):
         start = FIT.from_random_start(number + 1)
         part = subjects.part(columns[number])
@@ -233,20 +235,11 @@ def test_a_bootstrap_sample_learns_from_the_drawn_subjects(study):
     """The labels are those of a fit of the drawn subjects, which are adjusted as a part."""
     matrix_file, cohort_file = study.write()
     path = fit_bootstrap(
-        matrix_file, study.folder("a"), 3, 1, FIT, matrix=ALL, cohort_file=cohort_file
+        matrix_file, study.folder("a"), 3, 1, FIT, matrix=SITE, cohort_file=cohort_file
     )
     drawn = bootstrap_sample(N, [FIT.random_state, 1])
     model = estimator(3, FIT.from_random_start(1), {"Preprocessing": {}})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        W = model.fit(parts_of(study).part(drawn.tolist()).values).coef_
+        W = model.fit(parts_of(study, SITE).part(drawn.tolist()).values).coef_
     np.testing.assert_array_equal(np.load(path), winner_takes_all(W))
-
-
-def test_a_subject_of_the_fit_gets_its_adjusted_values_again_as_a_new_subject(study):
-    X, _ = adjust(study, ALL)
-    info = json.loads((study.root / "adjusted" / "matrix.json").read_text())
-    cohort_file = study.root / "matrix" / "cohort.tsv"
-    people = people_of(study.people["participant_id"].tolist(), cohort_file)
-    new = NewSubjects.of(study.root / "adjusted" / "adjustment.json", people, info)
-    np.testing.assert_allclose(new(11, study.X[:, 11]), X[:, 11], rtol=1e-6)

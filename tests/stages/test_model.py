@@ -9,6 +9,7 @@ import pytest
 from opnmf_pipeline import Model
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import CohortError, ImageError, ModelError
+from opnmf_pipeline.runs.projected import columns_of
 from opnmf_pipeline.stages.decompose import read_factorization
 from opnmf_pipeline.stages.model import load_models
 from tests.builders import AFFINE, NAME, SHAPE, three_parts, write_image
@@ -81,7 +82,7 @@ def test_a_model_without_errors_of_its_cohort_flags_nothing(fitted, tmp_path):
     model = Model.load(fitted.write(tmp_path / "m", TrainingErrors=None))
     table = model.project(fitted.cohort.images[:1])
     assert list(table)[-1] == "reconstruction_error"
-    assert set(table) - {"participant_id"} == set(model.describe_columns())
+    assert set(table) - {"participant_id"} == set(columns_of(model))
 
 
 def test_components_as_an_image(model):
@@ -92,7 +93,7 @@ def test_components_as_an_image(model):
 
 
 def test_columns_are_labelled(model):
-    described = model.describe_columns()
+    described = columns_of(model)
     assert described["component01"]["Description"].startswith("Loading on component01 (left)")
     assert "weighted by component02," in described["component02_mean"]["Description"]
 
@@ -157,7 +158,7 @@ def test_damaged_models(fitted, tmp_path, damage, message):
     [
         ({"Format": 2}, r"opnmf-pipeline 9\.0 wrote this model in format 2; .* install a newer"),
         ({"Preprocessing": {"warp": 1}}, r"settings that version \S+ does not have \(warp\)"),
-        ({"Adjustment": "adjustment"}, "were adjusted for covariates"),
+        ({"Adjustment": "a.json"}, r"a\.(json|npz): no such file; .* model\.json needs it"),
         ({"Components": None}, r"keys are missing or have invalid values \(Components\)"),
         ({"Mask": "../mask.nii.gz"}, r"invalid values \(Mask\)"),
         ({"NumberOfComponents": 4}, r"k3\.nii\.gz: has 3 maps, but .* has 4 components"),

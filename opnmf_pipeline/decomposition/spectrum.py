@@ -46,12 +46,15 @@ class Spectrum:
         ‖X‖_F².
     wide : bool
         Whether X has more columns than rows.
+    products : ndarray of shape (n_rows, n_values), optional
+        XV, where it is known.
     """
 
     values: Array
     vectors: Array
     squared_norm: float
     wide: bool
+    products: Array | None = None
 
     def lower_bound(self, k: int) -> float:
         """Return √Σ_{i>k} σᵢ², which no ‖X − WH‖_F with k components can go below."""
@@ -63,7 +66,10 @@ class Spectrum:
         values, vectors = self.values[:k].copy(), self.vectors[:, :k]
         values[values <= RANK_TOLERANCE * values[0]] = 0
         inverse = np.divide(1, values, out=np.zeros_like(values), where=values > 0)
-        other = moments(X, vectors).M if self.wide else _times(X, vectors)
+        if self.products is not None:
+            other = self.products[:, :k]
+        else:
+            other = moments(X, vectors).M if self.wide else _times(X, vectors)
         other = other * inverse
         return (vectors, values, other) if self.wide else (other, values, vectors)
 

@@ -18,7 +18,12 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from opnmf_pipeline.decomposition.checkpoint import Checkpoint
-from opnmf_pipeline.decomposition.compression import Compression, compress, n_directions
+from opnmf_pipeline.decomposition.compression import (
+    Compression,
+    compress,
+    compression_bytes,
+    n_directions,
+)
 from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
 from opnmf_pipeline.decomposition.missing import (
     FilledBlocks,
@@ -282,14 +287,15 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Start, solve, and set the fitted attributes."""
         masked = self.missing == "masked"
         n_weights = WEIGHTS_MASKED if masked else WEIGHTS
-        check_memory(self.max_memory, X, k, sample_size(X.shape[0], k), n_weights)
+        stand_in = compression_bytes(X, k) if self._compressible else 0
+        check_memory(self.max_memory, X, k, sample_size(X.shape[0], k), n_weights, stand_in)
         facts = check_data(X, type(self).__name__, missing=masked)
         X.rescale(facts.largest)
         if facts.n_missing:
             fill_with_means(X)
         r = n_directions(X.shape, k) if self._compressible and not facts.n_missing else 0
         small = compress(X, r) if r else None
-        spectrum_ = small.spectrum(k) if small else spectrum(X, k)
+        spectrum_ = small.spectrum(X, k) if small else spectrum(X, k)
         level = logging.INFO if self.verbose else logging.DEBUG
         checkpoint = self._checkpoint(X, k, spectrum_)
         progress = Progress(

@@ -18,10 +18,9 @@ References
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import eigh
 
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, block_squared_norm
 from opnmf_pipeline.decomposition.spectrum import (
@@ -30,6 +29,8 @@ from opnmf_pipeline.decomposition.spectrum import (
     KRYLOV_BLOCKS,
     OVERSAMPLING,
     Spectrum,
+    spectrum,
+    times,
 )
 
 LEAST_RATIO = 4
@@ -68,21 +69,15 @@ class Compression:
         """The share of ‖X‖_F² that X̃ lacks."""
         return max(1 - block_squared_norm(self.rows) / self.squared_norm, 0.0)
 
-    def spectrum(self, k: int) -> Spectrum:
+    def spectrum(self, X: RowBlocks, k: int) -> Spectrum:
         """Return the k leading singular values and right singular vectors of XQQᵀ.
 
-        They stand in for those of X: the values are a little low.
+        They stand in for those of X: the values are a little low. X itself is not read.
         """
-        rows, r = self.rows.astype(np.float64), self.rows.shape[1]
-        values, vectors = eigh(rows.T @ rows, subset_by_index=[r - k, r - 1])
-        vectors = vectors[:, ::-1]
-        return Spectrum(
-            values=np.sqrt(np.maximum(values[::-1], 0)),
-            vectors=self.basis @ vectors,
-            squared_norm=self.squared_norm,
-            wide=False,
-            products=(rows @ vectors).astype(self.rows.dtype),
-        )
+        with self.stand_in(X) as rows:
+            found = spectrum(rows, k)
+            products = times(rows, found.vectors)
+        return replace(found, vectors=self.basis @ found.vectors, products=products)
 
     def stand_in(self, X: RowBlocks) -> RowBlocks:
         """Return X̃ for solvers, with the norm of X, so that errors are nearly those on X."""
@@ -132,6 +127,14 @@ def compress(X: RowBlocks, r: int) -> Compression:
     for _ in X.map(project):
         pass
     return Compression(rows, basis, norm2)
+
+
+def compression_bytes(X: RowBlocks, k: int) -> int:
+    """Return the memory that X̃, its basis and the sample of rows need; 0 without compression."""
+    r = n_directions(X.shape, k)
+    n_rows, n_columns = X.shape
+    sample = SAMPLE_BYTES if r else 0
+    return X.dtype.itemsize * n_rows * r + 3 * 8 * n_columns * r + sample
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class Spectrum:
         if self.products is not None:
             other = self.products[:, :k]
         else:
-            other = moments(X, vectors).M if self.wide else _times(X, vectors)
+            other = moments(X, vectors).M if self.wide else times(X, vectors)
         other = other * inverse
         return (vectors, values, other) if self.wide else (other, values, vectors)
 
@@ -160,7 +160,7 @@ def _gram_of_rows(X: RowBlocks) -> Array:
     return total
 
 
-def _times(X: RowBlocks, V: Array) -> Array:
+def times(X: RowBlocks, V: Array) -> Array:
     """Return XV in the dtype of X, multiplied in float64."""
     product = np.empty((X.shape[0], V.shape[1]), dtype=X.dtype)
 

@@ -6,7 +6,12 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.decomposition import OPNMF, adaptive
-from opnmf_pipeline.decomposition.compression import compress, n_directions
+from opnmf_pipeline.decomposition.compression import (
+    SAMPLE_BYTES,
+    compress,
+    compression_bytes,
+    n_directions,
+)
 from opnmf_pipeline.decomposition.missing import FilledBlocks
 from opnmf_pipeline.decomposition.passes import RowBlocks
 from opnmf_pipeline.selection.reproducibility import cosine_and_rand_index
@@ -27,7 +32,8 @@ def cohort():
 
 @pytest.fixture(scope="module")
 def decomposed(cohort):
-    return np.linalg.svd(cohort[1], full_matrices=False)
+    with threadpool_limits(1):
+        return np.linalg.svd(cohort[1], full_matrices=False)
 
 
 @pytest.fixture
@@ -56,6 +62,7 @@ def test_basis_keeps_what_the_truncated_decomposition_keeps(planted, decomposed,
     U, values, Vt = decomposed
     with RowBlocks(X, dtype, 1) as blocks:
         small = compress(blocks, 20)
+        found = small.spectrum(blocks, K)
         assert blocks.n_passes == 2
     Q = small.basis
     np.testing.assert_allclose(Q.T @ Q, np.eye(20), atol=1e-12)
@@ -63,7 +70,6 @@ def test_basis_keeps_what_the_truncated_decomposition_keeps(planted, decomposed,
     assert small.squared_norm == pytest.approx(np.sum(X**2))
     least = np.sum(values[20:] ** 2) / np.sum(values**2)
     assert least <= small.loss < 1.1 * least
-    found = small.spectrum(K)
     np.testing.assert_allclose(found.values, values[:K], rtol=1e-5)
     np.testing.assert_allclose(np.abs(np.diag(Vt[:K] @ found.vectors)), 1, atol=1e-4)
     u, _, _ = found.singular_triplets(None, K)
@@ -127,6 +133,16 @@ def test_which_data_are_compressed():
     assert n_directions((100, 3000), 20) == 0
 
 
+def test_memory_of_compressed_data(planted):
+    X = planted[1]
+    with RowBlocks(X, "float64", 1) as blocks:
+        needed = compression_bytes(blocks, K)
+    assert needed == SAMPLE_BYTES + 8 * 65 * (300 + 3 * 1200)
+    assert n_directions((300, 1200), K) == 65
+    with pytest.raises(ValueError, match="max_memory=500 MB is too little"):
+        OPNMF(K, solver="accelerated", max_memory=500).fit(X)
+
+
 def test_published_iterates_are_those_of_all_data(planted):
     with pytest.warns(match="stopped at max_iter=2"):
         fit = OPNMF(K, max_iter=2).fit(planted[1])
@@ -139,12 +155,11 @@ def test_a_fit_that_is_stopped_or_out_of_passes_ends(planted):
         short = OPNMF(K, solver="accelerated", tol=1e-9, max_iter=2).fit(X)
     stopped = OPNMF(K, solver="accelerated", callback=lambda record: record.iteration == 1).fit(X)
     assert short.n_iter_ == stopped.n_iter_ == 2
-    assert not (short.converged_ or stopped.converged_)
+    assert not short.converged_
+    assert not stopped.converged_
     np.testing.assert_array_equal(short.coef_, stopped.coef_)
     H = short.coef_.T @ X
-    assert short.reconstruction_err_ == pytest.approx(
-        np.linalg.norm(X - short.coef_ @ H), rel=1e-5
-    )
+    assert short.reconstruction_err_ == pytest.approx(np.linalg.norm(X - short.coef_ @ H), rel=1e-5)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -108,7 +108,8 @@ class OPNMF(ProjectiveNMF):
     n_iter_ : int
         Number of updates made: the fit ended at iteration index ``n_iter_ - 1``.
     n_passes_ : int
-        How often the fit read all values of X.
+        How often the fit read all values of X; samples of rows, and what fills missing values, are
+        not counted.
     compression_loss_ : float
         Share of ‖X‖² that the data of the search lack: X with more than 1000 columns, and with many
         times more columns than components, is compressed for the search of all solvers but

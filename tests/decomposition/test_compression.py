@@ -185,7 +185,10 @@ def test_halves_for_the_choice_of_parts_are_halves_of_the_subjects(planted, monk
         return compressed(columns, like, k)
 
     monkeypatch.setattr(adaptive, "compressed_in_memory", noted)
-    OPNMF(K, solver="adaptive", random_state=0).fit(X)
+    # halves, of 600 columns, are compressed too
+    monkeypatch.setattr("opnmf_pipeline.decomposition.compression.GRAM_COLUMNS", 500)
+    fit = OPNMF(K, solver="adaptive", random_state=0).fit(X)
+    assert cosine_and_rand_index(fit.coef_, planted[0])[0] > 0.99
     assert len(seen) >= 6
     for first, second in zip(seen[::2], seen[1::2], strict=True):
         assert first.shape == second.shape == (300, 600)

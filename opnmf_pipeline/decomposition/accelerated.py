@@ -76,13 +76,14 @@ def accelerate(X: RowBlocks, W: Array, progress: Progress) -> Array:
     ndarray of shape (n_rows, k)
         W, at the scale that makes the error least.
     """
-    V = np.empty((X.shape[1], W.shape[1]))
+    V, state = np.empty((X.shape[1], W.shape[1])), None
     if not progress.resumed:
-        V = unit_columns(moments(X, W).M)
+        state = moments(X, W)
+        V = unit_columns(state.M)
         step = coarse_step(X, W.shape[1])
         if step > 1:
-            V = _coarse(X, W, V, step, progress)
-    return finish(X, W, V, progress)
+            V, state = _coarse(X, W, V, step, progress), None
+    return finish(X, W, V, progress, state)
 
 
 def coarse_step(X: RowBlocks, k: int) -> int:
@@ -103,9 +104,15 @@ def _coarse(X: RowBlocks, W: Array, V: Array, step: int, progress: Progress) -> 
         return unit_columns(descend(rows, thin, V, moments(rows, thin), Steps(), search).M)
 
 
-def finish(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
-    """Move W to the stationary point that directions V lead to, or continue from a checkpoint."""
-    state, steps = moments(X, W), Steps()
+def finish(
+    X: RowBlocks, W: Array, V: Array, progress: Progress, state: Moments | None = None
+) -> Array:
+    """Move W to the stationary point that directions V lead to, or continue from a checkpoint.
+
+    W is zero at entry, unless its moments are given.
+    """
+    k, steps = W.shape[1], Steps()
+    state = state or Moments(np.zeros((X.shape[1], k)), np.zeros((k, k)))
     # W holds the weights z against unit vectors until the end
     if saved := progress.resumed:
         W[...], V, state = saved["W"], saved["V"], Moments(saved["M"], saved["G"])
@@ -117,7 +124,15 @@ def finish(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
 
 def refine(X: RowBlocks, W: Array, progress: Progress) -> Array:
     """Move W, a solution for similar data, to a stationary point."""
-    return finish(X, W, unit_columns(moments(X, W).M), progress)
+    state = moments(X, W)
+    return finish(X, W, unit_columns(state.M), progress, against_unit_vectors(W, state))
+
+
+def against_unit_vectors(W: Array, state: Moments) -> Moments:
+    """Multiply W by the lengths, so that it holds the weights z, and return its moments."""
+    lengths = np.linalg.norm(state.M, axis=0)
+    W *= lengths.astype(W.dtype)
+    return Moments(state.M * lengths, state.G * np.outer(lengths, lengths))
 
 
 def rescale(W: Array, state: Moments) -> None:
@@ -150,7 +165,7 @@ def descend(
         converged = (
             residual < target
             and found.size == 0
-            and kkt_residual(X, W / lengths.astype(X.dtype)) < target
+            and kkt_residual(X, W / lengths.astype(X.dtype), *_rescaled(state, lengths)) < target
         )
         new2 = float(np.trace(state.G))
         change = float(np.sqrt(state.step2 / new2)) if new2 > 0 else 0.0

@@ -28,6 +28,7 @@ from opnmf_pipeline.decomposition.accelerated import (
     coarse_step,
     descend,
 )
+from opnmf_pipeline.decomposition.compression import compressed_in_memory
 from opnmf_pipeline.decomposition.optimality import best_scale, objective
 from opnmf_pipeline.decomposition.passes import Array, Moments, RowBlocks, moments, squared_norm
 from opnmf_pipeline.decomposition.progress import Criterion, Progress
@@ -173,8 +174,8 @@ def _search(
 
 def _halves(X: RowBlocks, rng: np.random.RandomState) -> Pair:
     """Return the columns of two halves of the subjects, or all columns twice where few."""
-    n = X.shape[1]
-    if X.compressed or n < FEWEST_SUBJECTS:
+    n = (X.original or X).shape[1]
+    if (X.compressed and not X.original) or n < FEWEST_SUBJECTS:
         return np.arange(n), np.arange(n)
     order = rng.permutation(n)
     return np.sort(order[: n // 2]), np.sort(order[n // 2 :])
@@ -184,8 +185,8 @@ def _fitted(X: RowBlocks, split: Pair, k: int, fit: Fit, rng: np.random.RandomSt
     """Return W of both halves of the subjects."""
     weights = []
     for half in split:
-        columns = np.ascontiguousarray(X[:, half])
-        with RowBlocks(columns, str(X.dtype), X.n_threads) as rows:
+        columns = np.ascontiguousarray((X.original or X)[:, half])
+        with compressed_in_memory(columns, X, k) as rows:
             weights.append(fit(rows, k, rng))
     return weights[0], weights[1]
 

@@ -18,6 +18,12 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from opnmf_pipeline.decomposition.checkpoint import Checkpoint
+from opnmf_pipeline.decomposition.compression import (
+    Compression,
+    compress,
+    compression_bytes,
+    n_directions,
+)
 from opnmf_pipeline.decomposition.initialization import INITS, initial_weights
 from opnmf_pipeline.decomposition.missing import (
     FilledBlocks,
@@ -26,7 +32,7 @@ from opnmf_pipeline.decomposition.missing import (
     mean_loadings,
     project,
 )
-from opnmf_pipeline.decomposition.optimality import kkt_residual
+from opnmf_pipeline.decomposition.optimality import residuals
 from opnmf_pipeline.decomposition.orientation import axis_names, transposed
 from opnmf_pipeline.decomposition.orthonormal import sample_size
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, residual_norm
@@ -42,6 +48,11 @@ from opnmf_pipeline.decomposition.validation import (
     ranks_to_try,
 )
 from opnmf_pipeline.exceptions import ConvergenceWarning, OrientationWarning
+
+logger = logging.getLogger(__name__)
+
+COMPRESSED_MSG = "%d columns compressed to %d for the search, without %.3g of the squared norm"
+PASSES_MSG = "%d passes over the data, error %.6g, KKT residual %.3g"
 
 SEED_LIMIT = 2**31
 
@@ -276,12 +287,15 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Start, solve, and set the fitted attributes."""
         masked = self.missing == "masked"
         n_weights = WEIGHTS_MASKED if masked else WEIGHTS
-        check_memory(self.max_memory, X, k, sample_size(X.shape[0], k), n_weights)
+        stand_in = compression_bytes(X, k) if self._compressible else 0
+        check_memory(self.max_memory, X, k, sample_size(X.shape[0], k), n_weights, stand_in)
         facts = check_data(X, type(self).__name__, missing=masked)
         X.rescale(facts.largest)
         if facts.n_missing:
             fill_with_means(X)
-        spectrum_ = spectrum(X, k)
+        r = n_directions(X.shape, k) if self._compressible and not facts.n_missing else 0
+        small = compress(X, r) if r else None
+        spectrum_ = small.spectrum(X, k) if small else spectrum(X, k)
         level = logging.INFO if self.verbose else logging.DEBUG
         checkpoint = self._checkpoint(X, k, spectrum_)
         progress = Progress(
@@ -291,8 +305,11 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             W = self._fit_observed(X, k, facts, W_init, progress)
         else:
             W = self._start(X, k, facts, spectrum_, W_init)
-            with _stand_in(X, spectrum_) as rows:
-                W = self._solve(rows, W, progress)
+            if small:
+                W = self._fit_compressed(X, W, small, progress)
+            else:
+                with _stand_in(X, spectrum_) as rows:
+                    W = self._solve(rows, W, progress)
         W[facts.zero_rows] = 0
         self._set_factors(X, W)
         if facts.n_missing:
@@ -301,7 +318,22 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.history_ = progress.history
         self.n_iter_ = len(progress.history)
         self.converged_ = progress.converged
+        self.n_passes_ = X.n_passes
+        self.compression_loss_ = small.loss if small else 0.0
+        logger.log(level, PASSES_MSG, X.n_passes, self.reconstruction_err_, self.kkt_residual_)
         return progress
+
+    def _fit_compressed(
+        self, X: RowBlocks, W: Array, small: Compression, progress: Progress
+    ) -> Array:
+        """Search on compressed data, and improve what was found on all data."""
+        logger.log(progress.level, COMPRESSED_MSG, X.shape[1], small.rows.shape[1], small.loss)
+        if not progress.resumed:
+            part = progress.part()
+            with small.stand_in(X) as rows:
+                W = self._solve(rows, W, part)
+            progress.stopped = part.stopped
+        return self._refine(X, W, progress)
 
     def _fit_observed(
         self,
@@ -349,6 +381,11 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         rng = check_random_state(self.random_state)
         return initial_weights(X, k, self.init, spectrum_, facts.mean * X.scale, rng)
 
+    @property
+    def _compressible(self) -> bool:
+        """Whether the solver may search on compressed data."""
+        return False
+
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
         """Return the last W of the solver; the first may be overwritten."""
         raise NotImplementedError
@@ -365,12 +402,14 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.coef_ = np.ascontiguousarray(W[:, order])
         H = M.T[order].astype(self.dtype)
         self.components_ = H * H.dtype.type(1 / X.scale)
-        self.kkt_residual_ = kkt_residual(X, self.coef_)
+        M, G = M[:, order], G[np.ix_(order, order)]
+        self.kkt_residual_, error = residuals(X, self.coef_, H, M, G)
         if self.missing == "masked":
             self.mean_loadings_ = mean_loadings(X, self.coef_) / X.scale
         if X.model is not None:
             X.fill(self.coef_, H)  # then missing values have no residual
-        self.reconstruction_err_ = residual_norm(X, self.coef_, H) / X.scale
+            error = residual_norm(X, self.coef_, H)
+        self.reconstruction_err_ = error / X.scale
         self.mse_ = self.reconstruction_err_
         self.n_components_ = W.shape[1]
 

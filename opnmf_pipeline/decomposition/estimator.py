@@ -107,6 +107,13 @@ class OPNMF(ProjectiveNMF):
         The good ones, see `rank_permute`; none where the data show no structure.
     n_iter_ : int
         Number of updates made: the fit ended at iteration index ``n_iter_ - 1``.
+    n_passes_ : int
+        How often the fit read all values of X; samples of rows, and what fills missing values, are
+        not counted.
+    compression_loss_ : float
+        Share of ‖X‖² that the data of the search lack: X with more than 1000 columns, and with many
+        times more columns than components, is compressed for the search of all solvers but
+        ``multiplicative``. The fit then ends on X. Else 0.
     converged_ : bool
         Whether the change fell below `tol`.
     history_ : list of Iteration
@@ -202,6 +209,10 @@ class OPNMF(ProjectiveNMF):
     @property
     def _other_way(self) -> str:
         return OTHER_WAY_MSG if self.solver == "multiplicative" else ""
+
+    @property
+    def _compressible(self) -> bool:
+        return SOLVERS[self.solver].compressible
 
     def _solve(self, X: RowBlocks, W: Array, progress: Progress) -> Array:
         solver = SOLVERS[self.solver]

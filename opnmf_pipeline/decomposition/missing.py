@@ -57,12 +57,14 @@ class FilledBlocks(RowBlocks):
     def fill(self, W: Array, H: Array) -> None:
         """Fill missing values with W H from now on; W (n_rows, k) is kept, not copied."""
         self.model = W, H.astype(self.dtype)
+        self.squared_norm = None
 
     @property
     def unfilled(self) -> RowBlocks:
         """The same data, with NaN."""
         same = copy.copy(self)
         same.model = None
+        same.squared_norm = None
         return same
 
     def __getitem__(self, index: Any) -> Array:

@@ -1,8 +1,10 @@
 """How good a W is: its reconstruction error, and how far it is from a stationary point."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments
+from opnmf_pipeline.decomposition.passes import Array, RowBlocks, block_squared_norm
 
 
 def objective(squared_norm: float, M: Array, G: Array) -> float:
@@ -35,14 +37,32 @@ def scaled(M: Array) -> tuple[Array, Array]:
     return M / scale, M.T @ (M / scale)
 
 
-def kkt_residual(X: RowBlocks, W: Array) -> float:
-    """Return how far W is from a stationary point of the orthonormal update.
+def kkt_residual(X: RowBlocks, W: Array, M: Array, G: Array) -> float:
+    """Return how far W, with M = XᵀW and G = WᵀW, is from a stationary point of the update.
 
     At such a point, up to the scale of W, the rows w solve the non-negative least squares problems
     min ‖x − wH‖ with H = WᵀX: w ≥ 0, wS − xM ≥ 0, and of each pair one is zero. The residual is
     ‖min(W, (WS − XM) ⊘ diag S)‖_F / ‖W‖_F at the best scale of W.
     """
-    M, G, *_ = moments(X, W)
+    block, size2 = _kkt_squares(X, W, M, G)
+    return float(np.sqrt(sum(X.map(block)) / size2)) if size2 > 0 else 0.0
+
+
+def residuals(X: RowBlocks, W: Array, H: Array, M: Array, G: Array) -> tuple[float, float]:
+    """Return the KKT residual and ‖X − WH‖_F, in one pass over X."""
+    kkt_squares, size2 = _kkt_squares(X, W, M, G)
+
+    def block(rows: slice, X_b: Array) -> tuple[float, float]:
+        return kkt_squares(rows, X_b), block_squared_norm(X_b - W[rows] @ H)
+
+    kkt, error = (float(np.sqrt(sum(squares))) for squares in zip(*X.map(block), strict=True))
+    return (kkt / float(np.sqrt(size2)) if size2 > 0 else 0.0), error
+
+
+def _kkt_squares(
+    X: RowBlocks, W: Array, M: Array, G: Array
+) -> tuple[Callable[[slice, Array], float], float]:
+    """Return the function that adds up the squares of a block, and ‖W‖² at the best scale."""
     c = best_scale(M, G)
     M, S = scaled(c * M)
     M, S = M.astype(X.dtype), S.astype(X.dtype)
@@ -51,5 +71,4 @@ def kkt_residual(X: RowBlocks, W: Array) -> float:
         W_b = W[rows] * X.dtype.type(c)
         return float(np.sum(np.square(np.minimum(W_b, W_b @ S - X_b @ M)), dtype=np.float64))
 
-    size2 = c**2 * float(np.trace(G))
-    return float(np.sqrt(sum(X.map(block)) / size2)) if size2 > 0 else 0.0
+    return block, c**2 * float(np.trace(G))

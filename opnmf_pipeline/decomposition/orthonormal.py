@@ -102,7 +102,9 @@ def finish(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:
 
 def refine(X: RowBlocks, W: Array, progress: Progress) -> Array:
     """Improve W, a solution for similar data."""
-    return finish(X, W, unit_columns(moments(X, W).M), progress)
+    M = moments(X, W).M
+    W *= np.linalg.norm(M, axis=0).astype(W.dtype)  # the weights against unit vectors
+    return finish(X, W, unit_columns(M), progress)
 
 
 def alternate(X: RowBlocks, W: Array, V: Array, progress: Progress) -> Array:

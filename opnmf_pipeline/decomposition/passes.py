@@ -72,12 +72,30 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         Number of worker threads; by default as many as BLAS would use.
     compressed : bool, default=False
         Whether X stands in for data with the same XXᵀ, so that its columns are no subjects.
+    original : RowBlocks, optional
+        The data that a compressed X stands in for, where the solvers may look at subjects.
+
+    Attributes
+    ----------
+    n_passes : int
+        How often all rows were read.
+    squared_norm : float or None
+        ‖X‖_F², once it is known. X that stands in for other data has theirs.
     """
 
     def __init__(
-        self, X: Array, dtype: DTypeLike, n_threads: int | None = None, *, compressed: bool = False
+        self,
+        X: Array,
+        dtype: DTypeLike,
+        n_threads: int | None = None,
+        *,
+        compressed: bool = False,
+        original: "RowBlocks | None" = None,
     ) -> None:
         self.compressed = compressed
+        self.original = original
+        self.n_passes = 0
+        self.squared_norm: float | None = None
         self.scale = 1.0
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.mapped = _is_mapped(X)
@@ -101,6 +119,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         """
         fraction, exponent = np.frexp(largest)
         self.scale = float(np.ldexp(1.0, int(fraction == 0.5) - int(exponent)))
+        self.squared_norm = None
 
     def __getitem__(self, index: Any) -> Array:
         """Return a part of X in the dtype of the arithmetic, rescaled."""
@@ -117,7 +136,16 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
     def thinned(self, step: int) -> "RowBlocks":
         """Return every step-th row, in memory."""
         rows = np.ascontiguousarray(self[::step])
-        return RowBlocks(rows, str(self.dtype), self.n_threads, compressed=self.compressed)
+        original = None if self.original is None else self.original.every(step)
+        return RowBlocks(
+            rows, str(self.dtype), self.n_threads, compressed=self.compressed, original=original
+        )
+
+    def every(self, step: int) -> "RowBlocks":
+        """Return every step-th row, as a view."""
+        view = RowBlocks(self.X[::step], str(self.dtype), self.n_threads)
+        view.scale = self.scale
+        return view
 
     def map(self, function: Callable[[slice, Array], T]) -> Iterator[T]:
         """Yield ``function(rows, X[rows])`` for each block, in order."""
@@ -125,6 +153,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         def work(rows: slice) -> T:
             return function(rows, self[rows])
 
+        self.n_passes += 1
         parallel = min(self.n_threads, len(self.blocks)) > 1
         return self._pool.map(work, self.blocks) if parallel else map(work, self.blocks)
 
@@ -190,16 +219,22 @@ def sweep(X: RowBlocks, W: Array, M: Array, rule: Rule) -> Moments:
 
 
 def squared_norm(X: RowBlocks) -> float:
-    """Return ‖X‖_F²."""
-    return sum(X.map(lambda _, X_b: float(np.einsum("ij,ij", X_b, X_b, dtype=np.float64))))
+    """Return ‖X‖_F²; X is read once only."""
+    if X.squared_norm is None:
+        X.squared_norm = sum(X.map(lambda _, X_b: block_squared_norm(X_b)))
+    return X.squared_norm
+
+
+def block_squared_norm(X_b: Array) -> float:
+    """Return the squared norm of a block, added in float64."""
+    return float(np.einsum("ij,ij", X_b, X_b, dtype=np.float64))
 
 
 def residual_norm(X: RowBlocks, W: Array, H: Array) -> float:
     """Return ‖X − WH‖_F."""
 
     def squares(rows: slice, X_b: Array) -> float:
-        R = X_b - W[rows] @ H
-        return float(np.einsum("ij,ij", R, R, dtype=np.float64))
+        return block_squared_norm(X_b - W[rows] @ H)
 
     return float(np.sqrt(sum(X.map(squares))))
 

@@ -28,7 +28,8 @@ class Solver:
         parameters of the estimator that the attribute of this name lists.
     refine : callable
         ``refine(X, W, progress)`` improves a W of this solver further, without another search; it
-        may overwrite W. Fits with missing values continue with it after every fill.
+        may overwrite W. Fits with missing values continue with it after every fill, and fits of
+        many columns after a search on compressed data.
     label : str
         Two or three words for figures and tables.
     summary : str
@@ -40,6 +41,9 @@ class Solver:
         `opnmf_pipeline.reporting.references.REFERENCES`.
     criterion : Criterion
         The measure that has to become small.
+    compressible : bool
+        Whether X with many columns is compressed for ``run``, see
+        `opnmf_pipeline.decomposition.compression`; ``refine`` then ends the fit on X.
     settings : mapping of str to str
         Parameters that it takes beside those of every solver (the start, ``tol`` and
         ``max_iter``), and what each means to it.
@@ -51,6 +55,7 @@ class Solver:
     summary: str
     methods: str
     criterion: Criterion
+    compressible: bool = True
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -69,6 +74,7 @@ SOLVERS = {
         "each followed by a division by the spectral norm of W, from a start by {init}, until the "
         "relative change of W fell below {tol:g}, or for at most {max_iter:,} iterations.",
         criterion=CHANGE,
+        compressible=False,  # its iterates are the published ones, on all data
     ),
     "accelerated": Solver(
         run=accelerated.accelerate,

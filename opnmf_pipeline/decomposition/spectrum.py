@@ -46,12 +46,15 @@ class Spectrum:
         ‖X‖_F².
     wide : bool
         Whether X has more columns than rows.
+    products : ndarray of shape (n_rows, n_values), optional
+        XV, where it is known.
     """
 
     values: Array
     vectors: Array
     squared_norm: float
     wide: bool
+    products: Array | None = None
 
     def lower_bound(self, k: int) -> float:
         """Return √Σ_{i>k} σᵢ², which no ‖X − WH‖_F with k components can go below."""
@@ -63,7 +66,10 @@ class Spectrum:
         values, vectors = self.values[:k].copy(), self.vectors[:, :k]
         values[values <= RANK_TOLERANCE * values[0]] = 0
         inverse = np.divide(1, values, out=np.zeros_like(values), where=values > 0)
-        other = moments(X, vectors).M if self.wide else _times(X, vectors)
+        if self.products is not None:
+            other = self.products[:, :k]
+        else:
+            other = moments(X, vectors).M if self.wide else times(X, vectors)
         other = other * inverse
         return (vectors, values, other) if self.wide else (other, values, vectors)
 
@@ -154,7 +160,7 @@ def _gram_of_rows(X: RowBlocks) -> Array:
     return total
 
 
-def _times(X: RowBlocks, V: Array) -> Array:
+def times(X: RowBlocks, V: Array) -> Array:
     """Return XV in the dtype of X, multiplied in float64."""
     product = np.empty((X.shape[0], V.shape[1]), dtype=X.dtype)
 

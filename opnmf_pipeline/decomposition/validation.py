@@ -104,12 +104,18 @@ def check_rank(k: int, shape: tuple[int, int]) -> None:
 
 
 def check_memory(
-    limit: float | None, X: RowBlocks, k: int, n_sample: int, n_weights: int = 4
+    limit: float | None,
+    X: RowBlocks,
+    k: int,
+    n_sample: int,
+    n_weights: int = 4,
+    stand_in: int = 0,
 ) -> None:
     """Refuse a fit whose private memory would exceed `limit` MB.
 
     A memory map counts as nothing, since its pages belong to the file. Counted are `n_weights`
-    arrays of the size of W, a sample of X, the Gram matrix and its vectors, and the interpreter.
+    arrays of the size of W, a sample of X, the Gram matrix and its vectors, the bytes of
+    compressed data, and the interpreter.
     """
     if limit is None:
         return
@@ -118,7 +124,7 @@ def check_memory(
     sample = n_sample * n_columns * X.dtype.itemsize
     gram = spectrum_bytes(n_rows, n_columns, k)
     data = 0 if X.mapped else X.X.nbytes
-    needed = INTERPRETER_MB + (weights + sample + gram + data) / 1e6
+    needed = INTERPRETER_MB + (weights + sample + gram + data + stand_in) / 1e6
     if needed > limit:
         raise ValueError(MEMORY_MSG.format(limit=limit, needed=needed, weights=weights / 1e6))
 

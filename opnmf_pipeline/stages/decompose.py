@@ -178,6 +178,8 @@ def decompose(
         "LowerBound": float(model.lower_bound_),
         "KKTResidual": float(model.kkt_residual_),
         "Iterations": int(model.n_iter_),
+        "PassesOverData": int(model.n_passes_),
+        "CompressionLoss": float(f"{model.compression_loss_:.3g}"),
         "Converged": bool(model.converged_),
         "History": {
             "objective": [float(f"{record.objective:.9g}") for record in model.history_],

@@ -230,8 +230,9 @@ def test_course_is_logged(X, estimator_class, caplog, verbose, level):
     messages = [record.getMessage() for record in caplog.records]
     assert {record.levelno for record in caplog.records} == {level}
     assert messages[0].startswith("iteration 0: objective ")
-    assert messages[-1].startswith(f"converged at iteration {model.n_iter_ - 1}: objective ")
-    assert len(messages) == 1 + -(-model.n_iter_ // 100)
+    assert messages[-2].startswith(f"converged at iteration {model.n_iter_ - 1}: objective ")
+    assert messages[-1].startswith(f"{model.n_passes_} passes over the data, error ")
+    assert len(messages) == 2 + -(-model.n_iter_ // 100)
 
 
 def test_a_fit_of_the_published_update_that_does_not_converge_names_the_solver_that_would(X):

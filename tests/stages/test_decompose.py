@@ -39,6 +39,8 @@ def test_the_fit_is_that_of_the_estimator(matrix, cohort, tmp_path):
     assert fit.info["ReconstructionError"] == pytest.approx(model.reconstruction_err_, rel=1e-5)
     assert fit.info["Norm"] == pytest.approx(np.linalg.norm(X.astype(float)), rel=1e-6)
     assert fit.info["Iterations"] == model.n_iter_
+    assert fit.info["PassesOverData"] == model.n_passes_
+    assert fit.info["CompressionLoss"] == 0
     assert fit.info["Participants"] == cohort.subjects
     assert fit.info["NumberOfVoxels"] == 59
     assert fit.info["SHA256"] == sha256(fit.W.tobytes()).hexdigest()

@@ -140,6 +140,12 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     rows = [f"{name}\t{number // 2}\t{20 + number}" for number, name in enumerate(people)]
     family.write_text("\n".join(["participant_id\tfamily\tage", *rows]) + "\n")
     adjusted = adjust_matrix(matrix, cohort_file, folder("adjusted"), MatrixConfig(**ADJUST))
+    visits = [f"sub-{number // 2}_ses-{1 + number % 2}" for number in range(len(people))]
+    twice = build_matrix(images, visits, mask_file, folder("twice"), MatrixConfig(**MATRIX))
+    ages = folder("visits") / "visits.tsv"
+    rows = [f"{name.replace('_', chr(9))}\t{20 + number}" for number, name in enumerate(visits)]
+    ages.write_text("\n".join(["participant_id\tsession_id\tage", *rows]) + "\n")
+    change = change_matrix(twice, ages, folder("change"), ChangeConfig(**CHANGE))
     sample = fit_bootstrap(
         matrix,
         folder("bootstrap"),
@@ -244,6 +250,16 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             sections={"": MatrixConfig},
             without=PART_SETTINGS[MatrixConfig],
             stage=adjust_matrix,
+        ),
+        "ChangeMatrix": Case(
+            inputs={"matrix_dir": twice.parent, "cohort_file": ages, **CHANGE},
+            outputs={
+                "matrix_dir": change[0].parent,
+                "cohort_file": change[1],
+                "participants": sorted({name.partition("_")[0] for name in visits}),
+            },
+            sections={"": ChangeConfig},
+            stage=change_matrix,
         ),
         "Decompose": Case(
             inputs={**at, **FIT},

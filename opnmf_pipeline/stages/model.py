@@ -47,6 +47,7 @@ ADJUSTMENT_MSG = (
     "{file}: the images of this model were adjusted for covariates, which version {version} cannot "
     "do for new images; run without scale, harmonize and covariates in the section matrix"
 )
+CHANGE_MSG = "{file}: images cannot be projected on components of change between two sessions"
 SETTINGS_MSG = (
     "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
     "version of opnmf-pipeline that wrote the model"
@@ -221,6 +222,8 @@ class Model:
         fit = read_factorization(factorization_file)
         if "Adjustment" in fit.info:
             raise ModelError(ADJUSTMENT_MSG.format(file=factorization_file, version=__version__))
+        if "Change" in fit.info:
+            raise ModelError(CHANGE_MSG.format(file=factorization_file))
         mean = fit.info.get("MeanLoadings")
         return cls(
             W=fit.W,

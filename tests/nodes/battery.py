@@ -13,6 +13,7 @@ from opnmf_pipeline.config import (
     ADJUSTMENT_SETTINGS,
     NULL_SETTINGS,
     SPLIT_SETTINGS,
+    ChangeConfig,
     DecompositionConfig,
     InputsConfig,
     MaskConfig,
@@ -24,6 +25,7 @@ from opnmf_pipeline.images.tables.split import split_table
 from opnmf_pipeline.stages.adjust import adjust_matrix
 from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.bootstrap import fit_bootstrap
+from opnmf_pipeline.stages.change import change_matrix
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import draw_figures
@@ -50,6 +52,7 @@ MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
 ADJUST = {"covariates": "age", "scale": {"by": "global"}, "negative": "clip"}
+CHANGE = {"per_year": "age", "negative": "shift"}
 FIT_JSON = "factorization.json"
 OF_FEATURES = ("features", "feature_names", "features_as")
 """Settings of the stage SplitTable."""

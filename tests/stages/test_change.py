@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from opnmf_pipeline.adjustment import blocks
 from opnmf_pipeline.config import ChangeConfig, DecompositionConfig, MatrixConfig
-from opnmf_pipeline.exceptions import CohortError, ImageError
+from opnmf_pipeline.exceptions import CohortError, ImageError, ModelError
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.change import change_matrix
 from opnmf_pipeline.stages.decompose import decompose, read_factorization
+from opnmf_pipeline.stages.model import Model
 from opnmf_pipeline.tables import read_table, write_table
 
 N, V, K = 30, 60, 3
@@ -110,6 +111,8 @@ def test_parts_that_lose_tissue_together_are_components(study):
     labels = winner_takes_all(W)
     assert [len(set(labels[study.parts[:, part] > 0])) for part in range(K)] == [1] * K
     assert len(set(labels)) == K
+    with pytest.raises(ModelError, match="components of change between two sessions"):
+        Model.of_fit(fit, study.root / "mask.nii.gz")
 
 
 def test_a_masked_value_of_one_session_is_missing(study):
@@ -138,11 +141,11 @@ def test_subjects_without_both_sessions_are_listed_or_dropped(study, caplog):
 def test_wrong_input_is_refused(study):
     with pytest.raises(ImageError, match=r"1800 of 1800 changes are negative .*negative: shift"):
         study.change(ChangeConfig())
-    with pytest.raises(CohortError, match="30 of 30 .*\n  sub-00: no ses-9"):
+    with pytest.raises(CohortError, match=r"30 of 30 .*\n  sub-00: no ses-9"):
         study.change(ChangeConfig(to_session="ses-9", on_missing="drop"))
-    with pytest.raises(CohortError, match="no column 'date'; it has: .*age"):
+    with pytest.raises(CohortError, match=r"no column 'date'; it has: .*age"):
         study.change(ChangeConfig(per_year="date"))
-    with pytest.raises(CohortError, match="column 'sex' has the value '[FM]'"):
+    with pytest.raises(CohortError, match=r"column 'sex' has the value '[FM]'"):
         study.change(ChangeConfig(per_year="sex"))
     with pytest.raises(CohortError, match="ses-1 is not later than ses-2 in column 'age' for 30"):
         study.change(ChangeConfig(from_session="ses-2", to_session="ses-1", per_year="age"))

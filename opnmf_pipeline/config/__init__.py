@@ -7,6 +7,7 @@ from opnmf_pipeline.config.adjustment import (
     HarmonizeConfig,
     ScaleConfig,
 )
+from opnmf_pipeline.config.change import ChangeConfig
 from opnmf_pipeline.config.inputs import InputsConfig, MasksConfig, SimulationConfig
 from opnmf_pipeline.config.loading import Override, load_config
 from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
@@ -34,6 +35,7 @@ __all__ = [
     "NULL_SETTINGS",
     "SPLIT_SETTINGS",
     "AdjustmentConfig",
+    "ChangeConfig",
     "DecompositionConfig",
     "ExecutionConfig",
     "HarmonizeConfig",

@@ -37,6 +37,7 @@ from opnmf_pipeline.nodes.options import Option, options_of
 from opnmf_pipeline.stages.adjust import ADJUST_MATRIX
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
+from opnmf_pipeline.stages.change import CHANGE_MATRIX
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.features import SPLIT_TABLE
@@ -58,6 +59,7 @@ __all__ = [
     "AdjustMatrix",
     "AssessCohort",
     "BuildMatrix",
+    "ChangeMatrix",
     "CollectCohort",
     "Decompose",
     "DrawFigures",
@@ -247,6 +249,7 @@ def _setting(option: Option, kind: Kind | None, metadata: dict[str, Any]) -> Any
 AdjustMatrix = _interface(ADJUST_MATRIX)
 AssessCohort = _interface(ASSESS_COHORT)
 BuildMatrix = _interface(BUILD_MATRIX)
+ChangeMatrix = _interface(CHANGE_MATRIX)
 CollectCohort = _interface(COLLECT_COHORT)
 Decompose = _interface(DECOMPOSE)
 DrawFigures = _interface(DRAW_FIGURES)

@@ -27,6 +27,7 @@ from opnmf_pipeline.nodes.options import Option, options_of
 from opnmf_pipeline.stages.adjust import ADJUST_MATRIX
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
+from opnmf_pipeline.stages.change import CHANGE_MATRIX
 from opnmf_pipeline.stages.collect import COLLECT_COHORT
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.features import SPLIT_TABLE
@@ -48,6 +49,7 @@ __all__ = [
     "AdjustMatrix",
     "AssessCohort",
     "BuildMatrix",
+    "ChangeMatrix",
     "CollectCohort",
     "Decompose",
     "DrawFigures",
@@ -171,6 +173,7 @@ def _setting(option: Option, declared: Kind | None) -> Any:
 AdjustMatrix = _task(ADJUST_MATRIX)
 AssessCohort = _task(ASSESS_COHORT)
 BuildMatrix = _task(BUILD_MATRIX)
+ChangeMatrix = _task(CHANGE_MATRIX)
 CollectCohort = _task(COLLECT_COHORT)
 Decompose = _task(DECOMPOSE)
 DrawFigures = _task(DRAW_FIGURES)

@@ -171,6 +171,7 @@ def decompose(
         "Preprocessing": sidecar["Preprocessing"],
         "Shift": sidecar["Shift"],
         **({"Adjustment": sidecar["Adjustment"]} if "Adjustment" in sidecar else {}),
+        **({"Change": sidecar["Change"]} if "Change" in sidecar else {}),
         "Norm": norm(X),
         "NormAboutMean": norm(X, mean_image(X)),
         "ReconstructionError": float(model.reconstruction_err_),

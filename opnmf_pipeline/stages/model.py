@@ -47,6 +47,7 @@ ADJUSTMENT_MSG = (
     "{file}: is a fit of an adjusted matrix; give the folder of the adjustment, too (matrix_dir of "
     "AdjustMatrix)"
 )
+CHANGE_MSG = "{file}: images cannot be projected on components of change between two sessions"
 SETTINGS_MSG = (
     "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
     "version of opnmf-pipeline that wrote the model"
@@ -219,6 +220,8 @@ class Model:
             the matrix was adjusted.
         """
         fit = read_factorization(factorization_file)
+        if "Change" in fit.info:
+            raise ModelError(CHANGE_MSG.format(file=factorization_file))
         if "Adjustment" not in fit.info:
             adjustment_file = None
         elif adjustment_file is None or not adjustment_file.exists():

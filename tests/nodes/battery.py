@@ -13,6 +13,7 @@ from opnmf_pipeline.config import (
     ADJUSTMENT_SETTINGS,
     NULL_SETTINGS,
     SPLIT_SETTINGS,
+    ChangeConfig,
     DecompositionConfig,
     InputsConfig,
     MaskConfig,
@@ -24,6 +25,7 @@ from opnmf_pipeline.images.tables.split import split_table
 from opnmf_pipeline.stages.adjust import adjust_matrix
 from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.stages.bootstrap import fit_bootstrap
+from opnmf_pipeline.stages.change import change_matrix
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.decompose import decompose
 from opnmf_pipeline.stages.figures import draw_figures
@@ -50,6 +52,7 @@ MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
 ADJUST = {"covariates": "age", "scale": {"by": "global"}, "negative": "clip"}
+CHANGE = {"per_year": "age", "negative": "shift"}
 FIT_JSON = "factorization.json"
 OF_FEATURES = ("features", "feature_names", "features_as")
 """Settings of the stage SplitTable."""
@@ -140,6 +143,12 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     rows = [f"{name}\t{number // 2}\t{20 + number}" for number, name in enumerate(people)]
     family.write_text("\n".join(["participant_id\tfamily\tage", *rows]) + "\n")
     adjusted = adjust_matrix(matrix, cohort_file, folder("adjusted"), MatrixConfig(**ADJUST))
+    visits = [f"sub-{number // 2}_ses-{1 + number % 2}" for number in range(len(people))]
+    twice = build_matrix(images, visits, mask_file, folder("twice"), MatrixConfig(**MATRIX))
+    ages = folder("visits") / "visits.tsv"
+    rows = [f"{name.replace('_', chr(9))}\t{20 + number}" for number, name in enumerate(visits)]
+    ages.write_text("\n".join(["participant_id\tsession_id\tage", *rows]) + "\n")
+    change = change_matrix(twice, ages, folder("change"), ChangeConfig(**CHANGE))
     sample = fit_bootstrap(
         matrix,
         folder("bootstrap"),
@@ -256,6 +265,16 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             sections={"": MatrixConfig},
             without=PART_SETTINGS[MatrixConfig],
             stage=adjust_matrix,
+        ),
+        "ChangeMatrix": Case(
+            inputs={"matrix_dir": twice.parent, "cohort_file": ages, **CHANGE},
+            outputs={
+                "matrix_dir": change[0].parent,
+                "cohort_file": change[1],
+                "participants": sorted({name.partition("_")[0] for name in visits}),
+            },
+            sections={"": ChangeConfig},
+            stage=change_matrix,
         ),
         "Decompose": Case(
             inputs={**at, **FIT},

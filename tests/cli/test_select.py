@@ -79,6 +79,7 @@ def test_the_run_that_it_names_adds_the_maps_and_fits_nothing_again(command, tmp
     assert {name: (tmp_path / "out/group" / name).read_bytes() for name in study} == study
 
 
+@pytest.mark.slow
 def test_the_run_that_it_names_has_the_settings_of_the_command_line(command, tmp_path, capsys):
     changed = ["--set", "selection.candidates=[2, 3]", "--set", "selection.n_splits=1"]
     elsewhere = ["--work-dir", str(tmp_path / "work elsewhere"), "--engine", "nipype"]

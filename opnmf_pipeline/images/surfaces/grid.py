@@ -14,6 +14,7 @@ from nibabel.cifti2 import BrainModelAxis
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.cleaning import cleaned
 from opnmf_pipeline.images.space import ImageMask, StandardSpace
 from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values
 from opnmf_pipeline.images.surfaces.masks import read_inside
@@ -158,12 +159,7 @@ class Grid:
                 raise ImageError(MASK_MESH_MSG.format(path=path, mask=mask.path))
             missing = mask.missing(read_values(mask.path))
             values = np.where(missing, np.float32(np.nan), values)
-        if options.masked:
-            values = np.where(np.isfinite(values), values, np.float32(np.nan))
-        elif options.nan == "zero":
-            values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        # NaN stays NaN here: write_matrix refuses it and names the subject
-        return np.maximum(values, 0) if options.negative == "clip" else values
+        return cleaned(values, options)
 
     def read_template(self) -> NDArray[np.floating]:
         """Raise an error: surfaces have no template."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.cleaning import cleaned
 from opnmf_pipeline.images.space import ImageMask, StandardSpace
 from opnmf_pipeline.images.tables.files import is_image, read_features, write_features
 
@@ -130,13 +131,7 @@ class Grid:
         ImageError
             The file is damaged or has other features.
         """
-        values = self._column(path).astype(np.float32)
-        if options.masked:
-            values = np.where(np.isfinite(values), values, np.float32(np.nan))
-        elif options.nan == "zero":
-            values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        # NaN stays NaN here: write_matrix refuses it and names the subject
-        return np.maximum(values, 0) if options.negative == "clip" else values
+        return cleaned(self._column(path).astype(np.float32), options)
 
     def _column(self, path: str | Path) -> NDArray[np.float64]:
         found = read_features(path)

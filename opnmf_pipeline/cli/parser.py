@@ -176,13 +176,7 @@ def _add_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="table of the subjects with participant_id and the columns that the images of the "
         "model were adjusted for, if they were (default: participants.tsv of the BIDS dataset)",
     )
-    project.add_argument(
-        "--n-components",
-        type=positive,
-        nargs="+",
-        metavar="K",
-        help="numbers of components (default: all that the model has)",
-    )
+    _add_ranks(project, "all that the model has")
     project.add_argument(
         "--resample",
         action="store_true",
@@ -201,6 +195,16 @@ def _add_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="replace loadings in the output folder on other components or of other images",
     )
     add_messages(project.add_argument_group("messages"))
+
+
+def _add_ranks(command: argparse.ArgumentParser, default: str) -> None:
+    command.add_argument(
+        "--n-components",
+        type=positive,
+        nargs="+",
+        metavar="K",
+        help=f"numbers of components (default: {default})",
+    )
 
 
 def _add_mask(command: argparse.ArgumentParser) -> None:
@@ -232,13 +236,7 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compare.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="output folder"
     )
-    compare.add_argument(
-        "--n-components",
-        type=positive,
-        nargs="+",
-        metavar="K",
-        help="numbers of components (default: all that each folder has)",
-    )
+    _add_ranks(compare, "all that each folder has")
     compare.add_argument(
         "--n-null",
         type=int,
@@ -265,13 +263,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="empty output folder"
     )
-    export.add_argument(
-        "--n-components",
-        type=positive,
-        nargs="+",
-        metavar="K",
-        help="numbers of components (default: all that the model has)",
-    )
+    _add_ranks(export, "all that the model has")
     export.add_argument(
         "--format",
         nargs="+",

@@ -20,7 +20,7 @@ import yaml
 
 from benchmarks.datasets import FOLDER
 
-BOUNDS = {"minutes": 20.0, "GB": 2.0}
+BOUNDS = {"minutes": 6.0, "GB": 1.5}
 """Limits for 400 half fits on two cores."""
 
 N_INIT = 3

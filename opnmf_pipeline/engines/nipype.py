@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import getpass
 import glob
 import itertools
@@ -54,7 +55,7 @@ __all__ = ["StageMemory", "compute", "init_opnmf_wf"]
 logger = logging.getLogger(__name__)
 
 DEFAULT_PLUGIN = "MultiProc"
-POLL_S = {"Linear": 0.2, "MultiProc": 0.2}
+POLL_S = {"Linear": 0.05, "MultiProc": 0.05}
 """Seconds between checks for finished nodes; 2 s for other plugins, which ask a scheduler."""
 FAILED_MSG = (
     "nodes failed:\n{reasons}\n"
@@ -343,11 +344,14 @@ class _MultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
         """Run the workflow; if it is interrupted or stops at an error, its workers end at once."""
+        gc.freeze()  # Nipype collects garbage each time it looks for results: only in new objects
         try:
             super().run(graph, config, updatehash)
         except BaseException:
             kill((self.pool._processes or {}).values())  # it has no public list of them
             raise
+        finally:
+            gc.unfreeze()
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         try:

@@ -16,8 +16,6 @@ pytestmark = pytest.mark.filterwarnings(
 
 ENGINES = ["local", "nipype", "pydra"]
 OTHERS = ENGINES[1:]
-SEVERAL_RUNS = ["local", pytest.param("nipype", marks=pytest.mark.slow), "pydra"]
-"""Engines of tests with several runs, which take Nipype a minute."""
 STAGES = [
     "mask",
     "matrix",
@@ -91,7 +89,7 @@ def test_engines_give_the_same_fits(full, module_study, engine):
     assert fits(module_study.out(engine)) == expected
 
 
-@pytest.mark.parametrize("engine", SEVERAL_RUNS[1:])
+@pytest.mark.parametrize("engine", ENGINES[1:])
 def test_a_comparison_without_maps_gives_the_same_bytes(study, engine):
     ks = ["decomposition.n_components=[]", "selection.candidates=[2, 3]"]
     for name in ("local", engine):
@@ -127,7 +125,7 @@ def test_order_of_the_numbers_of_components(full, engine):
     assert summary.metrics["n_components"].tolist() == [2, 3, 4]
 
 
-@pytest.mark.parametrize("engine", SEVERAL_RUNS)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_what_is_computed_again(study, engine):
     """Nothing in a second run or for a new time; one fit for a new k; all for a new image."""
     first, _ = study.run(engine)
@@ -159,7 +157,7 @@ def test_what_is_computed_again(study, engine):
     assert results(study.out(engine)) != before
 
 
-@pytest.mark.parametrize("engine", SEVERAL_RUNS)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_study_computes_only_what_is_new(study, engine):
     study.run(engine, *STUDY)
     more, _ = study.run(
@@ -184,7 +182,7 @@ def test_a_study_computes_only_what_is_new(study, engine):
     assert more.metrics["n_splits"].tolist() == [3, 3, 3, 3]
 
 
-@pytest.mark.parametrize("engine", SEVERAL_RUNS)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_failing_k_leaves_the_others(study, engine, each_fit):
     def fail(k):
         if k == 3:
@@ -216,7 +214,7 @@ def test_a_failing_k_leaves_the_others(study, engine, each_fit):
     assert results(out) == results(whole)
 
 
-@pytest.mark.parametrize("engine", SEVERAL_RUNS)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_k_that_is_too_large_stops_no_other(study, engine):
     """As many subjects as components, but a mask with fewer voxels."""
     means = np.sort(study.cohort.values.mean(axis=0), axis=None)

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from nibabel.affines import apply_affine
+from numpy.typing import NDArray
 
 from opnmf_pipeline.reporting.figure import STYLE, add_parts_legend, part_colours, save
 
@@ -29,6 +30,8 @@ TITLE_POINTS = 8
 TITLE_CHARACTERS = 42
 """Longer lines of a title would run into the next panel."""
 N_SLICES = 6
+ENDS = (4, 96)
+"""Percentiles of the positions of the voxels between which a picture is cut."""
 LEGEND_COLUMNS = 14
 COLOURS = "inferno"
 SMALLEST_SHARE = 0.05
@@ -128,8 +131,17 @@ def _draw_scale(figure: Any) -> None:
     bar.ax.tick_params(colors="white", labelsize=8)
 
 
+def _even_cuts(labels: Any) -> list[NDArray[np.float64]]:
+    """Return evenly spaced cuts through the labelled voxels, in mm, for each axis of space."""
+    inside = np.argwhere(np.asanyarray(labels.dataobj) > 0)
+    ends = np.percentile(apply_affine(labels.affine, inside), ENDS, axis=0)
+    return [np.unique(np.linspace(low, high, N_SLICES)) for low, high in ends.T]
+
+
 def draw_parts(labels_file: Path, titles: Sequence[str], background: Any, out_file: Path) -> Path:
     """Draw the winner-takes-all label map in rows of sagittal, coronal and axial cuts.
+
+    The cuts depend only on the mask, so that the pictures of two label maps can be compared.
 
     Parameters
     ----------
@@ -154,13 +166,13 @@ def draw_parts(labels_file: Path, titles: Sequence[str], background: Any, out_fi
     colours = part_colours(k)
     with plt.rc_context(BLACK):
         figure, axes = plt.subplots(3, 1, figsize=(9, 5))
-        for axis, direction in zip(axes, "xyz", strict=True):
+        for axis, direction, cuts in zip(axes, "xyz", _even_cuts(labels), strict=True):
             axis.axis("off")
             display = plotting.plot_roi(
                 labels,
                 bg_img=background,
                 display_mode=direction,
-                cut_coords=min(N_SLICES, labels.shape["xyz".index(direction)]),
+                cut_coords=cuts,
                 cmap=ListedColormap(colours),
                 vmin=1,
                 vmax=k,

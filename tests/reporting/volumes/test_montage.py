@@ -49,6 +49,22 @@ def test_parts(components, template, tmp_path):
     assert 0.003 < coloured(out) < 0.5
 
 
+def test_label_maps_of_one_mask_are_drawn_in_the_same_cuts(template, tmp_path, monkeypatch):
+    figures = kept(monkeypatch)
+    for parts in (1, 4):
+        labels = np.zeros(template.shape, dtype=np.int16)
+        labels[8:-8, 12:40, 10:30] = 1 + np.arange(20) * parts // 20
+        nb.Nifti1Image(labels, template.affine).to_filename(tmp_path / "dseg.nii.gz")
+        titles = [f"component {number + 1}" for number in range(parts)]
+        draw_parts(tmp_path / "dseg.nii.gz", titles, template, tmp_path / "d.png")
+    cuts, of_other = (
+        [text.get_text() for axis in figure.axes for text in axis.texts if "=" in text.get_text()]
+        for figure in figures
+    )
+    assert len(set(cuts)) == 18
+    assert cuts == of_other
+
+
 def kept(monkeypatch):
     """Keep the figures that are saved."""
     figures = []

@@ -9,11 +9,12 @@ a file.
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from functools import cache
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Array = NDArray[Any]
 """A floating array; the docstrings say shape and dtype."""
@@ -101,7 +102,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         self.squared_norm: float | None = None
         self.scale = 1.0
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self.mapped = not isinstance(X, np.ndarray) or _is_mapped(X)
+        self.mapped = not isinstance(X, np.ndarray) or memory_map(X) is not None
         self.X = X if self.mapped else self._cast(X)
         self.n_threads = n_threads or default_threads()
         n_block = max(64, BLOCK_BYTES // (self.dtype.itemsize * X.shape[1]))
@@ -129,7 +130,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         return self._cast(self.X[index])
 
     def __enter__(self) -> Self:
-        self._exit.enter_context(threadpool_limits(1, user_api="blas"))
+        self._exit.enter_context(_libraries().limit(limits=1, user_api="blas"))
         self._pool = self._exit.enter_context(ThreadPoolExecutor(self.n_threads))
         return self
 
@@ -181,7 +182,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
 
     def held(self, W: Array) -> Array:
         """Return W where a pass over X can overwrite it."""
-        return W
+        return np.asarray(W)
 
     def stand_in(self, rows: Array) -> "RowBlocks":
         """Return rows made by `rows` as data that stand in for X."""
@@ -198,18 +199,24 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
             return np.asarray(X * wide.type(self.scale), dtype=self.dtype)
 
 
-def _is_mapped(X: Array) -> bool:
-    """Whether X, or what X is a view of, is a memory map (checks of scikit-learn return views)."""
-    array: Array | None = X
+def memory_map(X: Array) -> np.memmap | None:
+    """Return the memory map that X is, or is a view of (checks of scikit-learn return views)."""
+    array: Any = X
     while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
         array = array.base
-    return isinstance(array, np.memmap)
+    return array if isinstance(array, np.memmap) else None
 
 
 def default_threads() -> int:
     """Return the number of threads that BLAS is set to use."""
-    pools = threadpool_info()
+    pools = _libraries().info()
     return max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default=1)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the libraries that have threads; to look for them takes some milliseconds."""
+    return ThreadpoolController()
 
 
 def moments(X: RowBlocks, W: Array) -> Moments:

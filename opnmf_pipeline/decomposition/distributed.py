@@ -99,19 +99,26 @@ class Crew:
         ends = np.linspace(0, n_rows, n_parts + 1).astype(int).tolist()
         self.parts = [slice(*bounds) for bounds in zip(ends, ends[1:], strict=False)]
 
-    def read(self, X: Array, dtype: np.dtype) -> list[Future]:
-        """Return the rows of a memory map, which the workers read from its file."""
-        mapped = memory_map(X)
-        if mapped is None or not X.flags.c_contiguous:
-            raise ClusterError(NO_FILE_MSG.format(kind=type(X).__name__))
-        offset = mapped.offset + X.ctypes.data - mapped.ctypes.data
-        file = str(mapped.filename), X.dtype, offset, X.shape
+    def read(self, file: "File", dtype: np.dtype) -> list[Future]:
+        """Have each worker read its rows of X."""
         homes = np.linspace(0, len(self.workers), len(self.parts), endpoint=False).astype(int)
         return [
             self.submit(
-                _read, *file, part, dtype, workers=self.workers[home], allow_other_workers=True
+                _read, file, part, dtype, workers=self.workers[home], allow_other_workers=True
             )
             for part, home in zip(self.parts, homes, strict=True)
+        ]
+
+    def read_again(self, parts: list[Future], file: "File", dtype: np.dtype) -> list[Future]:
+        """Replace the parts that no worker has.
+
+        Any worker may read them: a task that is to go to a worker of the past waits for ever if
+        there was no worker at all for a moment.
+        """
+        where = self.client.who_has(parts)
+        return [
+            one if where[one.key] else self.submit(_read, file, part, dtype)
+            for one, part in zip(parts, self.parts, strict=True)
         ]
 
     def place(self, array: Array) -> list[Future]:
@@ -158,7 +165,7 @@ class Crew:
             else:
                 return self.client.gather(futures)  # type: ignore[no-any-return]
 
-    def tried(self, work: Callable[[], T], *rows: "Rows") -> T:
+    def tried(self, work: Callable[[], T], *rows: "Rows | DistributedBlocks") -> T:
         """Return the result of work with rows, which are made again when workers are lost.
 
         Raises
@@ -186,6 +193,16 @@ class Crew:
             address=self.address, n=ATTEMPTS, error=type(last).__name__, size=size, n_workers=n
         )
         raise ClusterError(message) from last
+
+
+class File(NamedTuple):
+    """Where X is on disk: the arguments of ``numpy.memmap``."""
+
+    path: str
+    dtype: np.dtype
+    mode: str
+    offset: int
+    shape: tuple[int, int]
 
 
 class Done(NamedTuple):
@@ -273,6 +290,9 @@ class Rows:
 
     def restore(self) -> None:
         """Make the rows again from the base and the log."""
+        for X in {id(change.X): change.X for change in self.log}.values():
+            if X is not None:
+                X.restore()
         if self.base is not None:
             self.parts = self.crew.place(self.base)
         for change in self.log:
@@ -328,7 +348,9 @@ class DistributedBlocks(RowBlocks):
     ) -> None:
         super().__init__(X, dtype, compressed=compressed, original=original)
         self.crew = crew
-        self._read = [] if isinstance(X, Rows) else crew.read(X, self.dtype)
+        if not isinstance(X, Rows):
+            self._file = _file_of(X)
+            self._parts = crew.read(self._file, self.dtype)
         step = self.blocks[0].stop
         self.blocks = [
             slice(i, min(i + step, part.stop))
@@ -345,7 +367,7 @@ class DistributedBlocks(RowBlocks):
             done = self.started(self.crew.send(order), sources)
             return [part.found for part in self.crew.gathered(done)]
 
-        return chain.from_iterable(self._tried(results, *sources))
+        return chain.from_iterable(self.crew.tried(results, self, *sources))
 
     def sum(self, function: Callable[[slice, Array], T], writes: Any = None) -> T:
         """Return the sum of ``function(rows, X[rows])`` over the blocks."""
@@ -357,7 +379,7 @@ class DistributedBlocks(RowBlocks):
             done = self.started(self.crew.send(order), sources, writes=writes is not None)
             return self.crew.added(done), done
 
-        total, parts = self._tried(result, *sources)
+        total, parts = self.crew.tried(result, self, *sources)
         if writes is not None:
             writes.note(Change(order, self), parts)
         return total  # type: ignore[no-any-return]
@@ -385,7 +407,7 @@ class DistributedBlocks(RowBlocks):
         self, order: Future, sources: list[Rows], *, writes: bool = False
     ) -> list[Future]:
         """Start a pass; return the `Done` of each part."""
-        X_parts = self._read or self.X.parts
+        X_parts = self.X.parts if isinstance(self.X, Rows) else self._parts
         return [
             self.crew.submit(
                 _passed, order, part, self.scale, writes, X_b, *(W.parts[i] for W in sources)
@@ -393,9 +415,17 @@ class DistributedBlocks(RowBlocks):
             for i, (part, X_b) in enumerate(zip(self.crew.parts, X_parts, strict=True))
         ]
 
-    def _tried(self, work: Callable[[], T], *sources: Rows) -> T:
-        own = [self.X] if isinstance(self.X, Rows) else []
-        return self.crew.tried(work, *own, *sources)
+    @property
+    def nbytes(self) -> int:
+        """Size of the data on the workers."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+    def restore(self) -> None:
+        """Make or read the rows again that were lost."""
+        if isinstance(self.X, Rows):
+            self.X.restore()
+        else:
+            self._parts = self.crew.read_again(self._parts, self._file, self.dtype)
 
 
 @contextmanager
@@ -498,12 +528,19 @@ def _found(part: Done) -> Any:
     return part.found
 
 
-def _read(
-    path: str, dtype: np.dtype, offset: int, shape: tuple[int, int], part: slice, to: np.dtype
-) -> Done:
+def _file_of(X: Array) -> File:
+    """Return the file of a memory map, or of whole rows of one."""
+    mapped = memory_map(X)
+    if mapped is None or not X.flags.c_contiguous:
+        raise ClusterError(NO_FILE_MSG.format(kind=type(X).__name__))
+    offset = mapped.offset + X.ctypes.data - mapped.ctypes.data
+    n_rows, n_columns = X.shape
+    return File(str(mapped.filename), X.dtype, "r", offset, (n_rows, n_columns))
+
+
+def _read(file: File, part: slice, dtype: np.dtype) -> Done:
     """Read some rows from a file."""
-    X = np.memmap(path, dtype, "r", offset, shape)
-    return Done(None, np.array(X[part], dtype=to))
+    return Done(None, np.array(np.memmap(*file)[part], dtype=dtype))
 
 
 def _taken(part: Done, rows: Array, columns: Any) -> Array:

@@ -19,6 +19,7 @@ from opnmf_pipeline.config.selection import (
     SelectionConfig,
 )
 from opnmf_pipeline.config.settings import (
+    DaskConfig,
     DecompositionConfig,
     ExecutionConfig,
     MaskConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "SPLIT_SETTINGS",
     "AdjustmentConfig",
     "ChangeConfig",
+    "DaskConfig",
     "DecompositionConfig",
     "ExecutionConfig",
     "HarmonizeConfig",

@@ -227,7 +227,8 @@ def _solve(X: RowBlocks, W: Array, V: Array) -> Moments:
 
     def violation(W_b: Array, XV: Array) -> Array:
         violated = np.minimum(W_b, W_b @ S.astype(W_b.dtype) - XV)
-        return np.einsum("ij,ij->j", violated, violated, dtype=np.float64)
+        squares: Array = np.einsum("ij,ij->j", violated, violated, dtype=np.float64)
+        return squares
 
     return sweep(X, W, V, rule, violation)
 

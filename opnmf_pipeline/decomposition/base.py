@@ -291,7 +291,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.random_errors_, self.good_ranks_ = found.random_errors_[0], found.good_ranks_
         return found.choice_.k
 
-    def _blocks(self, X: Array) -> AbstractContextManager[RowBlocks]:
+    def _blocks(self, X: Array) -> AbstractContextManager[Any]:
         """Return X as row blocks, in this process or on the workers of a cluster."""
         if self.scheduler is None:
             return FilledBlocks(X, self.dtype, self.n_threads)

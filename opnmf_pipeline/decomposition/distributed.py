@@ -12,21 +12,31 @@ Sums are added in the order of the parts, whoever has them, so that the fit ends
 
 import io
 import logging
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from itertools import chain
+from functools import partial
+from itertools import chain, pairwise
 from typing import Any, NamedTuple, Self, TypeVar
 
 import cloudpickle
 import numpy as np
-from distributed import Client, Future, KilledWorker, get_worker, wait
+from distributed import Client, Future, KilledWorker, wait
 from numpy.typing import DTypeLike
 
-from opnmf_pipeline import __version__
-from opnmf_pipeline.decomposition.compilation import row_solver
-from opnmf_pipeline.decomposition.passes import Array, RowBlocks, added, memory_map
+from opnmf_pipeline.decomposition.orders import (
+    Done,
+    Facts,
+    File,
+    changed,
+    found,
+    passed,
+    read,
+    software,
+    summed,
+    taken,
+)
+from opnmf_pipeline.decomposition.passes import Array, RowBlocks, memory_map
 from opnmf_pipeline.exceptions import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -90,26 +100,26 @@ class Crew:
         self.workers = list(client.nthreads())
         if not self.workers:
             raise ClusterError(NO_WORKERS_MSG.format(address=self.address))
-        ours = _software()
-        for worker, theirs in client.run(_software).items():
+        ours = software()
+        for worker, theirs in client.run(software).items():
             if theirs != ours:
                 message = DIFFERENT_MSG.format(worker=worker, theirs=theirs, ours=ours)
                 raise ClusterError(message)
         n_parts = min(n_parts or len(self.workers), n_rows)
         ends = np.linspace(0, n_rows, n_parts + 1).astype(int).tolist()
-        self.parts = [slice(*bounds) for bounds in zip(ends, ends[1:], strict=False)]
+        self.parts = [slice(*bounds) for bounds in pairwise(ends)]
 
-    def read(self, file: "File", dtype: np.dtype) -> list[Future]:
+    def read(self, file: File, dtype: np.dtype) -> list[Future]:
         """Have each worker read its rows of X."""
         homes = np.linspace(0, len(self.workers), len(self.parts), endpoint=False).astype(int)
         return [
             self.submit(
-                _read, file, part, dtype, workers=self.workers[home], allow_other_workers=True
+                read, file, part, dtype, workers=self.workers[home], allow_other_workers=True
             )
             for part, home in zip(self.parts, homes, strict=True)
         ]
 
-    def read_again(self, parts: list[Future], file: "File", dtype: np.dtype) -> list[Future]:
+    def read_again(self, parts: list[Future], file: File, dtype: np.dtype) -> list[Future]:
         """Replace the parts that no worker has.
 
         Any worker may read them: a task that is to go to a worker of the past waits for ever if
@@ -117,7 +127,7 @@ class Crew:
         """
         where = self.client.who_has(parts)
         return [
-            one if where[one.key] else self.submit(_read, file, part, dtype)
+            one if where[one.key] else self.submit(read, file, part, dtype)
             for one, part in zip(parts, self.parts, strict=True)
         ]
 
@@ -141,10 +151,10 @@ class Crew:
 
     def added(self, done: Sequence[Future]) -> Any:
         """Return the sum of what was found in the parts, along a tree."""
-        values = [self.submit(_found, part) for part in done]
+        values = [self.submit(found, part) for part in done]
         while len(values) > 1:
             pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
-            values = [self.submit(_sum, *pair) if len(pair) > 1 else pair[0] for pair in pairs]
+            values = [self.submit(summed, *pair) if len(pair) > 1 else pair[0] for pair in pairs]
         return self.gathered(values)[0]
 
     def gathered(self, futures: list[Future]) -> list[Any]:
@@ -195,23 +205,6 @@ class Crew:
         raise ClusterError(message) from last
 
 
-class File(NamedTuple):
-    """Where X is on disk: the arguments of ``numpy.memmap``."""
-
-    path: str
-    dtype: np.dtype
-    mode: str
-    offset: int
-    shape: tuple[int, int]
-
-
-class Done(NamedTuple):
-    """What a worker has after it worked on a part: what it found, and the rows that it made."""
-
-    found: Any
-    rows: Array | None
-
-
 class Change(NamedTuple):
     """What was done to rows: the function as it was sent, and the X that it read, if any."""
 
@@ -247,7 +240,7 @@ class Rows:
         """Size of the array."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Fetch the array, which also becomes the base."""
         whole = self[:]
         self.base, self.log = whole.copy(), []
@@ -261,7 +254,7 @@ class Rows:
         def fetched() -> list[Array]:
             return self.crew.gathered(
                 [
-                    self.crew.submit(_taken, done, _within(wanted, part), columns)
+                    self.crew.submit(taken, done, _within(wanted, part), columns)
                     for done, part in zip(self.parts, self.crew.parts, strict=True)
                 ]
             )
@@ -277,10 +270,10 @@ class Rows:
         self.parts = self.crew.place(whole)
 
     def __imul__(self, factor: Array | float) -> Self:
-        return self._change(lambda W_b: np.multiply(W_b, factor, dtype=W_b.dtype, casting="same_kind"))
+        return self._change(partial(_with, np.multiply, factor))
 
     def __itruediv__(self, divisor: Array | float) -> Self:
-        return self._change(lambda W_b: np.divide(W_b, divisor, dtype=W_b.dtype, casting="same_kind"))
+        return self._change(partial(_with, np.divide, divisor))
 
     def __truediv__(self, divisor: Array | float) -> "Rows":
         quotient = Rows(self.crew, self.shape, self.dtype)
@@ -317,7 +310,7 @@ class Rows:
         """Return the rows that a change makes of the present ones."""
         order = self.crew.send(change.order)
         if change.X is None:
-            return [self.crew.submit(_changed, order, part) for part in self.parts]
+            return [self.crew.submit(changed, order, part) for part in self.parts]
         sources = [] if self.base is None else [self]
         return change.X.started(order, sources, writes=True)
 
@@ -403,14 +396,12 @@ class DistributedBlocks(RowBlocks):
             rows, self.dtype, self.crew, compressed=True, original=self.every(1)
         )
 
-    def started(
-        self, order: Future, sources: list[Rows], *, writes: bool = False
-    ) -> list[Future]:
+    def started(self, order: Future, sources: list[Rows], *, writes: bool = False) -> list[Future]:
         """Start a pass; return the `Done` of each part."""
         X_parts = self.X.parts if isinstance(self.X, Rows) else self._parts
         return [
             self.crew.submit(
-                _passed, order, part, self.scale, writes, X_b, *(W.parts[i] for W in sources)
+                passed, order, part, self.scale, writes, X_b, *(W.parts[i] for W in sources)
             )
             for i, (part, X_b) in enumerate(zip(self.crew.parts, X_parts, strict=True))
         ]
@@ -439,28 +430,6 @@ def on_workers(X: Array, dtype: DTypeLike, address: str) -> Iterator[Distributed
         yield blocks
 
 
-class _Facts(NamedTuple):
-    """What a function that is sent to the workers may ask of X."""
-
-    shape: tuple[int, int]
-    dtype: np.dtype
-
-
-class _Part:
-    """Some rows of W, by their numbers in W."""
-
-    def __init__(self, first: int, array: Array) -> None:
-        self.first = first
-        self.array = array
-        self.dtype = array.dtype
-
-    def __getitem__(self, rows: slice) -> Array:
-        return self.array[rows.start - self.first : rows.stop - self.first]
-
-    def __setitem__(self, rows: slice, values: Array) -> None:
-        self.array[rows.start - self.first : rows.stop - self.first] = values
-
-
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickle a function without the data that the workers have."""
 
@@ -470,23 +439,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def persistent_id(self, value: Any) -> Any:
         if isinstance(value, DistributedBlocks):
-            return _Facts(value.shape, value.dtype)
+            return Facts(value.shape, value.dtype)
         if isinstance(value, Rows):
             if value not in self.found:
                 self.found.append(value)
             return self.found.index(value)
         return None
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickle a function, with a part of the data."""
-
-    def __init__(self, file: io.BytesIO, parts: Sequence[_Part]) -> None:
-        super().__init__(file)
-        self.parts = parts
-
-    def persistent_load(self, pid: Any) -> Any:
-        return self.parts[pid] if isinstance(pid, int) else pid
 
 
 def packed(method: str, *arguments: Any) -> tuple[bytes, list[Rows]]:
@@ -495,37 +453,6 @@ def packed(method: str, *arguments: Any) -> tuple[bytes, list[Rows]]:
     pickler = _Pickler(file)
     pickler.dump((method, arguments))
     return file.getvalue(), pickler.found
-
-
-def _passed(
-    order: bytes, part: slice, scale: float, writes: bool, X_part: Done, *sources: Done
-) -> Done:
-    """Work on one part."""
-    arrays = [source.rows for source in sources]
-    if writes:  # what Dask holds must not change: it may be used again
-        arrays = [array.copy() for array in arrays]
-    parts = [_Part(part.start, array) for array in arrays]
-    method, (function, *arguments) = _Unpickler(io.BytesIO(order), parts).load()
-
-    def numbered(rows: slice, X_b: Array) -> Any:
-        return function(slice(part.start + rows.start, part.start + rows.start + len(X_b)), X_b)
-
-    with RowBlocks(X_part.rows, X_part.rows.dtype, get_worker().state.nthreads) as X:
-        X.scale = scale
-        match method:
-            case "rows":
-                return Done(None, X.rows(function, *arguments))
-            case "map":
-                return Done(list(X.map(numbered)), None)
-        return Done(X.sum(numbered), arrays[0] if writes else None)
-
-
-def _changed(order: bytes, part: Done) -> Done:
-    return Done(None, pickle.loads(order)(part.rows))  # noqa: S301 - made by this program
-
-
-def _found(part: Done) -> Any:
-    return part.found
 
 
 def _file_of(X: Array) -> File:
@@ -538,27 +465,14 @@ def _file_of(X: Array) -> File:
     return File(str(mapped.filename), X.dtype, "r", offset, (n_rows, n_columns))
 
 
-def _read(file: File, part: slice, dtype: np.dtype) -> Done:
-    """Read some rows from a file."""
-    return Done(None, np.array(np.memmap(*file)[part], dtype=dtype))
-
-
-def _taken(part: Done, rows: Array, columns: Any) -> Array:
-    assert part.rows is not None
-    return np.ascontiguousarray(part.rows[rows][:, columns])
+def _with(operation: np.ufunc, other: Array | float, W_b: Array) -> Array:
+    """Return what an operation in place would make of a block."""
+    changed: Array = operation(W_b, other, dtype=W_b.dtype, casting="same_kind")
+    return changed
 
 
 def _within(rows: Array, part: slice) -> Array:
     """Return the rows of a part, counted from its first one; `rows` are in increasing order."""
     first, last = np.searchsorted(rows, [part.start, part.stop])
-    return rows[first:last] - part.start
-
-
-def _sum(first: Any, second: Any) -> Any:
-    return added([first, second])
-
-
-def _software() -> str:
-    """Return what must be the same on all machines."""
-    compiled = "with" if row_solver(np.dtype("float32")) is not None else "without"
-    return f"opnmf-pipeline {__version__} {compiled} numba"
+    own: Array = rows[first:last] - part.start
+    return own

@@ -186,9 +186,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
 
     def stand_in(self, rows: Array) -> "RowBlocks":
         """Return rows made by `rows` as data that stand in for X."""
-        return RowBlocks(
-            rows, self.dtype, self.n_threads, compressed=True, original=self.every(1)
-        )
+        return RowBlocks(rows, self.dtype, self.n_threads, compressed=True, original=self.every(1))
 
     def _cast(self, X: Array) -> Array:
         with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused
@@ -296,11 +294,10 @@ def _squares(X: RowBlocks, W_b: Array) -> Array:
 
 def added(parts: Iterable[T]) -> T:
     """Return the sum of numbers, of arrays, or of tuples of these, in order and in float64."""
-    iterator = iter(parts)
-    total = _plus(None, next(iterator))
-    for part in iterator:
+    total: Any = None
+    for part in parts:
         total = _plus(total, part)
-    return total
+    return total  # type: ignore[no-any-return]
 
 
 def _plus(total: Any, part: Any) -> Any:

@@ -1,0 +1,74 @@
+"""The Dask cluster of a run: found at an address, or started for the run and closed after it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opnmf_pipeline.config import DaskConfig
+from opnmf_pipeline.exceptions import ConfigError
+
+__all__ = ["started"]
+
+logger = logging.getLogger(__name__)
+
+CLASSES = {
+    "htcondor": "HTCondorCluster",
+    "lsf": "LSFCluster",
+    "pbs": "PBSCluster",
+    "sge": "SGECluster",
+    "slurm": "SLURMCluster",
+}
+"""Classes of dask-jobqueue by the name of the batch system."""
+
+NOT_INSTALLED_MSG = (
+    'execution.dask: {name} is not installed; install it with pip install "opnmf-pipeline[dask]"'
+)
+OPTIONS_MSG = "execution.dask.options: {kind}: {error}"
+WAITING_MSG = "waiting for %d Dask workers"
+
+
+@contextmanager
+def started(settings: DaskConfig) -> Iterator[str]:
+    """Yield the address of a scheduler, whose cluster is closed at the end if the run started it.
+
+    Raises
+    ------
+    ConfigError
+        Dask is not installed, or the cluster has no such option.
+    """
+    try:
+        from distributed import Client
+
+        cluster = None if settings.address else _cluster(settings)
+    except ModuleNotFoundError as error:
+        raise ConfigError(NOT_INSTALLED_MSG.format(name=error.name)) from error
+    except (TypeError, ValueError) as error:  # both Dask packages check options in this way
+        message = OPTIONS_MSG.format(kind=settings.cluster, error=error)
+        raise ConfigError(message) from error
+    if cluster is None:
+        yield str(settings.address)
+        return
+    with cluster, Client(cluster, set_as_default=False) as client:
+        logger.info(WAITING_MSG, settings.n_workers)
+        client.wait_for_workers(settings.n_workers)
+        yield cluster.scheduler_address
+
+
+def _cluster(settings: DaskConfig) -> Any:
+    """Return a new cluster, whose workers may not be there yet."""
+    if settings.cluster == "local":
+        from distributed import LocalCluster
+
+        options = {"dashboard_address": None, **settings.options}
+        return LocalCluster(n_workers=settings.n_workers, **options)
+    import dask_jobqueue
+
+    # one process per job: its threads share the rows of X, and one set of sums leaves it
+    cluster = getattr(dask_jobqueue, CLASSES[str(settings.cluster)])(
+        **{"processes": 1, **settings.options}
+    )
+    cluster.scale(settings.n_workers)
+    return cluster

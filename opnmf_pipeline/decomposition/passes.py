@@ -198,9 +198,9 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
 
 
 def memory_map(X: Array) -> np.memmap | None:
-    """Return the memory map that X is, or is a view of (checks of scikit-learn return views)."""
+    """Return the whole memory map that X is, or is a view of; checks of scikit-learn make views."""
     array: Any = X
-    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+    while isinstance(array.base, np.ndarray):
         array = array.base
     return array if isinstance(array, np.memmap) else None
 

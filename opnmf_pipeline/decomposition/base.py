@@ -388,7 +388,8 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             "n_components": str(k),  # what was chosen, not what was asked for
             "dtype": np.dtype(self.dtype).name,  # one name for 'float64' and np.float64
             "shape": X.shape,
-            "squared_norm": spectrum_.squared_norm,
+            # its last digits depend on the number of workers
+            "squared_norm": float(f"{spectrum_.squared_norm:.9g}"),
         }
         return Checkpoint(self.checkpoint, self.checkpoint_minutes, identity)
 

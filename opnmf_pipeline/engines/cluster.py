@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import DaskConfig
@@ -27,12 +28,19 @@ NOT_INSTALLED_MSG = (
     'execution.dask: {name} is not installed; install it with pip install "opnmf-pipeline[dask]"'
 )
 OPTIONS_MSG = "execution.dask.options: {kind}: {error}"
-WAITING_MSG = "waiting for %d Dask workers"
+WAITING_MSG = "waiting until all %d Dask workers (%s) have started"
 
 
 @contextmanager
-def started(settings: DaskConfig) -> Iterator[str]:
+def started(settings: DaskConfig, log_dir: Path) -> Iterator[str]:
     """Yield the address of a scheduler, whose cluster is closed at the end if the run started it.
+
+    Parameters
+    ----------
+    settings : DaskConfig
+        The cluster.
+    log_dir : path
+        Folder that gets the logs of the jobs of a batch system.
 
     Raises
     ------
@@ -42,7 +50,7 @@ def started(settings: DaskConfig) -> Iterator[str]:
     try:
         from distributed import Client
 
-        cluster = None if settings.address else _cluster(settings)
+        cluster = None if settings.address else _cluster(settings, log_dir)
     except ModuleNotFoundError as error:
         raise ConfigError(NOT_INSTALLED_MSG.format(name=error.name)) from error
     except (TypeError, ValueError) as error:  # both Dask packages check options in this way
@@ -52,12 +60,12 @@ def started(settings: DaskConfig) -> Iterator[str]:
         yield str(settings.address)
         return
     with cluster, Client(cluster, set_as_default=False) as client:
-        logger.info(WAITING_MSG, settings.n_workers)
+        logger.info(WAITING_MSG, settings.n_workers, settings.cluster)
         client.wait_for_workers(settings.n_workers)
         yield cluster.scheduler_address
 
 
-def _cluster(settings: DaskConfig) -> Any:
+def _cluster(settings: DaskConfig, log_dir: Path) -> Any:
     """Return a new cluster, whose workers may not be there yet."""
     if settings.cluster == "local":
         from distributed import LocalCluster
@@ -68,7 +76,7 @@ def _cluster(settings: DaskConfig) -> Any:
 
     # one process per job: its threads share the rows of X, and one set of sums leaves it
     cluster = getattr(dask_jobqueue, CLASSES[str(settings.cluster)])(
-        **{"processes": 1, **settings.options}
+        **{"processes": 1, "log_directory": str(log_dir), **settings.options}
     )
     cluster.scale(settings.n_workers)
     return cluster

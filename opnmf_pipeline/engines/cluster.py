@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from opnmf_pipeline.config import DaskConfig
 from opnmf_pipeline.exceptions import ConfigError
 
 __all__ = ["started"]
-
-logger = logging.getLogger(__name__)
 
 CLASSES = {
     "htcondor": "HTCondorCluster",
@@ -28,11 +25,11 @@ NOT_INSTALLED_MSG = (
     'execution.dask: {name} is not installed; install it with pip install "opnmf-pipeline[dask]"'
 )
 OPTIONS_MSG = "execution.dask.options: {kind}: {error}"
-WAITING_MSG = "waiting until all %d Dask workers (%s) have started"
+WAITING_MSG = "waiting until {n} Dask worker(s) have started ({kind})"
 
 
 @contextmanager
-def started(settings: DaskConfig, log_dir: Path) -> Iterator[str]:
+def started(settings: DaskConfig, log_dir: Path, note: Callable[[str], None]) -> Iterator[str]:
     """Yield the address of a scheduler, whose cluster is closed at the end if the run started it.
 
     Parameters
@@ -41,6 +38,8 @@ def started(settings: DaskConfig, log_dir: Path) -> Iterator[str]:
         The cluster.
     log_dir : path
         Folder that gets the logs of the jobs of a batch system.
+    note : callable
+        Shows a line to the user: jobs may wait long in a queue.
 
     Raises
     ------
@@ -60,7 +59,7 @@ def started(settings: DaskConfig, log_dir: Path) -> Iterator[str]:
         yield str(settings.address)
         return
     with cluster, Client(cluster, set_as_default=False) as client:
-        logger.info(WAITING_MSG, settings.n_workers, settings.cluster)
+        note(WAITING_MSG.format(n=settings.n_workers, kind=settings.cluster))
         client.wait_for_workers(settings.n_workers)
         yield cluster.scheduler_address
 

@@ -280,7 +280,9 @@ class _Engine(contextlib.ExitStack):
         if dask is None or self._scheduler is not None:
             return self._scheduler
         if not self._cache.find(job.step.kind, *work.identity):
-            self._scheduler = self.enter_context(started(dask, self._cache.root / "dask"))
+            self._scheduler = self.enter_context(
+                started(dask, self._cache.root / "dask", self._display.note)
+            )
         return self._scheduler
 
     def _workers(self, works: Sequence[_Work]) -> int:

@@ -122,8 +122,8 @@ class Crew:
     def read_again(self, parts: list[Future], file: File, dtype: np.dtype) -> list[Future]:
         """Replace the parts that no worker has.
 
-        Any worker may read them: a task that is to go to a worker of the past waits for ever if
-        there was no worker at all for a moment.
+        Any worker may read them. A task that prefers a worker that is gone is never started if
+        there was no worker at all when it became ready.
         """
         where = self.client.who_has(parts)
         return [
@@ -140,8 +140,8 @@ class Crew:
     def send(self, order: bytes) -> Future:
         """Send the workers what is to be done; it stays out of the graph of tasks.
 
-        One worker gets it, and the others from each other. A broadcast by the scheduler would never
-        end if a worker were lost meanwhile.
+        One worker gets it, and the others get it from each other. A broadcast by the scheduler does
+        not end if a worker is lost during it.
         """
         return self.client.scatter([order], hash=False, timeout=PATIENCE)[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,10 @@ CLASSES = {
 NOT_INSTALLED_MSG = (
     'execution.dask: {name} is not installed; install it with pip install "opnmf-pipeline[dask]"'
 )
+NO_COMMAND_MSG = (
+    "execution.dask.cluster: {kind}: this machine has no command {command}; start the run on a "
+    "machine that can submit jobs, or set another cluster"
+)
 OPTIONS_MSG = "execution.dask.options: {kind}: {error}"
 WAITING_MSG = "waiting until {n} Dask worker(s) have started ({kind})"
 
@@ -44,7 +49,7 @@ def started(settings: DaskConfig, log_dir: Path, note: Callable[[str], None]) ->
     Raises
     ------
     ConfigError
-        Dask is not installed, or the cluster has no such option.
+        Dask or the batch system is not installed, or the cluster has no such option.
     """
     try:
         from distributed import Client
@@ -52,8 +57,9 @@ def started(settings: DaskConfig, log_dir: Path, note: Callable[[str], None]) ->
         cluster = None if settings.address else _cluster(settings, log_dir)
     except ModuleNotFoundError as error:
         raise ConfigError(NOT_INSTALLED_MSG.format(name=error.name)) from error
-    except (TypeError, ValueError) as error:  # both Dask packages check options in this way
-        message = OPTIONS_MSG.format(kind=settings.cluster, error=error)
+    except (TypeError, ValueError, RuntimeError) as error:  # so both Dask packages check options
+        cause = error.__cause__ or error
+        message = OPTIONS_MSG.format(kind=settings.cluster, error=cause)
         raise ConfigError(message) from error
     if cluster is None:
         yield str(settings.address)
@@ -73,9 +79,11 @@ def _cluster(settings: DaskConfig, log_dir: Path) -> Any:
         return LocalCluster(n_workers=settings.n_workers, **options)
     import dask_jobqueue
 
+    kind = getattr(dask_jobqueue, CLASSES[str(settings.cluster)])
+    command = kind.job_cls.submit_command.split()[0]
+    if shutil.which(command) is None:  # else the run would wait for workers without end
+        raise ConfigError(NO_COMMAND_MSG.format(kind=settings.cluster, command=command))
     # one process per job: its threads share the rows of X, and one set of sums leaves it
-    cluster = getattr(dask_jobqueue, CLASSES[str(settings.cluster)])(
-        **{"processes": 1, "log_directory": str(log_dir), **settings.options}
-    )
+    cluster = kind(**{"processes": 1, "log_directory": str(log_dir), **settings.options})
     cluster.scale(settings.n_workers)
     return cluster

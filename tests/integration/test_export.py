@@ -65,6 +65,14 @@ def test_an_atlas_in_bids(models, tmp_path):
     described = json.loads((atlas / "dataset_description.json").read_text())
     assert described["Authors"] == ["Ada B", "Carl D"]
     assert "License" not in described  # nobody gave one
+    # the model has what its run was told, and the atlas takes what is not given from it
+    file = models / "k3_model.json"
+    told = json.loads(file.read_text()) | {"License": "CC0", "Authors": ["Eva F"]}
+    file.write_text(json.dumps(told))
+    one = ["-o", tmp_path / "one", "--format", "bids-atlas", "--n-components", 3]
+    assert export(models, *one, "--license", "CC-BY-4.0") == 0
+    described = json.loads((tmp_path / "one/bids-atlas/dataset_description.json").read_text())
+    assert (described["Authors"], described["License"]) == (["Eva F"], "CC-BY-4.0")
     # the atlas is a model again
     again = Model.load(stem.parent / f"{stem.name}_probseg.nii.gz")
     np.testing.assert_array_equal(again.W > 0, Model.load(models, 3).W > 0)

@@ -119,11 +119,6 @@ def _matrix(config: PipelineConfig) -> Of:
     return Of("adjust", "matrix_dir") if config.matrix.adjusts else _raw(config)
 
 
-def _participants(config: PipelineConfig) -> Given | Of:
-    """Return the identifiers of the columns of this matrix."""
-    return Given("participants") if config.matrix.change is None else Of("change", "participants")
-
-
 def _cohort(config: PipelineConfig) -> Given | Of:
     """Return the table of the columns of this matrix."""
     return Given("covariates") if config.matrix.change is None else Of("change", "cohort_file")
@@ -210,7 +205,9 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
 def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
     selection, steps = config.selection, []
     if n_splits:
-        inputs = {"participants": _participants(config), "covariates": _cohort(config)}
+        inputs: dict[str, Any] = {"covariates": _cohort(config)}
+        if config.matrix.change is None:
+            inputs["participants"] = Given("participants")
         options = {
             name: value for name, value in config.splits.of_splits().items() if value is not None
         }

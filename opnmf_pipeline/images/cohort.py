@@ -302,9 +302,9 @@ def _with_covariates(
     table = _read_table(participants, id_column)
     # BIDS allows both spellings in the table
     table["participant_id"] = PREFIX + table["participant_id"].str.removeprefix(PREFIX)
-    keys = _identity(table)
     if "session_id" not in found:
-        table, keys = table.rename(columns={"session_id": "session_id" + COVARIATE_SUFFIX}), keys[:1]
+        table = table.rename(columns={"session_id": "session_id" + COVARIATE_SUFFIX})
+    keys = _identity(table)
     _refuse_twice(table, participants, keys)
     table[LISTED] = True
     if named is not None:

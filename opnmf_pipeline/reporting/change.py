@@ -9,10 +9,8 @@ import numpy as np
 
 __all__ = ["describe_change", "summarize_change", "units_of_values"]
 
-NEGATIVE = {
-    "clip": "were set to 0",
-    "shift": "were allowed by subtracting the smallest change from all changes",
-}
+NEGATIVE = {"clip": "negative and were set to 0", "shift": "negative"}
+"""What negative changes were; a shift is that of the whole matrix."""
 
 
 def describe_change(fit: Mapping[str, Any]) -> str:
@@ -37,8 +35,8 @@ def describe_change(fit: Mapping[str, Any]) -> str:
             text += f"; median {np.median(years):.2f}, {min(years):.2f} to {max(years):.2f}"
         text += ")"
     if n := change.get("NumberOfNegativeValues"):
-        share, done = change["ShareOfNegativeValues"], NEGATIVE[change["Negative"]]
-        text += f". {n:,} changes ({share:.1%}) were negative and {done}"
+        share, what = change["ShareOfNegativeValues"], NEGATIVE[change["Negative"]]
+        text += f". {n:,} changes ({share:.1%}) were {what}"
     return f"{text}."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.splits import with_covariates
-from opnmf_pipeline.stages.stage import MATRIX_DIR, PARTICIPANTS, Call, Stage
+from opnmf_pipeline.stages.stage import MATRIX_DIR, Call, Stage
 from opnmf_pipeline.tables import write_table
 
 __all__ = ["CHANGE_MATRIX", "change_matrix"]
@@ -171,7 +171,7 @@ def _require_usable(counts: _Counts, pairs: Pairs, n_voxels: int, negative: str)
         raise ImageError(UNUSABLE_MSG.format(n=len(bad), total=n_subjects, named=listed(bad)))
 
 
-def _run(call: Call) -> dict[str, Any]:
+def _run(call: Call) -> dict[str, Path]:
     matrix_file, cohort_file = change_matrix(
         call.path("matrix_dir") / MATRIX_FILE,
         call.path("cohort_file"),
@@ -179,8 +179,7 @@ def _run(call: Call) -> dict[str, Any]:
         call.section(ChangeConfig),
         call.section(MatrixConfig).negative,
     )
-    names = read_matrix(matrix_file)[1]["Participants"]
-    return {"matrix_dir": matrix_file.parent, "cohort_file": cohort_file, "participants": names}
+    return {"matrix_dir": matrix_file.parent, "cohort_file": cohort_file}
 
 
 CHANGE_MATRIX = Stage(
@@ -189,7 +188,7 @@ CHANGE_MATRIX = Stage(
     run=_run,
     folder="matrix",
     inputs={"matrix_dir": MATRIX_DIR, "cohort_file": COHORT_FILE},
-    outputs={"matrix_dir": MATRIX_DIR, "cohort_file": COHORT_FILE, "participants": PARTICIPANTS},
+    outputs={"matrix_dir": MATRIX_DIR, "cohort_file": COHORT_FILE},
     settings={
         ChangeConfig: (),
         MatrixConfig: tuple(set(MatrixConfig.model_fields) - {"negative"}),

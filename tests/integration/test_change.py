@@ -32,6 +32,7 @@ class Study:
         rng = np.random.default_rng(0)
         self.root = root
         self.rates = -rng.uniform(0.02, 0.1, (N, K))
+        self.rates[5, 0] = 0
         self.years = rng.uniform(1, 3, N).round(2)
         start = rng.uniform(0.6, 0.9, (N, *SHAPE))
         end = start + self.years[:, None, None, None] * np.tensordot(self.rates, PARTS, (1, 3))
@@ -111,7 +112,7 @@ def test_texts_say_what_the_values_are(study, done):
         "Changes between two images of 12 subjects were factorized",
         "A change is the value at ses-2 minus the value at ses-1, divided by the years between the "
         f"sessions (column age; median {np.median(years):.2f}, {min(years):.2f} to "
-        f"{max(years):.2f}). 720 changes (100.0%) were negative.",
+        f"{max(years):.2f}). 705 changes (97.9%) were negative.",
         "Two images of each of 12 subjects were used",
         "The changes in the 60 voxels",
     ):

@@ -341,12 +341,14 @@ class Images(Protocol):
         paths: Iterable[str | Path],
         reference: str | Path,
         *,
+        name: str = "",
         resampled: bool = False,
         remedy: str = ...,
     ) -> None:
         """Require that every image is on the grid of a reference image, or can be resampled to it.
 
-        ``remedy`` replaces what the message says about images on other grids.
+        ``name`` is what the message calls the reference, instead of its path; ``remedy`` replaces
+        what it says about images on other grids.
 
         Raises
         ------

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,11 +141,14 @@ def _converted(source: Path, mask: Path | None) -> Iterable[tuple[int, Path]]:
         raise ModelError(KIND_MSG.format(path=source))
     else:
         parts = space_of(source).images.read_parts(source)
-        # Columns of norm 1, which do not overlap in a label image, are orthonormal
-        squares = np.einsum("ij,ij->j", parts.weights, parts.weights, dtype=np.float64)
-        unit = parts.weights / np.sqrt(np.where(squares > 0, squares, 1))
-        columns = unit.astype(np.float32)
-        yield unit.shape[1], _written(parts.mask, columns, parts.names, source, source)
+        columns = _of_norm_1(parts.weights)
+        yield columns.shape[1], _written(parts.mask, columns, parts.names, source, source)
+
+
+def _of_norm_1(weights: NDArray[Any]) -> NDArray[np.float32]:
+    """Scale columns to the norm 1; those of parts, which do not overlap, are then orthonormal."""
+    squares = np.einsum("ij,ij->j", weights, weights, dtype=np.float64)
+    return (weights / np.sqrt(np.where(squares > 0, squares, 1))).astype(np.float32)
 
 
 def _of_matrix(path: Path, mask_file: Path) -> NDArray[np.float32]:
@@ -181,7 +185,10 @@ def _of_images(images: list[Path]) -> Path:
     folder = _folder()
     mask_file = folder / f"mask{kind.ENDINGS['image']}"
     whole.write_mask(inside, first, mask_file)
-    return _written(open_mask(mask_file), values[inside], [], first.parent, first)
+    weights = values[inside]
+    if np.isin(weights, (0, 1)).all():  # sopnmf writes the voxels of each part, without weights
+        weights = _of_norm_1(weights)
+    return _written(open_mask(mask_file), weights, [], first.parent, first)
 
 
 def _written(

@@ -123,8 +123,8 @@ def require_suitable(
     _require_space(mask_file, entities, spaces, resample=resample)
     own = preprocessing.resample is not None or preprocessing.voxel_size is not None
     resampled = resample or own
-    reference = there[0] if resampled else mask_file
-    kind.images.check_grids(there, reference, resampled=resampled, remedy=GRID_REMEDY)
+    reference, name = (there[0], "") if resampled else (mask_file, "the model")
+    kind.images.check_grids(there, reference, name=name, resampled=resampled, remedy=GRID_REMEDY)
 
 
 def usable_products(

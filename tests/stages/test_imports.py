@@ -102,6 +102,16 @@ def test_a_folder_with_one_image_per_component(tmp_path, image, folder, name):
     assert not Evil.was_run
 
 
+def test_a_folder_of_parts_without_weights_is_orthonormal(tmp_path, image):
+    """As sopnmf 0.0.4 writes it: the voxels of each part, 0 and 1."""
+    for number, label in enumerate((3, 7), start=1):
+        part = (label == LABELS).astype(np.float32)
+        write_image(tmp_path / "component_2" / f"component_{number}.nii.gz", part, AFFINE)
+    model = Model.load(tmp_path / "component_2")
+    np.testing.assert_allclose(model.W.T @ model.W, np.eye(2), atol=1e-6)
+    assert means(model, image) == pytest.approx([IMAGE[label == LABELS].mean() for label in (3, 7)])
+
+
 class Evil:
     was_run = False
 

@@ -192,6 +192,7 @@ def check_grids(
     paths: Iterable[str | Path],
     reference: str | Path,
     *,
+    name: str = "",
     resampled: bool = False,
     remedy: str = "",
 ) -> None:
@@ -203,6 +204,8 @@ def check_grids(
         The images.
     reference : path
         Image whose vertices are compared.
+    name : str
+        What the reference is called in messages. Default: its path.
     resampled : bool
         Not used: surfaces are not resampled.
     remedy : str
@@ -224,7 +227,7 @@ def check_grids(
         named = "\n".join(odd[:N_NAMED] + ["  ..."] * (len(odd) > N_NAMED))
         raise ImageError(
             GRID_MSG.format(
-                n=len(odd), total=len(paths), reference=reference, want=want, named=named
+                n=len(odd), total=len(paths), reference=name or reference, want=want, named=named
             )
         )
 

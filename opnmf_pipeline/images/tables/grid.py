@@ -174,6 +174,7 @@ def check_grids(
     paths: Iterable[str | Path],
     reference: str | Path,
     *,
+    name: str = "",
     resampled: bool = False,
     remedy: str = "",
 ) -> None:
@@ -185,6 +186,8 @@ def check_grids(
         The tables.
     reference : path
         Table whose features are compared.
+    name : str
+        What the reference is called in messages. Default: its path.
     resampled : bool
         Not used: tables are not resampled.
     remedy : str
@@ -199,7 +202,7 @@ def check_grids(
     for path in paths:
         if difference := want.difference(read_features(path).names):
             raise ImageError(
-                OTHER_MSG.format(path=path, reference=reference, difference=difference)
+                OTHER_MSG.format(path=path, reference=name or reference, difference=difference)
             )
 
 

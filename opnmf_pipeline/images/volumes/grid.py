@@ -319,6 +319,7 @@ def check_grids(
     paths: Iterable[str | Path],
     reference: str | Path,
     *,
+    name: str = "",
     resampled: bool = False,
     remedy: str = GRID_REMEDY,
 ) -> None:
@@ -332,6 +333,8 @@ def check_grids(
         The images.
     reference : path
         Image whose grid is compared.
+    name : str
+        What the reference is called in messages. Default: its path.
     resampled : bool
         Whether images may be on other grids, as long as they are not many times larger. A damaged
         header could claim more voxels than fit into memory.
@@ -370,7 +373,7 @@ def check_grids(
             message.format(
                 n=len(odd),
                 total=len(paths),
-                reference=reference,
+                reference=name or reference,
                 want=want,
                 named=listed(odd),
                 largest=LARGEST,

@@ -75,7 +75,8 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         _publish_comparison(selection_dir, compared, output)
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
         for name, file in named_files(QUALITY_FILES, study.images[0]).items():
-            _publish_file(output, name, quality_dir / file)
+            if (quality_dir / file).exists():
+                _publish_file(output, name, quality_dir / file)
     _publish_adjustment(outcome, output)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")

@@ -74,9 +74,9 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         compared = {} if mapped else outcome.by_rank("candidate", "factorization_dir")
         _publish_comparison(selection_dir, compared, output)
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
-        for name, file in named_files(QUALITY_FILES, study.images[0]).items():
-            if (quality_dir / file).exists():
-                _publish_file(output, name, quality_dir / file)
+        files = named_files(QUALITY_FILES, study.images[0])
+        for name in (name for name, file in files.items() if (quality_dir / file).exists()):
+            _publish_file(output, name, quality_dir / files[name])
     _publish_adjustment(outcome, output)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")

@@ -103,10 +103,10 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
 def _moments(
     X: NDArray[np.float32], zero: np.float32
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return mean, sd, coverage and observed of each row; norm, mean, coverage and missing of each column.
+    """Return mean, sd, coverage and observed of each row, and measures of each column.
 
-    ``zero`` is the value of a voxel without data. Missing values (NaN) are left out. The matrix is
-    read once.
+    The latter are norm, mean, coverage and missing. ``zero`` is the value of a voxel without data.
+    Missing values (NaN) are left out. The matrix is read once.
     """
     n_voxels, n_subjects = X.shape
     mean, sd, coverage, observed = (np.empty(n_voxels) for _ in range(4))

@@ -45,7 +45,7 @@ examine() { # a function that runs a command in the container, with this folder 
         # shellcheck disable=SC2016 # the pattern is for the shell in the container
         "in_$name" sh -c 'exec opnmf-bids /out/example/work/*/simulate-* "$@"' sh "/out/$by" group \
             --quiet --nprocs 2 --set "execution.engine=$by" --set decomposition.n_components=8 \
-            --set "inputs.filters={label: GM, suffix: probseg}"
+            --set mask.threshold=0.1 --set "inputs.filters={label: GM, suffix: probseg}"
         for file in "$name/example"/group/*_desc-opnmfK8_*.nii.gz; do
             cmp "$file" "$name/$by/group/${file##*/}"
         done

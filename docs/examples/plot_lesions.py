@@ -12,7 +12,7 @@ the places of the lesions. If they count as missing, the parts are found.
 # The cohort
 # ----------
 # A part is two discs, one on the left and one on the right, whose values vary together. A lesion is
-# on one side, so it separates what belongs together.
+# on one side, so it separates the two discs of a part.
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import gaussian_filter

@@ -23,6 +23,7 @@ __all__ = [
     "MESH_FILE",
     "ON_TEMPLATE",
     "draw_figures",
+    "is_standard_atlas",
     "mesh_files",
 ]
 
@@ -50,7 +51,8 @@ def draw_figures(
     Parameters
     ----------
     components_file, labels_file, labels_table : path
-        Images and label table of :func:`opnmf_pipeline.stages.maps.write_maps`.
+        Images and label table of :func:`opnmf_pipeline.stages.maps.write_maps`; of tables with an
+        atlas, the images on its regions.
     matrix_file : path
         ``matrix.json``; read if the background is the mean of the subjects.
     mask_file : path
@@ -67,11 +69,11 @@ def draw_figures(
     path
         ``out_dir``.
     """
-    pictures = space_of(mask_file).pictures
-    background: Any = mesh_files(mesh_file, mask_file)
-    if not background and on_template:
+    pictures = space_of(components_file).pictures
+    background: Any = mesh_files(mesh_file, components_file)
+    if not background and (on_template or is_standard_atlas(components_file, mask_file)):
         background = pictures.template_image()
-    elif not background:
+    elif not background and space_of(components_file) is space_of(mask_file):
         background = _mean_image(matrix_file, mask_file)
     titles = component_titles(read_table(labels_table))
     montage = out_dir / FIGURES_FILES["montage"]
@@ -80,17 +82,24 @@ def draw_figures(
     return out_dir
 
 
-def mesh_files(mesh_file: Path | None, mask_file: Path) -> list[Path]:
+def is_standard_atlas(shown_file: Path, mask_file: Path) -> bool:
+    """Tell whether maps are those of a table on an atlas in the standard space."""
+    space = space_of(shown_file)
+    of_table = space is not space_of(mask_file)
+    return of_table and space.images.standard_space(shown_file) is not None
+
+
+def mesh_files(mesh_file: Path | None, image: Path) -> list[Path]:
     """Return the meshes of the left and of the right hemisphere; empty if none is given.
 
     Raises
     ------
     ImageError
-        The images are volumes, or the file of a hemisphere is missing.
+        The image is a volume or a table, or the file of a hemisphere is missing.
     """
     if mesh_file is None:
         return []
-    space = space_of(mask_file)
+    space = space_of(image)
     if not space.images.is_image(mesh_file):
         raise ImageError(MESH_MSG.format(path=mesh_file))
     return [Path(file) for file in space.images.image_files(mesh_file)]

@@ -38,7 +38,12 @@ from opnmf_pipeline.selection.shape import nearest_columns
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
-from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
+from opnmf_pipeline.stages.figures import (
+    MESH_FILE,
+    ON_TEMPLATE,
+    is_standard_atlas,
+    mesh_files,
+)
 from opnmf_pipeline.stages.maps import EXPLAINED
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.quality import QUALITY_FILES
@@ -61,6 +66,8 @@ class FitFiles:
         ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`.
     components, labels_table, loadings : path
         Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
+    shown : path or None
+        Components for the viewer: ``components``, or those of a table on an atlas.
     montage, parts : path or None
         Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
     regions : path or None
@@ -77,6 +84,7 @@ class FitFiles:
     components: Path
     labels_table: Path
     loadings: Path
+    shown: Path | None = None
     montage: Path | None = None
     parts: Path | None = None
     regions: Path | None = None
@@ -186,12 +194,17 @@ def make_report(
     path
         ``out_file``.
     """
-    mask, pictures = open_mask(mask_file), space_of(mask_file).pictures
-    assessed = _read_quality(quality, mask_file, mesh_file) if quality else None
-    meshes = mesh_files(mesh_file, mask_file)
-    draw = partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes)
+    shown_file = next((files.shown for files in fits if files.shown), mask_file)
+    mask, pictures = open_mask(mask_file), space_of(shown_file).pictures
+    meshes = mesh_files(mesh_file, shown_file)
+    draw = partial(
+        space_of(mask_file).pictures.draw_cohort_maps, mask_file=mask_file, background=meshes
+    )
+    assessed = _read_quality(quality, mask_file, draw) if quality else None
     found = [_read_fit(files, mask, assessed, pictures.VIEWS, draw) for files in fits]
-    background = _background(pictures, quality, on_template=on_template)
+    on_template = on_template or is_standard_atlas(shown_file, mask_file)
+    of_mask = pictures is space_of(mask_file).pictures
+    background = _background(pictures, quality if of_mask else None, on_template=on_template)
     volumes = [
         *background,
         *(_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)),
@@ -271,8 +284,9 @@ def _read_fit(
 
 def _shown(fit: FitFacts, files: FitFiles, mask: Mask) -> Any:
     """Return the maps of a fit for the viewer: its components and, if known, their stability."""
-    if fit.reliability is None:
-        return files.components
+    shown = files.shown or files.components
+    if fit.reliability is None or space_of(shown) is not space_of(files.components):
+        return shown
     shares = fit.reliability.shares.astype(np.float32)
     return mask.unmasked(np.column_stack([mask.masked(files.components), shares]))
 
@@ -341,17 +355,16 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
 
 
 def _read_quality(
-    files: CohortFiles, mask_file: Path, mesh_file: Path | None = None
+    files: CohortFiles, mask_file: Path, draw_maps: Callable[[Mapping[str, Path]], Figure]
 ) -> QualityFacts:
-    pictures, mask = space_of(mask_file).pictures, open_mask(mask_file)
-    meshes = mesh_files(mesh_file, mask_file)
+    mask = open_mask(mask_file)
     mean = np.maximum(mask.masked(files.mean), 0)
     tissues = mask.composition(mean[:, np.newaxis])
     return QualityFacts(
         mean=files.mean,
         sd=files.sd,
         coverage=files.coverage,
-        draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes),
+        draw_maps=draw_maps,
         subjects=by_row(read_measures(files.subjects)),
         covered=mask.masked(files.coverage),
         tissues={} if tissues is None else dict(tissues.iloc[0]),
@@ -394,7 +407,7 @@ def _run(call: Call) -> dict[str, Path]:
     maps = [call.paths(name) for name in ("components_files", "labels_tables", "loadings_files")]
     drawn: list[Sequence[Path | None]] = [
         call.paths(name) or [None] * len(maps[0])
-        for name in ("components_figures", "labels_figures", "regions_tables")
+        for name in ("shown_components", "components_figures", "labels_figures", "regions_tables")
     ]
     with_maps = fits if maps[0] else []
     tables = [
@@ -447,6 +460,13 @@ MAKE_REPORT = Stage(
         "regions_tables": Field(
             Kind.TABLE,
             "tables of regions of WriteMaps, one per number of components",
+            many=True,
+            default=(),
+        ),
+        "shown_components": Field(
+            Kind.FILE,
+            "components for the viewer, of WriteMaps, one per number of components; default: "
+            "components_files",
             many=True,
             default=(),
         ),

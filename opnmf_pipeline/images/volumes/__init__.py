@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from opnmf_pipeline.images.space import WriteFormat
-from opnmf_pipeline.images.volumes.atlas import ATLAS, atlas_values
+from opnmf_pipeline.images.volumes.atlas import ATLAS, open_atlas
 from opnmf_pipeline.images.volumes.files import (
     ENDINGS,
     copies,
@@ -24,12 +24,13 @@ __all__ = [
     "FORMATS",
     "Grid",
     "Mask",
+    "PLACED",
     "analysis_grid",
-    "atlas_values",
     "check_grids",
     "copies",
     "image_files",
     "is_image",
+    "open_atlas",
     "open_image",
     "open_mask",
     "read_parts",
@@ -38,4 +39,5 @@ __all__ = [
     "standard_space",
 ]
 
+PLACED = True
 FORMATS: Mapping[str, WriteFormat] = {}

@@ -90,6 +90,9 @@ class Grid(Protocol):
         Name of the template of the mask ``method: template``, for messages.
     brain : str
         Name of the mask of :meth:`read_brain`, for messages.
+    in_space : bool
+        Whether the places are in space, and have neighbours. The maps of others, such as tables,
+        are shown on the regions of an atlas.
     """
 
     @property
@@ -111,6 +114,10 @@ class Grid(Protocol):
     @property
     def brain(self) -> str:
         """Name of the mask of the brain."""
+
+    @property
+    def in_space(self) -> bool:
+        """Whether the places are in space."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -331,9 +338,6 @@ class Images(Protocol):
 
     FORMATS: Mapping[str, WriteFormat]
     """Other formats of the programs of the field, by their names."""
-
-    PLACED: bool
-    """Whether the images have places. The maps of others are shown on the regions of an atlas."""
 
     def is_image(self, path: str | Path) -> bool:
         """Tell by its name whether a file is an image of this space."""

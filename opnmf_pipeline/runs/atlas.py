@@ -64,11 +64,11 @@ def find_atlas(config: PipelineConfig, image: str | Path, entities: str) -> Atla
             known = images.standard_space(image) is not None
         return images.ATLAS if known else None
     given, images = config.report.atlas, space_of(image).images
-    if images.PLACED and images is not space_of(given).images:
+    grid = images.analysis_grid(image, config.mask.image, config.matrix)
+    if grid.in_space and images is not space_of(given).images:
         raise ImageError(OTHER_KIND_MSG.format(atlas=given, image=image))
     atlas = atlas_of(given, config.report.atlas_labels)
     _, regions = open_atlas(atlas)
-    grid = images.analysis_grid(image, config.mask.image, config.matrix)
     labels = grid.read_labels(given, regions)
     if not labels.any():
         raise ImageError(ELSEWHERE_MSG.format(atlas=given, image=image))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from opnmf_pipeline.selection.anatomy import (
 )
 from opnmf_pipeline.stages.spaces import space_of
 
-__all__ = ["REGION_COLUMNS", "atlas_of", "describe_places", "locate", "open_atlas"]
+__all__ = ["CENTRES", "REGION_COLUMNS", "atlas_of", "describe_places", "locate", "open_atlas"]
 
 N_NAMED = 8
 UNNAMED_MSG = (
@@ -30,6 +31,8 @@ NAMED_MSG = (
     "report.atlas_labels: {image} contains the names of its regions; remove report.atlas_labels"
 )
 
+CENTRES = ("peak_x", "peak_y", "peak_z")
+"""Columns of the label table of a table that is shown on an atlas."""
 REGION_COLUMNS: Mapping[str, Mapping[str, str]] = {
     "component": {"Description": "Number of the component"},
     "index": {"Description": "Label of the region in the atlas; 0 means outside the atlas"},
@@ -46,6 +49,7 @@ REGION_COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+CENTRE = "Coordinate {axis} of the centre of the region with the largest weight"
 NAME = {
     "Description": "Name of the component after the regions of the atlas that have most of its "
     "weight; it describes a place, not a function"
@@ -169,6 +173,10 @@ def describe_places(places: pd.DataFrame) -> dict[str, Mapping[str, str]]:
     for column in map(str, places):
         if column == "proposed_name":
             described[column] = NAME
+            continue
+        if column in CENTRES:
+            text = CENTRE.format(axis=column[-1])
+            described[column] = {"Description": text, "Units": "mm"}
             continue
         _, side, what = column.split("_")
         peak = f"the largest weight in the {side} hemisphere"

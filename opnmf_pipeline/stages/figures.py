@@ -23,7 +23,6 @@ __all__ = [
     "MESH_FILE",
     "ON_TEMPLATE",
     "draw_figures",
-    "is_standard_atlas",
     "mesh_files",
 ]
 
@@ -71,7 +70,7 @@ def draw_figures(
     """
     pictures = space_of(components_file).pictures
     background: Any = mesh_files(mesh_file, components_file)
-    if not background and (on_template or is_standard_atlas(components_file, mask_file)):
+    if not background and on_template:
         background = pictures.template_image()
     elif not background and space_of(components_file) is space_of(mask_file):
         background = _mean_image(matrix_file, mask_file)
@@ -80,13 +79,6 @@ def draw_figures(
     pictures.draw_components(components_file, titles, background, montage)
     pictures.draw_parts(labels_file, titles, background, out_dir / FIGURES_FILES["parts"])
     return out_dir
-
-
-def is_standard_atlas(shown_file: Path, mask_file: Path) -> bool:
-    """Tell whether maps are those of a table on an atlas in the standard space."""
-    space = space_of(shown_file)
-    of_table = space is not space_of(mask_file)
-    return of_table and space.images.standard_space(shown_file) is not None
 
 
 def mesh_files(mesh_file: Path | None, image: Path) -> list[Path]:

@@ -20,7 +20,14 @@ from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.figure import part_colours
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.adjust import explained_loadings
-from opnmf_pipeline.stages.anatomy import REGION_COLUMNS, atlas_of, describe_places, locate, open_atlas
+from opnmf_pipeline.stages.anatomy import (
+    CENTRES,
+    REGION_COLUMNS,
+    atlas_of,
+    describe_places,
+    locate,
+    open_atlas,
+)
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import (
     FACTORIZATION_FILE,
@@ -30,7 +37,7 @@ from opnmf_pipeline.stages.decompose import (
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import BASE_BYTES
-from opnmf_pipeline.stages.spaces import named_files, open_mask, space_of
+from opnmf_pipeline.stages.spaces import named_files, open_mask
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MASK_FILE, Call, Field, Kind, Stage
 from opnmf_pipeline.tables import write_table
 
@@ -121,8 +128,9 @@ def write_maps(
     mask.write(fit.W.astype(np.float32), out_dir / files["components"])
     mask.write_labels(labels, part_colours(fit.W.shape[1]), out_dir / files["dseg"])
     places, regions = locate(mask, fit.W, labels, atlas)
-    if atlas is not None and not space_of(mask_file).images.PLACED:
-        write_on_atlas(mask, fit.W, labels, atlas, out_dir)
+    if atlas is not None and not mask.grid.in_space:
+        centres = write_on_atlas(mask, fit.W, labels, atlas, out_dir)
+        places = places.assign(**dict(zip(CENTRES, centres.T, strict=False)))
     parts = mask.label_table(fit.W, labels)
     table = pd.concat([parts, places], axis=1)
     first = [column for column in ("index", "name", "proposed_name") if column in table]
@@ -158,7 +166,7 @@ def write_maps(
 
 def write_on_atlas(
     mask: Mask, W: NDArray[np.floating], labels: NDArray[np.int16], atlas: Atlas, out_dir: Path
-) -> None:
+) -> NDArray[np.float64]:
     """Write the components and the labels of features on the regions of an atlas.
 
     Parameters
@@ -173,6 +181,12 @@ def write_on_atlas(
         feature get 0.
     out_dir : path
         Existing folder that gets the images ``components`` and ``dseg`` of the space of the atlas.
+
+    Returns
+    -------
+    ndarray of shape (n_components, 0 or 3), float64
+        Place of the region with the largest weight that is nearest to its centre, in mm; without
+        columns if the places of the atlas are not known.
     """
     image, regions = open_atlas(atlas)
     region_of_row = mask.grid.read_labels(atlas.image, regions)[mask.inside]
@@ -185,6 +199,18 @@ def write_on_atlas(
     image.mask.write(weights, out_dir / files["components"])
     colours = part_colours(W.shape[1])
     image.mask.write_labels(np.pad(labels, (0, 1))[rows], colours, out_dir / files["dseg"])
+    positions = image.mask.positions()
+    if positions is None:
+        return np.empty((W.shape[1], 0))
+    peaks = image.labels[weights.argmax(axis=0)]
+    return np.array([_central(positions[image.labels == region]) for region in peaks])
+
+
+def _central(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the position that is nearest to the mean of all of them, rounded to 0.001 mm."""
+    distances = ((positions - positions.mean(axis=0)) ** 2).sum(axis=1)
+    central: NDArray[np.float64] = np.round(positions[np.argmin(distances)], 3)
+    return central
 
 
 def describe_loadings(table: pd.DataFrame) -> dict[str, Any]:
@@ -237,7 +263,7 @@ def _run(call: Call) -> dict[str, Any]:
     )
     files = named_files(MAPS_FILES, call.path("mask_file"))
     atlas_file = call.optional_path("atlas_file")
-    on_atlas = atlas_file is not None and not space_of(call.path("mask_file")).images.PLACED
+    on_atlas = atlas_file is not None and not open_mask(call.path("mask_file")).grid.in_space
     shown = named_files(MAPS_FILES, atlas_file) if atlas_file and on_atlas else files
     return {
         "maps_dir": maps_dir,

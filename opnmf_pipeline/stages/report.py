@@ -38,19 +38,15 @@ from opnmf_pipeline.selection.shape import nearest_columns
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
-from opnmf_pipeline.stages.figures import (
-    MESH_FILE,
-    ON_TEMPLATE,
-    is_standard_atlas,
-    mesh_files,
-)
+from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
 from opnmf_pipeline.stages.maps import EXPLAINED
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
 from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
-from opnmf_pipeline.stages.spaces import Pictures, named_files, open_mask, space_of
+from opnmf_pipeline.stages.spaces import named_files, open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
+from opnmf_pipeline.stages.viewer import embedded_maps
 from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = ["MAKE_REPORT", "CohortFiles", "FitFiles", "SelectionFiles", "make_report"]
@@ -195,20 +191,21 @@ def make_report(
         ``out_file``.
     """
     shown_file = next((files.shown for files in fits if files.shown), mask_file)
-    mask, pictures = open_mask(mask_file), space_of(shown_file).pictures
+    mask, views = open_mask(mask_file), space_of(shown_file).pictures.VIEWS
     meshes = mesh_files(mesh_file, shown_file)
     draw = partial(
         space_of(mask_file).pictures.draw_cohort_maps, mask_file=mask_file, background=meshes
     )
-    assessed = _read_quality(quality, mask_file, draw) if quality else None
-    found = [_read_fit(files, mask, assessed, pictures.VIEWS, draw) for files in fits]
-    on_template = on_template or is_standard_atlas(shown_file, mask_file)
-    of_mask = pictures is space_of(mask_file).pictures
-    background = _background(pictures, quality if of_mask else None, on_template=on_template)
-    volumes = [
-        *background,
-        *(_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)),
-    ]
+    assessed = _read_quality(quality, mask, draw) if quality else None
+    found = [_read_fit(files, mask, assessed, views, draw) for files in fits]
+    embedded, on_background = embedded_maps(
+        [_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)],
+        shown_file,
+        mask_file,
+        quality.mean if quality else None,
+        mesh_file,
+        on_template=on_template,
+    )
     infos = [fit.info for fit in found] or compared
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
@@ -234,8 +231,8 @@ def make_report(
         covariates=_covariates(images, rows, associations),
         adjustment=_adjustment(infos[0], fits),
         quality=assessed,
-        volumes=pictures.embed(volumes, meshes=meshes) if found else None,
-        on_background=bool(background),
+        volumes=embedded,
+        on_background=on_background,
         runs=runs,
         settings=settings,
     )
@@ -284,9 +281,8 @@ def _read_fit(
 
 def _shown(fit: FitFacts, files: FitFiles, mask: Mask) -> Any:
     """Return the maps of a fit for the viewer: its components and, if known, their stability."""
-    shown = files.shown or files.components
-    if fit.reliability is None or space_of(shown) is not space_of(files.components):
-        return shown
+    if fit.reliability is None or not fit.reliability.in_viewer:
+        return files.shown or files.components
     shares = fit.reliability.shares.astype(np.float32)
     return mask.unmasked(np.column_stack([mask.masked(files.components), shares]))
 
@@ -305,6 +301,7 @@ def _read_reliability(
         n_splits=about["NumberOfSplits"],
         size_units=about["size"]["Units"],
         draw=partial(draw_maps, {title: files.reliability_map}),
+        in_viewer=mask.grid.in_space,
     )
 
 
@@ -355,9 +352,8 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
 
 
 def _read_quality(
-    files: CohortFiles, mask_file: Path, draw_maps: Callable[[Mapping[str, Path]], Figure]
+    files: CohortFiles, mask: Mask, draw_maps: Callable[[Mapping[str, Path]], Figure]
 ) -> QualityFacts:
-    mask = open_mask(mask_file)
     mean = np.maximum(mask.masked(files.mean), 0)
     tissues = mask.composition(mean[:, np.newaxis])
     return QualityFacts(
@@ -379,13 +375,6 @@ def _mask_rule(settings: str, mask: Mask) -> tuple[str, bool]:
     options = MaskConfig(**{"within": "none", **section})  # runs of 0.1 had no such setting
     only_brain = options.only_brain(in_standard_space=mask.in_standard_space)
     return describe_mask(options, mask.grid, only_brain=only_brain), only_brain
-
-
-def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template: bool) -> list[Any]:
-    """Return the image behind the components in the viewer, or an empty list."""
-    if on_template:
-        return [pictures.template_image()]
-    return [quality.mean] if quality else []
 
 
 def _reliability_files(folders: Sequence[Path], mask_file: Path) -> dict[int, tuple[Path, Path]]:

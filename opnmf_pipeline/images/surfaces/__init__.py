@@ -23,7 +23,6 @@ __all__ = [
     "FORMATS",
     "Grid",
     "Mask",
-    "PLACED",
     "analysis_grid",
     "check_grids",
     "copies",
@@ -39,5 +38,4 @@ __all__ = [
 
 ATLAS: Atlas | None = None
 ENDINGS: Mapping[str, str] = {"image": ".dscalar.nii", "labels": ".dlabel.nii"}
-PLACED = True
 FORMATS: Mapping[str, WriteFormat] = {"freesurfer": write_freesurfer}

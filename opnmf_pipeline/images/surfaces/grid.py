@@ -77,6 +77,7 @@ class Grid:
     axis: BrainModelAxis
 
     image = "image"
+    in_space = True
     template = "the template"
     brain = "the brain of the template"
 

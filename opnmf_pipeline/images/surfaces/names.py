@@ -12,7 +12,9 @@ from pathlib import Path
 
 __all__ = ["ending", "first_file", "hemisphere", "is_cifti", "is_image", "other_file"]
 
-MARK = re.compile(r"(?<![^._-])(?:lh|rh)(?=[._])|(?<![^_])hemi-(?:L|R)(?![^._])|(?<=\.)(?:L|R)(?=\.)")
+MARK = re.compile(
+    r"(?<![^._-])(?:lh|rh)(?=[._])|(?<![^_])hemi-(?:L|R)(?![^._])|(?<=\.)(?:L|R)(?=\.)"
+)
 """Mark of the hemisphere: of FreeSurfer and CAT12, of BIDS, of the Human Connectome Project."""
 SWAPPED = str.maketrans("lrLR", "rlRL")
 CIFTI = re.compile(r"\.[dp](?:scalar|series|tseries|label|conn)\.nii$")
@@ -47,7 +49,9 @@ def is_image(path: str | Path) -> bool:
     if is_cifti(name) or name.endswith(GIFTI):
         return True
     marked = hemisphere(name) is not None
-    return marked and (name.endswith((*MGH, LABELS)) or (name[1:3] == "h." and not name.endswith(OTHERS)))
+    if name.endswith((*MGH, LABELS)):
+        return marked
+    return marked and name[1:3] == "h." and not name.endswith(OTHERS)
 
 
 def ending(path: str | Path) -> str:

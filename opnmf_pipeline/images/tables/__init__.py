@@ -20,7 +20,6 @@ __all__ = [
     "FORMATS",
     "Grid",
     "Mask",
-    "PLACED",
     "analysis_grid",
     "check_grids",
     "copies",
@@ -34,5 +33,4 @@ __all__ = [
 
 ATLAS: Atlas | None = None
 ENDINGS: Mapping[str, str] = {"image": ENDING, "labels": ENDING}
-PLACED = False
 FORMATS: Mapping[str, WriteFormat] = {}

@@ -62,6 +62,7 @@ class Grid:
     names: tuple[str, ...]
 
     image, element, elements = "table", "feature", "features"
+    in_space = False
     template = "the template"
     brain = "the brain of the template"
 

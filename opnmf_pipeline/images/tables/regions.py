@@ -65,7 +65,8 @@ def shared_regions(features: Sequence[str], found: NDArray[np.int64]) -> list[st
         Result of :func:`regions_of`.
     """
     count = Counter(found[found > 0].tolist())
-    return [name for name, region in zip(features, found.tolist(), strict=True) if count[region] > 1]
+    by_feature = zip(features, found.tolist(), strict=True)
+    return [name for name, region in by_feature if count[region] > 1]
 
 
 def _keys(names: Sequence[str]) -> list[Key]:
@@ -82,7 +83,7 @@ def _region(key: Key, known: dict[Key, list[int]]) -> int:
     side, words = key
     for n_words in range(len(words), 0, -1):
         starts = range(len(words) - n_words + 1)
-        found = [known.get((side, words[start : start + n_words]), []) for start in starts]
-        if indices := sum(found, []):
-            return indices[0] if len(indices) == 1 else 0
+        runs = {words[start : start + n_words] for start in starts}
+        if found := [index for run in runs for index in known.get((side, run), ())]:
+            return found[0] if len(found) == 1 else 0
     return 0

@@ -24,7 +24,6 @@ __all__ = [
     "FORMATS",
     "Grid",
     "Mask",
-    "PLACED",
     "analysis_grid",
     "check_grids",
     "copies",
@@ -39,5 +38,4 @@ __all__ = [
     "standard_space",
 ]
 
-PLACED = True
 FORMATS: Mapping[str, WriteFormat] = {}

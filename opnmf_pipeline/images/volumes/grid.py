@@ -84,6 +84,7 @@ class Grid:
     """Voxel grid: a 3D shape in voxels, and the affine from voxel indices to mm."""
 
     image: ClassVar[str] = "image"
+    in_space: ClassVar[bool] = True
     element: ClassVar[str] = "voxel"
     elements: ClassVar[str] = "voxels"
     template: ClassVar[str] = "the MNI152 grey-matter template"

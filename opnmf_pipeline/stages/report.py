@@ -62,8 +62,6 @@ class FitFiles:
         ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`.
     components, labels_table, loadings : path
         Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
-    shown : path or None
-        Components for the viewer: ``components``, or those of a table on an atlas.
     montage, parts : path or None
         Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
     regions : path or None
@@ -74,19 +72,21 @@ class FitFiles:
     reliability, reliability_map : path or None
         Table and map of :func:`opnmf_pipeline.stages.reliability.measure_reliability`; the sidecar
         of the table is in the same folder.
+    shown : path or None
+        Components for the viewer: ``components``, or those of a table on an atlas.
     """
 
     factorization: Path
     components: Path
     labels_table: Path
     loadings: Path
-    shown: Path | None = None
     montage: Path | None = None
     parts: Path | None = None
     regions: Path | None = None
     associations: Path | None = None
     reliability: Path | None = None
     reliability_map: Path | None = None
+    shown: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -396,7 +396,7 @@ def _run(call: Call) -> dict[str, Path]:
     maps = [call.paths(name) for name in ("components_files", "labels_tables", "loadings_files")]
     drawn: list[Sequence[Path | None]] = [
         call.paths(name) or [None] * len(maps[0])
-        for name in ("shown_components", "components_figures", "labels_figures", "regions_tables")
+        for name in ("components_figures", "labels_figures", "regions_tables")
     ]
     with_maps = fits if maps[0] else []
     tables = [
@@ -406,6 +406,7 @@ def _run(call: Call) -> dict[str, Path]:
     reliable = _reliability_files(call.paths("reliability_dirs"), call.path("mask_file"))
     found = [reliable.get(_rank(path), (None, None)) for path in with_maps]
     drawn += [[table for table, _ in found], [image for _, image in found]]
+    drawn.append(call.paths("shown_components") or maps[0])
     quality_dir = call.optional_path("quality_dir")
     report_file = make_report(
         SelectionFiles.in_folder(call.path("selection_dir")),

@@ -367,6 +367,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "maps_dir": maps_of_adjusted,
                 "components_file": maps_of_adjusted / "components.nii.gz",
                 "labels_file": maps_of_adjusted / "dseg.nii.gz",
+                "shown_components": maps_of_adjusted / "components.nii.gz",
+                "shown_labels": maps_of_adjusted / "dseg.nii.gz",
                 "labels_table": maps_of_adjusted / "dseg.tsv",
                 "regions_table": maps_of_adjusted / "regions.tsv",
                 "loadings_file": maps_of_adjusted / "loadings.tsv",

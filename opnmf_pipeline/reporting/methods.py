@@ -292,7 +292,8 @@ def _selection(
     if n and (split or selection.get("n_starts")):
         sentences.append(
             f"The agreement expected by chance was that of {n} pairs of random label maps for each "
-            f"comparison, with {compact}parts of the same sizes and components with the same weights."
+            f"comparison, with {compact}parts of the same sizes and components with the same "
+            "weights."
         )
     if n := selection.get("n_permutations"):
         data = "a null data set" if n == 1 else f"{n} null data sets"

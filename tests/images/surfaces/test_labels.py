@@ -11,11 +11,9 @@ from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.surfaces import open_atlas
 from opnmf_pipeline.images.surfaces.grid import Grid
 from opnmf_pipeline.images.surfaces.labels import read_regions
-from tests.surfaces import CORTEX, write_gifti
+from tests.surfaces import CORTEX, LEFT, NAMES, RIGHT, write_annot, write_gifti
 
 N = 642
-NAMES = ["unknown", "cuneus", "insula", "Medial_wall"]
-LEFT, RIGHT = np.arange(N) % 4, np.arange(N) // 200
 EXPECTED = ["L cuneus", "L insula", "R cuneus", "R insula"]
 NO_TABLE = pd.DataFrame()
 """Vertices have no names."""
@@ -26,14 +24,6 @@ def cortex(n=N, rows=slice(None)):
         BrainModelAxis.from_surface(np.arange(n)[rows], n, name) for name in CORTEX.values()
     )
     return left + right
-
-
-def write_annot(folder, left=LEFT, right=RIGHT, names=NAMES):
-    colours = np.column_stack([np.arange(1, len(names) + 1)] * 3 + [np.zeros(len(names), int)])
-    for side, values in zip(("lh", "rh"), (left, right), strict=True):
-        table = np.column_stack([colours, np.zeros(len(names), int)])
-        nb.freesurfer.write_annot(folder / f"{side}.a.annot", values, table, names, fill_ctab=True)
-    return folder / "lh.a.annot"
 
 
 def write_label_gii(folder):
@@ -82,8 +72,9 @@ def test_a_name_with_its_hemisphere_is_kept(tmp_path):
 
 
 def test_what_is_no_atlas_of_the_images(tmp_path):
+    path = write_annot(tmp_path)
     with pytest.raises(ImageError, match=r"report.atlas: .*lh.a.annot is on 642 .*\(fsaverage3\)"):
-        Grid(cortex(2562)).read_labels(write_annot(tmp_path), NO_TABLE)
+        Grid(cortex(2562)).read_labels(path, NO_TABLE)
     scalars = write_gifti(tmp_path / "hemi-L_thickness.shape.gii", np.ones(N, np.float32))
     write_gifti(tmp_path / "hemi-R_thickness.shape.gii", np.ones(N, np.float32))
     morphometry = tmp_path / "lh.thickness"
@@ -92,7 +83,7 @@ def test_what_is_no_atlas_of_the_images(tmp_path):
             read_regions(path)
     zero = np.zeros(N, int)
     with pytest.raises(ImageError, match=r"lh.a.annot: has no label with the name of a region"):
-        read_regions(write_annot(tmp_path, zero, zero))
+        read_regions(write_annot(tmp_path, zero, zero, NAMES))
     (tmp_path / "rh.a.annot").unlink()
     with pytest.raises(ImageError, match=r"file of the other hemisphere, .*rh.a.annot, no such"):
         read_regions(tmp_path / "lh.a.annot")

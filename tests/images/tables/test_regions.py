@@ -61,7 +61,10 @@ def test_the_region_with_most_words_is_taken():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("a", "b"), r"aparc.annot has no region .* features are a, b, the regions L insula; renam"),
+        (
+            ("a", "b"),
+            r"aparc.annot has no region .* features are a, b, the regions L insula; r",
+        ),
         (
             ("lh_insula_thickness", "lh_insula_area", "b"),
             r"several features are one region of .*: lh_insula_thickness, lh_insula_area; choose",

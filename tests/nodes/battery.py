@@ -440,6 +440,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "selection_dir": str(selection),
                 "factorization_dirs": [fit_dir],
                 "components_files": [maps / "components.nii.gz"],
+                "shown_components": [maps / "components.nii.gz"],
                 "labels_tables": [maps / "dseg.tsv"],
                 "regions_tables": [maps / "regions.tsv"],
                 "loadings_files": [maps / "loadings.tsv"],

@@ -116,7 +116,8 @@ def report(args: argparse.Namespace, seconds: float, peak: int, said: str) -> st
         "k": ", ".join(map(str, args.k)),
         "solver": args.solver + (f", {N_INIT} starts" if args.solver == "orthonormal" else ""),
         "half fits": f"{2 * args.splits * n_ranks} ({args.splits} splits)",
-        "other fits": f"{n_ranks} of all subjects, {3 * n_ranks} from random starts, {args.permutations * n_ranks} of shuffled data",
+        "other fits": f"{n_ranks} of all subjects, {3 * n_ranks} from random starts, "
+        f"{args.permutations * n_ranks} of shuffled data",
         "time": f"{seconds / 60:.1f} minutes (bound for 400 half fits: {BOUNDS['minutes']:g})",
         "largest memory of all processes": f"{peak / 1e9:.2f} GB (bound: {BOUNDS['GB']:g})",
         "machine": f"{os.cpu_count()} CPUs, {args.nprocs} used; {platform.platform()}",

@@ -19,6 +19,7 @@ from opnmf_pipeline.config.selection import (
     SelectionConfig,
 )
 from opnmf_pipeline.config.settings import (
+    AFTER_IMAGES,
     DecompositionConfig,
     ExecutionConfig,
     MaskConfig,
@@ -30,6 +31,7 @@ from opnmf_pipeline.config.settings import (
 
 __all__ = [
     "ADJUSTMENT_SETTINGS",
+    "AFTER_IMAGES",
     "CHOICE_SETTINGS",
     "GLOBAL",
     "NULL_SETTINGS",

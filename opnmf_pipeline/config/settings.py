@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from opnmf_pipeline.config.adjustment import ADJUSTMENT_SETTINGS, AdjustmentConfig
+from opnmf_pipeline.config.change import ChangeConfig
 from opnmf_pipeline.config.inputs import InputsConfig
 from opnmf_pipeline.config.section import (
     COARSEST,
@@ -23,6 +24,7 @@ from opnmf_pipeline.config.selection import SelectionConfig
 from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
 
 __all__ = [
+    "AFTER_IMAGES",
     "DecompositionConfig",
     "ExecutionConfig",
     "MaskConfig",
@@ -36,6 +38,10 @@ if TYPE_CHECKING:  # type checkers take no computed choices
     SolverName = str
 else:
     SolverName = Literal[tuple(SOLVERS)]
+
+
+AFTER_IMAGES = (*ADJUSTMENT_SETTINGS, "change")
+"""Settings of the section `matrix` that the stages which read images do not have."""
 
 
 class MaskConfig(Section):
@@ -116,8 +122,8 @@ class MatrixConfig(AdjustmentConfig):
         "error",
         description="What to do with negative values: error: stop if a voxel of the mask has one; "
         "clip: set all negative values to 0 before the mask is made; shift: subtract the minimum "
-        "of the matrix from all values of the matrix. It also decides about values that become "
-        "negative when the matrix is adjusted.",
+        "of the matrix from all values of the matrix. It also decides about negative changes "
+        "(`change`), and about values that become negative when the matrix is adjusted.",
     )
     nan: Literal["error", "zero", "masked"] = Field(
         "error",
@@ -125,6 +131,12 @@ class MatrixConfig(AdjustmentConfig):
         "masked: treat them as missing: the components are fitted to the observed values. Voxels "
         "that are missing in more than half of the subjects are excluded from the mask. Zeros are "
         "never missing.",
+    )
+
+    change: ChangeConfig | None = Field(
+        None,
+        description="Analyse the change of each subject between two sessions, not the values at "
+        "the sessions. Default: do not.",
     )
 
     @model_validator(mode="after")
@@ -137,8 +149,8 @@ class MatrixConfig(AdjustmentConfig):
         return self
 
     def of_images(self) -> dict[str, Any]:
-        """Return the settings of the matrix before it is adjusted."""
-        return self.model_dump(mode="json", exclude=set(ADJUSTMENT_SETTINGS), exclude_none=True)
+        """Return the settings with which images are read."""
+        return self.model_dump(mode="json", exclude=set(AFTER_IMAGES), exclude_none=True)
 
     @property
     def masked(self) -> bool:
@@ -218,13 +230,14 @@ class ReportConfig(Section):
         None,
         description="Label image of an atlas in the space of the maps, or, for tables, whose "
         "regions have the names of the features. Its regions describe and name the components, and "
-        "the components of tables are shown on them. Default: the Desikan-Killiany and subcortical regions that the "
-        "package includes, if the maps are in MNI152 space; otherwise no atlas.",
+        "the components of tables are shown on them. Default: the Desikan-Killiany and "
+        "subcortical regions that the package includes, if the maps are in MNI152 space; otherwise "
+        "no atlas.",
     )
     atlas_labels: Path | None = Field(
         None,
-        description="Names of the labels of `atlas`, if it is a volume: a TSV or CSV file with the columns `index` "
-        "and `name`, an XML file of FSL, or a text file with a number and a name in each line "
+        description="Names of the labels of `atlas`, if it is a volume: a TSV or CSV file with the "
+        "columns `index` and `name`, an XML file of FSL, or a text file with a number and a name in each line "
         "(FreeSurfer, ITK-SNAP, MRIcron). Default: the file next to `atlas` that has its name and "
         "one of these endings.",
     )

@@ -26,6 +26,7 @@ from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.stages.adjust import ADJUST_MATRIX
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
+from opnmf_pipeline.stages.change import CHANGE_MATRIX
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
 from opnmf_pipeline.stages.halves import FIT_HALVES
@@ -104,19 +105,30 @@ def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
 
 
 MASK = Of("mask", "mask_file")
-RAW = Of("matrix", "matrix_dir")
+IMAGES = Of("matrix", "matrix_dir")
+"""The matrix with one column per image."""
+
+
+def _raw(config: PipelineConfig) -> Of:
+    """Return the matrix before any adjustment."""
+    return IMAGES if config.matrix.change is None else Of("change", "matrix_dir")
 
 
 def _matrix(config: PipelineConfig) -> Of:
     """Return the matrix that fits of the whole cohort take."""
-    return Of("adjust", "matrix_dir") if config.matrix.adjusts else RAW
+    return Of("adjust", "matrix_dir") if config.matrix.adjusts else _raw(config)
+
+
+def _cohort(config: PipelineConfig) -> Given | Of:
+    """Return the table of the columns of this matrix."""
+    return Given("covariates") if config.matrix.change is None else Of("change", "cohort_file")
 
 
 def _of_parts(config: PipelineConfig) -> dict[str, Any]:
     """Return the inputs of fits of parts of the cohort, which learn the adjustment of each part."""
     if not config.matrix.adjusts:
         return {}
-    table = {"matrix_dir": RAW, "cohort_file": Given("covariates")}
+    table = {"matrix_dir": _raw(config), "cohort_file": _cohort(config)}
     return {**table, **config.matrix.of_adjustment(), "negative": config.matrix.negative}
 
 
@@ -132,6 +144,10 @@ def _matrix_steps(config: PipelineConfig) -> Iterator[Step]:
         "values_dir": Of("mask", "values_dir"),
     }
     yield Step("matrix", BUILD_MATRIX, {**of_matrix, **preparation})
+    if (change := config.matrix.change) is not None:
+        of_change = {"matrix_dir": IMAGES, "cohort_file": Given("covariates")}
+        settings = {**change.settings(), "negative": config.matrix.negative}
+        yield Step("change", CHANGE_MATRIX, {**of_change, **settings})
     if config.matrix.adjusts:
         yield Step("adjust", ADJUST_MATRIX, _of_parts(config))
 
@@ -162,14 +178,15 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
         "atlas_labels": Given("atlas_labels"),
     }
     if config.matrix.adjusts:
-        of_maps |= {"matrix_dir": RAW, "cohort_file": Given("covariates")}
+        of_maps |= {"matrix_dir": _raw(config), "cohort_file": _cohort(config)}
     yield Step("maps", WRITE_MAPS, of_maps, over)
     if config.report.figures:
         of_figures = {
             "components_file": Of("maps", "shown_components"),
             "labels_file": Of("maps", "shown_labels"),
             "labels_table": Of("maps", "labels_table"),
-            "matrix_dir": _matrix(config),
+            # The mean of changes shows no anatomy
+            "matrix_dir": _matrix(config) if config.matrix.change is None else IMAGES,
             "mask_file": MASK,
             "on_template": Given("on_template"),
             "mesh_file": Given("mesh"),
@@ -178,7 +195,7 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
     if config.report.covariates != ():
         of_associations = {
             "loadings_file": Of("maps", "loadings_file"),
-            "cohort_file": Given("covariates"),
+            "cohort_file": _cohort(config),
             "covariates": list(config.report.covariates or ()),
             "descriptions_file": Given("descriptions"),
         }
@@ -188,7 +205,9 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
 def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
     selection, steps = config.selection, []
     if n_splits:
-        inputs = {"participants": Given("participants"), "covariates": Given("covariates")}
+        inputs: dict[str, Any] = {"covariates": _cohort(config)}
+        if config.matrix.change is None:
+            inputs["participants"] = Given("participants")
         options = {
             name: value for name, value in config.splits.of_splits().items() if value is not None
         }
@@ -230,7 +249,7 @@ def _reliability_steps(config: PipelineConfig, studied: set[str]) -> Iterator[St
         over = {RANK: ks, SAMPLE: range(1, selection.n_bootstraps + 1)}
         of_sample: dict[str, Any] = {"sample": Over(SAMPLE), **_of_parts(config)}
         if selection.groups is not None:
-            of_sample |= {"groups": selection.groups, "cohort_file": Given("covariates")}
+            of_sample |= {"groups": selection.groups, "cohort_file": _cohort(config)}
         yield _fit("bootstrap", FIT_BOOTSTRAP, config, over, of_sample, side_by_side=True)
         inputs["bootstrap_labels"] = Every((Of("bootstrap", "labels_file"),), in_order=True)
     yield Step("reliability", MEASURE_RELIABILITY, inputs, {RANK: ks})

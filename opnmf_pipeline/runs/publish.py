@@ -28,6 +28,7 @@ from opnmf_pipeline.files import file_digest
 from opnmf_pipeline.images.bids import OF_THE_ROW, common_entities
 from opnmf_pipeline.images.cohort import COVARIATE_SUFFIX, read_cohort
 from opnmf_pipeline.reporting.page import with_runs
+from opnmf_pipeline.runs.change import people_of_fits
 from opnmf_pipeline.runs.study import Study
 from opnmf_pipeline.stages.adjust import ADJUSTMENT_FILE
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
@@ -73,8 +74,9 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         compared = {} if mapped else outcome.by_rank("candidate", "factorization_dir")
         _publish_comparison(selection_dir, compared, output)
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
-        for name, file in named_files(QUALITY_FILES, study.images[0]).items():
-            _publish_file(output, name, quality_dir / file)
+        files = named_files(QUALITY_FILES, study.images[0])
+        for name in (name for name, file in files.items() if (quality_dir / file).exists()):
+            _publish_file(output, name, quality_dir / files[name])
     _publish_adjustment(outcome, output)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")
@@ -140,7 +142,7 @@ def _publish_cohort(
 ) -> None:
     """Write the tables of images and participants, with the column descriptions of the input."""
     cohort = read_cohort(study.cohort_file)
-    people = _participants(cohort)
+    people = _participants(people_of_fits(cohort, study.config))
     if (digests := outcome.path("mask", "digests_file")) is not None:
         cohort["sha256"] = json.loads(digests.read_text(encoding="utf-8"))
     descriptions = participants_json(inputs)
@@ -175,6 +177,7 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         Adjustment=parts["adjustment"].name if "adjustment" in parts else None,
         SHA256={path.name: file_digest(path) for path in parts.values()},
         Preprocessing=info["Preprocessing"],
+        Change=info["Change"]["Settings"] if "Change" in info else None,
         Shift=info["Shift"],
         Labels=_labels(table),
         Entities=common_entities(study.images),

@@ -61,7 +61,8 @@ class Summary:
     n_subjects, n_voxels : int
         Numbers of columns and rows of the matrix.
     what : str
-        What the columns are, for messages: ``subjects``, or ``sessions of 40 subjects``.
+        What the columns are, for messages: ``subjects``, ``sessions of 40 subjects``, or ``changes
+        of subjects``.
     elements : str
         What the rows are, for messages: ``voxels``.
     mask : str
@@ -198,7 +199,7 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     return Summary(
         n_subjects=n_subjects,
         n_voxels=n_voxels,
-        what=study.what,
+        what=study.what if study.config.matrix.change is None else "changes of subjects",
         elements=mask.grid.elements,
         mask=describe_mask(options, mask.grid, only_brain=only_brain),
         metrics=as_typed(read_table(selection_dir / SELECTION_FILES["metrics"])),
@@ -217,7 +218,7 @@ def _check_of(config: PipelineConfig) -> Callable[[Job, Mapping[str, Any]], None
 
 
 def _shape(outcome: Outcome) -> tuple[int, int]:
-    matrix_dir = outcome.path("matrix", "matrix_dir")
+    matrix_dir = outcome.path("change", "matrix_dir") or outcome.path("matrix", "matrix_dir")
     assert matrix_dir is not None
     n_voxels, n_subjects = read_matrix(matrix_dir / MATRIX_FILE)[0].shape
     return n_voxels, n_subjects

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,97 +41,15 @@ from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
 from opnmf_pipeline.stages.maps import EXPLAINED
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
-from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
-from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
+from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
+from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR
 from opnmf_pipeline.stages.spaces import named_files, open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
 from opnmf_pipeline.stages.viewer import embedded_maps
 from opnmf_pipeline.tables import as_typed, read_table
 
-__all__ = ["MAKE_REPORT", "CohortFiles", "FitFiles", "SelectionFiles", "make_report"]
-
-
-@dataclass(frozen=True)
-class FitFiles:
-    """Files about one number of components.
-
-    Attributes
-    ----------
-    factorization : path
-        ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`.
-    components, labels_table, loadings : path
-        Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
-    montage, parts : path or None
-        Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
-    regions : path or None
-        Table of :func:`opnmf_pipeline.stages.maps.write_maps`; it has no rows without an atlas.
-    associations : path or None
-        Table of :func:`opnmf_pipeline.stages.associations.write_associations`; its sidecar is in
-        the same folder.
-    reliability, reliability_map : path or None
-        Table and map of :func:`opnmf_pipeline.stages.reliability.measure_reliability`; the sidecar
-        of the table is in the same folder.
-    shown : path or None
-        Components for the viewer: ``components``, or those of a table on an atlas.
-    """
-
-    factorization: Path
-    components: Path
-    labels_table: Path
-    loadings: Path
-    montage: Path | None = None
-    parts: Path | None = None
-    regions: Path | None = None
-    associations: Path | None = None
-    reliability: Path | None = None
-    reliability_map: Path | None = None
-    shown: Path | None = None
-
-
-@dataclass(frozen=True)
-class CohortFiles:
-    """Files of :func:`opnmf_pipeline.stages.quality.assess_cohort`."""
-
-    mean: Path
-    sd: Path
-    coverage: Path
-    subjects: Path
-
-    @classmethod
-    def in_folder(cls, folder: Path, mask_file: Path) -> CohortFiles:
-        """Return the files in the folder that the stage wrote."""
-        files = named_files(QUALITY_FILES, mask_file)
-        return cls(*(folder / files[name] for name in ("mean", "sd", "coverage", "subjects")))
-
-
-@dataclass(frozen=True)
-class SelectionFiles:
-    """Files of :func:`opnmf_pipeline.stages.select.select_rank`; all but the first may be absent.
-
-    Attributes
-    ----------
-    metrics : path
-        ``metrics.tsv``; ``metrics.json`` is in the same folder.
-    choice : path or None
-        ``selection.json``.
-    errors, reproducibility, hierarchy : path or None
-        Pictures.
-    """
-
-    metrics: Path
-    choice: Path | None = None
-    errors: Path | None = None
-    reproducibility: Path | None = None
-    hierarchy: Path | None = None
-
-    @classmethod
-    def in_folder(cls, folder: Path) -> SelectionFiles:
-        """Return the files in the folder that the stage wrote."""
-        names = ("selection", "errors_figure", "reproducibility_figure", "hierarchy_figure")
-        files = [folder / SELECTION_FILES[name] for name in names]
-        there = (file if file.exists() else None for file in files)
-        return cls(folder / SELECTION_FILES["metrics"], *there)
+__all__ = ["MAKE_REPORT", "make_report"]
 
 
 def make_report(
@@ -198,15 +116,16 @@ def make_report(
     )
     assessed = _read_quality(quality, mask, draw) if quality else None
     found = [_read_fit(files, mask, assessed, views, draw) for files in fits]
+    infos = [fit.info for fit in found] or compared
+    anatomy = None if "Change" in infos[0] else quality  # the mean of changes shows no anatomy
     embedded, on_background = embedded_maps(
         [_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)],
         shown_file,
         mask_file,
-        quality.mean if quality else None,
+        anatomy.mean if anatomy else None,
         mesh_file,
         on_template=on_template,
     )
-    infos = [fit.info for fit in found] or compared
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
@@ -228,7 +147,7 @@ def make_report(
         images=images,
         entities=common_entities(images["image"]) if "image" in images else {},
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
-        covariates=_covariates(images, rows, associations),
+        covariates=_covariates(_people(images, infos[0]), rows, associations),
         adjustment=_adjustment(infos[0], fits),
         quality=assessed,
         volumes=embedded,
@@ -324,13 +243,21 @@ def _adjustment(info: Mapping[str, Any], fits: Sequence[FitFiles]) -> Adjustment
     return AdjustmentFacts(info["Adjustment"], dict(zip(ks, explained, strict=True)))
 
 
+def _people(images: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of the table of images that have the covariates of the fit."""
+    if "Change" not in info or images.empty:
+        return images
+    start: pd.DataFrame = images[images["session_id"] == info["Change"]["Settings"]["from_session"]]
+    return start.drop(columns="session_id")
+
+
 def _covariates(
-    images: pd.DataFrame, rows: list[Any], associations: AssociationFacts | None
+    people: pd.DataFrame, rows: list[Any], associations: AssociationFacts | None
 ) -> pd.DataFrame:
     """Return the covariates that the models contain, one row per row of the loadings."""
-    if images.empty or associations is None:
+    if people.empty or associations is None:
         return pd.DataFrame(index=pd.Index(rows))
-    return restore_covariates(by_row(images).reindex(rows), associations.covariates)
+    return restore_covariates(by_row(people).reindex(rows), associations.covariates)
 
 
 def _solver_facts(settings: Mapping[str, Any]) -> SolverFacts:
@@ -354,7 +281,7 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
 def _read_quality(
     files: CohortFiles, mask: Mask, draw_maps: Callable[[Mapping[str, Path]], Figure]
 ) -> QualityFacts:
-    mean = np.maximum(mask.masked(files.mean), 0)
+    mean = np.abs(mask.masked(files.mean))
     tissues = mask.composition(mean[:, np.newaxis])
     return QualityFacts(
         mean=files.mean,

@@ -45,10 +45,13 @@ for side, label in (("left", "lh"), ("right", "rh")):
 # In the simulated table, regions that belong to one of four planted parts vary together. The parts
 # are the same in both hemispheres.
 seeds = rng.standard_normal((N_PARTS, 3))
+seeds *= 100 / np.linalg.norm(seeds, axis=1, keepdims=True)  # on the sphere
 planted, columns = [], []
 for label, mirror in (("lh", 1), ("rh", -1)):
     turned = centres[label] * [mirror, 1, 1]
-    planted += KDTree(100 * seeds / np.linalg.norm(seeds, axis=1)[:, None]).query(turned)[1].tolist()
+    planted += (
+        KDTree(seeds).query(turned)[1].tolist()
+    )
     columns += [f"{label}_{name}_thickness" for name in names[1:]]
 of_part = 2.5 + 0.3 * rng.standard_normal((N_SUBJECTS, N_PARTS))
 values = of_part[:, planted] + 0.3 * rng.standard_normal((N_SUBJECTS, len(columns)))

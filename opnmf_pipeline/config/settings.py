@@ -237,9 +237,9 @@ class ReportConfig(Section):
     atlas_labels: Path | None = Field(
         None,
         description="Names of the labels of `atlas`, if it is a volume: a TSV or CSV file with the "
-        "columns `index` and `name`, an XML file of FSL, or a text file with a number and a name in each line "
-        "(FreeSurfer, ITK-SNAP, MRIcron). Default: the file next to `atlas` that has its name and "
-        "one of these endings.",
+        "columns `index` and `name`, an XML file of FSL, or a text file with a number and a name "
+        "in each line (FreeSurfer, ITK-SNAP, MRIcron). Default: the file next to `atlas` that has "
+        "its name and one of these endings.",
     )
 
     @model_validator(mode="after")

@@ -49,9 +49,7 @@ seeds *= 100 / np.linalg.norm(seeds, axis=1, keepdims=True)  # on the sphere
 planted, columns = [], []
 for label, mirror in (("lh", 1), ("rh", -1)):
     turned = centres[label] * [mirror, 1, 1]
-    planted += (
-        KDTree(seeds).query(turned)[1].tolist()
-    )
+    planted += KDTree(seeds).query(turned)[1].tolist()
     columns += [f"{label}_{name}_thickness" for name in names[1:]]
 of_part = 2.5 + 0.3 * rng.standard_normal((N_SUBJECTS, N_PARTS))
 values = of_part[:, planted] + 0.3 * rng.standard_normal((N_SUBJECTS, len(columns)))

@@ -129,12 +129,11 @@ def _publish_comparison(folder: Path, compared: Mapping[int, Path], output: Outp
 
 
 def _publish_file(output: OutputFolder, name: str, file: Path, k: int | None = None) -> None:
-    """Copy a file and, if it is a map, its copies for single hemispheres."""
+    """Copy a file and, if it is a map, the files that show it again."""
     output.publish(name, file, k)
     if file.name.endswith(tuple(output.endings.values())):
-        for hemisphere, copy in space_of(file).images.copies(file).items():
-            ending = "".join(copy.suffixes[-2:])
-            fields = {"hemi": f"hemi-{hemisphere}_", **dict.fromkeys(output.endings, ending)}
+        for start, copy in space_of(file).images.copies(file).items():
+            fields = {"hemi": start, **dict.fromkeys(output.endings, "".join(copy.suffixes))}
             output.publish(name, copy, k, **fields)
 
 

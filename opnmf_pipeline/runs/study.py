@@ -125,6 +125,14 @@ class Study:
         """Standard space of the images."""
         return space_of(self.images[0]).images.standard_space(self.images[0])
 
+    @property
+    def drawn_in_standard_space(self) -> bool:
+        """Whether the pictures show the standard space: of a table, its atlas does."""
+        space, atlas = space_of(self.images[0]), self.atlas
+        if atlas is not None and space_of(atlas.image) is not space:
+            return space_of(atlas.image).images.standard_space(atlas.image) is not None
+        return self.standard_space is not None
+
     def moved_to(self, folder: Path) -> Study:
         """Return the study with its tables copied to a folder that all jobs read."""
         copies = {}
@@ -156,7 +164,7 @@ class Study:
             "on_template": drawn_on_template(
                 self.config.report.background,
                 self.space,
-                in_standard_space=self.standard_space is not None,
+                in_standard_space=self.drawn_in_standard_space,
             ),
             "settings": settings_yaml(shown_settings(self.config.settings())),
         }

@@ -39,7 +39,8 @@ from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
 from opnmf_pipeline.stages.reliability import measure_reliability
-from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
+from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
 from tests.builders import Cohort
@@ -372,6 +373,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "maps_dir": maps_of_adjusted,
                 "components_file": maps_of_adjusted / "components.nii.gz",
                 "labels_file": maps_of_adjusted / "dseg.nii.gz",
+                "shown_components": maps_of_adjusted / "components.nii.gz",
+                "shown_labels": maps_of_adjusted / "dseg.nii.gz",
                 "labels_table": maps_of_adjusted / "dseg.tsv",
                 "regions_table": maps_of_adjusted / "regions.tsv",
                 "loadings_file": maps_of_adjusted / "loadings.tsv",
@@ -443,6 +446,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "selection_dir": str(selection),
                 "factorization_dirs": [fit_dir],
                 "components_files": [maps / "components.nii.gz"],
+                "shown_components": [maps / "components.nii.gz"],
                 "labels_tables": [maps / "dseg.tsv"],
                 "regions_tables": [maps / "regions.tsv"],
                 "loadings_files": [maps / "loadings.tsv"],

@@ -129,6 +129,8 @@ class MatrixConfig(AdjustmentConfig):
 
     @model_validator(mode="after")
     def _adjusts_whole_images(self) -> MatrixConfig:
+        if self.masked and self.measures is not None:
+            raise ValueError("`nan: masked` cannot be combined with `measures`; set `nan: zero`")
         if self.masked and self.adjusts:
             raise ValueError(
                 "`nan: masked` cannot be combined with `scale`, `harmonize` or `covariates`; "
@@ -139,6 +141,12 @@ class MatrixConfig(AdjustmentConfig):
     def of_images(self) -> dict[str, Any]:
         """Return the settings of the matrix before it is adjusted."""
         return self.model_dump(mode="json", exclude=set(ADJUSTMENT_SETTINGS), exclude_none=True)
+
+    @property
+    def negative_adjusted(self) -> str:
+        """What is done with negative adjusted values: scaled measures are always shifted."""
+        scaled = self.measures is not None and self.measures.scale != "none"
+        return "shift" if scaled else self.negative
 
     @property
     def masked(self) -> bool:
@@ -316,6 +324,24 @@ class PipelineConfig(Section):
         features = inputs.get("features") if isinstance(inputs, dict) else None
         features = inputs.features if isinstance(inputs, InputsConfig) else features
         return data if not features or data.get("mask") else {**data, "mask": {"method": "all"}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_measures(cls, data: Any) -> Any:
+        """Join several measures with the default settings, if the settings name none."""
+        inputs = data.get("inputs") if isinstance(data, dict) else None
+        several = inputs.get("measures") if isinstance(inputs, dict) else None
+        several = inputs.measures if isinstance(inputs, InputsConfig) else several
+        matrix = data.get("matrix") or {} if isinstance(data, dict) else None
+        if not several or not isinstance(matrix, dict):
+            return data
+        return {**data, "matrix": {**matrix, "measures": matrix.get("measures") or {}}}
+
+    @model_validator(mode="after")
+    def _measures_to_join(self) -> PipelineConfig:
+        if self.matrix.measures is not None and self.inputs.measures is None:
+            raise ValueError("matrix.measures needs inputs.measures")
+        return self
 
     @model_validator(mode="after")
     def _mask_for_resampling(self) -> PipelineConfig:

@@ -67,8 +67,9 @@ loading on each component. Read `report.html` first, if the dataset has one.
 
 FIELDS = {
     "{k}": "`{k}` is the number of components",
-    "{hemi}": "`{hemi}` is empty, or the hemisphere in GIFTI files (`.shape.gii`, `.label.gii`), "
-    "which contain the values of surfaces again",
+    "{part}": "`{part}` is empty, or the hemisphere in GIFTI files (`.shape.gii`, `.label.gii`), "
+    "which contain the values of surfaces again, or the measure if measures are stacked along "
+    "voxels",
     "{space}": "`{space}` is the space and the resolution of the maps",
     "{image}": "`{image}` is the ending of the maps (`.nii.gz` for volumes, `.dscalar.nii` for "
     "surfaces, `.features.tsv` for tables)",
@@ -82,6 +83,7 @@ FIELDS = {
 COLUMNS = {
     "participant_id": "Subject",
     "session_id": "Session of the subject",
+    "measure_id": "Measure that the image shows",
     "image": "Path of the image on the computer that ran the analysis",
     "sha256": "SHA-256 of the image files",
 }
@@ -231,7 +233,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def participants_json(inputs: InputsConfig) -> Path | None:
-    """Return the path of the descriptions of the covariates; None without a table of them."""
+    """Return the path of the descriptions of the covariates; None without a table of them.
+
+    Of several measures, the first one that has them counts.
+    """
+    if inputs.measures is not None:
+        found = (participants_json(inputs.of_measure(name)) for name in inputs.names)
+        there = [path for path in found if path is not None and path.exists()]
+        return next(iter(there), None)
     table = inputs.participants
     if table is None and inputs.bids is not None:
         table = inputs.bids / OUTPUTS["participants"].path

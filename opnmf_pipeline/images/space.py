@@ -331,7 +331,10 @@ class Images(Protocol):
         """Return the files of an image, such as header and values, or both hemispheres."""
 
     def copies(self, path: Path) -> Mapping[str, Path]:
-        """Return the files that contain a written map again, one hemisphere each, by hemisphere."""
+        """Return the files with parts of a written map, by hemisphere or measure.
+
+        Their names are that of the map after ``hemi-L_``, for example.
+        """
 
     def standard_space(self, path: str | Path) -> StandardSpace | None:
         """Return the standard space of an image, or None if nothing says that it is in one."""

@@ -24,9 +24,11 @@ from opnmf_pipeline.dataset.description import (
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.dataset.model import ModelFile
 from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.steps import mask_step
 from opnmf_pipeline.files import file_digest
 from opnmf_pipeline.images.bids import OF_THE_ROW, common_entities
 from opnmf_pipeline.images.cohort import COVARIATE_SUFFIX, read_cohort
+from opnmf_pipeline.images.measures import long_cohort, without_images
 from opnmf_pipeline.reporting.page import with_runs
 from opnmf_pipeline.runs.study import Study
 from opnmf_pipeline.stages.adjust import ADJUSTMENT_FILE
@@ -38,7 +40,7 @@ from opnmf_pipeline.stages.metrics import METRICS_COLUMNS
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
-from opnmf_pipeline.stages.spaces import named_files, open_mask, space_of
+from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.tables import read_table, table_text
 
 __all__ = ["publish"]
@@ -64,8 +66,8 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     output.write_text("dataset", dataset_description(settings))
     if study.planted is not None:
         output.publish("planted", study.planted)
-    if (mask_file := outcome.path("mask", "mask_file")) is not None:
-        output.publish("mask", mask_file)
+    if (mask_file := outcome.path(mask_step(study.config), "mask_file")) is not None:
+        _publish_file(output, "mask", mask_file)
     if (page := outcome.path("report", "report_file")) is not None:
         output.write_text("report", with_runs(page.read_text(encoding="utf-8"), output.runs))
     if (selection_dir := outcome.path("select", "selection_dir")) is not None:
@@ -73,7 +75,7 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         compared = {} if mapped else outcome.by_rank("candidate", "factorization_dir")
         _publish_comparison(selection_dir, compared, output)
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
-        for name, file in named_files(QUALITY_FILES, study.images[0]).items():
+        for name, file in _named(QUALITY_FILES, output).items():
             _publish_file(output, name, quality_dir / file)
     _publish_adjustment(outcome, output)
     fits = outcome.by_rank("decompose", "factorization_dir")
@@ -90,11 +92,16 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         (reliability, RELIABILITY_FILES),
     ):
         for k, folder in folders.items():
-            for name, file in named_files(files, study.images[0]).items():
+            for name, file in _named(files, output).items():
                 _publish_file(output, name, folder / file, k)
     _note_sources(study, list(maps), output, inputs)
     for k in maps:
         _publish_model(study, output, k)
+
+
+def _named(files: Mapping[str, str], output: OutputFolder) -> dict[str, str]:
+    """Return the names of the files of a stage, with the endings of the space."""
+    return {name: file.format(**output.endings) for name, file in files.items()}
 
 
 def _publish_adjustment(outcome: Outcome, output: OutputFolder) -> None:
@@ -127,12 +134,13 @@ def _publish_comparison(folder: Path, compared: Mapping[int, Path], output: Outp
 
 
 def _publish_file(output: OutputFolder, name: str, file: Path, k: int | None = None) -> None:
-    """Copy a file and, if it is a map, its copies for single hemispheres."""
+    """Copy a file and, if it is a map, its parts: single hemispheres or measures."""
     output.publish(name, file, k)
     if file.name.endswith(tuple(output.endings.values())):
-        for hemisphere, copy in space_of(file).images.copies(file).items():
+        for copy in space_of(file).images.copies(file).values():
             ending = "".join(copy.suffixes[-2:])
-            fields = {"hemi": f"hemi-{hemisphere}_", **dict.fromkeys(output.endings, ending)}
+            part = copy.name.partition("_")[0]  # such as hemi-L
+            fields = {"part": f"{part}_", **dict.fromkeys(output.endings, ending)}
             output.publish(name, copy, k, **fields)
 
 
@@ -141,8 +149,11 @@ def _publish_cohort(
 ) -> None:
     """Write the tables of images and participants, with the column descriptions of the input."""
     cohort = read_cohort(study.cohort_file)
-    people = _participants(cohort)
-    if (digests := outcome.path("mask", "digests_file")) is not None:
+    measures = study.config.inputs.names
+    people = _participants(without_images(cohort, measures))
+    if study.side_by_side:
+        cohort = long_cohort(cohort, measures)
+    if (digests := outcome.path(mask_step(study.config), "digests_file")) is not None:
         cohort["sha256"] = json.loads(digests.read_text(encoding="utf-8"))
     descriptions = participants_json(inputs)
     known = read_json(descriptions) if descriptions else {}
@@ -204,7 +215,7 @@ def _note_sources(
     images = []
     if study.planted is None:  # simulated images are not in a dataset of their own
         root = inputs.bids or output.root
-        paths = inputs.features or read_cohort(study.cohort_file)["image"]
+        paths = inputs.features or study.images
         images = [bids_uri(path, root, INPUT) for path in paths]
     mask = bids_uri(output.path("mask"), output.root)
     for k in ks:

@@ -1,0 +1,44 @@
+"""Several measures of each subject: their images, and tables of features among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from opnmf_pipeline.config import InputsConfig
+from opnmf_pipeline.images.measures import image_column
+
+__all__ = ["images_in", "with_tables"]
+
+OF_TABLES = ("features", "feature_names", "features_as")
+
+
+def images_in(cohort: pd.DataFrame, inputs: InputsConfig) -> list[str]:
+    """Return the images of a cohort; with several measures, those of the first measure first."""
+    columns = list(map(image_column, inputs.names)) or ["image"]
+    return [path for column in columns for path in cohort[column]]
+
+
+def with_tables(
+    inputs: InputsConfig, split: Callable[[InputsConfig], InputsConfig]
+) -> InputsConfig:
+    """Return the settings ``inputs`` whose measures name one file per subject.
+
+    Parameters
+    ----------
+    inputs : InputsConfig
+        Settings with ``measures``, which may have ``features``.
+    split : callable
+        Takes the settings of one measure with ``features``, writes one file per subject, and
+        returns the settings that name these files.
+    """
+    measures = []
+    for measure in inputs.measures or ():
+        one = inputs.of_measure(measure.name)
+        if one.features is not None:
+            done = split(one)
+            tables = {"table": done.table, "path_column": done.path_column}
+            measure = measure.model_copy(update={**dict.fromkeys(OF_TABLES), **tables})
+        measures.append(measure)
+    return inputs.model_copy(update={**dict.fromkeys(OF_TABLES), "measures": tuple(measures)})

@@ -25,6 +25,7 @@ from opnmf_pipeline.config.selection import (
     SelectionConfig,
 )
 from opnmf_pipeline.config.settings import (
+    AFTER_IMAGES,
     DecompositionConfig,
     ExecutionConfig,
     MaskConfig,
@@ -36,6 +37,7 @@ from opnmf_pipeline.config.settings import (
 
 __all__ = [
     "ADJUSTMENT_SETTINGS",
+    "AFTER_IMAGES",
     "CHOICE_SETTINGS",
     "GLOBAL",
     "NULL_SETTINGS",

@@ -199,9 +199,9 @@ class InputsConfig(Section):
     )
     participants: Path | None = Field(
         None,
-        description="Table with participant_id and covariates to add. Default for `bids`: "
-        "participants.tsv of the dataset. If `features` is a matrix without names, the rows of "
-        "this table name its subjects.",
+        description="Table with participant_id (and session_id) and covariates to add. Default for "
+        "`bids`: participants.tsv of the dataset. If `features` is a matrix without names, the "
+        "rows of this table name its subjects.",
     )
     masks: MasksConfig | None = Field(
         None,

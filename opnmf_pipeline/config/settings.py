@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from opnmf_pipeline.config.adjustment import ADJUSTMENT_SETTINGS, AdjustmentConfig
+from opnmf_pipeline.config.change import ChangeConfig
 from opnmf_pipeline.config.inputs import InputsConfig
 from opnmf_pipeline.config.section import (
     COARSEST,
@@ -23,6 +24,7 @@ from opnmf_pipeline.config.selection import SelectionConfig
 from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
 
 __all__ = [
+    "AFTER_IMAGES",
     "DecompositionConfig",
     "ExecutionConfig",
     "MaskConfig",
@@ -36,6 +38,10 @@ if TYPE_CHECKING:  # type checkers take no computed choices
     SolverName = str
 else:
     SolverName = Literal[tuple(SOLVERS)]
+
+
+AFTER_IMAGES = (*ADJUSTMENT_SETTINGS, "change")
+"""Settings of the section `matrix` that the stages which read images do not have."""
 
 
 class MaskConfig(Section):
@@ -116,8 +122,8 @@ class MatrixConfig(AdjustmentConfig):
         "error",
         description="What to do with negative values: error: stop if a voxel of the mask has one; "
         "clip: set all negative values to 0 before the mask is made; shift: subtract the minimum "
-        "of the matrix from all values of the matrix. It also decides about values that become "
-        "negative when the matrix is adjusted.",
+        "of the matrix from all values of the matrix. It also decides about negative changes "
+        "(`change`), and about values that become negative when the matrix is adjusted.",
     )
     nan: Literal["error", "zero", "masked"] = Field(
         "error",
@@ -127,10 +133,18 @@ class MatrixConfig(AdjustmentConfig):
         "never missing.",
     )
 
+    change: ChangeConfig | None = Field(
+        None,
+        description="Analyse the change of each subject between two sessions, not the values at "
+        "the sessions. Default: do not.",
+    )
+
     @model_validator(mode="after")
     def _adjusts_whole_images(self) -> MatrixConfig:
         if self.masked and self.measures is not None:
             raise ValueError("`nan: masked` cannot be combined with `measures`; set `nan: zero`")
+        if self.change is not None and self.measures is not None:
+            raise ValueError("`change` cannot be combined with `measures`")
         if self.masked and self.adjusts:
             raise ValueError(
                 "`nan: masked` cannot be combined with `scale`, `harmonize` or `covariates`; "
@@ -139,8 +153,8 @@ class MatrixConfig(AdjustmentConfig):
         return self
 
     def of_images(self) -> dict[str, Any]:
-        """Return the settings of the matrix before it is adjusted."""
-        return self.model_dump(mode="json", exclude=set(ADJUSTMENT_SETTINGS), exclude_none=True)
+        """Return the settings with which images are read."""
+        return self.model_dump(mode="json", exclude=set(AFTER_IMAGES), exclude_none=True)
 
     @property
     def negative_adjusted(self) -> str:

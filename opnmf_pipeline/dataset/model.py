@@ -72,8 +72,10 @@ class ModelFile(BaseModel):
         SHA-256 of each of these files, by name.
     Preprocessing : dict
         Settings of the section ``matrix`` with which the images of the cohort were read.
+    Change : dict or None
+        Settings of the change between two sessions, if the components are of changes.
     Shift : float
-        Value that was subtracted from all values of these images.
+        Value that was subtracted from all values of these images, or from all changes.
     MeanLoadings : list of float or None
         Mean loadings of the cohort, if values may be missing.
     Labels : list of (str or None), or None
@@ -109,6 +111,7 @@ class ModelFile(BaseModel):
     Adjustment: str | None = None
     SHA256: dict[str, str]
     Preprocessing: dict[str, Any]
+    Change: dict[str, Any] | None = None
     Shift: float = 0.0
     MeanLoadings: list[float] | None = None
     Labels: list[str | None] | None = None

@@ -118,7 +118,8 @@ def init_opnmf_wf(
         With the nodes
 
         * ``inputnode``: ``images`` (one image per subject; with several measures, ``images_NAME``
-          of each of them instead), ``participants`` (their identifiers), ``masks`` (masks of missing voxels of single images, if there are any),
+          of each of them instead), ``participants`` (their identifiers), ``masks`` (masks of
+          missing voxels of single images, if there are any),
           ``covariates`` (table of the subjects, for the splits and the report),
           ``descriptions`` (participants.json with descriptions of its columns, if there is one),
           ``planted`` (label map of the true components, if known), ``atlas_file`` and

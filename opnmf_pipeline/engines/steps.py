@@ -26,6 +26,7 @@ from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.stages.adjust import ADJUST_MATRIX
 from opnmf_pipeline.stages.associations import MEASURE_ASSOCIATIONS
 from opnmf_pipeline.stages.bootstrap import FIT_BOOTSTRAP
+from opnmf_pipeline.stages.change import CHANGE_MATRIX
 from opnmf_pipeline.stages.decompose import DECOMPOSE
 from opnmf_pipeline.stages.figures import DRAW_FIGURES
 from opnmf_pipeline.stages.halves import FIT_HALVES
@@ -105,6 +106,10 @@ def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
     return [*steps, *studied, selection, *trusted, quality, _report_step(config)]
 
 
+IMAGES = Of("matrix", "matrix_dir")
+"""The matrix with one column per image."""
+
+
 def images_name(measure: str) -> str:
     """Return the name of the input with the images of one of several measures."""
     return f"images_{measure}"
@@ -117,7 +122,9 @@ def mask_step(config: PipelineConfig) -> str:
 
 def matrix_step(config: PipelineConfig) -> str:
     """Return the name of the step that writes the matrix before any adjustment."""
-    return "stack" if config.inputs.measures else "matrix"
+    if config.inputs.measures:
+        return "stack"
+    return "matrix" if config.matrix.change is None else "change"
 
 
 def _mask(config: PipelineConfig) -> Of:
@@ -136,12 +143,8 @@ def _matrix(config: PipelineConfig) -> Of:
 
 def _cohort(config: PipelineConfig) -> Given | Of:
     """Return the table of the columns of this matrix."""
-    return Of("stack", "cohort_file") if config.inputs.measures else Given("covariates")
-
-
-def _participants(config: PipelineConfig) -> Given | Of:
-    """Return the names of the columns of this matrix."""
-    return Of("stack", "participants") if config.inputs.measures else Given("participants")
+    step = matrix_step(config)
+    return Given("covariates") if step == "matrix" else Of(step, "cohort_file")
 
 
 def _of_parts(config: PipelineConfig) -> dict[str, Any]:
@@ -171,6 +174,10 @@ def _matrix_steps(config: PipelineConfig) -> Iterator[Step]:
             "stack": config.matrix.measures.stack,
         }
         yield Step("stack", STACK_MEASURES, {**of_stack, **of_measures})
+    if (change := config.matrix.change) is not None:
+        of_change = {"matrix_dir": IMAGES, "cohort_file": Given("covariates")}
+        settings = {**change.settings(), "negative": config.matrix.negative}
+        yield Step("change", CHANGE_MATRIX, {**of_change, **settings})
     if config.matrix.adjusts:
         yield Step("adjust", ADJUST_MATRIX, _of_parts(config))
 
@@ -225,7 +232,8 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
             "components_file": Of("maps", "components_file"),
             "labels_file": Of("maps", "labels_file"),
             "labels_table": Of("maps", "labels_table"),
-            "matrix_dir": _matrix(config),
+            # The mean of changes shows no anatomy
+            "matrix_dir": _matrix(config) if config.matrix.change is None else IMAGES,
             "mask_file": _mask(config),
             "on_template": Given("on_template"),
             "mesh_file": Given("mesh"),
@@ -244,7 +252,9 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
 def _study_steps(config: PipelineConfig, n_splits: int) -> list[Step]:
     selection, steps = config.selection, []
     if n_splits:
-        inputs = {"participants": _participants(config), "covariates": _cohort(config)}
+        inputs: dict[str, Any] = {"covariates": _cohort(config)}
+        if matrix_step(config) == "matrix":
+            inputs["participants"] = Given("participants")
         options = {
             name: value for name, value in config.splits.of_splits().items() if value is not None
         }

@@ -247,10 +247,6 @@ def _from_bids(options: InputsConfig) -> pd.DataFrame:
 
 def _from_table(table: Path, path_column: str, id_column: str) -> pd.DataFrame:
     cohort = _read_table(table, id_column)
-    if "session_id" in cohort:
-        # the spelling of file names, for both spellings in the table
-        labels = cohort["session_id"].fillna("").str.removeprefix("ses-")
-        cohort["session_id"] = ("ses-" + labels).where(labels != "", None)
     _refuse_twice(cohort, table, _identity(cohort))
     if path_column not in cohort:
         raise CohortError(
@@ -317,14 +313,15 @@ def _with_covariates(
     table = _read_table(participants, id_column)
     # BIDS allows both spellings in the table
     table["participant_id"] = PREFIX + table["participant_id"].str.removeprefix(PREFIX)
-    _refuse_twice(table, participants, ["participant_id"])
-    table[LISTED] = True
     if "session_id" not in found:
         table = table.rename(columns={"session_id": "session_id" + COVARIATE_SUFFIX})
+    keys = _identity(table)
+    _refuse_twice(table, participants, keys)
+    table[LISTED] = True
     if named is not None:
         asked = pd.DataFrame({"participant_id": named}, dtype=str)
         table = asked.merge(table, how="left", on="participant_id")
-    return found.merge(table, how="outer", on="participant_id", suffixes=("", COVARIATE_SUFFIX))
+    return found.merge(table, how="outer", on=keys, suffixes=("", COVARIATE_SUFFIX))
 
 
 def _read_table(path: Path, id_column: str) -> pd.DataFrame:
@@ -339,6 +336,10 @@ def _read_table(path: Path, id_column: str) -> pd.DataFrame:
         raise CohortError(EMPTY_MSG.format(table=path))
     for name in _identity(table):
         table[name] = table[name].str.strip()
+    if "session_id" in table:
+        # the spelling of file names, for both spellings in the table
+        labels = table["session_id"].fillna("").str.removeprefix("ses-")
+        table["session_id"] = ("ses-" + labels).where(labels != "", None)
     if n_nameless := int(table["participant_id"].fillna("").eq("").sum()):
         raise CohortError(NO_ID_MSG.format(table=path, n=n_nameless))
     return table

@@ -21,6 +21,7 @@ from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid, Mask
 
 __all__ = [
+    "FEWEST_OBSERVED",
     "bad_values",
     "problem",
     "read_matrix",

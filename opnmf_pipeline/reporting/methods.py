@@ -10,6 +10,7 @@ from typing import Any
 
 from opnmf_pipeline.reporting.adjustment import describe_adjustment
 from opnmf_pipeline.reporting.associations import ADJUSTED, CLUSTER_NOTE, ETA2, D, R
+from opnmf_pipeline.reporting.change import describe_change
 from opnmf_pipeline.reporting.facts import AssociationFacts, GridFacts
 from opnmf_pipeline.reporting.outliers import RULE
 from opnmf_pipeline.reporting.references import REFERENCES, Reference
@@ -128,6 +129,7 @@ def describe_methods(
         entities = {**entities, "space": named}
     paragraphs = [
         _images(fits[0], settings.get("mask", {}), grid, entities, only_brain=only_brain),
+        describe_change(fits[0]),
         describe_adjustment(fits[0], settings.get("matrix", {}), has_parts=_has_parts(settings)),
         _decomposition(fits, solver, grid),
         _missing(fits, grid),
@@ -191,9 +193,12 @@ def _images(
         if fit.get("Shift")
         else ""
     )
+    used, values = f"One {grid.image} of each of {{n}} subjects was used", "values"
+    if "Change" in fit:
+        used, values = f"Two {grid.image}s of each of {{n}} subjects were used", "changes"
     return (
-        f"{_modality(entities)}One {grid.image} of each of {fit['NumberOfSubjects']} subjects was "
-        f"used{prepared}. The values in the {number}{grid.elements}"
+        f"{_modality(entities)}{used.format(n=fit['NumberOfSubjects'])}{prepared}. "
+        f"The {values} in the {number}{grid.elements}"
         f"{f' ({size} mm)' if size else ''} {rule} formed a non-negative "
         f"{grid.element}-by-subject matrix X.{shift}"
     )

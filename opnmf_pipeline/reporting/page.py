@@ -18,6 +18,7 @@ from opnmf_pipeline.config import parse_yaml, resolved
 from opnmf_pipeline.reporting.adjustment import compose_adjustment
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
+from opnmf_pipeline.reporting.change import units_of_values
 from opnmf_pipeline.reporting.covariate_section import compose_covariates
 from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts
 from opnmf_pipeline.reporting.figure import DPI, Figure
@@ -67,7 +68,8 @@ def render_page(facts: Facts, *, figures: bool) -> str:
     settings = resolved(parse_yaml(facts.settings, "settings")) or {}
     selection, quality = facts.selection, facts.quality
     curves = selection_figures(selection)
-    cohort = _draw_quality(quality, facts.errors) if quality and figures else []
+    units = units_of_values(facts.infos[0])
+    cohort = _draw_quality(quality, facts.errors, units) if quality and figures else []
     sections = [
         compose_section(fit, selection.of(fit.k), facts.covariates, figures=figures)
         for fit in facts.fits
@@ -135,10 +137,10 @@ def environment() -> Environment:
     return environment
 
 
-def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
+def _draw_quality(quality: QualityFacts, errors: pd.DataFrame, units: str) -> list[Figure]:
     maps = {
-        "Mean of the subjects (units of the images)": quality.mean,
-        "Standard deviation over the subjects (units of the images)": quality.sd,
+        f"Mean of the subjects ({units})": quality.mean,
+        f"Standard deviation over the subjects ({units})": quality.sd,
         "Coverage: share of the subjects with data": quality.coverage,
     }
     drawn = [quality.draw_maps(maps)]

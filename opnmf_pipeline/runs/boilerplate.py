@@ -62,13 +62,14 @@ def _of_finished(config: PipelineConfig) -> Methods | None:
 
 
 def _of_plan(config: PipelineConfig) -> Methods:
-    plan = make_plan(config)
+    plan, change = make_plan(config), config.matrix.change
     fits = [
         {
             "NumberOfComponents": k,
             "NumberOfSubjects": plan.n_subjects,
             "Settings": config.decomposition.of_each_fit(),
             "Preprocessing": config.matrix.of_images(),
+            **({"Change": {"Settings": change.settings()}} if change else {}),
             "Versions": library_versions(),
         }
         for k in config.decomposition.n_components

@@ -25,6 +25,7 @@ from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
+from opnmf_pipeline.runs.change import people_of_fits, with_pairs
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.runs.measures import images_in, with_tables
 from opnmf_pipeline.runs.study import (
@@ -57,9 +58,10 @@ class Plan:
     images : list of str
         Images of the cohort; of a simulated cohort, a few of them.
     cohort : DataFrame
-        Table of the subjects.
+        Table of the images.
     n_subjects : int
-        Number of rows of the cohort: subjects, or sessions of subjects.
+        Number of columns of the matrix that is factorized: subjects, sessions of subjects, or
+        changes of subjects.
     grid : Grid
         Grid of the analysis.
     space : StandardSpace or None
@@ -129,13 +131,16 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
             config.output.dir, determining_settings(config), overwrite=config.output.overwrite
         )
     with TemporaryDirectory() as folder:
-        rows, cohort = (with_values(one, config) for one in _cohort(config, Path(folder)))
+        rows, cohort = (
+            with_values(with_pairs(one, config), config) for one in _cohort(config, Path(folder))
+        )
         masks = find_masks(config.inputs, rows)
         if deep and config.inputs.on_empty == "drop":
-            rows = cohort = without_empty(cohort, config, masks, track)
-        n_splits = count_splits(config, cohort)
-        check_covariates(config, cohort)
-        adjustment = check_adjustment(config, cohort)
+            rows = cohort = with_pairs(without_empty(cohort, config, masks, track), config)
+        people = people_of_fits(cohort, config)
+        n_splits = count_splits(config, people)
+        check_covariates(config, people)
+        adjustment = check_adjustment(config, people)
         images, names = images_in(rows, config.inputs), row_names(rows)
         atlas = find_atlas(config, images[0], space_entities(config, images))
         require_grids(rows, config)
@@ -154,11 +159,10 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
     else:
         n_voxels = sum(int(one.inside.sum()) for one in found)
     check_rank(config, config.ranks, n_voxels, grid.elements)
-    n_subjects = len(cohort)
     return Plan(
         images=images,
         cohort=cohort,
-        n_subjects=n_subjects,
+        n_subjects=len(people),
         grid=grid,
         space=standard,
         mask=describe_mask(config.mask, grid, only_brain=only_brain),
@@ -166,7 +170,7 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         matrix_bytes=4 * n_voxels * n_columns,
         memory_bytes=fit_bytes(
             n_voxels,
-            n_columns,
+            n_columns if config.matrix.change is None else len(people),
             max(config.ranks),
             config.decomposition.dtype,
             masked=config.matrix.masked,

@@ -30,6 +30,7 @@ from opnmf_pipeline.images.bids import OF_THE_ROW, common_entities
 from opnmf_pipeline.images.cohort import COVARIATE_SUFFIX, read_cohort
 from opnmf_pipeline.images.measures import long_cohort, without_images
 from opnmf_pipeline.reporting.page import with_runs
+from opnmf_pipeline.runs.change import people_of_fits
 from opnmf_pipeline.runs.study import Study
 from opnmf_pipeline.stages.adjust import ADJUSTMENT_FILE
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
@@ -150,7 +151,7 @@ def _publish_cohort(
     """Write the tables of images and participants, with the column descriptions of the input."""
     cohort = read_cohort(study.cohort_file)
     measures = study.config.inputs.names
-    people = _participants(without_images(cohort, measures))
+    people = _participants(without_images(people_of_fits(cohort, study.config), measures))
     if study.side_by_side:
         cohort = long_cohort(cohort, measures)
     if (digests := outcome.path(mask_step(study.config), "digests_file")) is not None:
@@ -187,6 +188,7 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         Adjustment=parts["adjustment"].name if "adjustment" in parts else None,
         SHA256={path.name: file_digest(path) for path in parts.values()},
         Preprocessing=info["Preprocessing"],
+        Change=info["Change"]["Settings"] if "Change" in info else None,
         Shift=info["Shift"],
         Labels=_labels(table),
         Entities=common_entities(study.images),

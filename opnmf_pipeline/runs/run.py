@@ -62,7 +62,8 @@ class Summary:
     n_subjects, n_voxels : int
         Numbers of columns and rows of the matrix.
     what : str
-        What the columns are, for messages: ``subjects``, or ``sessions of 40 subjects``.
+        What the columns are, for messages: ``subjects``, ``sessions of 40 subjects``, or ``changes
+        of subjects``.
     elements : str
         What the rows are, for messages: ``voxels``.
     mask : str
@@ -199,7 +200,7 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     return Summary(
         n_subjects=n_subjects,
         n_voxels=n_voxels,
-        what=study.what,
+        what=study.what if study.config.matrix.change is None else "changes of subjects",
         elements=mask.grid.elements,
         mask=describe_mask(options, mask.grid, only_brain=only_brain),
         metrics=as_typed(read_table(selection_dir / SELECTION_FILES["metrics"])),

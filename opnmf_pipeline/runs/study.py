@@ -35,6 +35,7 @@ from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
+from opnmf_pipeline.runs.change import people_of_fits, with_pairs
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
 from opnmf_pipeline.runs.measures import images_in, with_tables
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
@@ -240,13 +241,15 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
     if inputs.features is not None and inputs.measures is None:
         inputs = _split_once(config, config.inputs)
-    cohort = with_values(read_cohort(collect_cohort(inputs, cohort_file)), config)
+    cohort = with_pairs(read_cohort(collect_cohort(inputs, cohort_file)), config)
+    cohort = with_values(cohort, config)
     masks = find_masks(config.inputs, cohort)
     if config.inputs.on_empty == "drop":
-        cohort = without_empty(cohort, config, masks, track)
+        cohort = with_pairs(without_empty(cohort, config, masks, track), config)
     write_table(cohort, cohort_file)
-    check_covariates(config, cohort)
-    check_adjustment(config, cohort)
+    people = people_of_fits(cohort, config)
+    check_covariates(config, people)
+    check_adjustment(config, people)
     descriptions = participants_json(inputs)
     images = images_in(cohort, config.inputs)
     require_grids(cohort, config)
@@ -255,7 +258,7 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
         cohort_file=cohort_file,
         images=images,
         participants=row_names(cohort),
-        n_splits=count_splits(config, cohort),
+        n_splits=count_splits(config, people),
         planted=planted,
         descriptions=descriptions if descriptions and descriptions.exists() else None,
         atlas=find_atlas(config, images[0], space_entities(config, images)),
@@ -437,7 +440,7 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
     config : PipelineConfig
         The settings.
     cohort : DataFrame
-        ``participant_id`` and covariates, one row per subject.
+        ``participant_id`` and covariates, one row per column of the matrix.
 
     Raises
     ------

@@ -47,7 +47,10 @@ ADJUSTMENT_MSG = (
     "{file}: is a fit of an adjusted matrix; give the folder of the adjustment, too (matrix_dir of "
     "AdjustMatrix)"
 )
-CHANGE_MSG = "{file}: images cannot be projected on components of change between two sessions"
+CHANGE_MSG = (
+    "{file}: has components of the change between two sessions ({from_session}, {to_session}); "
+    "an image of one session cannot be projected on them"
+)
 SETTINGS_MSG = (
     "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
     "version of opnmf-pipeline that wrote the model"
@@ -92,6 +95,8 @@ class Model:
         Mask of the analysis.
     preprocessing : MatrixConfig
         Preprocessing of the images of the cohort, which new images get, too.
+    change : mapping or None
+        Settings of the change between two sessions, if the components are of changes.
     shift : float
         Value that was subtracted from all values of these images.
     adjustment_file : path or None
@@ -121,6 +126,7 @@ class Model:
     W: NDArray[np.floating]
     mask_file: Path
     preprocessing: MatrixConfig
+    change: Mapping[str, Any] | None = None
     shift: float = 0.0
     adjustment_file: Path | None = None
     mean_loadings: NDArray[np.float64] | None = None
@@ -192,6 +198,7 @@ class Model:
             W=W,
             mask_file=mask_file,
             preprocessing=preprocessing,
+            change=content.Change,
             shift=content.Shift,
             adjustment_file=None if adjustment is None else file.with_name(adjustment),
             mean_loadings=None if content.MeanLoadings is None else np.array(content.MeanLoadings),
@@ -220,8 +227,6 @@ class Model:
             the matrix was adjusted.
         """
         fit = read_factorization(factorization_file)
-        if "Change" in fit.info:
-            raise ModelError(CHANGE_MSG.format(file=factorization_file))
         if "Adjustment" not in fit.info:
             adjustment_file = None
         elif adjustment_file is None or not adjustment_file.exists():
@@ -231,6 +236,7 @@ class Model:
             W=fit.W,
             mask_file=mask_file,
             preprocessing=MatrixConfig(**fit.info["Preprocessing"]),
+            change=fit.info["Change"]["Settings"] if "Change" in fit.info else None,
             shift=fit.info["Shift"],
             adjustment_file=adjustment_file,
             mean_loadings=None if mean is None else np.array(mean),
@@ -330,8 +336,12 @@ class Model:
     ) -> Finish:
         """Return what makes values of the matrix from images: their shift, or their adjustment.
 
-        Parameters and errors are those of :meth:`opnmf_pipeline.stages.newsubjects.NewSubjects.of`.
+        Parameters and errors are those of :meth:`opnmf_pipeline.stages.newsubjects.NewSubjects.of`;
+        components of changes between two sessions are a ModelError.
         """
+        if self.change is not None:
+            file = self.components_file or self.mask_file
+            raise ModelError(CHANGE_MSG.format(file=file, **self.change))
         if self.adjustment_file is None:
             return Shifted(self.shift)
         negative = self.preprocessing.negative

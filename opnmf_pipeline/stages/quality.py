@@ -41,7 +41,8 @@ SUBJECT_COLUMNS = {
     "session_id": "Session of the subject",
     "norm": "Euclidean norm of the subject's column of the matrix",
     "mean": "Mean of the subject's values in the mask, in the units of the images",
-    "coverage": "Share of the mask where the subject's image has a value that is not zero",
+    "coverage": "Share of the mask where the subject's image has a value that is not zero; of a "
+    "change between two sessions, any value",
     "missing": "Share of the mask where the subject's value is missing (NaN)",
     "nearest": "The other subject whose image has the highest correlation with this image",
     "correlation": "Pearson correlation of these two images in the mask",
@@ -73,7 +74,9 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
         ``out_dir``.
     """
     X, sidecar = read_matrix(matrix_file)
-    voxels, subjects = _moments(X, np.float32(-sidecar["Shift"]))
+    # A change of 0 is a value, as any other: nothing equals NaN
+    zero = np.nan if "Change" in sidecar else -sidecar["Shift"]
+    voxels, subjects = _moments(X, np.float32(zero))
     voxels["mean"] += sidecar["Shift"]
     subjects["mean"] += sidecar["Shift"]
     mask, files = open_mask(mask_file), named_files(QUALITY_FILES, mask_file)

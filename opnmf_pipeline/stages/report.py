@@ -191,12 +191,13 @@ def make_report(
     meshes = mesh_files(mesh_file, mask_file)
     draw = partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes)
     found = [_read_fit(files, mask, assessed, pictures.VIEWS, draw) for files in fits]
-    background = _background(pictures, quality, on_template=on_template)
+    infos = [fit.info for fit in found] or compared
+    anatomy = None if "Change" in infos[0] else quality  # the mean of changes shows no anatomy
+    background = _background(pictures, anatomy, on_template=on_template)
     volumes = [
         *background,
         *(_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)),
     ]
-    infos = [fit.info for fit in found] or compared
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
@@ -218,7 +219,7 @@ def make_report(
         images=images,
         entities=common_entities(images["image"]) if "image" in images else {},
         mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
-        covariates=_covariates(images, rows, associations),
+        covariates=_covariates(_people(images, infos[0]), rows, associations),
         adjustment=_adjustment(infos[0], fits),
         quality=assessed,
         volumes=pictures.embed(volumes, meshes=meshes) if found else None,
@@ -313,13 +314,21 @@ def _adjustment(info: Mapping[str, Any], fits: Sequence[FitFiles]) -> Adjustment
     return AdjustmentFacts(info["Adjustment"], dict(zip(ks, explained, strict=True)))
 
 
+def _people(images: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of the table of images that have the covariates of the fit."""
+    if "Change" not in info or images.empty:
+        return images
+    start: pd.DataFrame = images[images["session_id"] == info["Change"]["Settings"]["from_session"]]
+    return start.drop(columns="session_id")
+
+
 def _covariates(
-    images: pd.DataFrame, rows: list[Any], associations: AssociationFacts | None
+    people: pd.DataFrame, rows: list[Any], associations: AssociationFacts | None
 ) -> pd.DataFrame:
     """Return the covariates that the models contain, one row per row of the loadings."""
-    if images.empty or associations is None:
+    if people.empty or associations is None:
         return pd.DataFrame(index=pd.Index(rows))
-    return restore_covariates(by_row(images).reindex(rows), associations.covariates)
+    return restore_covariates(by_row(people).reindex(rows), associations.covariates)
 
 
 def _solver_facts(settings: Mapping[str, Any]) -> SolverFacts:
@@ -345,7 +354,7 @@ def _read_quality(
 ) -> QualityFacts:
     pictures, mask = space_of(mask_file).pictures, open_mask(mask_file)
     meshes = mesh_files(mesh_file, mask_file)
-    mean = np.maximum(mask.masked(files.mean), 0)
+    mean = np.abs(mask.masked(files.mean))
     tissues = mask.composition(mean[:, np.newaxis])
     return QualityFacts(
         mean=files.mean,

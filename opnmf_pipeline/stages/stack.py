@@ -29,7 +29,6 @@ from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.stages.stage import (
     MASK_FILE,
     MATRIX_DIR,
-    PARTICIPANTS,
     Call,
     Field,
     Kind,
@@ -59,15 +58,12 @@ class Stacked(NamedTuple):
     ----------
     mask_file, matrix_file, cohort_file, digests_file : path
         The joint mask, ``matrix.json``, the table of its columns, and the SHA-256 of their images.
-    participants : list of str
-        Name of each column.
     """
 
     mask_file: Path
     matrix_file: Path
     cohort_file: Path
     digests_file: Path
-    participants: list[str]
 
 
 def stack_measures(
@@ -158,7 +154,7 @@ def stack_measures(
     write_table(cohort, out_dir / "cohort.tsv")
     (out_dir / "digests.json").write_text(json.dumps(columns, indent=1), encoding="utf-8")
     files = (out_dir / name for name in ("cohort.tsv", "digests.json"))
-    return Stacked(mask_file, matrix_file.with_name(MATRIX_FILE), *files, participants)
+    return Stacked(mask_file, matrix_file.with_name(MATRIX_FILE), *files)
 
 
 def require_one_grid(grids: Mapping[str, Any]) -> None:
@@ -233,7 +229,6 @@ def _run(call: Call) -> dict[str, Any]:
         "matrix_dir": stacked.matrix_file.parent,
         "cohort_file": stacked.cohort_file,
         "digests_file": stacked.digests_file,
-        "participants": stacked.participants,
     }
 
 
@@ -254,7 +249,6 @@ STACK_MEASURES = Stage(
         "matrix_dir": MATRIX_DIR,
         "cohort_file": COHORT_FILE,
         "digests_file": DIGESTS_FILE,
-        "participants": PARTICIPANTS,
     },
     settings={MeasuresConfig: ("scale",)},
     large=("matrix.npy",),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import (
-    ADJUSTMENT_SETTINGS,
+    AFTER_IMAGES,
     NULL_SETTINGS,
     SPLIT_SETTINGS,
     ChangeConfig,
@@ -52,7 +52,7 @@ MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
 ADJUST = {"covariates": "age", "scale": {"by": "global"}, "negative": "clip"}
-CHANGE = {"per_year": "age", "negative": "shift"}
+CHANGE = {"per_year": "age", "on_missing": "drop"}
 FIT_JSON = "factorization.json"
 OF_FEATURES = ("features", "feature_names", "features_as")
 """Settings of the stage SplitTable."""
@@ -148,7 +148,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     ages = folder("visits") / "visits.tsv"
     rows = [f"{name.replace('_', chr(9))}\t{20 + number}" for number, name in enumerate(visits)]
     ages.write_text("\n".join(["participant_id\tsession_id\tage", *rows]) + "\n")
-    change = change_matrix(twice, ages, folder("change"), ChangeConfig(**CHANGE))
+    change = change_matrix(twice, ages, folder("change"), ChangeConfig(**CHANGE), "shift")
     sample = fit_bootstrap(
         matrix,
         folder("bootstrap"),
@@ -243,7 +243,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "digests_file": digests,
             },
             sections={"": MaskConfig, "matrix": MatrixConfig},
-            without=ADJUSTMENT_SETTINGS,
+            without=AFTER_IMAGES,
             stage=make_mask,
         ),
         "BuildMatrix": Case(
@@ -256,7 +256,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             },
             outputs={"matrix_dir": matrix.parent},
             sections={"": MatrixConfig},
-            without=ADJUSTMENT_SETTINGS,
+            without=AFTER_IMAGES,
             stage=build_matrix,
         ),
         "AdjustMatrix": Case(
@@ -267,13 +267,18 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=adjust_matrix,
         ),
         "ChangeMatrix": Case(
-            inputs={"matrix_dir": twice.parent, "cohort_file": ages, **CHANGE},
+            inputs={
+                "matrix_dir": twice.parent,
+                "cohort_file": ages,
+                "negative": "shift",
+                **CHANGE,
+            },
             outputs={
                 "matrix_dir": change[0].parent,
                 "cohort_file": change[1],
-                "participants": sorted({name.partition("_")[0] for name in visits}),
             },
-            sections={"": ChangeConfig},
+            sections={"": ChangeConfig, "matrix": MatrixConfig},
+            without=tuple(set(MatrixConfig.model_fields) - {"negative"}),
             stage=change_matrix,
         ),
         "Decompose": Case(

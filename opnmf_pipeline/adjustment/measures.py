@@ -69,7 +69,7 @@ class MeasureScaling:
             centers, spreads = mean, np.sqrt(variance)
         else:
             centers, spreads = np.zeros_like(mean), np.ones_like(mean)
-            for place, part in _parts(names, rows):
+            for _, place, part in _parts(names, rows):
                 at = (place, slice(*part))
                 if scale == "zscore":
                     center = mean[at].mean()
@@ -95,6 +95,14 @@ class MeasureScaling:
             known = ", ".join(self.names)
             raise CohortError(UNKNOWN_MSG.format(name=unknown[0], known=known))
         return _Scaled(self.centers, self.spreads, np.array([places[name] for name in labels]))
+
+    def summary(self, rows: Mapping[str, Sequence[int]]) -> dict[str, dict[str, float]]:
+        """Return ``Centers`` and ``Spreads`` of the measures, the median of those of its rows."""
+        parts = {name: (place, slice(*part)) for name, place, part in _parts(self.names, rows)}
+        return {
+            what: {name: float(np.median(values[at])) for name, at in parts.items()}
+            for what, values in (("Centers", self.centers), ("Spreads", self.spreads))
+        }
 
     @property
     def levels(self) -> Mapping[str, None]:
@@ -138,11 +146,13 @@ def _labels(table: pd.DataFrame) -> list[str]:
 
 def _parts(
     names: Sequence[str], rows: Mapping[str, Sequence[int]]
-) -> Iterator[tuple[int, Sequence[int]]]:
-    """Yield the place of each measure among the names, and its rows."""
+) -> Iterator[tuple[str, int, Sequence[int]]]:
+    """Yield each measure, its place among the names of the columns, and its rows."""
     for measure, part in rows.items():
-        if names == [ALL] or measure in names:
-            yield (0 if names == [ALL] else names.index(measure)), part
+        if list(names) == [ALL]:
+            yield measure, 0, part
+        elif measure in names:
+            yield measure, list(names).index(measure), part
 
 
 def _moments(

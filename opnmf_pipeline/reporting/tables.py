@@ -23,7 +23,7 @@ __all__ = [
     "subjects_table",
 ]
 
-IMAGE_COLUMNS = ("participant_id", "session_id", "image", "sha256")
+IMAGE_COLUMNS = ("participant_id", "session_id", "measure_id", "image", "sha256")
 SMALLEST_OVERLAP = 0.0005
 """Smallest cosine that rounds to 0.001; below it, the table names no other component."""
 NAMES = {"n_iter": "iterations", "n_pieces": "connected pieces per part", "n_splits": "splits"}

@@ -9,7 +9,8 @@ from opnmf_pipeline.config import read_yaml, resolved
 from opnmf_pipeline.dataset.description import read_json, settings_yaml
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.runs.study import drawn_on_template, shown_settings
-from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
+from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
 from opnmf_pipeline.stages.spaces import open_mask
 
 __all__ = ["write_report"]

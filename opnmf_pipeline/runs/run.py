@@ -200,7 +200,7 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     return Summary(
         n_subjects=n_subjects,
         n_voxels=n_voxels,
-        what=study.what if study.config.matrix.change is None else "changes of subjects",
+        what=study.columns,
         elements=mask.grid.elements,
         mask=describe_mask(options, mask.grid, only_brain=only_brain),
         metrics=as_typed(read_table(selection_dir / SELECTION_FILES["metrics"])),

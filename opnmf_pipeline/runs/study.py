@@ -111,6 +111,13 @@ class Study:
     masks_file: Path | None = None
 
     @property
+    def columns(self) -> str:
+        """What the columns of the matrix are, for messages."""
+        if self.config.matrix.change is not None:
+            return "changes of subjects"
+        return f"images of {len(self.participants)} {self.what}" if self.side_by_side else self.what
+
+    @property
     def counted(self) -> str:
         """Number of the rows of the cohort and of the measures, for messages."""
         measures = self.config.inputs.names

@@ -13,7 +13,7 @@ import pandas as pd
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.atlas import Atlas, labels_beside
-from opnmf_pipeline.images.cohort import identifiers
+from opnmf_pipeline.images.cohort import MEASURE, identifiers
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.reporting.figure import part_colours
 from opnmf_pipeline.selection.shape import winner_takes_all
@@ -151,7 +151,11 @@ def write_maps(
 
 def describe_loadings(table: pd.DataFrame) -> dict[str, Any]:
     """Return the sidecar of a table of loadings: its description, and one for each column."""
-    known = {"participant_id": "Subject", "session_id": "Session of the subject"}
+    known = {
+        "participant_id": "Subject",
+        "session_id": "Session of the subject",
+        MEASURE: "Measure of the subject, which has its own loadings",
+    }
     columns = {
         str(name): {"Description": known.get(str(name)) or LOADING.format(name=name)}
         for name in table

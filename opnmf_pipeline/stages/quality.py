@@ -39,6 +39,7 @@ BLOCK_SUBJECTS = 1024
 SUBJECT_COLUMNS = {
     "participant_id": "Subject",
     "session_id": "Session of the subject",
+    "measure_id": "Measure that the image shows",
     "norm": "Euclidean norm of the subject's column of the matrix",
     "mean": "Mean of the subject's values in the mask, in the units of the images",
     "coverage": "Share of the mask where the subject's image has a value that is not zero; of a "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,13 @@ from opnmf_pipeline.decomposition.progress import CHANGE
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.bids import common_entities, mixed_entities
-from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
+from opnmf_pipeline.images.cohort import (
+    MEASURE,
+    by_row,
+    identifiers,
+    read_cohort,
+    read_measures,
+)
 from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.covariates import restore_covariates
@@ -32,6 +38,7 @@ from opnmf_pipeline.reporting.facts import (
     SolverFacts,
 )
 from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.measures import n_subjects_of
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
@@ -41,93 +48,14 @@ from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
 from opnmf_pipeline.stages.maps import EXPLAINED
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
-from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
-from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
+from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
+from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR
 from opnmf_pipeline.stages.spaces import Pictures, named_files, open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
 from opnmf_pipeline.tables import as_typed, read_table
 
-__all__ = ["MAKE_REPORT", "CohortFiles", "FitFiles", "SelectionFiles", "make_report"]
-
-
-@dataclass(frozen=True)
-class FitFiles:
-    """Files about one number of components.
-
-    Attributes
-    ----------
-    factorization : path
-        ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`.
-    components, labels_table, loadings : path
-        Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
-    montage, parts : path or None
-        Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
-    regions : path or None
-        Table of :func:`opnmf_pipeline.stages.maps.write_maps`; it has no rows without an atlas.
-    associations : path or None
-        Table of :func:`opnmf_pipeline.stages.associations.write_associations`; its sidecar is in
-        the same folder.
-    reliability, reliability_map : path or None
-        Table and map of :func:`opnmf_pipeline.stages.reliability.measure_reliability`; the sidecar
-        of the table is in the same folder.
-    """
-
-    factorization: Path
-    components: Path
-    labels_table: Path
-    loadings: Path
-    montage: Path | None = None
-    parts: Path | None = None
-    regions: Path | None = None
-    associations: Path | None = None
-    reliability: Path | None = None
-    reliability_map: Path | None = None
-
-
-@dataclass(frozen=True)
-class CohortFiles:
-    """Files of :func:`opnmf_pipeline.stages.quality.assess_cohort`."""
-
-    mean: Path
-    sd: Path
-    coverage: Path
-    subjects: Path
-
-    @classmethod
-    def in_folder(cls, folder: Path, mask_file: Path) -> CohortFiles:
-        """Return the files in the folder that the stage wrote."""
-        files = named_files(QUALITY_FILES, mask_file)
-        return cls(*(folder / files[name] for name in ("mean", "sd", "coverage", "subjects")))
-
-
-@dataclass(frozen=True)
-class SelectionFiles:
-    """Files of :func:`opnmf_pipeline.stages.select.select_rank`; all but the first may be absent.
-
-    Attributes
-    ----------
-    metrics : path
-        ``metrics.tsv``; ``metrics.json`` is in the same folder.
-    choice : path or None
-        ``selection.json``.
-    errors, reproducibility, hierarchy : path or None
-        Pictures.
-    """
-
-    metrics: Path
-    choice: Path | None = None
-    errors: Path | None = None
-    reproducibility: Path | None = None
-    hierarchy: Path | None = None
-
-    @classmethod
-    def in_folder(cls, folder: Path) -> SelectionFiles:
-        """Return the files in the folder that the stage wrote."""
-        names = ("selection", "errors_figure", "reproducibility_figure", "hierarchy_figure")
-        files = [folder / SELECTION_FILES[name] for name in names]
-        there = (file if file.exists() else None for file in files)
-        return cls(folder / SELECTION_FILES["metrics"], *there)
+__all__ = ["MAKE_REPORT", "make_report"]
 
 
 def make_report(
@@ -211,7 +139,7 @@ def make_report(
         fits=found,
         selection=_read_selection(selection),
         n_subjects=named["participant_id"].nunique(),
-        n_sessions=len(named) if "session_id" in named else None,
+        n_sessions=n_subjects_of(infos[0]) if "session_id" in named else None,
         grid=mask.grid,
         mask=rule,
         in_standard_space=mask.in_standard_space,
@@ -243,6 +171,7 @@ def _read_fit(
     nearest, overlaps = nearest_columns(gram)
     loadings = by_row(read_measures(files.loadings))
     info, errors = read_object(files.factorization), None
+    rows = identifiers(info["Participants"])
     if quality:
         norms = quality.subjects["norm"]
         errors = pd.Series(
@@ -261,6 +190,7 @@ def _read_fit(
         explained=explained_variance(info["ReconstructionError"], info.get("NormAboutMean", 0.0)),
         explained_about_zero=explained_variance(info["ReconstructionError"], info["Norm"]),
         errors=errors,
+        measures=rows[MEASURE].tolist() if MEASURE in rows else None,
         montage=files.montage,
         label_map=files.parts,
         views=views,

@@ -39,7 +39,8 @@ from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
 from opnmf_pipeline.stages.reliability import measure_reliability
-from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
+from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
 from tests.builders import Cohort

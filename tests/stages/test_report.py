@@ -20,14 +20,12 @@ from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.quality import assess_cohort
 from opnmf_pipeline.stages.report import (
-    CohortFiles,
-    FitFiles,
-    SelectionFiles,
     _read_fit,
     _read_quality,
     _solver_facts,
     make_report,
 )
+from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.tables import as_typed, read_table, write_table

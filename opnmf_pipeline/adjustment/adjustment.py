@@ -157,6 +157,16 @@ class Adjustment:
             out[rows] = block
         return out
 
+    def scales(self, rows: Mapping[str, Sequence[int]]) -> dict[str, dict[str, float]]:
+        """Return what was subtracted from each of several measures, and what they were divided by.
+
+        ``rows`` are those of each measure; see
+        :meth:`opnmf_pipeline.adjustment.measures.MeasureScaling.summary`.
+        """
+        step = self.steps["measures"]
+        assert isinstance(step, MeasureScaling)
+        return step.summary(rows)
+
     @property
     def uses(self) -> list[tuple[str, Sequence[str] | None]]:
         """Columns of the table that the steps use, with categories, or None for numbers.

@@ -74,6 +74,8 @@ class ModelFile(BaseModel):
         Settings of the section ``matrix`` with which the images of the cohort were read.
     Change : dict or None
         Settings of the change between two sessions, if the components are of changes.
+    Measures : dict or None
+        Several measures that share the components, and how they were joined.
     Shift : float
         Value that was subtracted from all values of these images, or from all changes.
     MeanLoadings : list of float or None
@@ -112,6 +114,7 @@ class ModelFile(BaseModel):
     SHA256: dict[str, str]
     Preprocessing: dict[str, Any]
     Change: dict[str, Any] | None = None
+    Measures: dict[str, Any] | None = None
     Shift: float = 0.0
     MeanLoadings: list[float] | None = None
     Labels: list[str | None] | None = None

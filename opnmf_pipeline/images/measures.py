@@ -101,15 +101,15 @@ def _require_sessions(found: dict[str, pd.DataFrame]) -> None:
 
 def _joined(found: dict[str, pd.DataFrame], rows: Sequence[str]) -> pd.DataFrame:
     """Return the given rows of all measures, side by side."""
-    first = next(iter(found.values()))
-    identity = [name for name in IDENTIFIERS if name in first]
-    table = first.loc[rows, identity]
-    for name, cohort in found.items():
-        table[image_column(name)] = cohort.loc[rows, "image"]
-    for cohort in found.values():
-        new = [name for name in cohort if name != "image" and name not in table]
-        table = table.join(cohort.loc[rows, new])
-    return table.reset_index(drop=True)
+    there = {name: cohort.reindex(list(rows)) for name, cohort in found.items()}
+    first = next(iter(there.values()))
+    columns = {name: first[name] for name in IDENTIFIERS if name in first}
+    columns |= {image_column(name): cohort["image"] for name, cohort in there.items()}
+    for cohort in there.values():
+        columns |= {
+            str(name): cohort[name] for name in cohort if name != "image" and name not in columns
+        }
+    return pd.DataFrame(columns).reset_index(drop=True)
 
 
 def long_cohort(cohort: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -269,9 +269,9 @@ class StackMask:
 
     def n_pieces(self, labels: NDArray[np.integer]) -> NDArray[np.number]:
         """Return the number of connected pieces of each part, summed over the measures."""
-        total = np.zeros(int(labels.max()))
+        total: NDArray[np.float64] = np.zeros(int(labels.max()))
         for name, mask in self.parts.items():
-            found = mask.n_pieces(labels[self.rows[name]])
+            found = mask.n_pieces(labels[self.rows[name]]).astype(np.float64)
             total[: len(found)] += found
         return total
 

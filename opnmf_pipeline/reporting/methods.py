@@ -188,6 +188,8 @@ def _images(
     rule = _mask(mask) if mask else "of the analysis mask"
     if only_brain:
         rule += ", within the brain mask of the MNI152 template [fonov2011],"
+    if fit.get("Measures", {}).get("Stack") == "subjects":
+        rule += " in every measure"
     size = " × ".join(f"{edge:g}" for edge in grid.spacing)
     number = f"{fit['NumberOfVoxels']:,} " if "NumberOfVoxels" in fit else ""
     shift = (

@@ -137,6 +137,7 @@ def parts_table(fit: FitFacts) -> pd.DataFrame:
         {
             "component": fit.parts["index"],
             **{head: parts[name] for name, head in PARTS.items() if name in parts},
+            **_sizes_in_measures(fit),
             "largest overlap (cosine)": [f"{value:.3f}" for value in fit.overlaps],
             "with component": [
                 str(other + 1) if value >= SMALLEST_OVERLAP else "none"
@@ -144,6 +145,17 @@ def parts_table(fit: FitFacts) -> pd.DataFrame:
             ],
         }
     )
+
+
+def _sizes_in_measures(fit: FitFacts) -> dict[str, pd.Series[Any]]:
+    """Return the size of the parts in each measure, if each component has several maps."""
+    names = fit.info.get("Measures", {}).get("Names", ())
+    sizes = {f"{column}_{name}": (column, name) for column in PARTS for name in names}
+    return {
+        f"{PARTS[column]} ({name})": fit.parts[key]
+        for key, (column, name) in sizes.items()
+        if key in fit.parts and column.startswith("n_")
+    }
 
 
 def regions_table(regions: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ OF_TABLES = ("features", "feature_names", "features_as")
 
 def images_in(cohort: pd.DataFrame, inputs: InputsConfig) -> list[str]:
     """Return the images of a cohort; with several measures, those of the first measure first."""
-    columns = list(map(image_column, inputs.names)) or ["image"]
+    columns = [name for name in ("image", *map(image_column, inputs.names)) if name in cohort]
     return [path for column in columns for path in cohort[column]]
 
 

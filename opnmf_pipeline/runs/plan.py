@@ -62,6 +62,8 @@ class Plan:
     n_subjects : int
         Number of columns of the matrix that is factorized: subjects, sessions of subjects, or
         changes of subjects.
+    n_parallel : int
+        Number of columns that each of them has: more than one for measures joined along subjects.
     grid : Grid
         Grid of the analysis.
     space : StandardSpace or None
@@ -90,6 +92,7 @@ class Plan:
     images: list[str]
     cohort: pd.DataFrame
     n_subjects: int
+    n_parallel: int
     grid: Grid
     space: StandardSpace | None
     mask: str
@@ -152,9 +155,9 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         ]
     grid, measures = found[0].grid, config.matrix.measures
     missing = np.mean([one.missing for one in found], axis=0)
-    n_columns = len(cohort)
+    n_parallel = 1
     if measures is not None and measures.stack == "subjects":
-        n_columns *= len(found)
+        n_parallel = len(found)
         n_voxels = int(np.logical_and.reduce([one.inside for one in found]).sum())
     else:
         n_voxels = sum(int(one.inside.sum()) for one in found)
@@ -163,14 +166,15 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         images=images,
         cohort=cohort,
         n_subjects=len(people),
+        n_parallel=n_parallel,
         grid=grid,
         space=standard,
         mask=describe_mask(config.mask, grid, only_brain=only_brain),
         n_voxels=n_voxels,
-        matrix_bytes=4 * n_voxels * n_columns,
+        matrix_bytes=4 * n_voxels * len(cohort) * n_parallel,
         memory_bytes=fit_bytes(
             n_voxels,
-            n_columns if config.matrix.change is None else len(people),
+            len(people) * n_parallel,
             max(config.ranks),
             config.decomposition.dtype,
             masked=config.matrix.masked,

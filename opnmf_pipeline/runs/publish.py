@@ -189,6 +189,7 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         SHA256={path.name: file_digest(path) for path in parts.values()},
         Preprocessing=info["Preprocessing"],
         Change=info["Change"]["Settings"] if "Change" in info else None,
+        Measures=info.get("Measures"),
         Shift=info["Shift"],
         Labels=_labels(table),
         Entities=common_entities(study.images),

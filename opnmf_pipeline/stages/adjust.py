@@ -112,8 +112,8 @@ def adjust_matrix(
         content["Adjustment"] = record
     if options.measures is not None:
         logger.info("measures: scale: %s, shift: %g", options.measures.scale, -found.shift)
-        step, rows = found.adjustment.steps["measures"], sidecar["Measures"]["Rows"]
-        scale = {"Scale": options.measures.scale, **step.summary(rows)}
+        scales = found.adjustment.scales(sidecar["Measures"]["Rows"])
+        scale = {"Scale": options.measures.scale, **scales}
         content["Measures"] = {**sidecar["Measures"], **scale}
     out_file = out_dir / MATRIX_FILE
     out_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -51,6 +51,14 @@ CHANGE_MSG = (
     "{file}: has components of the change between two sessions ({from_session}, {to_session}); "
     "an image of one session cannot be projected on them"
 )
+MEASURES_MSG = (
+    "{file}: has components that several measures share ({names}); images of one measure cannot be "
+    "projected on them yet: put the new subjects into the cohort, and run it again"
+)
+STACK_MSG = (
+    "{file}: has components of several measures joined along voxels ({names}), which cannot be "
+    "projected, compared or exported yet; the maps of each measure are in the files measure-NAME_*"
+)
 SETTINGS_MSG = (
     "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
     "version of opnmf-pipeline that wrote the model"
@@ -97,6 +105,8 @@ class Model:
         Preprocessing of the images of the cohort, which new images get, too.
     change : mapping or None
         Settings of the change between two sessions, if the components are of changes.
+    measures : mapping or None
+        Several measures that share the components, and how they were joined.
     shift : float
         Value that was subtracted from all values of these images.
     adjustment_file : path or None
@@ -127,6 +137,7 @@ class Model:
     mask_file: Path
     preprocessing: MatrixConfig
     change: Mapping[str, Any] | None = None
+    measures: Mapping[str, Any] | None = None
     shift: float = 0.0
     adjustment_file: Path | None = None
     mean_loadings: NDArray[np.float64] | None = None
@@ -176,6 +187,9 @@ class Model:
     def of_file(cls, file: Path) -> Self:
         """Load the model of one file, ``..._model.json``; as :meth:`load`."""
         content = read_model_file(file)
+        if content.Measures is not None and content.Measures["Stack"] == "voxels":
+            names = ", ".join(content.Measures["Names"])
+            raise ModelError(STACK_MSG.format(file=file, names=names))
         content.require_intact(file)
         try:
             preprocessing = MatrixConfig(**content.Preprocessing)
@@ -199,6 +213,7 @@ class Model:
             mask_file=mask_file,
             preprocessing=preprocessing,
             change=content.Change,
+            measures=content.Measures,
             shift=content.Shift,
             adjustment_file=None if adjustment is None else file.with_name(adjustment),
             mean_loadings=None if content.MeanLoadings is None else np.array(content.MeanLoadings),
@@ -237,6 +252,7 @@ class Model:
             mask_file=mask_file,
             preprocessing=MatrixConfig(**fit.info["Preprocessing"]),
             change=fit.info["Change"]["Settings"] if "Change" in fit.info else None,
+            measures=fit.info.get("Measures"),
             shift=fit.info["Shift"],
             adjustment_file=adjustment_file,
             mean_loadings=None if mean is None else np.array(mean),
@@ -337,11 +353,14 @@ class Model:
         """Return what makes values of the matrix from images: their shift, or their adjustment.
 
         Parameters and errors are those of :meth:`opnmf_pipeline.stages.newsubjects.NewSubjects.of`;
-        components of changes between two sessions are a ModelError.
+        components of changes between two sessions, or of several measures, are a ModelError.
         """
         if self.change is not None:
             file = self.components_file or self.mask_file
             raise ModelError(CHANGE_MSG.format(file=file, **self.change))
+        if self.measures is not None:
+            file, names = self.components_file or self.mask_file, ", ".join(self.measures["Names"])
+            raise ModelError(MEASURES_MSG.format(file=file, names=names))
         if self.adjustment_file is None:
             return Shifted(self.shift)
         negative = self.preprocessing.negative

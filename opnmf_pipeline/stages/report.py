@@ -146,7 +146,7 @@ def make_report(
         only_brain=only_brain,
         images=images,
         entities=common_entities(images["image"]) if "image" in images else {},
-        mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
+        mixed_entities=_mixed(images) if "image" in images else "",
         covariates=_covariates(_people(images, infos[0]), rows, associations),
         adjustment=_adjustment(infos[0], fits),
         quality=assessed,
@@ -312,6 +312,12 @@ def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template:
     if on_template:
         return [pictures.template_image()]
     return [quality.mean] if quality else []
+
+
+def _mixed(images: pd.DataFrame) -> str:
+    """Name the entities that differ between images that should be alike: those of one measure."""
+    groups = images.groupby(MEASURE)["image"] if MEASURE in images else [("", images["image"])]
+    return "; ".join(filter(None, (mixed_entities(paths) for _, paths in groups)))
 
 
 def _reliability_files(folders: Sequence[Path], mask_file: Path) -> dict[int, tuple[Path, Path]]:

@@ -277,7 +277,7 @@ class InputsConfig(Section):
             The measure has no source, or several.
         """
         (measure,) = (one for one in self.measures or () if one.name == name)
-        own = {key: value for key in measure.model_fields if (value := getattr(measure, key))}
+        own = {key: value for key, value in measure if value}
         shared = {key: value for key, value in self if value is not None and key != "measures"}
         if any(source in own for source in SOURCES):
             replaced = {key for source in SOURCES for key in (source, *OF_SOURCES.get(source, ()))}

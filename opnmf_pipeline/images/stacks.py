@@ -301,9 +301,8 @@ class Stacks:
         return str(path).endswith(STACK)
 
     def image_files(self, path: str | Path) -> list[str]:
-        """Return the file, and the files of the maps that it stands for."""
-        maps = part_files(Path(path)).values()
-        return [str(path), *(file for one in maps for file in self.space_of(one).image_files(one))]
+        """Return the file, and the maps that it stands for."""
+        return [str(path), *map(str, part_files(Path(path)).values())]
 
     def copies(self, path: Path) -> Mapping[str, Path]:
         """Return the map of each measure."""

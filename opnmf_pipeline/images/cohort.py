@@ -35,7 +35,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MEASURE = "measure_id"
-"""Column of the measure of an image, if there are several measures side by side."""
+"""Column of the measure of an image, if a table has one row for each measure of a subject."""
 IDENTIFIERS = ("participant_id", "session_id", MEASURE)
 """Columns that identify a row; the last two exist only if there are sessions or measures."""
 

@@ -100,7 +100,7 @@ def _require_sessions(found: dict[str, pd.DataFrame]) -> None:
 
 
 def _joined(found: dict[str, pd.DataFrame], rows: Sequence[str]) -> pd.DataFrame:
-    """Return the given rows of all measures, side by side."""
+    """Return the given rows of all measures, next to each other."""
     there = {name: cohort.reindex(list(rows)) for name, cohort in found.items()}
     first = next(iter(there.values()))
     columns = {name: first[name] for name in IDENTIFIERS if name in first}

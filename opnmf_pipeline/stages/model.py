@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import MatrixConfig
-from opnmf_pipeline.dataset.model import read_model_file
+from opnmf_pipeline.dataset.model import read_model_file, require_projectable
 from opnmf_pipeline.decomposition.missing import project
 from opnmf_pipeline.exceptions import ConfigError, ModelError
 from opnmf_pipeline.images.cohort import identifiers
@@ -46,18 +46,6 @@ UNEQUAL_MSG = (
 ADJUSTMENT_MSG = (
     "{file}: is a fit of an adjusted matrix; give the folder of the adjustment, too (matrix_dir of "
     "AdjustMatrix)"
-)
-CHANGE_MSG = (
-    "{file}: has components of the change between two sessions ({from_session}, {to_session}); "
-    "an image of one session cannot be projected on them"
-)
-MEASURES_MSG = (
-    "{file}: has components that several measures share ({names}); images of one measure cannot be "
-    "projected on them yet: put the new subjects into the cohort, and run it again"
-)
-STACK_MSG = (
-    "{file}: has components of several measures joined along voxels ({names}), which cannot be "
-    "projected, compared or exported yet; the maps of each measure are in the files measure-NAME_*"
 )
 SETTINGS_MSG = (
     "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
@@ -187,9 +175,7 @@ class Model:
     def of_file(cls, file: Path) -> Self:
         """Load the model of one file, ``..._model.json``; as :meth:`load`."""
         content = read_model_file(file)
-        if content.Measures is not None and content.Measures["Stack"] == "voxels":
-            names = ", ".join(content.Measures["Names"])
-            raise ModelError(STACK_MSG.format(file=file, names=names))
+        content.require_one_map(file)
         content.require_intact(file)
         try:
             preprocessing = MatrixConfig(**content.Preprocessing)
@@ -355,12 +341,7 @@ class Model:
         Parameters and errors are those of :meth:`opnmf_pipeline.stages.newsubjects.NewSubjects.of`;
         components of changes between two sessions, or of several measures, are a ModelError.
         """
-        if self.change is not None:
-            file = self.components_file or self.mask_file
-            raise ModelError(CHANGE_MSG.format(file=file, **self.change))
-        if self.measures is not None:
-            file, names = self.components_file or self.mask_file, ", ".join(self.measures["Names"])
-            raise ModelError(MEASURES_MSG.format(file=file, names=names))
+        require_projectable(self.components_file or self.mask_file, self.change, self.measures)
         if self.adjustment_file is None:
             return Shifted(self.shift)
         negative = self.preprocessing.negative

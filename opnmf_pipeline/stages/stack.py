@@ -67,7 +67,7 @@ class Stacked(NamedTuple):
 
 
 def stack_measures(
-    names: Sequence[str],
+    measures: Sequence[str],
     mask_files: Sequence[Path],
     matrix_files: Sequence[Path],
     digests_files: Sequence[Path],
@@ -79,7 +79,7 @@ def stack_measures(
 
     Parameters
     ----------
-    names : sequence of str
+    measures : sequence of str
         Name of each measure.
     mask_files, matrix_files, digests_files : sequence of path
         For each measure, the files of :func:`opnmf_pipeline.stages.mask.make_mask` and
@@ -89,7 +89,7 @@ def stack_measures(
     out_dir : path
         Existing folder that gets
 
-        * ``mask``: with ``stack: subjects``, the elements in the masks of all measures; with
+        * ``matrix/mask``: with ``stack: subjects``, the elements in the masks of all measures; with
           ``stack: voxels``, a file that stands for the masks of the measures, which are copied;
         * ``matrix/matrix.npy``, float32, and ``matrix/matrix.json``: with ``stack: subjects``,
           (n_voxels, n_measures × n_subjects), all subjects of the first measure first; with
@@ -109,36 +109,37 @@ def stack_measures(
     ImageError
         With ``stack: subjects``: measures are on different grids, or their masks do not overlap.
     """
-    masks = {name: open_mask(file) for name, file in zip(names, mask_files, strict=True)}
+    masks = {name: open_mask(file) for name, file in zip(measures, mask_files, strict=True)}
     found = [read_matrix(file) for file in matrix_files]
     cohort = read_cohort(cohort_file)
     digests = [json.loads(file.read_text(encoding="utf-8")) for file in digests_files]
+    matrix_dir = out_dir / "matrix"  # apart from the covariates, which fits do not need
+    matrix_dir.mkdir()
     side_by_side = options.stack == "subjects"
     if side_by_side:
         require_one_grid({name: mask.grid for name, mask in masks.items()})
-        mask_file, joint = _joint_mask(masks, mask_files[0], out_dir)
+        mask_file, joint = _joint_mask(masks, mask_files[0], matrix_dir)
         kept = [np.flatnonzero(joint.inside[mask.inside]) for mask in masks.values()]
-        cohort = long_cohort(cohort, names)
+        cohort = long_cohort(cohort, measures)
         participants = row_names(cohort)
         columns = [digest for of_measure in digests for digest in of_measure]
-        rows = dict.fromkeys(names, (0, len(kept[0])))
+        rows = dict.fromkeys(measures, (0, len(kept[0])))
     else:
-        mask_file, joint = _stacked_masks(masks, mask_files, out_dir)
+        mask_file, joint = _stacked_masks(masks, mask_files, matrix_dir)
         kept = [np.arange(len(X)) for X, _ in found]
-        cohort = without_images(cohort, names)
+        cohort = without_images(cohort, measures)
         participants = row_names(cohort)
         columns = [" ".join(parts) for parts in zip(*digests, strict=True)]
         ends = np.cumsum([0, *map(len, kept)]).tolist()
-        rows = dict(zip(names, itertools.pairwise(ends), strict=True))
+        rows = dict(zip(measures, itertools.pairwise(ends), strict=True))
     shape = (max(stop for _, stop in rows.values()), len(participants))
     shifts = [sidecar["Shift"] for _, sidecar in found]
-    matrix_file = out_dir / "matrix" / "matrix.npy"  # apart from covariates: a fit needs none
-    matrix_file.parent.mkdir()
+    matrix_file = matrix_dir / "matrix.npy"
     with written_whole(matrix_file) as partial:
         out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
         allocate(partial)
         for place, ((X, _), of_mask, shift) in enumerate(zip(found, kept, shifts, strict=True)):
-            target = _part(out, place, rows[names[place]], X.shape[1], side_by_side=side_by_side)
+            target = _part(out, place, rows[measures[place]], X.shape[1], side_by_side=side_by_side)
             _copy(X, of_mask, target, shift - min(shifts))
         out.flush()
     write_sidecar(
@@ -148,9 +149,9 @@ def stack_measures(
         participants,
         min(shifts),
         MatrixConfig(**found[0][1]["Preprocessing"]),
-        {"Stack": options.stack, "Names": list(names), "Rows": rows},
+        {"Stack": options.stack, "Names": list(measures), "Rows": rows},
     )
-    logger.info("%d measures (%s), stacked along %s", len(names), ", ".join(names), options.stack)
+    logger.info("measures stacked along %s: %s", options.stack, ", ".join(measures))
     write_table(cohort, out_dir / "cohort.tsv")
     (out_dir / "digests.json").write_text(json.dumps(columns, indent=1), encoding="utf-8")
     files = (out_dir / name for name in ("cohort.tsv", "digests.json"))

@@ -67,5 +67,5 @@ def test_the_file_differs_if_a_map_differs(masks, tmp_path):
 def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / f"mask{STACK}"
     path.write_text("[]")
-    with pytest.raises(ImageError, match="mask.stack.json: is no list of the maps"):
+    with pytest.raises(ImageError, match=r"mask\.stack\.json: is no list of the maps"):
         open_mask(path)

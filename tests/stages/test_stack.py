@@ -100,7 +100,7 @@ def ari(fit_file, labels):
 
 
 def test_the_scaling_is_the_published_one(study, monkeypatch):
-    """Z-scores of each measure over all its values, side by side, minus the smallest one."""
+    """Z-scores of each measure over all its values, next to each other, minus the smallest one."""
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 2 * N * 7)  # several blocks
     stacked = study.stacked(shifts=(0.0, 100.0))
     raw, sidecar = read_matrix(stacked.matrix_file)
@@ -151,7 +151,7 @@ def split_halves_of(table):
 
 
 def test_shared_parts_are_found_better_in_both_measures_than_in_one(tmp_path):
-    study = Study(tmp_path, noise=0.25)
+    study = Study(tmp_path, noise=0.3)
     stacked = study.stacked()
     both = ari(study.fit(study.adjusted(stacked, scale="zscore")), study.joint("gm")[1])
     alone = []
@@ -166,7 +166,7 @@ def test_shared_parts_are_found_better_in_both_measures_than_in_one(tmp_path):
         (folder / "matrix.json").write_text(json.dumps(sidecar))
         alone.append(ari(study.fit(folder / "matrix.json"), study.joint("gm")[1]))
     assert both > max(alone) + 0.1
-    assert both > 0.8
+    assert both > 0.7
 
 
 def test_without_scaling_the_measure_with_large_values_dominates(tmp_path):
@@ -247,7 +247,7 @@ def test_a_bootstrap_sample_has_all_measures_of_a_subject(study):
 def test_measures_on_other_grids_are_refused_along_subjects(study):
     study.inside["t1"] = np.ones((6, 6, 4), dtype=bool)
     study.X["t1"] = np.ones((144, N))
-    with pytest.raises(ImageError, match="gm and t1 are on different grids.*stack: voxels"):
+    with pytest.raises(ImageError, match=r"gm and t1 are on different grids.*stack: voxels"):
         study.stacked()
 
 

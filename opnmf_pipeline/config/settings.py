@@ -238,16 +238,18 @@ class ReportConfig(Section):
     )
     atlas: Path | None = Field(
         None,
-        description="Label image of an atlas in the space of the maps. Its regions describe and "
-        "name the components. Default: the Desikan-Killiany and subcortical regions that the "
-        "package includes, if the maps are in MNI152 space; otherwise no atlas.",
+        description="Label image of an atlas in the space of the maps, or, for tables, whose "
+        "regions have the names of the features. Its regions describe and name the components, and "
+        "the components of tables are shown on them. Default: the Desikan-Killiany and "
+        "subcortical regions that the package includes, if the maps are in MNI152 space; otherwise "
+        "no atlas.",
     )
     atlas_labels: Path | None = Field(
         None,
-        description="Names of the labels of `atlas`: a TSV or CSV file with the columns `index` "
-        "and `name`, an XML file of FSL, or a text file with a number and a name in each line "
-        "(FreeSurfer, ITK-SNAP, MRIcron). Default: the file next to `atlas` that has its name and "
-        "one of these endings.",
+        description="Names of the labels of `atlas`, if it is a volume: a TSV or CSV file with the "
+        "columns `index` and `name`, an XML file of FSL, or a text file with a number and a name "
+        "in each line (FreeSurfer, ITK-SNAP, MRIcron). Default: the file next to `atlas` that has "
+        "its name and one of these endings.",
     )
 
     @model_validator(mode="after")

@@ -129,6 +129,11 @@ OUTPUTS: dict[str, Output] = {
         "Map of the fraction of subjects with data",
         "image, float32",
     ),
+    "observed": Output(
+        "group/{part}{space}desc-opnmf_observed{image}",
+        "Map of the fraction of subjects whose value is not missing, with `matrix.nan: masked`",
+        "image, float32",
+    ),
     "subjects": Output("group/desc-opnmf_subjects.tsv", "Quality of each subject's image", "TSV"),
     "subjects_json": Output(
         "group/desc-opnmf_subjects.json", "Description of these columns", "JSON"

@@ -87,8 +87,8 @@ RETURNED: dict[str, Of | Every] = {
     **{
         name: Every((Of("maps", name),))
         for name in (
-            *("components_file", "labels_file", "labels_table", "regions_table"),
-            *("loadings_file", "sidecars"),
+            *("components_file", "labels_file", "shown_components", "shown_labels"),
+            *("labels_table", "regions_table", "loadings_file", "sidecars"),
         )
     },
 }
@@ -130,7 +130,8 @@ def init_opnmf_wf(
           ``metrics_json``, ``selection_dir``, ``quality_dir``, ``report_file`` and, as lists over
           ``decomposition.n_components``, ``factorization_dirs``, ``maps_dirs``,
           ``figures_dirs``, ``associations_dirs``, ``reliability_dirs``, ``components_file``,
-          ``labels_file``, ``labels_table``, ``regions_table``, ``loadings_file``, ``sidecars``.
+          ``labels_file``, ``shown_components``, ``shown_labels``, ``labels_table``,
+          ``regions_table``, ``loadings_file``, ``sidecars``.
     """
     workflow = _workflow(Graph.of_steps(steps_of(config, n_splits)), name)
     workflow.get_node("inputnode").inputs.on_template = config.report.background != "mean"

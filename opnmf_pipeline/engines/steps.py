@@ -51,7 +51,7 @@ GIVEN = {
     "covariates": "table of the subjects, for the splits and the report",
     "descriptions": "participants.json with descriptions of the covariates, if there is one",
     "planted": "label map of the true components, if known",
-    "atlas_file": "label image of an atlas in the space of the images",
+    "atlas_file": "label image of an atlas in the space of the images, or of the regions of tables",
     "atlas_labels": "names of the labels of this atlas",
     "mesh": "mesh of the left hemisphere that surfaces are drawn on",
     "on_template": "whether figures are drawn on the MNI152 template",
@@ -229,8 +229,8 @@ def _map_steps(config: PipelineConfig) -> Iterator[Step]:
     yield Step("maps", WRITE_MAPS, of_maps, over)
     if config.report.figures:
         of_figures = {
-            "components_file": Of("maps", "components_file"),
-            "labels_file": Of("maps", "labels_file"),
+            "components_file": Of("maps", "shown_components"),
+            "labels_file": Of("maps", "shown_labels"),
             "labels_table": Of("maps", "labels_table"),
             # The mean of changes shows no anatomy
             "matrix_dir": _matrix(config) if config.matrix.change is None else IMAGES,
@@ -345,6 +345,7 @@ def _report_step(config: PipelineConfig) -> Step:
     }
     if mapped:
         inputs["components_files"] = Every((Of("maps", "components_file"),))
+        inputs["shown_components"] = Every((Of("maps", "shown_components"),))
         inputs["labels_tables"] = Every((Of("maps", "labels_table"),))
         inputs["regions_tables"] = Every((Of("maps", "regions_table"),))
         inputs["loadings_files"] = Every((Of("maps", "loadings_file"),))

@@ -27,7 +27,10 @@ NO_PAIR_MSG = (
     "add what is missing, or set on_missing: drop to leave these subjects out"
 )
 LEFT_OUT_MSG = "left out %d of %d subject(s) without a change: %s"
-NO_COLUMN_MSG = "per_year: the table of subjects has no column {column!r}; it has: {columns}"
+NO_COLUMN_MSG = (
+    "per_year: the table of subjects has no column {column!r}; it has: {columns}; add a table with "
+    "participant_id, session_id and this column (inputs.participants)"
+)
 NOT_YEARS_MSG = (
     "per_year: column {column!r} has the value {value!r}; it must have ages in years, or dates "
     "such as 2020-01-31"

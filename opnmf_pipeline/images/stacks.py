@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.files import file_digest
 from opnmf_pipeline.images.atlas import Atlas
-from opnmf_pipeline.images.space import Colour, Grid, Images, Mask, Parts, WriteFormat
+from opnmf_pipeline.images.space import AtlasImage, Colour, Grid, Images, Mask, Parts, WriteFormat
 
 __all__ = ["STACK", "StackMask", "Stacks", "part_file", "part_files", "write_index"]
 
@@ -110,6 +110,11 @@ class StackGrid:
         return str(self._shared("brain", "the brain mask of the template"))
 
     @property
+    def in_space(self) -> bool:
+        """True: maps of several measures are not drawn on the regions of an atlas."""
+        return True
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Number of all places."""
         return (sum(int(np.prod(grid.shape)) for grid in self.parts.values()),)
@@ -126,9 +131,10 @@ class StackGrid:
         """Return the description of the grid of each measure."""
         return {"Grids": {name: grid.describe() for name, grid in self.parts.items()}}
 
-    def read_labels(self, path: Path) -> NDArray[np.int64]:
-        """Return the labels of an atlas at the places of all measures."""
-        return np.concatenate([grid.read_labels(path).ravel() for grid in self.parts.values()])
+    def read_labels(self, path: Path, regions: pd.DataFrame) -> NDArray[np.int64]:
+        """Return the region of an atlas at the places of all measures."""
+        found = [grid.read_labels(path, regions).ravel() for grid in self.parts.values()]
+        return np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -306,7 +312,7 @@ class Stacks:
 
     def copies(self, path: Path) -> Mapping[str, Path]:
         """Return the map of each measure."""
-        return part_files(path)
+        return {f"measure-{name}_": file for name, file in part_files(path).items()}
 
     def open_mask(self, path: Path) -> Mask:
         """Open the masks of all measures."""
@@ -318,21 +324,21 @@ class Stacks:
         )
 
     def standard_space(self, path: str | Path) -> None:
-        """Refuse: see :meth:`atlas_values`."""
+        """Refuse: see :meth:`open_atlas`."""
         raise ImageError(ONLY_MAPS_MSG.format(path=path))
 
-    def atlas_values(self, path: Path) -> NDArray[np.int64]:
+    def open_atlas(self, path: Path) -> AtlasImage:
         """Refuse: no image of a subject, and no atlas, is a stack."""
         raise ImageError(ONLY_MAPS_MSG.format(path=path))
 
     def read_parts(self, path: Path) -> Parts:
-        """Refuse: see :meth:`atlas_values`."""
+        """Refuse: see :meth:`open_atlas`."""
         raise ImageError(ONLY_MAPS_MSG.format(path=path))
 
     def check_grids(self, paths: Iterable[str | Path], reference: str | Path, **_: Any) -> None:
-        """Refuse: see :meth:`atlas_values`."""
+        """Refuse: see :meth:`open_atlas`."""
         raise ImageError(ONLY_MAPS_MSG.format(path=reference))
 
     def analysis_grid(self, first: str | Path, mask_image: Path | None, options: Any) -> Grid:
-        """Refuse: see :meth:`atlas_values`."""
+        """Refuse: see :meth:`open_atlas`."""
         raise ImageError(ONLY_MAPS_MSG.format(path=first))

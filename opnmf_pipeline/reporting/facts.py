@@ -114,6 +114,8 @@ class ReliabilityFacts:
         Units of the sizes, ``mm^3`` or the name of the places.
     draw : callable
         Draws the map of the shares.
+    in_viewer : bool
+        Whether the viewer has the map of the shares, too.
     """
 
     table: pd.DataFrame
@@ -122,6 +124,7 @@ class ReliabilityFacts:
     n_splits: int
     size_units: str
     draw: Callable[[], Figure]
+    in_viewer: bool = True
 
     def verdicts(self, verdict: str) -> pd.DataFrame:
         """Return the rows of the components with a value of ``reproduced``."""

@@ -300,11 +300,12 @@ def _selection(
             "matched components and the adjusted Rand index, to measure how much the components "
             "depend on the start."
         )
-    n = selection.get("n_null") if grid.image == "image" else 0  # features have no compact parts
+    n, compact = selection.get("n_null"), "compact " if grid.image == "image" else ""
     if n and (split or selection.get("n_starts")):
         sentences.append(
             f"The agreement expected by chance was that of {n} pairs of random label maps for each "
-            "comparison, with compact parts of the same sizes and components with the same weights."
+            f"comparison, with {compact}parts of the same sizes and components with the same "
+            "weights."
         )
     if n := selection.get("n_permutations"):
         data = "a null data set" if n == 1 else f"{n} null data sets"

@@ -101,7 +101,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             pictures=embedded_pictures(pictures),
             max_rows=MAX_ROWS,
             viewer=_viewer(facts),
-            stability=any(fit.reliability for fit in facts.fits),
+            stability=any(map(_stability, facts.fits)),
             niivue=_niivue() if facts.volumes else "",
         )
     )
@@ -185,7 +185,7 @@ def _peaks(fit: FitFacts) -> list[list[float]]:
 
 def _stability(fit: FitFacts) -> dict[str, Any] | None:
     """Return title, unit and largest value of the last map of a fit, which is its stability."""
-    if fit.reliability is None:
+    if fit.reliability is None or not fit.reliability.in_viewer:
         return None
     return {
         "title": "stability of all components",

@@ -206,5 +206,5 @@ def sentences_about_agreement(measures: Mapping[str, Any]) -> list[str]:
                 f"the winner-takes-all maps{by_chance(measures, ari)})."
             )
     if any("by chance" in sentence for sentence in sentences):
-        sentences.append("By chance means: for random compact parts of the same sizes.")
+        sentences.append("By chance means: for random parts of the same sizes.")
     return sentences

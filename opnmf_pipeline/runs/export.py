@@ -282,8 +282,8 @@ def _write_atlas(model: Model, folder: Path, template: str, credit: Credits) -> 
                 }
             )
             (anat / f"{full}_{suffix}.json").write_text(sidecar, encoding="utf-8")
-            for side, copy in images.copies(path).items():  # one hemisphere each
-                half = full.replace("_", f"_hemi-{side}_", 1)
+            for start, copy in images.copies(path).items():  # one hemisphere each
+                half = full.replace("_", f"_{start}", 1)
                 shutil.copyfile(copy, anat / f"{half}_{suffix}.{copy.name.split('.', 1)[1]}")
                 (anat / f"{half}_{suffix}.json").write_text(sidecar, encoding="utf-8")
     table = mask.label_table(model.W, labels)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
 from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.images.measures import image_column
+from opnmf_pipeline.stages.spaces import space_of
 
-__all__ = ["images_in", "with_tables"]
+__all__ = ["images_in", "in_one_space", "with_tables"]
 
 OF_TABLES = ("features", "feature_names", "features_as")
 
@@ -18,6 +19,11 @@ def images_in(cohort: pd.DataFrame, inputs: InputsConfig) -> list[str]:
     """Return the images of a cohort; with several measures, those of the first measure first."""
     columns = [name for name in ("image", *map(image_column, inputs.names)) if name in cohort]
     return [path for column in columns for path in cohort[column]]
+
+
+def in_one_space(images: Iterable[str]) -> bool:
+    """Tell whether all images are of one kind, so that an atlas can describe all maps."""
+    return len({id(space_of(path)) for path in images}) == 1
 
 
 def with_tables(

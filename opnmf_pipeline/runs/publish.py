@@ -76,8 +76,9 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         compared = {} if mapped else outcome.by_rank("candidate", "factorization_dir")
         _publish_comparison(selection_dir, compared, output)
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
-        for name, file in _named(QUALITY_FILES, output).items():
-            _publish_file(output, name, quality_dir / file)
+        files = _named(QUALITY_FILES, output)
+        for name in (name for name, file in files.items() if (quality_dir / file).exists()):
+            _publish_file(output, name, quality_dir / files[name])
     _publish_adjustment(outcome, output)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")
@@ -135,13 +136,11 @@ def _publish_comparison(folder: Path, compared: Mapping[int, Path], output: Outp
 
 
 def _publish_file(output: OutputFolder, name: str, file: Path, k: int | None = None) -> None:
-    """Copy a file and, if it is a map, its parts: single hemispheres or measures."""
+    """Copy a file and, if it is a map, the files that show it again."""
     output.publish(name, file, k)
     if file.name.endswith(tuple(output.endings.values())):
-        for copy in space_of(file).images.copies(file).values():
-            ending = "".join(copy.suffixes[-2:])
-            part = copy.name.partition("_")[0]  # such as hemi-L
-            fields = {"part": f"{part}_", **dict.fromkeys(output.endings, ending)}
+        for start, copy in space_of(file).images.copies(file).items():
+            fields = {"part": start, **dict.fromkeys(output.endings, "".join(copy.suffixes))}
             output.publish(name, copy, k, **fields)
 
 

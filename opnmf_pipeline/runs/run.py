@@ -30,6 +30,7 @@ from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.compare import compare_finished
+from opnmf_pipeline.runs.errors import naming_subjects
 from opnmf_pipeline.runs.limits import check_memory, check_units
 from opnmf_pipeline.runs.monitor import resources_watched
 from opnmf_pipeline.runs.publish import publish
@@ -38,7 +39,6 @@ from opnmf_pipeline.runs.study import (
     Study,
     collect_study,
     determining_settings,
-    naming_subjects,
     output_dir,
     work_dir,
     work_locked,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from opnmf_pipeline.engines.cache import Cache
 from opnmf_pipeline.engines.graph import Graph
 from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.engines.steps import images_name, steps_of
-from opnmf_pipeline.exceptions import ConfigError, ImageError
+from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.files import file_digest, written_whole
 from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.bids import common_entity
@@ -36,8 +36,9 @@ from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.change import people_of_fits, with_pairs
+from opnmf_pipeline.runs.errors import naming_subjects
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
-from opnmf_pipeline.runs.measures import images_in, with_tables
+from opnmf_pipeline.runs.measures import images_in, in_one_space, with_tables
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.features import table_inputs
 from opnmf_pipeline.stages.spaces import STACKS, space_of
@@ -52,7 +53,6 @@ __all__ = [
     "determining_settings",
     "drawn_on_template",
     "grid_of",
-    "naming_subjects",
     "only_brain_of",
     "output_dir",
     "require_grids",
@@ -159,6 +159,14 @@ class Study:
         """Standard space of the images."""
         return space_of(self.images[0]).images.standard_space(self.images[0])
 
+    @property
+    def drawn_in_standard_space(self) -> bool:
+        """Whether the pictures show the standard space: of a table, its atlas does."""
+        space, atlas = space_of(self.images[0]), self.atlas
+        if atlas is not None and space_of(atlas.image) is not space:
+            return space_of(atlas.image).images.standard_space(atlas.image) is not None
+        return self.standard_space is not None
+
     def moved_to(self, folder: Path) -> Study:
         """Return the study with its tables copied to a folder that all jobs read."""
         copies = {}
@@ -199,7 +207,7 @@ class Study:
             "on_template": drawn_on_template(
                 self.config.report.background,
                 self.space,
-                in_standard_space=self.standard_space is not None,
+                in_standard_space=self.drawn_in_standard_space,
             ),
             "settings": settings_yaml(shown_settings(self.config.settings())),
         }
@@ -260,6 +268,7 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
     descriptions = participants_json(inputs)
     images = images_in(cohort, config.inputs)
     require_grids(cohort, config)
+    atlas = find_atlas(config, images[0], space_entities(config, images))
     return Study(
         config=config,
         cohort_file=cohort_file,
@@ -268,7 +277,7 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
         n_splits=count_splits(config, people),
         planted=planted,
         descriptions=descriptions if descriptions and descriptions.exists() else None,
-        atlas=find_atlas(config, images[0], space_entities(config, images)),
+        atlas=atlas if in_one_space(images) else None,
         masks_file=write_masks(masks, cohort_file.with_name(MASKS_FILE)) if masks else None,
     )
 
@@ -367,26 +376,6 @@ def only_brain_of(images: Sequence[str], config: PipelineConfig) -> bool:
     """Tell whether the mask excludes voxels outside the brain of the template."""
     standard = space_of(images[0]).images.standard_space(images[0])
     return config.mask.only_brain(in_standard_space=standard is not None)
-
-
-@contextmanager
-def naming_subjects(images: Sequence[str], participants: Sequence[str]) -> Iterator[None]:
-    """Add the name of the subject to each line of an error that begins with the path of an image.
-
-    The stages that read images know only their paths, which need not contain the subject.
-    """
-    try:
-        yield
-    except ImageError as error:
-        names = dict(zip(images, participants, strict=True))
-        lines = [_named(line, names) for line in str(error).splitlines()]
-        raise ImageError("\n".join(lines)) from None
-
-
-def _named(line: str, names: Mapping[str, str]) -> str:
-    content = line.lstrip()
-    name = names.get(content.partition(": ")[0])
-    return line if name is None else f"{line[: -len(content)]}{name}: {content}"
 
 
 def drawn_on_template(background: str, space: str, *, in_standard_space: bool) -> bool:

@@ -25,10 +25,12 @@ QUALITY_FILES = {
     "mean": "mean{image}",
     "sd": "sd{image}",
     "coverage": "coverage{image}",
+    "observed": "observed{image}",
     "subjects": "subjects.tsv",
     "subjects_json": "subjects.json",
 }
-"""Files of the stage, by the names of the outputs of a run in ``dataset/names.py``."""
+"""Files of the stage, by the names of the outputs of a run in ``dataset/names.py``. ``observed``
+exists only with ``matrix.nan: masked``."""
 
 BLOCK_BYTES = 64 * 2**20
 """The matrix is read in blocks of rows that take this much memory in float64."""
@@ -65,6 +67,8 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
         * ``mean`` and ``sd``, maps of the mean and standard deviation over the subjects, in the
           units of the images, float32;
         * ``coverage``, a map of the share of the subjects whose image is not zero, float32;
+        * ``observed``, a map of the share of the subjects whose value is not missing, float32 (with
+          ``matrix.nan: masked``);
         * ``subjects.tsv`` and ``.json``: one row per subject with ``norm``, ``mean``,
           ``coverage``, ``missing`` (with ``matrix.nan: masked``), and the ``nearest`` other subject
           with its ``correlation``.
@@ -80,14 +84,14 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
     voxels, subjects = _moments(X, np.float32(zero))
     voxels["mean"] += sidecar["Shift"]
     subjects["mean"] += sidecar["Shift"]
+    if not MatrixConfig(**sidecar["Preprocessing"]).masked:
+        del voxels["observed"], subjects["missing"]
     mask, files = open_mask(mask_file), named_files(QUALITY_FILES, mask_file)
     for name, values in voxels.items():
         mask.write(values.astype(np.float32), out_dir / files[name])
     participants = np.array(sidecar["Participants"])
     with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
         nearest, correlation = _nearest(X)
-    if not MatrixConfig(**sidecar["Preprocessing"]).masked:
-        del subjects["missing"]
     table = pd.concat([identifiers(sidecar["Participants"]), pd.DataFrame(subjects)], axis=1)
     table["nearest"] = participants[nearest]
     table["correlation"] = correlation
@@ -100,13 +104,13 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
 def _moments(
     X: NDArray[np.float32], zero: np.float32
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return mean, sd and coverage of each row; norm, mean, coverage and missing of each column.
+    """Return mean, sd, coverage and observed of each row, and measures of each column.
 
-    ``zero`` is the value of a voxel without data. Missing values (NaN) are left out. The matrix is
-    read once.
+    The latter are norm, mean, coverage and missing. ``zero`` is the value of a voxel without data.
+    Missing values (NaN) are left out. The matrix is read once.
     """
     n_voxels, n_subjects = X.shape
-    mean, sd, coverage = (np.empty(n_voxels) for _ in range(3))
+    mean, sd, coverage, observed = (np.empty(n_voxels) for _ in range(4))
     total, squares, covered, missing = (np.zeros(n_subjects) for _ in range(4))
     step = max(1, BLOCK_BYTES // (8 * n_subjects))
     for first in range(0, n_voxels, step):
@@ -115,12 +119,13 @@ def _moments(
         unknown = np.isnan(block)
         filled = (X[rows] != zero) & ~unknown
         mean[rows], sd[rows] = np.nanmean(block, axis=1), np.nanstd(block, axis=1)
-        coverage[rows], block[unknown] = filled.mean(1), 0
+        coverage[rows], observed[rows] = filled.mean(1), 1 - unknown.mean(1)
+        block[unknown] = 0
         total += block.sum(0)
         squares += np.einsum("ij,ij->j", block, block)
         covered += filled.sum(0)
         missing += unknown.sum(0)
-    voxels = {"mean": mean, "sd": sd, "coverage": coverage}
+    voxels = {"mean": mean, "sd": sd, "coverage": coverage, "observed": observed}
     subjects = {
         "norm": np.sqrt(squares),
         "mean": total / (n_voxels - missing),

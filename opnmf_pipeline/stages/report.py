@@ -51,8 +51,9 @@ from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
 from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
 from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR
-from opnmf_pipeline.stages.spaces import Pictures, named_files, open_mask, space_of
+from opnmf_pipeline.stages.spaces import named_files, open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
+from opnmf_pipeline.stages.viewer import embedded_maps
 from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = ["MAKE_REPORT", "make_report"]
@@ -114,18 +115,24 @@ def make_report(
     path
         ``out_file``.
     """
-    mask, pictures = open_mask(mask_file), space_of(mask_file).pictures
-    assessed = _read_quality(quality, mask_file, mesh_file) if quality else None
-    meshes = mesh_files(mesh_file, mask_file)
-    draw = partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes)
-    found = [_read_fit(files, mask, assessed, pictures.VIEWS, draw) for files in fits]
+    shown_file = next((files.shown for files in fits if files.shown), mask_file)
+    mask, views = open_mask(mask_file), space_of(shown_file).pictures.VIEWS
+    meshes = mesh_files(mesh_file, shown_file)
+    draw = partial(
+        space_of(mask_file).pictures.draw_cohort_maps, mask_file=mask_file, background=meshes
+    )
+    assessed = _read_quality(quality, mask, draw) if quality else None
+    found = [_read_fit(files, mask, assessed, views, draw) for files in fits]
     infos = [fit.info for fit in found] or compared
     anatomy = None if "Change" in infos[0] else quality  # the mean of changes shows no anatomy
-    background = _background(pictures, anatomy, on_template=on_template)
-    volumes = [
-        *background,
-        *(_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)),
-    ]
+    embedded, on_background = embedded_maps(
+        [_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)],
+        shown_file,
+        mask_file,
+        anatomy.mean if anatomy else None,
+        mesh_file,
+        on_template=on_template,
+    )
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
@@ -150,8 +157,8 @@ def make_report(
         covariates=_covariates(_people(images, infos[0]), rows, associations),
         adjustment=_adjustment(infos[0], fits),
         quality=assessed,
-        volumes=pictures.embed(volumes, meshes=meshes) if found else None,
-        on_background=bool(background),
+        volumes=embedded,
+        on_background=on_background,
         runs=runs,
         settings=settings,
     )
@@ -202,8 +209,8 @@ def _read_fit(
 
 def _shown(fit: FitFacts, files: FitFiles, mask: Mask) -> Any:
     """Return the maps of a fit for the viewer: its components and, if known, their stability."""
-    if fit.reliability is None:
-        return files.components
+    if fit.reliability is None or not fit.reliability.in_viewer:
+        return files.shown or files.components
     shares = fit.reliability.shares.astype(np.float32)
     return mask.unmasked(np.column_stack([mask.masked(files.components), shares]))
 
@@ -222,6 +229,7 @@ def _read_reliability(
         n_splits=about["NumberOfSplits"],
         size_units=about["size"]["Units"],
         draw=partial(draw_maps, {title: files.reliability_map}),
+        in_viewer=mask.grid.in_space,
     )
 
 
@@ -280,17 +288,15 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
 
 
 def _read_quality(
-    files: CohortFiles, mask_file: Path, mesh_file: Path | None = None
+    files: CohortFiles, mask: Mask, draw_maps: Callable[[Mapping[str, Path]], Figure]
 ) -> QualityFacts:
-    pictures, mask = space_of(mask_file).pictures, open_mask(mask_file)
-    meshes = mesh_files(mesh_file, mask_file)
     mean = np.abs(mask.masked(files.mean))
     tissues = mask.composition(mean[:, np.newaxis])
     return QualityFacts(
         mean=files.mean,
         sd=files.sd,
         coverage=files.coverage,
-        draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes),
+        draw_maps=draw_maps,
         subjects=by_row(read_measures(files.subjects)),
         covered=mask.masked(files.coverage),
         tissues={} if tissues is None else dict(tissues.iloc[0]),
@@ -305,13 +311,6 @@ def _mask_rule(settings: str, mask: Mask) -> tuple[str, bool]:
     options = MaskConfig(**{"within": "none", **section})  # runs of 0.1 had no such setting
     only_brain = options.only_brain(in_standard_space=mask.in_standard_space)
     return describe_mask(options, mask.grid, only_brain=only_brain), only_brain
-
-
-def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template: bool) -> list[Any]:
-    """Return the image behind the components in the viewer, or an empty list."""
-    if on_template:
-        return [pictures.template_image()]
-    return [quality.mean] if quality else []
 
 
 def _mixed(images: pd.DataFrame) -> str:
@@ -349,6 +348,7 @@ def _run(call: Call) -> dict[str, Path]:
     reliable = _reliability_files(call.paths("reliability_dirs"), call.path("mask_file"))
     found = [reliable.get(_rank(path), (None, None)) for path in with_maps]
     drawn += [[table for table, _ in found], [image for _, image in found]]
+    drawn.append(call.paths("shown_components") or maps[0])
     quality_dir = call.optional_path("quality_dir")
     report_file = make_report(
         SelectionFiles.in_folder(call.path("selection_dir")),
@@ -392,6 +392,13 @@ MAKE_REPORT = Stage(
         "regions_tables": Field(
             Kind.TABLE,
             "tables of regions of WriteMaps, one per number of components",
+            many=True,
+            default=(),
+        ),
+        "shown_components": Field(
+            Kind.FILE,
+            "components for the viewer, of WriteMaps, one per number of components; default: "
+            "components_files",
             many=True,
             default=(),
         ),

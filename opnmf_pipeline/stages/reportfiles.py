@@ -1,4 +1,4 @@
-"""The files that a report is made from."""
+"""The files that the report reads."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class FitFiles:
     reliability, reliability_map : path or None
         Table and map of :func:`opnmf_pipeline.stages.reliability.measure_reliability`; the sidecar
         of the table is in the same folder.
+    shown : path or None
+        Components for the viewer: ``components``, or those of a table on an atlas.
     """
 
     factorization: Path
@@ -44,6 +46,7 @@ class FitFiles:
     associations: Path | None = None
     reliability: Path | None = None
     reliability_map: Path | None = None
+    shown: Path | None = None
 
 
 @dataclass(frozen=True)

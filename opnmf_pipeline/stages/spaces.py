@@ -24,7 +24,16 @@ from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.stacks import StackPictures
 from opnmf_pipeline.reporting.viewer import Embedded
 
-__all__ = ["SPACES", "STACKS", "Pictures", "Space", "named_files", "open_mask", "space_of"]
+__all__ = [
+    "SPACES",
+    "STACKS",
+    "Pictures",
+    "Space",
+    "mask_has_null",
+    "named_files",
+    "open_mask",
+    "space_of",
+]
 
 UNKNOWN_MSG = "{path}: is not an image that can be analysed; expected a file name such as {such}"
 
@@ -139,3 +148,12 @@ def open_mask(path: Path) -> Mask:
         The file is missing or is not a mask.
     """
     return space_of(path).images.open_mask(path)
+
+
+def mask_has_null(mask: Mask) -> bool:
+    """Tell whether random parts can have the shape that parts in this mask have by chance.
+
+    It is compact where places are in space. So their coordinates must be known, which they are not
+    on some meshes. Features of tables have no neighbours, and any parts of them do.
+    """
+    return not mask.grid.in_space or mask.positions() is not None

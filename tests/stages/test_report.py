@@ -249,7 +249,7 @@ def test_agreement_of_starts_is_in_the_section_of_its_k(study, tmp_path):
 
 def test_errors_of_subjects_are_those_of_their_columns(study):
     """The formula from loadings and WᵀW, against the differences themselves."""
-    quality = _read_quality(study.quality, study.mask)
+    quality = _read_quality(study.quality, open_mask(study.mask), lambda maps: None)
     X = np.load(study.matrix.with_name("matrix.npy")).astype(np.float64)
     W, H = (np.load(study.fit.factorization.with_name(f"{name}.npy")) for name in "WH")
     expected = np.linalg.norm(X - W @ H, axis=0) / np.linalg.norm(X, axis=0)

@@ -337,8 +337,13 @@ class PipelineConfig(Section):
     def _mask_of_features(cls, data: Any) -> Any:
         """Analyse all features of a table: their units, and so the threshold, are not known."""
         inputs = data.get("inputs") if isinstance(data, dict) else None
-        features = inputs.get("features") if isinstance(inputs, dict) else None
-        features = inputs.features if isinstance(inputs, InputsConfig) else features
+        if isinstance(inputs, InputsConfig):
+            inputs = inputs.settings()
+        inputs = inputs if isinstance(inputs, dict) else {}
+        measures = inputs.get("measures") or [{}]
+        features = inputs.get("features") or all(
+            isinstance(one, dict) and one.get("features") for one in measures
+        )
         return data if not features or data.get("mask") else {**data, "mask": {"method": "all"}}
 
     @model_validator(mode="before")

@@ -208,8 +208,10 @@ def readme(settings: Mapping[str, Any], names: Iterable[str], model: Path | None
         Dataset with the components, if it is another dataset.
     """
     inputs = settings["inputs"]
-    sources = [inputs[key] for key in ("bids", "table", "glob") if inputs.get(key)]
-    named = [f"`{source}`" for source in [*sources, *inputs.get("features", [])]]
+    named = []
+    for one in (inputs, *(inputs.get("measures") or ())):
+        sources = [one[key] for key in ("bids", "table", "glob") if one.get(key)]
+        named += [f"`{source}`" for source in [*sources, *(one.get("features") or ())]]
     source = " and ".join(named) if named else "a simulated cohort"
     learned = "" if model is None else f", with the components in `{model}`"
     outputs = [OUTPUTS[name] for name in names]

@@ -101,6 +101,8 @@ def steps_of(config: PipelineConfig, n_splits: int | None = None) -> list[Step]:
     studied = _study_steps(config, n_splits)
     selection = _selection_step(config, fits, {step.name for step in studied})
     of_quality = {"matrix_dir": _matrix(config), "mask_file": _mask(config)}
+    if config.inputs.measures:
+        of_quality["raw_dir"] = _raw(config)
     quality = Step("quality", ASSESS_COHORT, of_quality)
     trusted = _reliability_steps(config, {step.name for step in studied})
     return [*steps, *studied, selection, *trusted, quality, _report_step(config)]

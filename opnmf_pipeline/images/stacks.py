@@ -111,8 +111,8 @@ class StackGrid:
 
     @property
     def in_space(self) -> bool:
-        """True: maps of several measures are not drawn on the regions of an atlas."""
-        return True
+        """Whether the places of a measure are in space."""
+        return any(grid.in_space for grid in self.parts.values())
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -149,12 +149,12 @@ def parts_table(fit: FitFacts) -> pd.DataFrame:
 
 def _sizes_in_measures(fit: FitFacts) -> dict[str, pd.Series[Any]]:
     """Return the size of the parts in each measure, if each component has several maps."""
-    names = fit.info.get("Measures", {}).get("Names", ())
-    sizes = {f"{column}_{name}": (column, name) for column in PARTS for name in names}
+    sizes = [name for name in PARTS if name.startswith("n_")]
     return {
-        f"{PARTS[column]} ({name})": fit.parts[key]
-        for key, (column, name) in sizes.items()
-        if key in fit.parts and column.startswith("n_")
+        f"{PARTS[size]} ({column.removeprefix(f'{size}_')})": fit.parts[column]
+        for column in map(str, fit.parts)
+        for size in sizes
+        if column.startswith(f"{size}_")
     }
 
 

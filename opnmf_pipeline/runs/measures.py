@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from opnmf_pipeline.config import InputsConfig
+from opnmf_pipeline.config import InputsConfig, PipelineConfig
 from opnmf_pipeline.images.measures import image_column
-from opnmf_pipeline.stages.spaces import space_of
+from opnmf_pipeline.stages.spaces import SPACES, space_of
 
-__all__ = ["images_in", "in_one_space", "with_tables"]
+__all__ = ["images_in", "may_have_atlas", "with_tables"]
 
 OF_TABLES = ("features", "feature_names", "features_as")
 
@@ -21,9 +21,15 @@ def images_in(cohort: pd.DataFrame, inputs: InputsConfig) -> list[str]:
     return [path for column in columns for path in cohort[column]]
 
 
-def in_one_space(images: Iterable[str]) -> bool:
-    """Tell whether all images are of one kind, so that an atlas can describe all maps."""
-    return len({id(space_of(path)) for path in images}) == 1
+def may_have_atlas(config: PipelineConfig, images: Iterable[str]) -> bool:
+    """Tell whether an atlas can describe the maps of these images.
+
+    It cannot describe measures of several kinds, such as volumes and surfaces, nor several tables.
+    """
+    kinds = {id(space_of(path)) for path in images}
+    measures = config.matrix.measures
+    stacked = measures is not None and measures.stack == "voxels"
+    return len(kinds) == 1 and not (stacked and id(SPACES["tables"]) in kinds)
 
 
 def with_tables(

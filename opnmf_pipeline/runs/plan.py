@@ -28,7 +28,7 @@ from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.change import people_of_fits, with_pairs
 from opnmf_pipeline.runs.errors import naming_subjects
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
-from opnmf_pipeline.runs.measures import images_in, in_one_space, with_tables
+from opnmf_pipeline.runs.measures import images_in, may_have_atlas, with_tables
 from opnmf_pipeline.runs.study import (
     count_splits,
     determining_settings,
@@ -145,8 +145,9 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         check_covariates(config, people)
         adjustment = check_adjustment(config, people)
         images, names = images_in(rows, config.inputs), row_names(rows)
-        atlas = find_atlas(config, images[0], space_entities(config, images))
-        atlas = atlas if in_one_space(images) else None
+        atlas = None
+        if may_have_atlas(config, images):
+            atlas = find_atlas(config, images[0], space_entities(config, images))
         require_grids(rows, config)
         standard = space_of(images[0]).images.standard_space(images[0])
         only_brain = config.mask.only_brain(in_standard_space=standard is not None)

@@ -217,7 +217,8 @@ def _note_sources(
     images = []
     if study.planted is None:  # simulated images are not in a dataset of their own
         root = inputs.bids or output.root
-        paths = inputs.features or study.images
+        tables = [inputs.features, *(one.features for one in inputs.measures or ())]
+        paths = [path for some in tables for path in some or ()] or study.images
         images = [bids_uri(path, root, INPUT) for path in paths]
     mask = bids_uri(output.path("mask"), output.root)
     for k in ks:

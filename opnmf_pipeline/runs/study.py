@@ -38,7 +38,7 @@ from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.change import people_of_fits, with_pairs
 from opnmf_pipeline.runs.errors import naming_subjects
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
-from opnmf_pipeline.runs.measures import images_in, in_one_space, with_tables
+from opnmf_pipeline.runs.measures import images_in, may_have_atlas, with_tables
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.features import table_inputs
 from opnmf_pipeline.stages.spaces import STACKS, space_of
@@ -268,7 +268,9 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
     descriptions = participants_json(inputs)
     images = images_in(cohort, config.inputs)
     require_grids(cohort, config)
-    atlas = find_atlas(config, images[0], space_entities(config, images))
+    atlas = None
+    if may_have_atlas(config, images):
+        atlas = find_atlas(config, images[0], space_entities(config, images))
     return Study(
         config=config,
         cohort_file=cohort_file,
@@ -277,7 +279,7 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
         n_splits=count_splits(config, people),
         planted=planted,
         descriptions=descriptions if descriptions and descriptions.exists() else None,
-        atlas=atlas if in_one_space(images) else None,
+        atlas=atlas,
         masks_file=write_masks(masks, cohort_file.with_name(MASKS_FILE)) if masks else None,
     )
 

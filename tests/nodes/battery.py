@@ -213,7 +213,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         matrix_file=matrix,
         cohort_file=cohort_file,
     )
-    quality = assess_cohort(matrix, mask_file, folder("quality"))
+    quality = assess_cohort(matrix, mask_file, folder("quality"), adjusted)
     of_few = write_associations(maps / "loadings.tsv", cohort_file, folder("of-few"))
     loadings, many, described = write_people(folder("people"))
     associations = write_associations(loadings, many, folder("associations"), ["stage"], described)
@@ -454,7 +454,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=select_rank,
         ),
         "AssessCohort": Case(
-            inputs={"matrix_dir": matrix_dir, "mask_file": mask_file},
+            inputs={"matrix_dir": matrix_dir, "mask_file": mask_file, "raw_dir": adjusted.parent},
             outputs={"quality_dir": quality},
             stage=assess_cohort,
         ),

@@ -72,7 +72,8 @@ FIELDS = {
     "voxels",
     "{space}": "`{space}` is the space and the resolution of the maps",
     "{image}": "`{image}` is the ending of the maps (`.nii.gz` for volumes, `.dscalar.nii` for "
-    "surfaces, `.features.tsv` for tables)",
+    "surfaces, `.features.tsv` for tables, `.stack.json` for a file that stands for the maps of "
+    "several measures)",
     "{labels}": "`{labels}` is the ending of label maps (`.nii.gz` for volumes, `.dlabel.nii` for "
     "surfaces, `.features.tsv` for tables)",
     "{folder}": "`{folder}` is the folder of an image, such as `sub-01/ses-1/anat`",

@@ -9,7 +9,12 @@ from scipy.stats import zscore
 from sklearn.metrics import adjusted_rand_score
 
 from opnmf_pipeline.adjustment import blocks
-from opnmf_pipeline.config import DecompositionConfig, MatrixConfig, MeasuresConfig
+from opnmf_pipeline.config import (
+    DecompositionConfig,
+    MatrixConfig,
+    MeasuresConfig,
+    SelectionConfig,
+)
 from opnmf_pipeline.exceptions import CohortError, ImageError, ModelError
 from opnmf_pipeline.images.matrix import read_matrix, write_sidecar
 from opnmf_pipeline.selection.shape import winner_takes_all
@@ -19,6 +24,7 @@ from opnmf_pipeline.stages.decompose import decompose, read_factorization
 from opnmf_pipeline.stages.maps import write_maps
 from opnmf_pipeline.stages.model import Model
 from opnmf_pipeline.stages.parts import Parts
+from opnmf_pipeline.stages.quality import assess_cohort
 from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.stages.splits import split_cohort
 from opnmf_pipeline.stages.stack import stack_measures
@@ -140,8 +146,6 @@ def test_table_and_digests_have_one_row_per_column(study):
 
 def split_halves_of(table):
     """Return which measures each subject has in its half, for both halves of a split."""
-    from opnmf_pipeline.config import SelectionConfig
-
     (split,) = split_cohort(table, SelectionConfig(n_splits=1))
     found = set()
     for half in split.halves:
@@ -234,6 +238,18 @@ def test_a_part_learns_from_its_own_subjects(study, stack, scale):
         mean, sd = X[:, gm].mean(dtype=float), X[:, gm].std(dtype=float)
         expected = (X[:, others[0]] - mean) / sd - first.adjusted.shift
         np.testing.assert_allclose(seen[:, 0], expected, atol=1e-4)
+
+
+def test_zeros_of_the_images_are_no_data_after_scaling(study):
+    study.X["t1"][3:9, 0] = 0
+    stacked = study.stacked("voxels")
+    matrix = study.adjusted(stacked, stack="voxels")
+    (study.root / "quality").mkdir()
+    files = matrix, stacked.mask_file, study.root / "quality", stacked.matrix_file
+    coverage = read_table(assess_cohort(*files) / "subjects.tsv")["coverage"].astype(float)
+    n_rows = sum(len(X) for X in study.X.values())
+    assert coverage[0] == pytest.approx(1 - 6 / n_rows)
+    assert (coverage[1:] == 1).all()
 
 
 def test_a_bootstrap_sample_has_all_measures_of_a_subject(study):

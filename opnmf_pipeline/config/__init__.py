@@ -5,10 +5,16 @@ from opnmf_pipeline.config.adjustment import (
     GLOBAL,
     AdjustmentConfig,
     HarmonizeConfig,
+    MeasuresConfig,
     ScaleConfig,
 )
 from opnmf_pipeline.config.change import ChangeConfig
-from opnmf_pipeline.config.inputs import InputsConfig, MasksConfig, SimulationConfig
+from opnmf_pipeline.config.inputs import (
+    InputsConfig,
+    MasksConfig,
+    MeasureConfig,
+    SimulationConfig,
+)
 from opnmf_pipeline.config.loading import Override, load_config
 from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
@@ -45,6 +51,8 @@ __all__ = [
     "MaskConfig",
     "MasksConfig",
     "MatrixConfig",
+    "MeasureConfig",
+    "MeasuresConfig",
     "OutputConfig",
     "Override",
     "PipelineConfig",

@@ -141,6 +141,10 @@ class MatrixConfig(AdjustmentConfig):
 
     @model_validator(mode="after")
     def _adjusts_whole_images(self) -> MatrixConfig:
+        if self.masked and self.measures is not None:
+            raise ValueError("`nan: masked` cannot be combined with `measures`; set `nan: zero`")
+        if self.change is not None and self.measures is not None:
+            raise ValueError("`change` cannot be combined with `measures`")
         if self.masked and self.adjusts:
             raise ValueError(
                 "`nan: masked` cannot be combined with `scale`, `harmonize` or `covariates`; "
@@ -151,6 +155,12 @@ class MatrixConfig(AdjustmentConfig):
     def of_images(self) -> dict[str, Any]:
         """Return the settings with which images are read."""
         return self.model_dump(mode="json", exclude=set(AFTER_IMAGES), exclude_none=True)
+
+    @property
+    def negative_adjusted(self) -> str:
+        """What is done with negative adjusted values: scaled measures are always shifted."""
+        scaled = self.measures is not None and self.measures.scale != "none"
+        return "shift" if scaled else self.negative
 
     @property
     def masked(self) -> bool:
@@ -337,9 +347,32 @@ class PipelineConfig(Section):
     def _mask_of_features(cls, data: Any) -> Any:
         """Analyse all features of a table: their units, and so the threshold, are not known."""
         inputs = data.get("inputs") if isinstance(data, dict) else None
-        features = inputs.get("features") if isinstance(inputs, dict) else None
-        features = inputs.features if isinstance(inputs, InputsConfig) else features
+        if isinstance(inputs, InputsConfig):
+            inputs = inputs.settings()
+        inputs = inputs if isinstance(inputs, dict) else {}
+        measures = inputs.get("measures") or [{}]
+        features = inputs.get("features") or all(
+            isinstance(one, dict) and one.get("features") for one in measures
+        )
         return data if not features or data.get("mask") else {**data, "mask": {"method": "all"}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_measures(cls, data: Any) -> Any:
+        """Join several measures with the default settings, if the settings name none."""
+        inputs = data.get("inputs") if isinstance(data, dict) else None
+        several = inputs.get("measures") if isinstance(inputs, dict) else None
+        several = inputs.measures if isinstance(inputs, InputsConfig) else several
+        matrix = data.get("matrix") or {} if isinstance(data, dict) else None
+        if not several or not isinstance(matrix, dict):
+            return data
+        return {**data, "matrix": {**matrix, "measures": matrix.get("measures") or {}}}
+
+    @model_validator(mode="after")
+    def _measures_to_join(self) -> PipelineConfig:
+        if self.matrix.measures is not None and self.inputs.measures is None:
+            raise ValueError("matrix.measures needs inputs.measures")
+        return self
 
     @model_validator(mode="after")
     def _mask_for_resampling(self) -> PipelineConfig:

@@ -366,7 +366,8 @@ class Images(Protocol):
     def copies(self, path: Path) -> Mapping[str, Path]:
         """Return the files that show a written map again, by the beginning of their names.
 
-        It is ``hemi-L_`` or ``hemi-R_`` for files of one hemisphere, and empty for other files.
+        It is ``hemi-L_`` or ``hemi-R_`` for files of one hemisphere, ``measure-NAME_`` for files of
+        one of several measures, and empty for other files.
         """
 
     def standard_space(self, path: str | Path) -> StandardSpace | None:

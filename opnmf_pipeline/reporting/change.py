@@ -57,6 +57,8 @@ def summarize_change(settings: Mapping[str, Any], n_subjects: int) -> str:
 
 def units_of_values(fit: Mapping[str, Any]) -> str:
     """Return the units of the values in the matrix."""
+    if fit.get("Measures", {}).get("Scale", "none") != "none":
+        return "scaled measures"
     if "Change" not in fit:
         return "units of the images"
     per_year = fit["Change"]["Settings"].get("per_year")

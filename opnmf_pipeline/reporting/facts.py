@@ -155,6 +155,8 @@ class FitFacts:
         first is NaN for a fit of version 0.1, which did not store the norm about the mean.
     errors : Series or None
         Relative reconstruction error of each subject; None if the norms of the images are unknown.
+    measures : sequence of str or None
+        Measure of each row of the loadings, if several measures have loadings of their own.
     montage, label_map : path or None
         Pictures of the components and of their parts.
     views : str
@@ -177,6 +179,7 @@ class FitFacts:
     explained: float
     explained_about_zero: float
     errors: pd.Series[float] | None = None
+    measures: Sequence[str] | None = None
     montage: Path | None = None
     label_map: Path | None = None
     views: str = ""

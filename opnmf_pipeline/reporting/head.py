@@ -46,7 +46,9 @@ def lead(facts: Facts) -> str:
 
 def _columns(facts: Facts) -> str:
     """Return what the columns of the matrix are."""
-    change = facts.infos[0].get("Change")
+    change, measures = facts.infos[0].get("Change"), facts.infos[0].get("Measures")
+    if measures is not None:
+        return f"{len(measures['Names'])} measures ({', '.join(measures['Names'])})"
     if change is None:
         return f"{facts.grid.image.capitalize()}s"
     return f"Changes between two {facts.grid.image}s"

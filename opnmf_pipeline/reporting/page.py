@@ -23,6 +23,7 @@ from opnmf_pipeline.reporting.covariate_section import compose_covariates
 from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts
 from opnmf_pipeline.reporting.figure import DPI, Figure
 from opnmf_pipeline.reporting.head import choice, lead, tiles, title
+from opnmf_pipeline.reporting.measures import compose_measures
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.reporting.outliers import find_outliers
 from opnmf_pipeline.reporting.quality import draw_errors
@@ -91,6 +92,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             sections=sections,
             covariates=compose_covariates(facts.associations),
             adjustment=compose_adjustment(facts.adjustment),
+            stack=compose_measures(facts),
             cohort=cohort,
             missing=about_missing(quality.subjects) if quality else "",
             subjects=subjects_table(quality.subjects, facts.errors) if quality else None,

@@ -44,7 +44,7 @@ def with_values(cohort: pd.DataFrame, config: PipelineConfig) -> pd.DataFrame:
     ConfigError
         A formula is not allowed, or a column does not exist.
     """
-    if not config.matrix.adjusts or config.inputs.on_missing_covariate == "error":
+    if not config.matrix.has_models or config.inputs.on_missing_covariate == "error":
         return cohort
     people = people_of_fits(cohort, config)
     table = _people(people)
@@ -81,7 +81,7 @@ def check_adjustment(config: PipelineConfig, cohort: pd.DataFrame) -> Summary | 
     CohortError
         A subject has no value in a column.
     """
-    if not config.matrix.adjusts:
+    if not config.matrix.has_models:
         return None
     table = _people(cohort)
     used = columns_used(config.matrix, list(map(str, table)))

@@ -220,7 +220,7 @@ def _errors(
         (norm(part.values, mean), norm(part.values))
         for part, mean in zip(parts, means, strict=True)
     ]
-    unseen = {"n_unseen": n_unseen} if parts[0].adjusted else {}
+    unseen = {"n_unseen": n_unseen} if parts[0].adjusted and subjects.options.has_models else {}
     return {
         **_measures("half", inside, own),
         **_measures("out_of_sample", outside, seen),

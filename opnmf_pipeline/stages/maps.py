@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.atlas import Atlas
-from opnmf_pipeline.images.cohort import identifiers
+from opnmf_pipeline.images.cohort import MEASURE, identifiers
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.figure import part_colours
@@ -215,7 +215,11 @@ def _central(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def describe_loadings(table: pd.DataFrame) -> dict[str, Any]:
     """Return the sidecar of a table of loadings: its description, and one for each column."""
-    known = {"participant_id": "Subject", "session_id": "Session of the subject"}
+    known = {
+        "participant_id": "Subject",
+        "session_id": "Session of the subject",
+        MEASURE: "Measure of the subject, which has its own loadings",
+    }
     columns = {
         str(name): {"Description": known.get(str(name)) or LOADING.format(name=name)}
         for name in table

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import MatrixConfig
-from opnmf_pipeline.dataset.model import read_model_file
+from opnmf_pipeline.dataset.model import read_model_file, require_projectable
 from opnmf_pipeline.decomposition.missing import project
 from opnmf_pipeline.exceptions import ConfigError, ModelError
 from opnmf_pipeline.images.cohort import identifiers
@@ -46,10 +46,6 @@ UNEQUAL_MSG = (
 ADJUSTMENT_MSG = (
     "{file}: is a fit of an adjusted matrix; give the folder of the adjustment, too (matrix_dir of "
     "AdjustMatrix)"
-)
-CHANGE_MSG = (
-    "{file}: has components of the change between two sessions ({from_session}, {to_session}); "
-    "an image of one session cannot be projected on them"
 )
 SETTINGS_MSG = (
     "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
@@ -97,6 +93,8 @@ class Model:
         Preprocessing of the images of the cohort, which new images get, too.
     change : mapping or None
         Settings of the change between two sessions, if the components are of changes.
+    measures : mapping or None
+        Several measures that share the components, and how they were joined.
     shift : float
         Value that was subtracted from all values of these images.
     adjustment_file : path or None
@@ -127,6 +125,7 @@ class Model:
     mask_file: Path
     preprocessing: MatrixConfig
     change: Mapping[str, Any] | None = None
+    measures: Mapping[str, Any] | None = None
     shift: float = 0.0
     adjustment_file: Path | None = None
     mean_loadings: NDArray[np.float64] | None = None
@@ -176,6 +175,7 @@ class Model:
     def of_file(cls, file: Path) -> Self:
         """Load the model of one file, ``..._model.json``; as :meth:`load`."""
         content = read_model_file(file)
+        content.require_one_map(file)
         content.require_intact(file)
         try:
             preprocessing = MatrixConfig(**content.Preprocessing)
@@ -199,6 +199,7 @@ class Model:
             mask_file=mask_file,
             preprocessing=preprocessing,
             change=content.Change,
+            measures=content.Measures,
             shift=content.Shift,
             adjustment_file=None if adjustment is None else file.with_name(adjustment),
             mean_loadings=None if content.MeanLoadings is None else np.array(content.MeanLoadings),
@@ -237,6 +238,7 @@ class Model:
             mask_file=mask_file,
             preprocessing=MatrixConfig(**fit.info["Preprocessing"]),
             change=fit.info["Change"]["Settings"] if "Change" in fit.info else None,
+            measures=fit.info.get("Measures"),
             shift=fit.info["Shift"],
             adjustment_file=adjustment_file,
             mean_loadings=None if mean is None else np.array(mean),
@@ -337,11 +339,9 @@ class Model:
         """Return what makes values of the matrix from images: their shift, or their adjustment.
 
         Parameters and errors are those of :meth:`opnmf_pipeline.stages.newsubjects.NewSubjects.of`;
-        components of changes between two sessions are a ModelError.
+        components of changes between two sessions, or of several measures, are a ModelError.
         """
-        if self.change is not None:
-            file = self.components_file or self.mask_file
-            raise ModelError(CHANGE_MSG.format(file=file, **self.change))
+        require_projectable(self.components_file or self.mask_file, self.change, self.measures)
         if self.adjustment_file is None:
             return Shifted(self.shift)
         negative = self.preprocessing.negative

@@ -41,6 +41,7 @@ BLOCK_SUBJECTS = 1024
 SUBJECT_COLUMNS = {
     "participant_id": "Subject",
     "session_id": "Session of the subject",
+    "measure_id": "Measure that the image shows",
     "norm": "Euclidean norm of the subject's column of the matrix",
     "mean": "Mean of the subject's values in the mask, in the units of the images",
     "coverage": "Share of the mask where the subject's image has a value that is not zero; of a "
@@ -51,7 +52,9 @@ SUBJECT_COLUMNS = {
 }
 
 
-def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
+def assess_cohort(
+    matrix_file: Path, mask_file: Path, out_dir: Path, raw_file: Path | None = None
+) -> Path:
     """Measure the quality of the images: per voxel over subjects, and per subject over voxels.
 
     Parameters
@@ -71,6 +74,9 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
         * ``subjects.tsv`` and ``.json``: one row per subject with ``norm``, ``mean``,
           ``coverage``, ``missing`` (with ``matrix.nan: masked``), and the ``nearest`` other subject
           with its ``correlation``.
+    raw_file : path, optional
+        ``matrix.json`` of the same images before several measures were scaled: a value that is zero
+        there is no data.
 
     Returns
     -------
@@ -78,9 +84,10 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
         ``out_dir``.
     """
     X, sidecar = read_matrix(matrix_file)
+    raw, of_raw = (X, sidecar) if raw_file is None else read_matrix(raw_file)
     # A change of 0 is a value, as any other: nothing equals NaN
-    zero = np.nan if "Change" in sidecar else -sidecar["Shift"]
-    voxels, subjects = _moments(X, np.float32(zero))
+    zero = np.nan if "Change" in sidecar else -of_raw["Shift"]
+    voxels, subjects = _moments(X, raw, np.float32(zero))
     voxels["mean"] += sidecar["Shift"]
     subjects["mean"] += sidecar["Shift"]
     if not MatrixConfig(**sidecar["Preprocessing"]).masked:
@@ -101,12 +108,12 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
 
 
 def _moments(
-    X: NDArray[np.float32], zero: np.float32
+    X: NDArray[np.float32], raw: NDArray[np.float32], zero: np.float32
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Return mean, sd, coverage and observed of each row, and measures of each column.
 
-    The latter are norm, mean, coverage and missing. ``zero`` is the value of a voxel without data.
-    Missing values (NaN) are left out. The matrix is read once.
+    The latter are norm, mean, coverage and missing. ``zero`` is the value of a voxel without data
+    in ``raw``. Missing values (NaN) are left out. The matrix is read once.
     """
     n_voxels, n_subjects = X.shape
     mean, sd, coverage, observed = (np.empty(n_voxels) for _ in range(4))
@@ -116,7 +123,7 @@ def _moments(
         rows = slice(first, first + step)
         block = X[rows].astype(np.float64)
         unknown = np.isnan(block)
-        filled = (X[rows] != zero) & ~unknown
+        filled = (raw[rows] != zero) & ~unknown
         mean[rows], sd[rows] = np.nanmean(block, axis=1), np.nanstd(block, axis=1)
         coverage[rows], observed[rows] = filled.mean(1), 1 - unknown.mean(1)
         block[unknown] = 0
@@ -159,8 +166,10 @@ def _nearest(X: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float
 
 
 def _run(call: Call) -> dict[str, Path]:
-    matrix_file = call.path("matrix_dir") / MATRIX_FILE
-    return {"quality_dir": assess_cohort(matrix_file, call.path("mask_file"), call.folder)}
+    matrix_file, raw_dir = call.path("matrix_dir") / MATRIX_FILE, call.optional_path("raw_dir")
+    raw_file = None if raw_dir is None else raw_dir / MATRIX_FILE
+    folder = assess_cohort(matrix_file, call.path("mask_file"), call.folder, raw_file)
+    return {"quality_dir": folder}
 
 
 ASSESS_COHORT = Stage(
@@ -168,7 +177,15 @@ ASSESS_COHORT = Stage(
     summary="Measure the quality of the images: mean, standard deviation, coverage, duplicates.",
     run=_run,
     folder="quality",
-    inputs={"matrix_dir": MATRIX_DIR, "mask_file": MASK_FILE},
+    inputs={
+        "matrix_dir": MATRIX_DIR,
+        "mask_file": MASK_FILE,
+        "raw_dir": Field(
+            Kind.FOLDER,
+            "folder of StackMeasures, if its measures were scaled: zeros there are no data",
+            default=None,
+        ),
+    },
     outputs={"quality_dir": Field(Kind.FOLDER, "folder of AssessCohort")},
     memory=fit_memory,
 )

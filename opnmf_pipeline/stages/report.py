@@ -17,7 +17,13 @@ from opnmf_pipeline.decomposition.progress import CHANGE
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.bids import common_entities, mixed_entities
-from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
+from opnmf_pipeline.images.cohort import (
+    MEASURE,
+    by_row,
+    identifiers,
+    read_cohort,
+    read_measures,
+)
 from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.covariates import restore_covariates
@@ -32,6 +38,7 @@ from opnmf_pipeline.reporting.facts import (
     SolverFacts,
 )
 from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.measures import n_subjects_of
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
@@ -139,14 +146,14 @@ def make_report(
         fits=found,
         selection=_read_selection(selection),
         n_subjects=named["participant_id"].nunique(),
-        n_sessions=len(named) if "session_id" in named else None,
+        n_sessions=n_subjects_of(infos[0]) if "session_id" in named else None,
         grid=mask.grid,
         mask=rule,
         in_standard_space=mask.in_standard_space,
         only_brain=only_brain,
         images=images,
         entities=common_entities(images["image"]) if "image" in images else {},
-        mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
+        mixed_entities=_mixed(images) if "image" in images else "",
         covariates=_covariates(_people(images, infos[0]), rows, associations),
         adjustment=_adjustment(infos[0], fits),
         quality=assessed,
@@ -171,6 +178,7 @@ def _read_fit(
     nearest, overlaps = nearest_columns(gram)
     loadings = by_row(read_measures(files.loadings))
     info, errors = read_object(files.factorization), None
+    rows = identifiers(info["Participants"])
     if quality:
         norms = quality.subjects["norm"]
         errors = pd.Series(
@@ -189,6 +197,7 @@ def _read_fit(
         explained=explained_variance(info["ReconstructionError"], info.get("NormAboutMean", 0.0)),
         explained_about_zero=explained_variance(info["ReconstructionError"], info["Norm"]),
         errors=errors,
+        measures=rows[MEASURE].tolist() if MEASURE in rows else None,
         montage=files.montage,
         label_map=files.parts,
         views=views,
@@ -302,6 +311,12 @@ def _mask_rule(settings: str, mask: Mask) -> tuple[str, bool]:
     options = MaskConfig(**{"within": "none", **section})  # runs of 0.1 had no such setting
     only_brain = options.only_brain(in_standard_space=mask.in_standard_space)
     return describe_mask(options, mask.grid, only_brain=only_brain), only_brain
+
+
+def _mixed(images: pd.DataFrame) -> str:
+    """Name the entities that differ between images that should be alike: those of one measure."""
+    groups = images.groupby(MEASURE)["image"] if MEASURE in images else [("", images["image"])]
+    return "; ".join(filter(None, (mixed_entities(paths) for _, paths in groups)))
 
 
 def _reliability_files(folders: Sequence[Path], mask_file: Path) -> dict[int, tuple[Path, Path]]:

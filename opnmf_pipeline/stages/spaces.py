@@ -16,14 +16,17 @@ from typing import Any, NamedTuple, Protocol
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images import surfaces, tables, volumes
 from opnmf_pipeline.images.space import Images, Mask
+from opnmf_pipeline.images.stacks import Stacks, part_files
 from opnmf_pipeline.reporting import features as feature_pictures
 from opnmf_pipeline.reporting import surfaces as surface_pictures
 from opnmf_pipeline.reporting import volumes as volume_pictures
 from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.stacks import StackPictures
 from opnmf_pipeline.reporting.viewer import Embedded
 
 __all__ = [
     "SPACES",
+    "STACKS",
     "Pictures",
     "Space",
     "mask_has_null",
@@ -95,6 +98,11 @@ SPACES: dict[str, Space] = {
 
 Surfaces come first: CIFTI files end in ``.nii``.
 """
+STACKS = Space(
+    Stacks([space.images for space in SPACES.values()]),
+    StackPictures(lambda path: space_of(path).pictures, part_files),
+)
+"""The space of the maps of several measures; no image of a subject is in it."""
 
 
 def space_of(path: str | Path) -> Space:
@@ -105,7 +113,7 @@ def space_of(path: str | Path) -> Space:
     ImageError
         No space accepts the name of the file.
     """
-    for space in SPACES.values():
+    for space in (STACKS, *SPACES.values()):
         if space.images.is_image(path):
             return space
     such = ", ".join(f"image{space.images.ENDINGS['image']}" for space in SPACES.values())

@@ -91,7 +91,7 @@ def test_the_files_of_a_run(finished):
     assert_files(config.output.dir, "surfaces")
     whole = np.asarray(nb.load(summary.outputs.path("components", K)).dataobj)
     for rows, side in ((slice(0, N), "L"), (slice(N, None), "R")):
-        fields = {"hemi": f"hemi-{side}_", "image": ".shape.gii"}
+        fields = {"part": f"hemi-{side}_", "image": ".shape.gii"}
         path = summary.outputs.path("components", K, **fields)
         np.testing.assert_array_equal(np.stack(nb.load(path).agg_data()), whole[:, rows])
 

@@ -182,7 +182,7 @@ def test_components_on_an_atlas_of_surfaces(on_surfaces):
         found[name] = np.asarray(nb.load(path).dataobj).T
     both = np.column_stack([found["components"], found["dseg"]])
     np.testing.assert_allclose(both, expected.reshape(-1, K + 1), rtol=1e-6)
-    fields = {"hemi": "hemi-R_", "labels": ".label.gii"}
+    fields = {"part": "hemi-R_", "labels": ".label.gii"}
     right = nb.load(on_surfaces.path("dseg", K, **fields)).agg_data()
     np.testing.assert_array_equal(right, expected[1, :, K])
 

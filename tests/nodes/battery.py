@@ -18,6 +18,7 @@ from opnmf_pipeline.config import (
     InputsConfig,
     MaskConfig,
     MatrixConfig,
+    MeasuresConfig,
     SelectionConfig,
 )
 from opnmf_pipeline.images.missing import write_masks
@@ -43,6 +44,7 @@ from opnmf_pipeline.stages.report import make_report
 from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
+from opnmf_pipeline.stages.stack import stack_measures
 from tests.builders import Cohort
 from tests.features import planted, rows_of, write_csv
 
@@ -184,6 +186,18 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         rank_range=(3, 3),
         n_null=2,
     )
+    measured = folder("measured") / "measured.tsv"
+    rows = [f"{name}\t{path}\t{path}" for name, path in zip(people, images, strict=True)]
+    measured.write_text("\n".join(["participant_id\timage_a\timage_b", *rows]) + "\n")
+    stacked = stack_measures(
+        ["a", "b"],
+        [mask_file, mask_file],
+        [matrix, matrix],
+        [digests, digests],
+        measured,
+        folder("stack"),
+        MeasuresConfig(stack="voxels"),
+    )
     metrics = selection / "metrics.tsv"
     of_adjusted = decompose(adjusted, folder("of-adjusted"), K, options)
     model = Model.of_fit(of_adjusted, mask_file, adjusted.with_name("adjustment.json"))
@@ -199,7 +213,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         matrix_file=matrix,
         cohort_file=cohort_file,
     )
-    quality = assess_cohort(matrix, mask_file, folder("quality"))
+    quality = assess_cohort(matrix, mask_file, folder("quality"), adjusted)
     of_few = write_associations(maps / "loadings.tsv", cohort_file, folder("of-few"))
     loadings, many, described = write_people(folder("people"))
     associations = write_associations(loadings, many, folder("associations"), ["stage"], described)
@@ -233,7 +247,10 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs=bids,
             outputs={"cohort_file": cohort_file, "images": images, "participants": people},
             sections={"": InputsConfig},
-            without=(*OF_FEATURES, "simulation", "on_empty", "on_missing_covariate", "masks"),
+            without=(
+                *(*OF_FEATURES, "simulation", "on_empty", "on_missing_covariate", "masks"),
+                "measures",
+            ),
             stage=collect_cohort,
         ),
         "MakeMask": Case(
@@ -437,7 +454,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=select_rank,
         ),
         "AssessCohort": Case(
-            inputs={"matrix_dir": matrix_dir, "mask_file": mask_file},
+            inputs={"matrix_dir": matrix_dir, "mask_file": mask_file, "raw_dir": adjusted.parent},
             outputs={"quality_dir": quality},
             stage=assess_cohort,
         ),
@@ -475,9 +492,28 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             without=(
                 *("bids", "filters", "database_dir", "table", "path_column", "glob", "pattern"),
                 *("features", "feature_names", "simulation", "on_empty", "masks"),
-                "on_missing_covariate",
+                *("on_missing_covariate", "measures"),
             ),
             stage=split_table,
+        ),
+        "StackMeasures": Case(
+            inputs={
+                "measures": ["a", "b"],
+                "mask_files": [mask_file, mask_file],
+                "matrix_dirs": [matrix_dir, matrix_dir],
+                "digests_files": [digests, digests],
+                "cohort_file": measured,
+                "stack": "voxels",
+            },
+            outputs={
+                "mask_file": stacked.mask_file,
+                "matrix_dir": stacked.matrix_file.parent,
+                "cohort_file": stacked.cohort_file,
+                "digests_file": stacked.digests_file,
+            },
+            sections={"": MeasuresConfig},
+            without=("scale",),
+            stage=stack_measures,
         ),
         "ProjectSubjects": Case(
             inputs={

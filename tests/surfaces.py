@@ -9,6 +9,9 @@ from nibabel.gifti import GiftiDataArray, GiftiImage
 
 CORTEX = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
 FREESURFER = {"L": "lh", "R": "rh"}
+NAMES = ["unknown", "cuneus", "insula", "Medial_wall"]
+LEFT, RIGHT = np.arange(642) % 4, np.arange(642) // 200
+"""Labels of an atlas of fsaverage3, by their numbers, in both hemispheres."""
 
 
 def parts_of_sphere(n_vertices, n_parts, n_outside=0):
@@ -101,3 +104,12 @@ def write_cohort(root, values, kind="gifti", keep=None):
     description = {"Name": "tiny", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
     (root / "dataset_description.json").write_text(json.dumps(description))
     return images
+
+
+def write_annot(folder, left=LEFT, right=RIGHT, names=NAMES):
+    """Write an atlas in FreeSurfer's format; return the file of the left hemisphere."""
+    colours = np.column_stack([np.arange(1, len(names) + 1)] * 3 + [np.zeros(len(names), int)])
+    for side, values in zip(("lh", "rh"), (left, right), strict=True):
+        table = np.column_stack([colours, np.zeros(len(names), int)])
+        nb.freesurfer.write_annot(folder / f"{side}.a.annot", values, table, names, fill_ctab=True)
+    return folder / "lh.a.annot"

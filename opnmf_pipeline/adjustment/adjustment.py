@@ -1,4 +1,4 @@
-"""The adjustment of a matrix: scaling, harmonization and regression, in this order."""
+"""The adjustment of a matrix: scaling, harmonization, regression, measures, in this order."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from opnmf_pipeline.adjustment.blocks import Block, Blocks, row_blocks
 from opnmf_pipeline.adjustment.combat import Combat
 from opnmf_pipeline.adjustment.design import Design, Levels, unseen_in
 from opnmf_pipeline.adjustment.formula import columns_of
+from opnmf_pipeline.adjustment.measures import MeasureScaling
 from opnmf_pipeline.adjustment.regression import Residuals
 from opnmf_pipeline.adjustment.scaling import Scaling
 from opnmf_pipeline.config import GLOBAL, AdjustmentConfig
@@ -43,7 +44,12 @@ class Step(Protocol):
         """Return the arrays, by name."""
 
 
-STEPS: Mapping[str, Any] = {"scale": Scaling, "harmonize": Combat, "covariates": Residuals}
+STEPS: Mapping[str, Any] = {
+    "scale": Scaling,
+    "harmonize": Combat,
+    "covariates": Residuals,
+    "measures": MeasureScaling,
+}
 """Class of each step, by the setting of the section ``matrix`` that asks for it, in their order."""
 
 
@@ -69,6 +75,7 @@ class Adjustment:
         table: pd.DataFrame,
         options: AdjustmentConfig,
         shift: float = 0.0,
+        rows: Mapping[str, Sequence[int]] | None = None,
     ) -> Adjustment:
         """Learn the adjustment that the settings ask for from the given subjects only.
 
@@ -79,9 +86,11 @@ class Adjustment:
         table : DataFrame
             One row per subject, with the columns that the settings name.
         options : AdjustmentConfig
-            ``scale``, ``harmonize``, ``covariates`` and ``keep``.
+            ``scale``, ``harmonize``, ``covariates`` and ``keep``, or ``measures``.
         shift : float
             Value that was subtracted from all values; it is added again first.
+        rows : mapping of str to (int, int), optional
+            For ``measures``: first row of each measure, and the row after its last one.
 
         Raises
         ------
@@ -109,6 +118,10 @@ class Adjustment:
                 designs["covariates"], designs.get("keep"), people, blocks, len(X)
             )
             learned = cls({**learned.steps, "covariates": step}, by_global)
+        if options.measures is not None and rows is not None:
+            blocks = learned._passes(X, people, shift)
+            step = MeasureScaling.learn(options.measures.scale, rows, people, blocks)
+            learned = cls({**learned.steps, "measures": step}, by_global)
         return learned
 
     def apply(
@@ -143,6 +156,16 @@ class Adjustment:
         for rows, block in self._passes(X, self.with_means(X, table, shift), shift)():
             out[rows] = block
         return out
+
+    def scales(self, rows: Mapping[str, Sequence[int]]) -> dict[str, dict[str, float]]:
+        """Return what was subtracted from each of several measures, and what they were divided by.
+
+        ``rows`` are those of each measure; see
+        :meth:`opnmf_pipeline.adjustment.measures.MeasureScaling.summary`.
+        """
+        step = self.steps["measures"]
+        assert isinstance(step, MeasureScaling)
+        return step.summary(rows)
 
     @property
     def uses(self) -> list[tuple[str, Sequence[str] | None]]:

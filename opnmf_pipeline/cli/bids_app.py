@@ -114,11 +114,24 @@ def settings_of(args: argparse.Namespace, filters: dict[str, Any] | None = None)
             **{f"execution.{key}": value for key, value in _plugin(args.use_plugin).items()},
         }
     )
-    # BIDS_DIR comes last: it replaces any other source of images
-    named: list[Override] = [*args.overrides, ("inputs.bids", args.bids_dir)]
+    named: list[Override] = list(args.overrides)
+    known, people = _named_inputs(args), args.bids_dir / "participants.tsv"
+    if "features" not in known:  # BIDS_DIR replaces any other source of images
+        named.append(("inputs.bids", args.bids_dir))
+    elif "participants" not in known and people.is_file():
+        named.append(("inputs.participants", people))
     if filters and not load_config(args.config_file, named).inputs.filters:
         named.append(("inputs.filters", filters))
     return load_config(args.config_file, [*named, *items])
+
+
+def _named_inputs(args: argparse.Namespace) -> set[str]:
+    """Return the settings ``inputs`` that the file and ``--set`` name, such as ``features``."""
+    content = resolved(read_yaml(args.config_file)) if args.config_file else None
+    inputs = content.get("inputs") if isinstance(content, dict) else None
+    settings = (override.partition("=")[0] for override in args.overrides)
+    of_file = inputs if isinstance(inputs, dict) else ()
+    return {*of_file, *(name.removeprefix("inputs.") for name in settings)}
 
 
 def _filters(args: argparse.Namespace) -> dict[str, Any]:

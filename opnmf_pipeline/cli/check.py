@@ -8,7 +8,9 @@ from opnmf_pipeline.adjustment.summary import Summary
 from opnmf_pipeline.cli.display import Terminal
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.cli.run import shown
-from opnmf_pipeline.config import load_config
+from opnmf_pipeline.config import PipelineConfig, load_config
+from opnmf_pipeline.reporting.change import summarize_change
+from opnmf_pipeline.reporting.measures import summarize_measures
 from opnmf_pipeline.runs.plan import make_plan
 
 __all__ = ["execute"]
@@ -25,8 +27,11 @@ def execute(args: argparse.Namespace) -> None:
     mapped = config.decomposition.n_components
     compared = [k for k in config.ranks if k not in mapped]
     about = "about" if args.deep else "at most"
+    change = config.matrix.change
     rows = {
         "subjects": f"{plan.n_subjects}",
+        **({"change": summarize_change(change.settings(), plan.n_subjects)} if change else {}),
+        **_measures(config),
         "images": DEEP if args.deep else SHALLOW,
         **({"masks": f"{plan.n_masks} images have missing voxels"} if plan.n_masks else {}),
         "grid": str(plan.grid),
@@ -43,6 +48,14 @@ def execute(args: argparse.Namespace) -> None:
     }
     for name, value in rows.items():
         print(f"{name:14}{value}")
+
+
+def _measures(config: PipelineConfig) -> dict[str, str]:
+    """Return the line about several measures."""
+    measures = config.matrix.measures
+    if measures is None:
+        return {}
+    return {"measures": summarize_measures(config.inputs.names, measures.stack, measures.scale)}
 
 
 def _models(summary: Summary) -> dict[str, str]:

@@ -5,10 +5,16 @@ from opnmf_pipeline.config.adjustment import (
     GLOBAL,
     AdjustmentConfig,
     HarmonizeConfig,
+    MeasuresConfig,
     ScaleConfig,
 )
 from opnmf_pipeline.config.change import ChangeConfig
-from opnmf_pipeline.config.inputs import InputsConfig, MasksConfig, SimulationConfig
+from opnmf_pipeline.config.inputs import (
+    InputsConfig,
+    MasksConfig,
+    MeasureConfig,
+    SimulationConfig,
+)
 from opnmf_pipeline.config.loading import Override, load_config
 from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
@@ -19,6 +25,7 @@ from opnmf_pipeline.config.selection import (
     SelectionConfig,
 )
 from opnmf_pipeline.config.settings import (
+    AFTER_IMAGES,
     DaskConfig,
     DecompositionConfig,
     ExecutionConfig,
@@ -31,6 +38,7 @@ from opnmf_pipeline.config.settings import (
 
 __all__ = [
     "ADJUSTMENT_SETTINGS",
+    "AFTER_IMAGES",
     "CHOICE_SETTINGS",
     "GLOBAL",
     "NULL_SETTINGS",
@@ -45,6 +53,8 @@ __all__ = [
     "MaskConfig",
     "MasksConfig",
     "MatrixConfig",
+    "MeasureConfig",
+    "MeasuresConfig",
     "OutputConfig",
     "Override",
     "PipelineConfig",

@@ -8,7 +8,14 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from opnmf_pipeline.config.section import TEXT, Section, one_or_several
 
-__all__ = ["ADJUSTMENT_SETTINGS", "GLOBAL", "AdjustmentConfig", "HarmonizeConfig", "ScaleConfig"]
+__all__ = [
+    "ADJUSTMENT_SETTINGS",
+    "GLOBAL",
+    "AdjustmentConfig",
+    "HarmonizeConfig",
+    "MeasuresConfig",
+    "ScaleConfig",
+]
 
 GLOBAL = "global"
 """Name of the column of the means of the images."""
@@ -60,8 +67,30 @@ class HarmonizeConfig(Section):
     )
 
 
+class MeasuresConfig(Section):
+    """How the measures of `inputs.measures` form one matrix.
+
+    The smallest value of the scaled matrix is subtracted from all its values.
+    """
+
+    stack: Literal["subjects", "voxels"] = Field(
+        "subjects",
+        description="subjects: one column per subject and measure, so that all measures share the "
+        "components, and each subject has loadings for each measure; voxels: one column per "
+        "subject, with the voxels of all measures below each other, so that each component has a "
+        "map for each measure, and each subject has one loading.",
+    )
+    scale: Literal["zscore", "zscore_voxel", "range", "none"] = Field(
+        "zscore",
+        description="zscore: subtract the mean of each measure over voxels and subjects, and "
+        "divide by its standard deviation; zscore_voxel: the same for each voxel, over subjects; "
+        "range: map the smallest and the largest value of each measure to 0 and 1; none: leave the "
+        "values in their units.",
+    )
+
+
 class AdjustmentConfig(Section):
-    """Adjustment of the matrix, in this order: scale, harmonize, covariates.
+    """Adjustment of the matrix, in this order: scale, harmonize, covariates, measures.
 
     Every fit learns it from its own subjects: a fit of a split half knows only this half.
     """
@@ -85,16 +114,36 @@ class AdjustmentConfig(Section):
         "They are in the models of `covariates` and `harmonize`, and stay in the values.",
     )
 
+    measures: MeasuresConfig | None = Field(
+        None,
+        description="How several measures form one matrix. Default: with `inputs.measures`, the "
+        "defaults of its settings.",
+    )
+
     @model_validator(mode="after")
     def _something_to_adjust(self) -> AdjustmentConfig:
-        if self.keep is not None and not self.adjusts:
+        if self.keep is not None and not self.has_models:
             raise ValueError("`keep` requires `covariates`, `harmonize` or `scale`")
         return self
 
+    @model_validator(mode="after")
+    def _models_of_one_measure(self) -> AdjustmentConfig:
+        if self.measures is not None and self.has_models:
+            raise ValueError(
+                "`measures` cannot be combined with `scale`, `harmonize` or `covariates`; adjust "
+                "the loadings in the statistical model instead"
+            )
+        return self
+
+    @property
+    def has_models(self) -> bool:
+        """Whether effects of columns of the participants table are removed."""
+        return any((self.scale, self.harmonize, self.covariates))
+
     @property
     def adjusts(self) -> bool:
-        """Whether the matrix is adjusted."""
-        return any((self.scale, self.harmonize, self.covariates))
+        """Whether fits learn from their subjects how to adjust the matrix."""
+        return self.has_models or self.measures is not None
 
     def of_adjustment(self) -> dict[str, Any]:
         """Return the settings of the adjustment that have a value, as plain values; or none."""

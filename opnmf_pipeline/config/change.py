@@ -27,11 +27,6 @@ class ChangeConfig(Section):
         description="What to do with subjects without both sessions, or without a value of "
         "`per_year` at both: error: stop and list them; drop: leave them out and list them.",
     )
-    negative: Literal["error", "clip", "shift"] = Field(
-        "error",
-        description="What to do with negative changes: error: stop; clip: set them to 0; shift: "
-        "subtract the smallest change from all changes.",
-    )
 
     @model_validator(mode="after")
     def _two_sessions(self) -> ChangeConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from opnmf_pipeline.config.section import (
     LARGEST_SEED,
@@ -17,9 +17,19 @@ from opnmf_pipeline.config.section import (
     one_or_several,
 )
 
-__all__ = ["SOURCES", "InputsConfig", "MasksConfig", "SimulationConfig"]
+__all__ = ["SOURCES", "InputsConfig", "MasksConfig", "MeasureConfig", "SimulationConfig"]
 
 SOURCES = ("bids", "table", "glob", "features", "simulation")
+OF_SOURCES = {
+    "bids": ("filters", "database_dir"),
+    "table": ("path_column",),
+    "glob": ("pattern",),
+    "features": ("feature_names", "features_as"),
+}
+"""Settings that belong to a source."""
+ONE_MEASURE_MSG = "`measures` lists one measure; name its images in `inputs` directly"
+TWICE_MSG = "`measures` lists {name!r} twice; give each measure a name of its own"
+LIMITS_MSG = "`measures` cannot be combined with `{key}`"
 
 
 class SimulationConfig(Section):
@@ -86,6 +96,44 @@ class MasksConfig(Section):
         return self
 
 
+class MeasureConfig(Section):
+    """One of several measures of each subject. It takes what it does not set from `inputs`."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9]+$",
+        description="Name of the measure, such as `thickness`; it becomes a part of file names.",
+    )
+    bids: Path | None = Field(None, description="As `inputs.bids`, for the images of this measure.")
+    filters: dict[str, FilterValues] | None = Field(
+        None, description="As `inputs.filters`, for the images of this measure."
+    )
+    table: Path | None = Field(
+        None, description="As `inputs.table`, for the images of this measure."
+    )
+    path_column: str | None = Field(
+        None, description="As `inputs.path_column`, for the images of this measure."
+    )
+    id_column: str | None = Field(
+        None, description="As `inputs.id_column`, for the images of this measure."
+    )
+    glob: Path | None = Field(None, description="As `inputs.glob`, for the images of this measure.")
+    pattern: str | None = Field(
+        None, description="As `inputs.pattern`, for the images of this measure."
+    )
+    features: Paths | None = Field(
+        None, description="As `inputs.features`, for the images of this measure."
+    )
+    feature_names: Names | None = Field(
+        None, description="As `inputs.feature_names`, for the images of this measure."
+    )
+    features_as: Literal["columns", "rows"] | None = Field(
+        None, description="As `inputs.features_as`, for the images of this measure."
+    )
+    participants: Path | None = Field(
+        None, description="As `inputs.participants`, for the images of this measure."
+    )
+
+
 class InputsConfig(Section):
     """The images and their subjects. Set exactly one of: bids, table, glob, features, simulation.
 
@@ -143,11 +191,17 @@ class InputsConfig(Section):
     simulation: SimulationConfig | None = Field(
         None, description="Simulate a cohort instead of reading images."
     )
+    measures: tuple[MeasureConfig, ...] | None = Field(
+        None,
+        description="Several measures of each subject, such as grey matter and thickness, which "
+        "`matrix.measures` joins. Each has a `name`, and a source of its own, or other `filters` "
+        "or another `path_column` of the source in `inputs`.",
+    )
     participants: Path | None = Field(
         None,
-        description="Table with participant_id and covariates to add. Default for `bids`: "
-        "participants.tsv of the dataset. If `features` is a matrix without names, the rows of "
-        "this table name its subjects.",
+        description="Table with participant_id (and session_id) and covariates to add. Default for "
+        "`bids`: participants.tsv of the dataset. If `features` is a matrix without names, the "
+        "rows of this table name its subjects.",
     )
     masks: MasksConfig | None = Field(
         None,
@@ -156,8 +210,8 @@ class InputsConfig(Section):
     )
     on_missing: Literal["error", "drop"] = Field(
         "error",
-        description="What to do if a subject has no image: error: stop; drop: leave the subject "
-        "out.",
+        description="What to do if a subject has no image, or lacks one of the `measures`: error: "
+        "stop; drop: leave the subject out.",
     )
     on_empty: Literal["error", "drop"] = Field(
         "error",
@@ -172,7 +226,31 @@ class InputsConfig(Section):
     )
 
     @model_validator(mode="after")
+    def _several_measures(self) -> InputsConfig:
+        if self.measures is None:
+            return self
+        names = [measure.name for measure in self.measures]
+        if len(names) < 2:
+            raise ValueError(ONE_MEASURE_MSG)
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(TWICE_MSG.format(name=twice[0]))
+        for key in ("simulation", "masks"):
+            if getattr(self, key) is not None:
+                raise ValueError(LIMITS_MSG.format(key=key))
+        if self.on_empty == "drop":
+            raise ValueError(LIMITS_MSG.format(key="on_empty: drop"))
+        for name in names:
+            try:
+                self.of_measure(name)
+            except ValidationError as error:
+                reasons = [one["msg"].removeprefix("Value error, ") for one in error.errors()]
+                raise ValueError(f"`measures`: {name}: {'; '.join(reasons)}") from None
+        return self
+
+    @model_validator(mode="after")
     def _one_source(self) -> InputsConfig:
+        if self.measures is not None:
+            return self
         named = [source for source in SOURCES if getattr(self, source) is not None]
         if len(named) != 1:
             got = f"got {' and '.join(named)}" if named else "none is set"
@@ -189,3 +267,27 @@ class InputsConfig(Section):
         if masks is not None and masks.filters and not (masks.bids or self.bids):
             raise ValueError("`masks.filters` requires `bids`, here or in `masks`")
         return self
+
+    def of_measure(self, name: str) -> InputsConfig:
+        """Return the settings `inputs` of one of the measures.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            The measure has no source, or several.
+        """
+        (measure,) = (one for one in self.measures or () if one.name == name)
+        own = {key: value for key, value in measure if value}
+        shared = {key: value for key, value in self if value is not None and key != "measures"}
+        if any(source in own for source in SOURCES):
+            replaced = {key for source in SOURCES for key in (source, *OF_SOURCES.get(source, ()))}
+            shared = {key: value for key, value in shared.items() if key not in replaced}
+        if "filters" in own:  # the command line may have added subjects and sessions
+            own["filters"] = {**shared.get("filters", {}), **own["filters"]}
+        own.pop("name")
+        return InputsConfig(**{**shared, **own})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the measures; empty if there is only one."""
+        return tuple(measure.name for measure in self.measures or ())

@@ -143,6 +143,11 @@ def _typed(data: dict[str, Any], model: type[BaseModel], base: Path) -> dict[str
         section = _section(hint)
         if section is not None and isinstance(value, dict):
             typed[key] = _typed(value, section, base)
+        elif section is not None and isinstance(value, list):
+            typed[key] = [
+                _typed(one, section, base) if isinstance(one, dict) else resolved(one)
+                for one in value
+            ]
         elif Path in _options(hint) and isinstance(value, str | Path):
             typed[key] = _path(value, base)
         elif tuple[Path, ...] in _options(hint):
@@ -188,7 +193,10 @@ def _takes_one_text(hint: Any) -> bool:
 
 
 def _section(hint: Any) -> type[Section] | None:
+    """Return the section of a setting, or the section of each item of its list."""
     for option in _options(hint):
+        if typing.get_origin(option) is tuple:
+            option = typing.get_args(option)[0]
         if isinstance(option, type) and issubclass(option, Section):
             return option
     return None
@@ -220,7 +228,8 @@ def _short(value: Any) -> str:
 def _unknown_key(location: tuple[int | str, ...]) -> str:
     model: type[Section] = PipelineConfig
     for part in location[:-1]:
-        model = _section(typing.get_type_hints(model)[str(part)]) or model
+        if isinstance(part, str):  # a number is the place of a section in a list
+            model = _section(typing.get_type_hints(model)[part]) or model
     allowed = list(model.model_fields)
     near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""

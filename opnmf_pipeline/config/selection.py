@@ -105,8 +105,8 @@ class SelectionConfig(Section):
         le=MOST_FITS,
         description="Number of pairs of random compact label maps (2 or more) for each agreement "
         "of two fits. They have the part sizes and the weights of the fits, and their agreement is "
-        "what is expected by chance. No fit is needed: five pairs take about two seconds for "
-        "75,000 voxels and k = 20. 0: off.",
+        "what is expected by chance. For tables, features are in random order. No fit is needed: "
+        "five pairs take about two seconds for 75,000 voxels and k = 20. 0: off.",
     )
     n_permutations: int = Field(
         0,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from opnmf_pipeline.config.adjustment import ADJUSTMENT_SETTINGS, AdjustmentConfig
+from opnmf_pipeline.config.change import ChangeConfig
 from opnmf_pipeline.config.inputs import InputsConfig
 from opnmf_pipeline.config.section import (
     COARSEST,
@@ -23,6 +24,7 @@ from opnmf_pipeline.config.selection import SelectionConfig
 from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, summaries
 
 __all__ = [
+    "AFTER_IMAGES",
     "DaskConfig",
     "DecompositionConfig",
     "ExecutionConfig",
@@ -37,6 +39,10 @@ if TYPE_CHECKING:  # type checkers take no computed choices
     SolverName = str
 else:
     SolverName = Literal[tuple(SOLVERS)]
+
+
+AFTER_IMAGES = (*ADJUSTMENT_SETTINGS, "change")
+"""Settings of the section `matrix` that the stages which read images do not have."""
 
 
 class MaskConfig(Section):
@@ -117,8 +123,8 @@ class MatrixConfig(AdjustmentConfig):
         "error",
         description="What to do with negative values: error: stop if a voxel of the mask has one; "
         "clip: set all negative values to 0 before the mask is made; shift: subtract the minimum "
-        "of the matrix from all values of the matrix. It also decides about values that become "
-        "negative when the matrix is adjusted.",
+        "of the matrix from all values of the matrix. It also decides about negative changes "
+        "(`change`), and about values that become negative when the matrix is adjusted.",
     )
     nan: Literal["error", "zero", "masked"] = Field(
         "error",
@@ -128,8 +134,18 @@ class MatrixConfig(AdjustmentConfig):
         "never missing.",
     )
 
+    change: ChangeConfig | None = Field(
+        None,
+        description="Analyse the change of each subject between two sessions, not the values at "
+        "the sessions. Default: do not.",
+    )
+
     @model_validator(mode="after")
     def _adjusts_whole_images(self) -> MatrixConfig:
+        if self.masked and self.measures is not None:
+            raise ValueError("`nan: masked` cannot be combined with `measures`; set `nan: zero`")
+        if self.change is not None and self.measures is not None:
+            raise ValueError("`change` cannot be combined with `measures`")
         if self.masked and self.adjusts:
             raise ValueError(
                 "`nan: masked` cannot be combined with `scale`, `harmonize` or `covariates`; "
@@ -138,8 +154,14 @@ class MatrixConfig(AdjustmentConfig):
         return self
 
     def of_images(self) -> dict[str, Any]:
-        """Return the settings of the matrix before it is adjusted."""
-        return self.model_dump(mode="json", exclude=set(ADJUSTMENT_SETTINGS), exclude_none=True)
+        """Return the settings with which images are read."""
+        return self.model_dump(mode="json", exclude=set(AFTER_IMAGES), exclude_none=True)
+
+    @property
+    def negative_adjusted(self) -> str:
+        """What is done with negative adjusted values: scaled measures are always shifted."""
+        scaled = self.measures is not None and self.measures.scale != "none"
+        return "shift" if scaled else self.negative
 
     @property
     def masked(self) -> bool:
@@ -186,6 +208,16 @@ class OutputConfig(Section):
         pattern=r"^[A-Za-z0-9]+$",
         description="BIDS entity `space` of the maps. Default: `space` in the input file names.",
     )
+    authors: Names | None = Field(
+        None,
+        description="Authors of the results, in their order, for `dataset_description.json` and "
+        "the models. Default: none are named.",
+    )
+    license: str | None = Field(
+        None,
+        description="Licence of the results, such as CC-BY-4.0, for `dataset_description.json` and "
+        "the models. Default: none is given.",
+    )
     overwrite: bool = Field(
         False,
         description="Replace the results in this folder if they come from different settings.",
@@ -217,16 +249,18 @@ class ReportConfig(Section):
     )
     atlas: Path | None = Field(
         None,
-        description="Label image of an atlas in the space of the maps. Its regions describe and "
-        "name the components. Default: the Desikan-Killiany and subcortical regions that the "
-        "package includes, if the maps are in MNI152 space; otherwise no atlas.",
+        description="Label image of an atlas in the space of the maps, or, for tables, whose "
+        "regions have the names of the features. Its regions describe and name the components, and "
+        "the components of tables are shown on them. Default: the Desikan-Killiany and "
+        "subcortical regions that the package includes, if the maps are in MNI152 space; otherwise "
+        "no atlas.",
     )
     atlas_labels: Path | None = Field(
         None,
-        description="Names of the labels of `atlas`: a TSV or CSV file with the columns `index` "
-        "and `name`, an XML file of FSL, or a text file with a number and a name in each line "
-        "(FreeSurfer, ITK-SNAP, MRIcron). Default: the file next to `atlas` that has its name and "
-        "one of these endings.",
+        description="Names of the labels of `atlas`, if it is a volume: a TSV or CSV file with the "
+        "columns `index` and `name`, an XML file of FSL, or a text file with a number and a name "
+        "in each line (FreeSurfer, ITK-SNAP, MRIcron). Default: the file next to `atlas` that has "
+        "its name and one of these endings.",
     )
 
     @model_validator(mode="after")
@@ -359,9 +393,32 @@ class PipelineConfig(Section):
     def _mask_of_features(cls, data: Any) -> Any:
         """Analyse all features of a table: their units, and so the threshold, are not known."""
         inputs = data.get("inputs") if isinstance(data, dict) else None
-        features = inputs.get("features") if isinstance(inputs, dict) else None
-        features = inputs.features if isinstance(inputs, InputsConfig) else features
+        if isinstance(inputs, InputsConfig):
+            inputs = inputs.settings()
+        inputs = inputs if isinstance(inputs, dict) else {}
+        measures = inputs.get("measures") or [{}]
+        features = inputs.get("features") or all(
+            isinstance(one, dict) and one.get("features") for one in measures
+        )
         return data if not features or data.get("mask") else {**data, "mask": {"method": "all"}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_measures(cls, data: Any) -> Any:
+        """Join several measures with the default settings, if the settings name none."""
+        inputs = data.get("inputs") if isinstance(data, dict) else None
+        several = inputs.get("measures") if isinstance(inputs, dict) else None
+        several = inputs.measures if isinstance(inputs, InputsConfig) else several
+        matrix = data.get("matrix") or {} if isinstance(data, dict) else None
+        if not several or not isinstance(matrix, dict):
+            return data
+        return {**data, "matrix": {**matrix, "measures": matrix.get("measures") or {}}}
+
+    @model_validator(mode="after")
+    def _measures_to_join(self) -> PipelineConfig:
+        if self.matrix.measures is not None and self.inputs.measures is None:
+            raise ValueError("matrix.measures needs inputs.measures")
+        return self
 
     @model_validator(mode="after")
     def _mask_for_resampling(self) -> PipelineConfig:

@@ -67,11 +67,13 @@ loading on each component. Read `report.html` first, if the dataset has one.
 
 FIELDS = {
     "{k}": "`{k}` is the number of components",
-    "{hemi}": "`{hemi}` is empty, or the hemisphere in GIFTI files (`.shape.gii`, `.label.gii`), "
-    "which contain the values of surfaces again",
+    "{part}": "`{part}` is empty, or the hemisphere in GIFTI files (`.shape.gii`, `.label.gii`), "
+    "which contain the values of surfaces again, or the measure if measures are stacked along "
+    "voxels",
     "{space}": "`{space}` is the space and the resolution of the maps",
     "{image}": "`{image}` is the ending of the maps (`.nii.gz` for volumes, `.dscalar.nii` for "
-    "surfaces, `.features.tsv` for tables)",
+    "surfaces, `.features.tsv` for tables, `.stack.json` for a file that stands for the maps of "
+    "several measures)",
     "{labels}": "`{labels}` is the ending of label maps (`.nii.gz` for volumes, `.dlabel.nii` for "
     "surfaces, `.features.tsv` for tables)",
     "{folder}": "`{folder}` is the folder of an image, such as `sub-01/ses-1/anat`",
@@ -82,6 +84,7 @@ FIELDS = {
 COLUMNS = {
     "participant_id": "Subject",
     "session_id": "Session of the subject",
+    "measure_id": "Measure that the image shows",
     "image": "Path of the image on the computer that ran the analysis",
     "sha256": "SHA-256 of the image files",
 }
@@ -99,7 +102,8 @@ def dataset_description(
     Parameters
     ----------
     settings : dict
-        Settings of the run. ``inputs.bids`` is the dataset ``input`` in BIDS URIs.
+        Settings of the run. ``inputs.bids`` is the dataset ``input`` in BIDS URIs;
+        ``output.authors`` and ``output.license`` are what the user says of the results.
     model : path, optional
         Dataset with the components, if it is another dataset; it is ``model`` in BIDS URIs.
     name : str
@@ -119,6 +123,10 @@ def dataset_description(
         "DatasetType": "derivative",
         "GeneratedBy": [generator],
     }
+    output = settings.get("output", {})
+    for key in ("Authors", "License"):
+        if value := output.get(key.lower()):
+            description[key] = value
     if roots:
         description["SourceDatasets"] = [_source_dataset(root) for root in roots.values()]
         description["DatasetLinks"] = {name: root.as_uri() for name, root in roots.items()}
@@ -206,8 +214,10 @@ def readme(settings: Mapping[str, Any], names: Iterable[str], model: Path | None
         Dataset with the components, if it is another dataset.
     """
     inputs = settings["inputs"]
-    sources = [inputs[key] for key in ("bids", "table", "glob") if inputs.get(key)]
-    named = [f"`{source}`" for source in [*sources, *inputs.get("features", [])]]
+    named = []
+    for one in (inputs, *(inputs.get("measures") or ())):
+        sources = [one[key] for key in ("bids", "table", "glob") if one.get(key)]
+        named += [f"`{source}`" for source in [*sources, *(one.get("features") or ())]]
     source = " and ".join(named) if named else "a simulated cohort"
     learned = "" if model is None else f", with the components in `{model}`"
     outputs = [OUTPUTS[name] for name in names]
@@ -231,7 +241,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def participants_json(inputs: InputsConfig) -> Path | None:
-    """Return the path of the descriptions of the covariates; None without a table of them."""
+    """Return the path of the descriptions of the covariates; None without a table of them.
+
+    Of several measures, the first one that has them counts.
+    """
+    if inputs.measures is not None:
+        found = (participants_json(inputs.of_measure(name)) for name in inputs.names)
+        there = [path for path in found if path is not None and path.exists()]
+        return next(iter(there), None)
     table = inputs.participants
     if table is None and inputs.bids is not None:
         table = inputs.bids / OUTPUTS["participants"].path

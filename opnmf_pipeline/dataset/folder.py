@@ -141,7 +141,7 @@ class Dataset:
 
     def path(self, name: str, k: int | None = None, **places: str) -> Path:
         """Return the path of an output; ``places`` are the other fields of its path."""
-        fields = {"hemi": "", "space": self.space, **self.endings, "k": k, **places}
+        fields = {"part": "", "space": self.space, **self.endings, "k": k, **places}
         path = self.root / OUTPUTS[name].path.format(**fields)
         root = Path(os.path.abspath(self.root))  # noqa: PTH100 (`resolve` would follow links)
         if not Path(os.path.abspath(path)).is_relative_to(root):  # noqa: PTH100

@@ -30,6 +30,7 @@ __all__ = [
     "adjustment_files",
     "find_model_files",
     "read_model_file",
+    "require_projectable",
 ]
 
 MODEL_FORMAT = 1
@@ -48,6 +49,18 @@ DAMAGED_MSG = "{path}: {reason}; the file is incomplete or damaged: copy the mod
 NEWER_MSG = (
     "{path}: opnmf-pipeline {version} wrote this model in format {found}; this is version "
     "{own}, which reads formats up to {known}: install a newer version of opnmf-pipeline"
+)
+CHANGE_MSG = (
+    "{file}: has components of the change between two sessions ({from_session}, {to_session}); "
+    "an image of one session cannot be projected on them"
+)
+MEASURES_MSG = (
+    "{file}: has components that several measures share ({names}); images of one measure cannot be "
+    "projected on them yet: put the new subjects into the cohort, and run it again"
+)
+STACK_MSG = (
+    "{path}: has components of several measures joined along voxels ({names}), which cannot be "
+    "projected, compared or exported yet; the maps of each measure are in the files measure-NAME_*"
 )
 FILE_MSG = "{path}: {problem}; the model {model} needs it: copy the model again"
 
@@ -72,8 +85,12 @@ class ModelFile(BaseModel):
         SHA-256 of each of these files, by name.
     Preprocessing : dict
         Settings of the section ``matrix`` with which the images of the cohort were read.
+    Change : dict or None
+        Settings of the change between two sessions, if the components are of changes.
+    Measures : dict or None
+        Several measures that share the components, and how they were joined.
     Shift : float
-        Value that was subtracted from all values of these images.
+        Value that was subtracted from all values of these images, or from all changes.
     MeanLoadings : list of float or None
         Mean loadings of the cohort, if values may be missing.
     Labels : list of (str or None), or None
@@ -93,9 +110,9 @@ class ModelFile(BaseModel):
     Versions : dict of str to str
         Versions of Python and of the libraries that fitted the components.
     Name, License, HowToAcknowledge : str or None
-        Name of an exported model, its licence, and what to cite.
+        Name of an exported model, licence, and what to cite.
     Authors : list of str
-        Authors of an exported model.
+        Authors, as the user gave them.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -109,6 +126,8 @@ class ModelFile(BaseModel):
     Adjustment: str | None = None
     SHA256: dict[str, str]
     Preprocessing: dict[str, Any]
+    Change: dict[str, Any] | None = None
+    Measures: dict[str, Any] | None = None
     Shift: float = 0.0
     MeanLoadings: list[float] | None = None
     Labels: list[str | None] | None = None
@@ -134,6 +153,18 @@ class ModelFile(BaseModel):
     def text(self) -> str:
         """Return the text of the file."""
         return json_text(self.model_dump(exclude_none=True))
+
+    def require_one_map(self, file: Path) -> None:
+        """Require that each component has one map, and not one for each of several measures.
+
+        Raises
+        ------
+        ModelError
+            The measures of the cohort were joined along voxels.
+        """
+        if self.Measures is not None and self.Measures["Stack"] == "voxels":
+            names = ", ".join(self.Measures["Names"])
+            raise ModelError(STACK_MSG.format(path=file, names=names))
 
     def require_intact(self, file: Path) -> None:
         """Require that all files of the model are as they were when it was written.
@@ -244,6 +275,29 @@ def read_model_file(path: Path) -> ModelFile:
         keys = ", ".join(str(one["loc"][0]) for one in error.errors() if one["loc"])
         reason = f"keys are missing or have invalid values ({keys})"
         raise ModelError(DAMAGED_MSG.format(path=path, reason=reason)) from None
+
+
+def require_projectable(
+    file: Path, change: Mapping[str, Any] | None, measures: Mapping[str, Any] | None
+) -> None:
+    """Require that an image of a new subject can be projected on the components of a model.
+
+    Parameters
+    ----------
+    file : path
+        A file of the model, for the message.
+    change, measures : mapping or None
+        ``Change`` and ``Measures`` of the model.
+
+    Raises
+    ------
+    ModelError
+        The components are of changes between two sessions, or of several measures.
+    """
+    if change is not None:
+        raise ModelError(CHANGE_MSG.format(file=file, **change))
+    if measures is not None:
+        raise ModelError(MEASURES_MSG.format(file=file, names=", ".join(measures["Names"])))
 
 
 def _version(content: Mapping[str, Any]) -> str:

@@ -14,9 +14,10 @@ class Output(NamedTuple):
     ----------
     path : str
         Path in the output folder, with the fields ``{space}``, ``{k}``, ...; ``{image}`` and
-        ``{labels}`` are the endings of maps and of label maps, ``.nii.gz`` for volumes. ``{hemi}``
+        ``{labels}`` are the endings of maps and of label maps, ``.nii.gz`` for volumes. ``{part}``
         is empty; on surfaces, the files with GIFTI endings and ``hemi-L_`` or ``hemi-R_`` contain
-        the same values, for one hemisphere each.
+        the same values, for one hemisphere each. With measures stacked along voxels, the files with
+        ``measure-NAME_`` contain the maps of one measure.
     description : str
         Content of the file.
     kind : str
@@ -34,14 +35,16 @@ OUTPUTS: dict[str, Output] = {
     "participants": Output("participants.tsv", "Subjects and their covariates", "TSV"),
     "participants_json": Output("participants.json", "Description of the covariates", "JSON"),
     "readme": Output("README.md", "Description of this dataset for readers", "text"),
-    "mask": Output("group/{space}desc-opnmf_mask{image}", "Mask of the analysis", "image, uint8"),
+    "mask": Output(
+        "group/{part}{space}desc-opnmf_mask{image}", "Mask of the analysis", "image, uint8"
+    ),
     "planted": Output(
         "group/{space}desc-planted_dseg{labels}",
         "Planted labels of a simulated cohort",
         "label map",
     ),
     "components": Output(
-        "group/{hemi}{space}desc-opnmfK{k}_components{image}",
+        "group/{part}{space}desc-opnmfK{k}_components{image}",
         "Components, one map per component",
         "image of several maps, float32",
     ),
@@ -63,7 +66,7 @@ OUTPUTS: dict[str, Output] = {
         "group/desc-opnmf_adjustment.npz", "Arrays of this adjustment", "NPZ"
     ),
     "dseg": Output(
-        "group/{hemi}{space}desc-opnmfK{k}_dseg{labels}",
+        "group/{part}{space}desc-opnmfK{k}_dseg{labels}",
         "Winner-takes-all labels: the component with the largest weight at each place",
         "label map",
     ),
@@ -92,7 +95,7 @@ OUTPUTS: dict[str, Output] = {
         "JSON",
     ),
     "reliability": Output(
-        "group/{hemi}{space}desc-opnmfK{k}_reliability{image}",
+        "group/{part}{space}desc-opnmfK{k}_reliability{image}",
         "Share of the resamples of the cohort that assign each place to its component",
         "image, float32",
     ),
@@ -114,16 +117,21 @@ OUTPUTS: dict[str, Output] = {
         "{folder}/{row}_desc-opnmfK{k}_loadings.json", "Sidecar of these loadings", "JSON"
     ),
     "mean": Output(
-        "group/{hemi}{space}desc-opnmf_mean{image}", "Mean image of the subjects", "image, float32"
+        "group/{part}{space}desc-opnmf_mean{image}", "Mean image of the subjects", "image, float32"
     ),
     "sd": Output(
-        "group/{hemi}{space}desc-opnmf_sd{image}",
+        "group/{part}{space}desc-opnmf_sd{image}",
         "Standard deviation over the subjects",
         "image, float32",
     ),
     "coverage": Output(
-        "group/{hemi}{space}desc-opnmf_coverage{image}",
+        "group/{part}{space}desc-opnmf_coverage{image}",
         "Map of the fraction of subjects with data",
+        "image, float32",
+    ),
+    "observed": Output(
+        "group/{part}{space}desc-opnmf_observed{image}",
+        "Map of the fraction of subjects whose value is not missing, with `matrix.nan: masked`",
         "image, float32",
     ),
     "subjects": Output("group/desc-opnmf_subjects.tsv", "Quality of each subject's image", "TSV"),

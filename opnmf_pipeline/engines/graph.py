@@ -282,6 +282,12 @@ class Graph:
                 found |= {needed.name: needed, **self.needs_of_all(needed)}
         return found
 
+    @property
+    def given(self) -> list[str]:
+        """Names of the inputs of the graph that its steps take."""
+        sources = (source for step in self.steps for source in step.inputs.values())
+        return sorted({source.name for source in sources if isinstance(source, Given)})
+
     def edges(self) -> list[tuple[str, str]]:
         """Return the dependencies between steps as pairs (step, dependent step) of names.
 
@@ -291,6 +297,6 @@ class Graph:
         edges = {(source.step, step.name) for step in self.steps for source in step.sources()}
         for step in self.steps:
             given = {source.name for source in step.inputs.values() if isinstance(source, Given)}
-            if given & {"images", "participants"}:
+            if any(name.startswith("images") or name == "participants" for name in given):
                 edges.add(("images", step.name))
         return sorted(nx.transitive_reduction(nx.DiGraph(edges)).edges)

@@ -87,12 +87,14 @@ RETURNED: dict[str, Of | Every] = {
     **{
         name: Every((Of("maps", name),))
         for name in (
-            *("components_file", "labels_file", "labels_table", "regions_table"),
-            *("loadings_file", "sidecars"),
+            *("components_file", "labels_file", "shown_components", "shown_labels"),
+            *("labels_table", "regions_table", "loadings_file", "sidecars"),
         )
     },
 }
 """Outputs of the workflow. All are connected, because Nipype keeps only connected outputs."""
+OF_SEVERAL = {name: Of("stack", name) for name in ("mask_file", "digests_file", "matrix_dir")}
+"""Those of them that come from another step if there are several measures."""
 
 
 def init_opnmf_wf(
@@ -115,8 +117,9 @@ def init_opnmf_wf(
     nipype Workflow
         With the nodes
 
-        * ``inputnode``: ``images`` (one image per subject), ``participants`` (their
-          identifiers), ``masks`` (masks of missing voxels of single images, if there are any),
+        * ``inputnode``: ``images`` (one image per subject; with several measures, ``images_NAME``
+          of each of them instead), ``participants`` (their identifiers), ``masks`` (masks of
+          missing voxels of single images, if there are any),
           ``covariates`` (table of the subjects, for the splits and the report),
           ``descriptions`` (participants.json with descriptions of its columns, if there is one),
           ``planted`` (label map of the true components, if known), ``atlas_file`` and
@@ -127,7 +130,8 @@ def init_opnmf_wf(
           ``metrics_json``, ``selection_dir``, ``quality_dir``, ``report_file`` and, as lists over
           ``decomposition.n_components``, ``factorization_dirs``, ``maps_dirs``,
           ``figures_dirs``, ``associations_dirs``, ``reliability_dirs``, ``components_file``,
-          ``labels_file``, ``labels_table``, ``regions_table``, ``loadings_file``, ``sidecars``.
+          ``labels_file``, ``shown_components``, ``shown_labels``, ``labels_table``,
+          ``regions_table``, ``loadings_file``, ``sidecars``.
     """
     workflow = _workflow(Graph.of_steps(steps_of(config, n_splits)), name)
     workflow.get_node("inputnode").inputs.on_template = config.report.background != "mean"
@@ -137,7 +141,8 @@ def init_opnmf_wf(
 def _workflow(graph: Graph, name: str) -> Workflow:
     """Translate a graph: one node for each job."""
     workflow = Workflow(name=name)
-    inputnode = _Node(IdentityInterface(list(GIVEN)), name="inputnode")
+    fields = list(dict.fromkeys([*GIVEN, *graph.given]))
+    inputnode = _Node(IdentityInterface(fields), name="inputnode")
     outputnode = _Node(IdentityInterface(list(RETURNED)), name="outputnode")
     workflow.add_nodes([inputnode, outputnode])
     made: dict[str, Node] = {}
@@ -151,7 +156,8 @@ def _workflow(graph: Graph, name: str) -> Workflow:
                 case Of() | Each() | Every():
                     _connect(workflow, graph, made, job, source, node, field)
     there = {step.name for step in graph.steps}
-    for field, returned in RETURNED.items():
+    several = OF_SEVERAL if "stack" in there else {}
+    for field, returned in {**RETURNED, **several}.items():
         sources = returned.outputs if isinstance(returned, Every) else [returned]
         if {source.step for source in sources} <= there:
             _connect(workflow, graph, made, graph.jobs[0], returned, outputnode, field)

@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ from opnmf_pipeline.engines.resources import (
 )
 from opnmf_pipeline.engines.seals import Digests
 from opnmf_pipeline.engines.slurm import SlurmWorker
-from opnmf_pipeline.engines.steps import steps_of
+from opnmf_pipeline.engines.steps import images_name, steps_of
 from opnmf_pipeline.exceptions import EngineError
 from opnmf_pipeline.files import sweep
 from opnmf_pipeline.nodes import pydra as nodes
@@ -93,6 +93,7 @@ def OpnmfWorkflow(
     images: list[nodes.Image],
     participants: list[str],
     n_components: list[int],
+    measures: dict[str, list[nodes.Image]] | None = None,
     masks: Json | None = None,
     covariates: Tsv | None = None,
     descriptions: Json | None = None,
@@ -115,11 +116,13 @@ def OpnmfWorkflow(
     Parameters
     ----------
     images : list of path
-        One image per subject.
+        One image per subject; empty with several measures.
     participants : list[str]
         Identifier of each subject, in the order of images.
     n_components : list[int]
         Numbers of components to fit and to write maps for.
+    measures : dict of str to list of path, optional
+        Images of each of several measures, in the order of participants.
     masks : Json, optional
         Masks of missing voxels of single images.
     covariates : Tsv, optional
@@ -157,7 +160,7 @@ def OpnmfWorkflow(
     """
     config = PipelineConfig.model_validate(
         {
-            "inputs": {"glob": "*"},  # the images are given
+            "inputs": {"glob": "*", **_named(measures or {})},  # the images are given
             "mask": mask,
             "matrix": matrix,
             "decomposition": {**decomposition, "n_components": n_components},
@@ -166,6 +169,7 @@ def OpnmfWorkflow(
         }
     )
     given = {
+        **{images_name(name): list(files) for name, files in (measures or {}).items()},
         "images": images,
         "participants": participants,
         "masks": masks,
@@ -180,6 +184,12 @@ def OpnmfWorkflow(
     }
     translator = _Translator(Graph.of_steps(steps_of(config, n_splits)), given)
     return translator.outputs()
+
+
+def _named(measures: Iterable[str]) -> dict[str, Any]:
+    """Return the setting ``inputs.measures`` for these names, if there are any."""
+    named = [{"name": name} for name in measures]
+    return {"measures": named} if named else {}
 
 
 def _call_outside_loop(task: Any, /, *args: Any, **options: Any) -> Any:
@@ -256,9 +266,10 @@ class _Translator:
                 ("reliability_dirs", "reliability", "reliability_dir"),
             )
         ]
+        several = self._has("stack")
         return (
-            self._made["mask"].mask_file,
-            self._made["matrix"].matrix_dir,
+            self._made["stack" if several else "mask"].mask_file,
+            self._made["stack" if several else "matrix"].matrix_dir,
             *lists,
             self._made["select"].metrics_file,
             self._made["select"].metrics_json,
@@ -401,6 +412,8 @@ def workflow_settings(config: PipelineConfig) -> dict[str, Any]:
 
 def _task(graph: Graph, given: Mapping[str, Any], config: PipelineConfig) -> Any:
     known = {name: value for name, value in given.items() if value is not None}
+    if measures := {name: known.pop(images_name(name)) for name in config.inputs.names}:
+        known |= {"measures": measures, "images": []}
     n_splits = next((len(step.over[SPLIT]) for step in graph.steps if SPLIT in step.over), 0)
     return OpnmfWorkflow(**workflow_settings(config) | {"n_splits": n_splits} | known)
 

@@ -45,12 +45,12 @@ class Atlas(NamedTuple):
     ----------
     image : path
         Label image; 0 means no region.
-    labels : path
-        Table of the labels; see :func:`read_regions`.
+    labels : path or None
+        Table of the labels; see :func:`read_regions`. None if the image contains their names.
     """
 
     image: Path
-    labels: Path
+    labels: Path | None = None
 
 
 def labels_beside(image: Path) -> Path:

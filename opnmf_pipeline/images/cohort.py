@@ -23,6 +23,7 @@ from opnmf_pipeline.tables import as_typed, read_table
 __all__ = [
     "COVARIATE_SUFFIX",
     "IDENTIFIERS",
+    "MEASURE",
     "by_row",
     "find_cohort",
     "identifiers",
@@ -33,8 +34,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-IDENTIFIERS = ("participant_id", "session_id")
-"""Columns that identify a row; ``session_id`` exists only if there are sessions."""
+MEASURE = "measure_id"
+"""Column of the measure of an image, if a table has one row for each measure of a subject."""
+IDENTIFIERS = ("participant_id", "session_id", MEASURE)
+"""Columns that identify a row; the last two exist only if there are sessions or measures."""
 
 PREFIX = "sub-"
 N_NAMED = 5
@@ -101,7 +104,7 @@ HEMISPHERE = ("hemi", "hemisphere")
 """Names of the BIDS entity of the hemisphere."""
 COVARIATE_SUFFIX = "_covariate"
 """Added to the name of a covariate that equals the name of our own column, such as ``image``."""
-SESSION_MARK = "_ses-"
+SESSION_MARK, MEASURE_MARK = "_ses-", "_measure-"
 LISTED = "\tlisted"
 """Marks rows of the table of participants; no column of a TSV file has a name with a tab."""
 NO_ID_COLUMN_MSG = (
@@ -172,7 +175,7 @@ def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
 
 
 def row_names(cohort: pd.DataFrame) -> list[str]:
-    """Return the name of each row of a cohort: its subject and its session, if it has one.
+    """Return the name of each row of a cohort: its subject, session and measure, if it has them.
 
     Examples
     --------
@@ -183,6 +186,8 @@ def row_names(cohort: pd.DataFrame) -> list[str]:
     names: pd.Series[str] = cohort["participant_id"].astype(str)
     if "session_id" in cohort:
         names = names + ("_" + cohort["session_id"]).fillna("")
+    if MEASURE in cohort:
+        names = names + MEASURE_MARK + cohort[MEASURE].astype(str)
     return names.tolist()
 
 
@@ -192,7 +197,7 @@ def by_row(cohort: pd.DataFrame) -> pd.DataFrame:
 
 
 def identifiers(rows: Sequence[str]) -> pd.DataFrame:
-    """Return the columns ``participant_id`` and, if there are sessions, ``session_id`` of rows.
+    """Return the columns that identify rows, from their names: the inverse of :func:`row_names`.
 
     Examples
     --------
@@ -200,11 +205,17 @@ def identifiers(rows: Sequence[str]) -> pd.DataFrame:
       participant_id session_id
     0          sub-1      ses-1
     1          sub-1      ses-2
+    >>> identifiers(["sub-1_measure-thickness"])
+      participant_id measure_id
+    0          sub-1  thickness
     """
-    parts = [row.partition(SESSION_MARK) for row in rows]
+    of_measures = [row.partition(MEASURE_MARK) for row in rows]
+    parts = [row.partition(SESSION_MARK) for row, _, _ in of_measures]
     table = pd.DataFrame({"participant_id": [subject for subject, _, _ in parts]})
     if any(mark for _, mark, _ in parts):
         table["session_id"] = [f"ses-{label}" if mark else None for _, mark, label in parts]
+    if any(mark for _, mark, _ in of_measures):
+        table[MEASURE] = [measure or None for _, _, measure in of_measures]
     return table
 
 
@@ -236,10 +247,6 @@ def _from_bids(options: InputsConfig) -> pd.DataFrame:
 
 def _from_table(table: Path, path_column: str, id_column: str) -> pd.DataFrame:
     cohort = _read_table(table, id_column)
-    if "session_id" in cohort:
-        # the spelling of file names, for both spellings in the table
-        labels = cohort["session_id"].fillna("").str.removeprefix("ses-")
-        cohort["session_id"] = ("ses-" + labels).where(labels != "", None)
     _refuse_twice(cohort, table, _identity(cohort))
     if path_column not in cohort:
         raise CohortError(
@@ -306,14 +313,15 @@ def _with_covariates(
     table = _read_table(participants, id_column)
     # BIDS allows both spellings in the table
     table["participant_id"] = PREFIX + table["participant_id"].str.removeprefix(PREFIX)
-    _refuse_twice(table, participants, ["participant_id"])
-    table[LISTED] = True
     if "session_id" not in found:
         table = table.rename(columns={"session_id": "session_id" + COVARIATE_SUFFIX})
+    keys = _identity(table)
+    _refuse_twice(table, participants, keys)
+    table[LISTED] = True
     if named is not None:
         asked = pd.DataFrame({"participant_id": named}, dtype=str)
         table = asked.merge(table, how="left", on="participant_id")
-    return found.merge(table, how="outer", on="participant_id", suffixes=("", COVARIATE_SUFFIX))
+    return found.merge(table, how="outer", on=keys, suffixes=("", COVARIATE_SUFFIX))
 
 
 def _read_table(path: Path, id_column: str) -> pd.DataFrame:
@@ -328,13 +336,17 @@ def _read_table(path: Path, id_column: str) -> pd.DataFrame:
         raise CohortError(EMPTY_MSG.format(table=path))
     for name in _identity(table):
         table[name] = table[name].str.strip()
+    if "session_id" in table:
+        # the spelling of file names, for both spellings in the table
+        labels = table["session_id"].fillna("").str.removeprefix("ses-")
+        table["session_id"] = ("ses-" + labels).where(labels != "", None)
     if n_nameless := int(table["participant_id"].fillna("").eq("").sum()):
         raise CohortError(NO_ID_MSG.format(table=path, n=n_nameless))
     return table
 
 
 def _identity(table: pd.DataFrame) -> list[str]:
-    """Return the columns that identify a row."""
+    """Return the columns that identify a row of a table."""
     return [name for name in IDENTIFIERS if name in table]
 
 

@@ -5,20 +5,18 @@ Only numbers and images are read. Pickles, which can contain programs, are never
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opnmf_pipeline.exceptions import ModelError
+from opnmf_pipeline.exceptions import FileError, ModelError
+from opnmf_pipeline.images.matrices import read_matrices
 
-__all__ = ["component_folders", "component_images", "is_matrix", "read_weights", "rows_in_c_order"]
+__all__ = ["component_folders", "component_images", "read_weights", "rows_in_c_order"]
 
-MATRICES = (".mat", ".npz", ".npy")
 NAMES = ("W", "B")
 """Names of the matrix of components: of brainparts, opnmf, opnmfR and cobra-nmf; of its precursor.
 """
@@ -27,16 +25,6 @@ IMAGE = re.compile(r"component[_-](\d+)\.nii(\.gz)?")
 FOLDERS = (".", "component_*", "NMF/component_*")
 """Where sopnmf writes these images, in the folder that the user may mean."""
 
-UNREADABLE_MSG = "{path}: cannot be read as a file of components ({reason})"
-PICKLE_MSG = (
-    "{path}: contains Python objects (a pickle), which can run programs, and is not opened; save "
-    "the matrix W alone: numpy.savez(file, W=W)"
-)
-NO_HDF5_MSG = (
-    "{path}: reading MATLAB v7.3 needs the package h5py; install it with "
-    "`pip install opnmf-pipeline[hdf5]`, or save the file in MATLAB with save(..., '-v7')"
-)
-NO_W_MSG = "{path}: has no matrix named {names}, only {there}; save the components as W"
 NOT_WEIGHTS_MSG = (
     "{path}: {name} has shape {shape} and dtype {dtype}; expected a matrix of numbers, one row per "
     "voxel and one column per component"
@@ -48,18 +36,14 @@ ROWS_MSG = (
 )
 
 
-def is_matrix(path: Path) -> bool:
-    """Tell by its ending whether a file contains matrices."""
-    return path.suffix.lower() in MATRICES
-
-
 def read_weights(path: Path) -> NDArray[np.float32]:
     """Read the components of another program from a file of matrices.
 
     Parameters
     ----------
     path : path
-        MATLAB file or ``.npz`` with a matrix ``W`` (or ``B``), or ``.npy`` with this matrix.
+        File with a matrix ``W`` (or ``B``), or ``.npy`` with this matrix; see
+        :func:`opnmf_pipeline.images.matrices.read_matrices`.
 
     Returns
     -------
@@ -71,63 +55,18 @@ def read_weights(path: Path) -> NDArray[np.float32]:
         The file is damaged or a pickle, or has no such matrix, or it has negative values.
     """
     try:
-        content = _content(path)
-    except ModelError:
-        raise
-    except Exception as error:  # NumPy, SciPy and h5py raise errors of many kinds
-        if "allow_pickle" in str(error):
-            raise ModelError(PICKLE_MSG.format(path=path)) from None
-        raise ModelError(UNREADABLE_MSG.format(path=path, reason=error)) from None
-    found = [name for name in NAMES if name in content]
-    if not found:
-        there = ", ".join(sorted(content)) or "nothing"
-        raise ModelError(NO_W_MSG.format(path=path, names=" or ".join(NAMES), there=there))
-    weights = content[found[0]]
+        content = read_matrices(path, NAMES)
+    except FileError as error:
+        raise ModelError(str(error)) from None
+    name = next(name for name in NAMES if name in content)
+    weights = content[name]
     if weights.ndim != 2 or weights.dtype.kind not in "fiu":
         raise ModelError(
-            NOT_WEIGHTS_MSG.format(
-                path=path, name=found[0], shape=weights.shape, dtype=weights.dtype
-            )
+            NOT_WEIGHTS_MSG.format(path=path, name=name, shape=weights.shape, dtype=weights.dtype)
         )
     if not (weights >= 0).all():
         raise ModelError(NEGATIVE_MSG.format(path=path))
     return weights.astype(np.float32)
-
-
-def _content(path: Path) -> Mapping[str, NDArray[Any]]:
-    """Return the matrices of a file by name; ``.npy`` has one, which is called W."""
-    if path.suffix.lower() == ".mat":
-        from scipy.io import loadmat
-
-        try:
-            content: dict[str, Any] = loadmat(path, variable_names=NAMES)
-        except NotImplementedError:  # version 7.3 is HDF5
-            return _of_hdf5(path)
-        if not set(NAMES) & set(content):
-            from scipy.io import whosmat
-
-            return {name: np.empty(0) for name, *_ in whosmat(path)}
-        return {name: content[name] for name in NAMES if name in content}
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return {"W": loaded}
-    with loaded:
-        there = [name for name in NAMES if name in loaded.files]
-        return {name: loaded[name] if there else np.empty(0) for name in there or loaded.files}
-
-
-def _of_hdf5(path: Path) -> dict[str, NDArray[Any]]:
-    if importlib.util.find_spec("h5py") is None:
-        raise ModelError(NO_HDF5_MSG.format(path=path))
-    import h5py
-
-    with h5py.File(path) as file:
-        # HDF5 has the axes of MATLAB in reverse order
-        return {
-            name: np.asarray(item).T
-            for name, item in file.items()
-            if isinstance(item, h5py.Dataset) and not name.startswith("#")
-        }
 
 
 def rows_in_c_order(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.space import Grid, Mask
 
 __all__ = [
+    "FEWEST_OBSERVED",
     "bad_values",
     "problem",
     "read_matrix",
@@ -205,8 +206,12 @@ def write_sidecar(
     participants: Sequence[str],
     shift: float,
     options: Any,
+    measures: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the sidecar of a matrix: its grid, subjects, preprocessing, shift and checksum."""
+    """Write the sidecar of a matrix: its grid, subjects, preprocessing, shift and checksum.
+
+    ``measures`` says which columns or rows are which of several measures.
+    """
     elements = mask.grid.elements.capitalize()
     with matrix_file.open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -217,6 +222,7 @@ def write_sidecar(
         "Participants": list(participants),
         "Preprocessing": options.model_dump(exclude_none=True),
         "Shift": shift,
+        **({} if measures is None else {"Measures": dict(measures)}),
         "SHA256": checksum,
     }
     path.write_text(json.dumps(sidecar, indent=1) + "\n")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
 __all__ = [
+    "AtlasImage",
     "Colour",
     "Grid",
     "ImageMask",
@@ -89,6 +90,9 @@ class Grid(Protocol):
         Name of the template of the mask ``method: template``, for messages.
     brain : str
         Name of the mask of :meth:`read_brain`, for messages.
+    in_space : bool
+        Whether the places are in space, and have neighbours. The maps of others, such as tables,
+        are shown on the regions of an atlas.
     """
 
     @property
@@ -110,6 +114,10 @@ class Grid(Protocol):
     @property
     def brain(self) -> str:
         """Name of the mask of the brain."""
+
+    @property
+    def in_space(self) -> bool:
+        """Whether the places are in space."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -145,13 +153,20 @@ class Grid(Protocol):
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Return where an image is not zero on this grid, an array of ``shape``."""
 
-    def read_labels(self, path: Path) -> NDArray[np.int64]:
-        """Return the labels of an atlas on this grid, an array of ``shape``; 0 for no region.
+    def read_labels(self, path: Path, regions: pd.DataFrame) -> NDArray[np.int64]:
+        """Return the region of an atlas at each place, an array of ``shape``; 0 for no region.
+
+        Parameters
+        ----------
+        path : path
+            Image of the atlas.
+        regions : DataFrame
+            ``name`` of each region by its index, for grids whose places have names.
 
         Raises
         ------
         ImageError
-            The image has another number of dimensions, or values that are no labels.
+            The image has other dimensions or another mesh, or it has values that are no labels.
         """
 
     def write_mask(self, inside: NDArray[np.bool_], reference: str | Path, out_file: Path) -> None:
@@ -275,6 +290,24 @@ class Parts(NamedTuple):
     names: list[str | None]
 
 
+class AtlasImage(NamedTuple):
+    """The regions of an atlas, in the space of its image.
+
+    Attributes
+    ----------
+    mask : Mask
+        Where any region is.
+    labels : ndarray of shape (n_rows,), int64
+        Index of the region of each row of the mask.
+    names : DataFrame or None
+        ``name`` by the index of the region, if the image contains the names.
+    """
+
+    mask: Mask
+    labels: NDArray[np.int64]
+    names: pd.DataFrame | None
+
+
 class WriteFormat(Protocol):
     """Writes components in another format."""
 
@@ -309,8 +342,8 @@ class Images(Protocol):
     def is_image(self, path: str | Path) -> bool:
         """Tell by its name whether a file is an image of this space."""
 
-    def atlas_values(self, path: Path) -> NDArray[np.int64]:
-        """Return the labels that occur in the label image of an atlas, without 0.
+    def open_atlas(self, path: Path) -> AtlasImage:
+        """Open the label image of an atlas.
 
         Raises
         ------
@@ -331,7 +364,11 @@ class Images(Protocol):
         """Return the files of an image, such as header and values, or both hemispheres."""
 
     def copies(self, path: Path) -> Mapping[str, Path]:
-        """Return the files that contain a written map again, one hemisphere each, by hemisphere."""
+        """Return the files that show a written map again, by the beginning of their names.
+
+        It is ``hemi-L_`` or ``hemi-R_`` for files of one hemisphere, ``measure-NAME_`` for files of
+        one of several measures, and empty for other files.
+        """
 
     def standard_space(self, path: str | Path) -> StandardSpace | None:
         """Return the standard space of an image, or None if nothing says that it is in one."""

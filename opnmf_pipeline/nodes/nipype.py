@@ -53,6 +53,7 @@ from opnmf_pipeline.stages.reliability import MEASURE_RELIABILITY
 from opnmf_pipeline.stages.report import MAKE_REPORT
 from opnmf_pipeline.stages.select import SELECT_RANK
 from opnmf_pipeline.stages.splits import MAKE_SPLITS
+from opnmf_pipeline.stages.stack import STACK_MEASURES
 from opnmf_pipeline.stages.stage import Call, Field, Kind, Stage
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "ProjectSubjects",
     "SelectRank",
     "SplitTable",
+    "StackMeasures",
     "WriteMaps",
 ]
 
@@ -264,4 +266,5 @@ MeasureReliability = _interface(MEASURE_RELIABILITY)
 ProjectSubjects = _interface(PROJECT_SUBJECTS)
 SelectRank = _interface(SELECT_RANK)
 SplitTable = _interface(SPLIT_TABLE)
+StackMeasures = _interface(STACK_MEASURES)
 WriteMaps = _interface(WRITE_MAPS)

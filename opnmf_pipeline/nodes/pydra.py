@@ -43,6 +43,7 @@ from opnmf_pipeline.stages.reliability import MEASURE_RELIABILITY
 from opnmf_pipeline.stages.report import MAKE_REPORT
 from opnmf_pipeline.stages.select import SELECT_RANK
 from opnmf_pipeline.stages.splits import MAKE_SPLITS
+from opnmf_pipeline.stages.stack import STACK_MEASURES
 from opnmf_pipeline.stages.stage import Call, Field, Kind, Stage
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "ProjectSubjects",
     "SelectRank",
     "SplitTable",
+    "StackMeasures",
     "WriteMaps",
 ]
 
@@ -188,4 +190,5 @@ MeasureReliability = _task(MEASURE_RELIABILITY)
 ProjectSubjects = _task(PROJECT_SUBJECTS)
 SelectRank = _task(SELECT_RANK)
 SplitTable = _task(SPLIT_TABLE)
+StackMeasures = _task(STACK_MEASURES)
 WriteMaps = _task(WRITE_MAPS)

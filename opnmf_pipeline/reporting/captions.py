@@ -27,7 +27,7 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
             "random start of its own. Solid lines show means, bands show one standard deviation, "
             "dots show single splits. Dashed lines show the median, the agreement of two random "
             "starts on all subjects, and the stability coefficient by chance. Grey lines show the "
-            "other agreements by chance: those of random compact parts with the same sizes. Their "
+            "other agreements by chance: those of random parts with the same sizes. Their "
             "bands show one standard deviation over random parts.",
         ),
         (

@@ -114,6 +114,8 @@ class ReliabilityFacts:
         Units of the sizes, ``mm^3`` or the name of the places.
     draw : callable
         Draws the map of the shares.
+    in_viewer : bool
+        Whether the viewer has the map of the shares, too.
     """
 
     table: pd.DataFrame
@@ -122,6 +124,7 @@ class ReliabilityFacts:
     n_splits: int
     size_units: str
     draw: Callable[[], Figure]
+    in_viewer: bool = True
 
     def verdicts(self, verdict: str) -> pd.DataFrame:
         """Return the rows of the components with a value of ``reproduced``."""
@@ -152,6 +155,8 @@ class FitFacts:
         first is NaN for a fit of version 0.1, which did not store the norm about the mean.
     errors : Series or None
         Relative reconstruction error of each subject; None if the norms of the images are unknown.
+    measures : sequence of str or None
+        Measure of each row of the loadings, if several measures have loadings of their own.
     montage, label_map : path or None
         Pictures of the components and of their parts.
     views : str
@@ -174,6 +179,7 @@ class FitFacts:
     explained: float
     explained_about_zero: float
     errors: pd.Series[float] | None = None
+    measures: Sequence[str] | None = None
     montage: Path | None = None
     label_map: Path | None = None
     views: str = ""

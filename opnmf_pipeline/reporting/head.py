@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from opnmf_pipeline.reporting.change import describe_change
 from opnmf_pipeline.reporting.facts import Facts
 
 __all__ = ["choice", "lead", "tiles", "title"]
@@ -30,15 +31,27 @@ def lead(facts: Facts) -> str:
     """Return the paragraph that describes the run."""
     ks = [str(k) for k in facts.ks]
     listed = " and ".join(filter(None, [", ".join(ks[:-1]), ks[-1]]))
-    what = f"{facts.grid.image.capitalize()}s"
+    what, about = _columns(facts), describe_change(facts.infos[0])
     text = (
         f"{what} of {_people(facts)} were factorized into {listed} components by orthonormal "
         "projective non-negative matrix factorization (OPNMF). Each component is a set of regions "
-        "whose values vary together across subjects." + _mask(facts)
+        "whose values vary together across subjects."
+        + (f" {about}" if about else "")
+        + _mask(facts)
     )
     if not facts.fits:
         text += " This page compares the numbers of components. A comparison writes no maps."
     return text
+
+
+def _columns(facts: Facts) -> str:
+    """Return what the columns of the matrix are."""
+    change, measures = facts.infos[0].get("Change"), facts.infos[0].get("Measures")
+    if measures is not None:
+        return f"{len(measures['Names'])} measures ({', '.join(measures['Names'])})"
+    if change is None:
+        return f"{facts.grid.image.capitalize()}s"
+    return f"Changes between two {facts.grid.image}s"
 
 
 def _mask(facts: Facts) -> str:
@@ -59,7 +72,7 @@ def tiles(facts: Facts) -> dict[str, str]:
     sizes = " x ".join(f"{size:g}" for size in facts.grid.spacing)
     elements = facts.grid.elements.capitalize()
     return {
-        f"{facts.grid.image.capitalize()}s": _people(facts),
+        _columns(facts): _people(facts),
         f"{elements} of {sizes} mm" if sizes else elements: f"{info['NumberOfVoxels']:,}".replace(
             ",", "\u202f"
         ),

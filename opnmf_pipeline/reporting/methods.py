@@ -10,7 +10,9 @@ from typing import Any
 
 from opnmf_pipeline.reporting.adjustment import describe_adjustment
 from opnmf_pipeline.reporting.associations import ADJUSTED, CLUSTER_NOTE, ETA2, D, R
+from opnmf_pipeline.reporting.change import describe_change
 from opnmf_pipeline.reporting.facts import AssociationFacts, GridFacts
+from opnmf_pipeline.reporting.measures import describe_measures, n_subjects_of
 from opnmf_pipeline.reporting.outliers import RULE
 from opnmf_pipeline.reporting.references import REFERENCES, Reference
 
@@ -128,6 +130,8 @@ def describe_methods(
         entities = {**entities, "space": named}
     paragraphs = [
         _images(fits[0], settings.get("mask", {}), grid, entities, only_brain=only_brain),
+        describe_change(fits[0]),
+        describe_measures(fits[0], grid.element, grid.elements, has_parts=_has_parts(settings)),
         describe_adjustment(fits[0], settings.get("matrix", {}), has_parts=_has_parts(settings)),
         _decomposition(fits, solver, grid),
         _missing(fits, grid),
@@ -184,16 +188,24 @@ def _images(
     rule = _mask(mask) if mask else "of the analysis mask"
     if only_brain:
         rule += ", within the brain mask of the MNI152 template [fonov2011],"
+    if fit.get("Measures", {}).get("Stack") == "subjects":
+        rule += " in every measure"
     size = " × ".join(f"{edge:g}" for edge in grid.spacing)
     number = f"{fit['NumberOfVoxels']:,} " if "NumberOfVoxels" in fit else ""
     shift = (
         f" The smallest value of the matrix, {fit['Shift']:g}, was subtracted from all values."
-        if fit.get("Shift")
+        if fit.get("Shift") and "Measures" not in fit
         else ""
     )
+    used, values = f"One {grid.image} of each of {{n}} subjects was used", "values"
+    if "Change" in fit:
+        used, values = f"Two {grid.image}s of each of {{n}} subjects were used", "changes"
+    if "Measures" in fit:
+        names = fit["Measures"]["Names"]
+        used = f"{len(names)} measures ({_enumerated(names)}) of each of {{n}} subjects were used"
     return (
-        f"{_modality(entities)}One {grid.image} of each of {fit['NumberOfSubjects']} subjects was "
-        f"used{prepared}. The values in the {number}{grid.elements}"
+        f"{_modality(entities)}{used.format(n=n_subjects_of(fit))}{prepared}. "
+        f"The {values} in the {number}{grid.elements}"
         f"{f' ({size} mm)' if size else ''} {rule} formed a non-negative "
         f"{grid.element}-by-subject matrix X.{shift}"
     )
@@ -288,11 +300,12 @@ def _selection(
             "matched components and the adjusted Rand index, to measure how much the components "
             "depend on the start."
         )
-    n = selection.get("n_null") if grid.image == "image" else 0  # features have no compact parts
+    n, compact = selection.get("n_null"), "compact " if grid.image == "image" else ""
     if n and (split or selection.get("n_starts")):
         sentences.append(
             f"The agreement expected by chance was that of {n} pairs of random label maps for each "
-            "comparison, with compact parts of the same sizes and components with the same weights."
+            f"comparison, with {compact}parts of the same sizes and components with the same "
+            "weights."
         )
     if n := selection.get("n_permutations"):
         data = "a null data set" if n == 1 else f"{n} null data sets"

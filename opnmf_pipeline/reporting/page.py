@@ -18,10 +18,12 @@ from opnmf_pipeline.config import parse_yaml, resolved
 from opnmf_pipeline.reporting.adjustment import compose_adjustment
 from opnmf_pipeline.reporting.attention import attention
 from opnmf_pipeline.reporting.captions import selection_figures
+from opnmf_pipeline.reporting.change import units_of_values
 from opnmf_pipeline.reporting.covariate_section import compose_covariates
 from opnmf_pipeline.reporting.facts import Facts, FitFacts, QualityFacts
 from opnmf_pipeline.reporting.figure import DPI, Figure
 from opnmf_pipeline.reporting.head import choice, lead, tiles, title
+from opnmf_pipeline.reporting.measures import compose_measures
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
 from opnmf_pipeline.reporting.outliers import find_outliers
 from opnmf_pipeline.reporting.quality import draw_errors
@@ -67,7 +69,8 @@ def render_page(facts: Facts, *, figures: bool) -> str:
     settings = resolved(parse_yaml(facts.settings, "settings")) or {}
     selection, quality = facts.selection, facts.quality
     curves = selection_figures(selection)
-    cohort = _draw_quality(quality, facts.errors) if quality and figures else []
+    units = units_of_values(facts.infos[0])
+    cohort = _draw_quality(quality, facts.errors, units) if quality and figures else []
     sections = [
         compose_section(fit, selection.of(fit.k), facts.covariates, figures=figures)
         for fit in facts.fits
@@ -89,6 +92,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             sections=sections,
             covariates=compose_covariates(facts.associations),
             adjustment=compose_adjustment(facts.adjustment),
+            stack=compose_measures(facts),
             cohort=cohort,
             missing=about_missing(quality.subjects) if quality else "",
             subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
@@ -97,7 +101,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             pictures=embedded_pictures(pictures),
             max_rows=MAX_ROWS,
             viewer=_viewer(facts),
-            stability=any(fit.reliability for fit in facts.fits),
+            stability=any(map(_stability, facts.fits)),
             niivue=_niivue() if facts.volumes else "",
         )
     )
@@ -135,10 +139,10 @@ def environment() -> Environment:
     return environment
 
 
-def _draw_quality(quality: QualityFacts, errors: pd.DataFrame) -> list[Figure]:
+def _draw_quality(quality: QualityFacts, errors: pd.DataFrame, units: str) -> list[Figure]:
     maps = {
-        "Mean of the subjects (units of the images)": quality.mean,
-        "Standard deviation over the subjects (units of the images)": quality.sd,
+        f"Mean of the subjects ({units})": quality.mean,
+        f"Standard deviation over the subjects ({units})": quality.sd,
         "Coverage: share of the subjects with data": quality.coverage,
     }
     drawn = [quality.draw_maps(maps)]
@@ -181,7 +185,7 @@ def _peaks(fit: FitFacts) -> list[list[float]]:
 
 def _stability(fit: FitFacts) -> dict[str, Any] | None:
     """Return title, unit and largest value of the last map of a fit, which is its stability."""
-    if fit.reliability is None:
+    if fit.reliability is None or not fit.reliability.in_viewer:
         return None
     return {
         "title": "stability of all components",

@@ -163,6 +163,25 @@ REFERENCES = {
         "28(4), 508–522",
         "10.1109/TMI.2008.2004426",
     ),
+    "patel2020": Reference(
+        "Patel et al., 2020",
+        (
+            "Patel, Raihaan",
+            "Steele, Christopher J.",
+            "Chen, Anthony G. X.",
+            "Patel, Sejal",
+            "Devenyi, Gabriel A.",
+            "Germann, Jürgen",
+            "Tardif, Christine L.",
+            "Chakravarty, M. Mallar",
+        ),
+        "2020",
+        "Investigating microstructural variation in the human hippocampus using non-negative "
+        "matrix factorization",
+        "NeuroImage",
+        "207, 116348",
+        "10.1016/j.neuroimage.2019.116348",
+    ),
     "sotiras2017": Reference(
         "Sotiras et al., 2017",
         (

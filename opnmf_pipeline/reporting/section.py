@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from opnmf_pipeline.reporting.effects import draw_effects, effects_table, summar
 from opnmf_pipeline.reporting.facts import FitFacts
 from opnmf_pipeline.reporting.figure import Figure
 from opnmf_pipeline.reporting.loadings import draw_loadings
+from opnmf_pipeline.reporting.measures import correlations, rows_of_measures
 from opnmf_pipeline.reporting.reliability import (
     draw_reliability,
     reliability_sentence,
@@ -56,6 +57,8 @@ class Section:
         Map of the stability.
     loadings : sequence of Figure
         Loadings, and their associations with covariates.
+    correlations : DataFrame or None
+        Correlation of the loadings of each pair of measures; None without several measures.
     effects : sequence of str
         Descriptions of these associations.
     associations : DataFrame or None
@@ -73,6 +76,7 @@ class Section:
     reliability_words: str
     stability: Figure | None
     loadings: Sequence[Figure]
+    correlations: pd.DataFrame | None
     effects: Sequence[str]
     associations: pd.DataFrame | None
     course: Figure | None
@@ -99,12 +103,12 @@ def compose_section(
     figures : bool
         Draw the loadings and the course of the fit.
     """
-    measured = fit.associations.table if fit.associations else pd.DataFrame()
-    effects = summarize_effects(measured) if len(measured) else []
     found = fit.reliability
-    drawn = [draw_loadings(fit.loadings, covariates)] if figures else []
-    if figures and effects:
-        drawn.append(draw_effects(effects))
+    of_loadings = [
+        _of_loadings(name, loadings, table, covariates, figures=figures)
+        for name, loadings, table in _by_measure(fit)
+    ]
+    tables = [one.table for one in of_loadings if one.table is not None]
     return Section(
         n_components=fit.k,
         facts=" ".join([_sentence(fit), *sentences_about_agreement(measures)]),
@@ -114,11 +118,56 @@ def compose_section(
         reliability=reliability_table(fit),
         reliability_words=reliability_sentence(found) if found else "",
         stability=draw_reliability(found) if found and figures else None,
-        loadings=drawn,
-        effects=[effect.words for effect in effects],
-        associations=effects_table(measured) if effects else None,
+        loadings=[figure for one in of_loadings for figure in one.figures],
+        correlations=correlations(fit),
+        effects=[words for one in of_loadings for words in one.words],
+        associations=pd.concat(tables) if tables else None,
         course=draw_course(fit.info, fit.solver.tolerance) if figures else None,
     )
+
+
+class _OfLoadings(NamedTuple):
+    """Pictures of loadings, and the words and the table of their associations with covariates."""
+
+    figures: list[Figure]
+    words: list[str]
+    table: pd.DataFrame | None
+
+
+def _by_measure(fit: FitFacts) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Return the loadings of each measure and their associations, or of all rows without a name."""
+    table = fit.associations.table if fit.associations else pd.DataFrame()
+    if fit.measures is None:
+        return [("", fit.loadings, table)]
+    return [
+        (name, fit.loadings.loc[rows], table[table["measure_id"] == name] if len(table) else table)
+        for name, rows in rows_of_measures(fit).items()
+    ]
+
+
+def _of_loadings(
+    name: str,
+    loadings: pd.DataFrame,
+    associations: pd.DataFrame,
+    covariates: pd.DataFrame,
+    *,
+    figures: bool,
+) -> _OfLoadings:
+    effects = summarize_effects(associations) if len(associations) else []
+    drawn = [draw_loadings(loadings, covariates.loc[loadings.index])] if figures else []
+    if figures and effects:
+        drawn.append(draw_effects(effects))
+    table = effects_table(associations) if effects else None
+    words = [effect.words for effect in effects]
+    if name:
+        drawn = [
+            replace(one, alt=f"{name}: {one.alt}", caption=f"{name}: {one.caption}")
+            for one in drawn
+        ]
+        words = [f"{name}: {text}" for text in words]
+        if table is not None:
+            table.insert(0, "images", name)
+    return _OfLoadings(drawn, words, table)
 
 
 def _sentence(fit: FitFacts) -> str:
@@ -157,5 +206,5 @@ def sentences_about_agreement(measures: Mapping[str, Any]) -> list[str]:
                 f"the winner-takes-all maps{by_chance(measures, ari)})."
             )
     if any("by chance" in sentence for sentence in sentences):
-        sentences.append("By chance means: for random compact parts of the same sizes.")
+        sentences.append("By chance means: for random parts of the same sizes.")
     return sentences

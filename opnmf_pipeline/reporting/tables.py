@@ -23,7 +23,7 @@ __all__ = [
     "subjects_table",
 ]
 
-IMAGE_COLUMNS = ("participant_id", "session_id", "image", "sha256")
+IMAGE_COLUMNS = ("participant_id", "session_id", "measure_id", "image", "sha256")
 SMALLEST_OVERLAP = 0.0005
 """Smallest cosine that rounds to 0.001; below it, the table names no other component."""
 NAMES = {"n_iter": "iterations", "n_pieces": "connected pieces per part", "n_splits": "splits"}
@@ -137,6 +137,7 @@ def parts_table(fit: FitFacts) -> pd.DataFrame:
         {
             "component": fit.parts["index"],
             **{head: parts[name] for name, head in PARTS.items() if name in parts},
+            **_sizes_in_measures(fit),
             "largest overlap (cosine)": [f"{value:.3f}" for value in fit.overlaps],
             "with component": [
                 str(other + 1) if value >= SMALLEST_OVERLAP else "none"
@@ -144,6 +145,17 @@ def parts_table(fit: FitFacts) -> pd.DataFrame:
             ],
         }
     )
+
+
+def _sizes_in_measures(fit: FitFacts) -> dict[str, pd.Series[Any]]:
+    """Return the size of the parts in each measure, if each component has several maps."""
+    sizes = [name for name in PARTS if name.startswith("n_")]
+    return {
+        f"{PARTS[size]} ({column.removeprefix(f'{size}_')})": fit.parts[column]
+        for column in map(str, fit.parts)
+        for size in sizes
+        if column.startswith(f"{size}_")
+    }
 
 
 def regions_table(regions: pd.DataFrame) -> pd.DataFrame:

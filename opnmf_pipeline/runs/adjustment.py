@@ -11,7 +11,8 @@ from opnmf_pipeline.adjustment.design import shown
 from opnmf_pipeline.adjustment.summary import Summary, summarized
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
-from opnmf_pipeline.images.cohort import by_row, row_names
+from opnmf_pipeline.images.cohort import IDENTIFIERS, by_row, row_names
+from opnmf_pipeline.runs.change import people_of_fits
 from opnmf_pipeline.tables import as_typed
 
 __all__ = ["check_adjustment", "with_values"]
@@ -32,7 +33,8 @@ def with_values(cohort: pd.DataFrame, config: PipelineConfig) -> pd.DataFrame:
     Parameters
     ----------
     cohort : DataFrame
-        ``participant_id`` and covariates, one row per subject.
+        ``participant_id`` and covariates, one row per image. With ``matrix.change``, the row of
+        ``from_session`` decides about both sessions.
     config : PipelineConfig
         Settings of the adjustment. With ``on_missing_covariate: error``, the table is returned as
         it is.
@@ -42,15 +44,18 @@ def with_values(cohort: pd.DataFrame, config: PipelineConfig) -> pd.DataFrame:
     ConfigError
         A formula is not allowed, or a column does not exist.
     """
-    if not config.matrix.adjusts or config.inputs.on_missing_covariate == "error":
+    if not config.matrix.has_models or config.inputs.on_missing_covariate == "error":
         return cohort
-    table = _people(cohort)
+    people = people_of_fits(cohort, config)
+    table = _people(people)
     used = columns_used(config.matrix, list(map(str, table)))
-    missing = table[used].isna().any(axis=1).to_numpy()
-    if missing.any():
-        names = [name for name, gone in zip(row_names(cohort), missing, strict=True) if gone]
+    missing = people[table[used].isna().any(axis=1).to_numpy()]
+    if not missing.empty:
+        names = row_names(missing)
         logger.warning(LEFT_OUT_MSG, len(names), ", ".join(used), shown(names))
-    return cohort[~missing].reset_index(drop=True)
+    keys = [name for name in IDENTIFIERS if name in people]
+    gone = pd.MultiIndex.from_frame(cohort[keys]).isin(pd.MultiIndex.from_frame(missing[keys]))
+    return cohort[~gone].reset_index(drop=True)
 
 
 def check_adjustment(config: PipelineConfig, cohort: pd.DataFrame) -> Summary | None:
@@ -61,7 +66,7 @@ def check_adjustment(config: PipelineConfig, cohort: pd.DataFrame) -> Summary | 
     config : PipelineConfig
         Settings of the adjustment.
     cohort : DataFrame
-        ``participant_id`` and covariates, one row per subject.
+        ``participant_id`` and covariates, one row per column of the matrix.
 
     Returns
     -------
@@ -76,7 +81,7 @@ def check_adjustment(config: PipelineConfig, cohort: pd.DataFrame) -> Summary | 
     CohortError
         A subject has no value in a column.
     """
-    if not config.matrix.adjusts:
+    if not config.matrix.has_models:
         return None
     table = _people(cohort)
     used = columns_used(config.matrix, list(map(str, table)))

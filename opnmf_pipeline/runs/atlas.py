@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
+import numpy as np
+
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images.atlas import Atlas, labels_beside
-from opnmf_pipeline.stages.anatomy import open_atlas
+from opnmf_pipeline.images.atlas import Atlas
+from opnmf_pipeline.images.tables import Grid as FeatureGrid
+from opnmf_pipeline.stages.anatomy import atlas_of, open_atlas
 from opnmf_pipeline.stages.spaces import space_of
 
 __all__ = ["find_atlas", "is_mni152"]
+
+logger = logging.getLogger(__name__)
 
 ELSEWHERE_MSG = (
     "{atlas}: has no region in the field of view of {image}; set report.atlas to an atlas in the "
     "space of the maps"
 )
+OTHER_KIND_MSG = (
+    "report.atlas: {atlas} cannot name places of {image}: one is a volume and the other a surface"
+)
+UNMATCHED_MSG = "%d of %d features have no region in %s, and are not on its maps: %s"
 MNI152 = re.compile(r"space-(MNI|MNI152\w*?|MNIColin27)_")
 """Adult brains in MNI152 space; templates of children and the older MNI305 differ by too much."""
 
@@ -53,12 +63,18 @@ def find_atlas(config: PipelineConfig, image: str | Path, entities: str) -> Atla
         else:
             known = images.standard_space(image) is not None
         return images.ATLAS if known else None
-    given = config.report.atlas
-    atlas = Atlas(given, config.report.atlas_labels or labels_beside(given))
-    open_atlas(atlas)
-    grid = space_of(image).images.analysis_grid(image, config.mask.image, config.matrix)
-    if not grid.read_labels(given).any():
+    given, images = config.report.atlas, space_of(image).images
+    grid = images.analysis_grid(image, config.mask.image, config.matrix)
+    if grid.in_space and images is not space_of(given).images:
+        raise ImageError(OTHER_KIND_MSG.format(atlas=given, image=image))
+    atlas = atlas_of(given, config.report.atlas_labels)
+    _, regions = open_atlas(atlas)
+    labels = grid.read_labels(given, regions)
+    if not labels.any():
         raise ImageError(ELSEWHERE_MSG.format(atlas=given, image=image))
+    if isinstance(grid, FeatureGrid) and not labels.all():
+        names = np.array(grid.names)[labels == 0]
+        logger.warning(UNMATCHED_MSG, len(names), len(labels), given, ", ".join(names))
     return atlas
 
 

@@ -15,6 +15,7 @@ from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.reporting.facts import GridFacts
 from opnmf_pipeline.reporting.methods import Methods, describe_methods
+from opnmf_pipeline.runs.measures import images_in
 from opnmf_pipeline.runs.plan import make_plan
 from opnmf_pipeline.runs.study import determining_settings
 from opnmf_pipeline.stages.spaces import open_mask
@@ -55,20 +56,26 @@ def _of_finished(config: PipelineConfig) -> Methods | None:
         config,
         fits,
         mask.grid,
-        read_cohort(done.path("cohort"))["image"].tolist(),
+        images_in(read_cohort(done.path("cohort")), config.inputs),
         in_standard_space=mask.in_standard_space,
         located=any(done.has("regions", k) for k in done.ks),
     )
 
 
 def _of_plan(config: PipelineConfig) -> Methods:
-    plan = make_plan(config)
+    plan, change, measures = make_plan(config), config.matrix.change, config.matrix.measures
+    of_measures = {}
+    if measures is not None:
+        named = {"Names": config.inputs.names, "Stack": measures.stack, "Scale": measures.scale}
+        of_measures = {"Measures": named}
     fits = [
         {
             "NumberOfComponents": k,
-            "NumberOfSubjects": plan.n_subjects,
+            "NumberOfSubjects": plan.n_subjects * plan.n_parallel,
             "Settings": config.decomposition.of_each_fit(),
             "Preprocessing": config.matrix.of_images(),
+            **({"Change": {"Settings": change.settings()}} if change else {}),
+            **of_measures,
             "Versions": library_versions(),
         }
         for k in config.decomposition.n_components

@@ -6,6 +6,7 @@ import shutil
 
 from opnmf_pipeline.engines.graph import Job
 from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.steps import mask_step
 from opnmf_pipeline.runs.study import Study
 from opnmf_pipeline.stages.stage import Call
 
@@ -35,7 +36,7 @@ def compare_finished(study: Study, outcome: Outcome) -> None:
     (step,) = [step for step in study.graph.steps if step.name == "select"]
     inputs = {
         "factorization_dirs": fits,
-        "mask_file": outcome.path("mask", "mask_file"),
+        "mask_file": outcome.path(mask_step(study.config), "mask_file"),
         "halves_files": outcome.paths("halves", "halves_file"),
         "shared_files": outcome.paths("shared", "halves_file"),
         "start_dirs": outcome.paths("start", "factorization_dir"),

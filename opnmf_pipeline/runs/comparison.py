@@ -20,7 +20,7 @@ from opnmf_pipeline.dataset.description import (
 )
 from opnmf_pipeline.dataset.folder import FOREIGN_MSG, Dataset
 from opnmf_pipeline.exceptions import ModelError, OutputError
-from opnmf_pipeline.images.foreign import is_matrix
+from opnmf_pipeline.images.matrices import is_matrix
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.reporting.comparison import ComparisonFacts, PairFacts, render_comparison

@@ -12,6 +12,7 @@ from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.cohort import by_row, read_measures
 from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.images.measures import without_images
 from opnmf_pipeline.reporting.attention import find_other_units
 from opnmf_pipeline.reporting.covariates import require_columns
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
@@ -75,7 +76,7 @@ def check_covariates(config: PipelineConfig, cohort: pd.DataFrame) -> None:
     ConfigError
         A covariate is not a column of the cohort.
     """
-    columns = by_row(cohort).drop(columns="image", errors="ignore")
+    columns = without_images(by_row(cohort), config.inputs.names)
     require_columns(config.report.covariates or (), columns)
 
 

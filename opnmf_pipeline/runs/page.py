@@ -9,8 +9,9 @@ from opnmf_pipeline.config import read_yaml, resolved
 from opnmf_pipeline.dataset.description import read_json, settings_yaml
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.runs.study import drawn_on_template, shown_settings
-from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
-from opnmf_pipeline.stages.spaces import open_mask
+from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
+from opnmf_pipeline.stages.spaces import open_mask, space_of
 
 __all__ = ["write_report"]
 
@@ -51,6 +52,7 @@ def write_report(output: OutputFolder) -> Path:
             regions=there("regions", k),
             reliability=there("reliability_tsv", k),
             reliability_map=there("reliability", k),
+            shown=_on_atlas(output.path("components", k)),
         )
         for k in output.ks
     ]
@@ -68,6 +70,8 @@ def write_report(output: OutputFolder) -> Path:
     )
     assessed = output.has("subjects")
     names = ("mean", "sd", "coverage", "subjects")
+    placed = [_on_atlas(output.path("dseg", k)) for k in output.ks]
+    shown_mask = next(filter(None, placed), output.path("mask"))
     quality = CohortFiles(*map(output.intact, names)) if assessed else None
     with TemporaryDirectory() as folder:
         page = make_report(
@@ -83,9 +87,14 @@ def write_report(output: OutputFolder) -> Path:
             on_template=drawn_on_template(
                 options["background"],
                 output.space,
-                in_standard_space=open_mask(output.path("mask")).in_standard_space,
+                in_standard_space=open_mask(shown_mask).in_standard_space,
             ),
             mesh_file=Path(options["mesh"]) if options.get("mesh") else None,  # new in 0.2
             figures=options["figures"],
         )
         return output.publish("report", page)
+
+
+def _on_atlas(path: Path) -> Path | None:
+    """Return the map that shows a map of a table on an atlas; None if there is none."""
+    return space_of(path).images.copies(path).get("")

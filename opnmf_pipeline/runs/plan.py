@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from opnmf_pipeline.adjustment.summary import Summary
 from opnmf_pipeline.config import PipelineConfig
@@ -18,18 +19,22 @@ from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.check import check_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.mask import describe_mask
-from opnmf_pipeline.images.missing import find_masks
+from opnmf_pipeline.images.missing import Masks, find_masks
 from opnmf_pipeline.images.simulation import simulated_participants
 from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
+from opnmf_pipeline.runs.change import people_of_fits, with_pairs
+from opnmf_pipeline.runs.errors import naming_subjects
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
+from opnmf_pipeline.runs.measures import images_in, may_have_atlas, with_tables
 from opnmf_pipeline.runs.study import (
     count_splits,
     determining_settings,
     grid_of,
-    naming_subjects,
+    only_brain_of,
+    require_grids,
     space_entities,
     without_empty,
 )
@@ -53,9 +58,12 @@ class Plan:
     images : list of str
         Images of the cohort; of a simulated cohort, a few of them.
     cohort : DataFrame
-        Table of the subjects.
+        Table of the images.
     n_subjects : int
-        Number of rows of the cohort: subjects, or sessions of subjects.
+        Number of columns of the matrix that is factorized: subjects, sessions of subjects, or
+        changes of subjects.
+    n_parallel : int
+        Number of columns that each of them has: more than one for measures joined along subjects.
     grid : Grid
         Grid of the analysis.
     space : StandardSpace or None
@@ -84,6 +92,7 @@ class Plan:
     images: list[str]
     cohort: pd.DataFrame
     n_subjects: int
+    n_parallel: int
     grid: Grid
     space: StandardSpace | None
     mask: str
@@ -125,47 +134,49 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
             config.output.dir, determining_settings(config), overwrite=config.output.overwrite
         )
     with TemporaryDirectory() as folder:
-        rows, cohort = (with_values(one, config) for one in _cohort(config, Path(folder)))
+        rows, cohort = (
+            with_values(with_pairs(one, config), config) for one in _cohort(config, Path(folder))
+        )
         masks = find_masks(config.inputs, rows)
         if deep and config.inputs.on_empty == "drop":
-            rows = cohort = without_empty(cohort, config, masks, track)
-        n_splits = count_splits(config, cohort)
-        check_covariates(config, cohort)
-        adjustment = check_adjustment(config, cohort)
-        images, names = rows["image"].tolist(), row_names(rows)
-        atlas = find_atlas(config, images[0], space_entities(config, images))
-        with naming_subjects(images, names):
-            grid = grid_of(images, config)
-            standard = space_of(images[0]).images.standard_space(images[0])
-            only_brain = config.mask.only_brain(in_standard_space=standard is not None)
-            n_voxels, missing = prod(grid.shape), np.zeros(len(images))
-            if deep:
-                checked = check_images(
-                    images,
-                    names,
-                    grid,
-                    config.mask,
-                    config.matrix,
-                    masks=masks,
-                    only_brain=only_brain,
-                    n_procs=n_procs_of(config.execution),
-                    track=track,
-                )
-                n_voxels, missing = int(checked.inside.sum()), checked.missing
+            rows = cohort = with_pairs(without_empty(cohort, config, masks, track), config)
+        people = people_of_fits(cohort, config)
+        n_splits = count_splits(config, people)
+        check_covariates(config, people)
+        adjustment = check_adjustment(config, people)
+        images, names = images_in(rows, config.inputs), row_names(rows)
+        atlas = None
+        if may_have_atlas(config, images):
+            atlas = find_atlas(config, images[0], space_entities(config, images))
+        require_grids(rows, config)
+        standard = space_of(images[0]).images.standard_space(images[0])
+        only_brain = config.mask.only_brain(in_standard_space=standard is not None)
+        found = [
+            _look_at(images[first : first + len(names)], names, config, masks, track, deep=deep)
+            for first in range(0, len(images), len(names))
+        ]
+    grid, measures = found[0].grid, config.matrix.measures
+    missing = np.mean([one.missing for one in found], axis=0)
+    n_parallel = 1
+    if measures is not None and measures.stack == "subjects":
+        n_parallel = len(found)
+        n_voxels = int(np.logical_and.reduce([one.inside for one in found]).sum())
+    else:
+        n_voxels = sum(int(one.inside.sum()) for one in found)
     check_rank(config, config.ranks, n_voxels, grid.elements)
-    n_subjects = len(cohort)
     return Plan(
         images=images,
         cohort=cohort,
-        n_subjects=n_subjects,
+        n_subjects=len(people),
+        n_parallel=n_parallel,
         grid=grid,
         space=standard,
         mask=describe_mask(config.mask, grid, only_brain=only_brain),
         n_voxels=n_voxels,
-        matrix_bytes=4 * n_voxels * n_subjects,
+        matrix_bytes=4 * n_voxels * len(cohort) * n_parallel,
         memory_bytes=fit_bytes(
             n_voxels,
-            n_subjects,
+            len(people) * n_parallel,
             max(config.ranks),
             config.decomposition.dtype,
             masked=config.matrix.masked,
@@ -178,6 +189,42 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
     )
 
 
+class _Look(NamedTuple):
+    """What the images of one measure tell: their grid, their mask, and the missing values in it."""
+
+    grid: Grid
+    inside: NDArray[np.bool_]
+    missing: NDArray[np.float64]
+
+
+def _look_at(
+    images: list[str],
+    names: list[str],
+    config: PipelineConfig,
+    masks: Masks,
+    track: Track,
+    *,
+    deep: bool,
+) -> _Look:
+    """Read the headers of images, or also their values; without them, the mask has all voxels."""
+    with naming_subjects(images, names):
+        grid = grid_of(images, config)
+        if not deep:
+            return _Look(grid, np.ones(grid.shape, dtype=bool), np.zeros(len(images)))
+        checked = check_images(
+            images,
+            names,
+            grid,
+            config.mask,
+            config.matrix,
+            masks=masks,
+            only_brain=only_brain_of(images, config),
+            n_procs=n_procs_of(config.execution),
+            track=track,
+        )
+        return _Look(grid, checked.inside, checked.missing)
+
+
 def _cohort(config: PipelineConfig, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows with images, and the table of all subjects.
 
@@ -188,6 +235,11 @@ def _cohort(config: PipelineConfig, folder: Path) -> tuple[pd.DataFrame, pd.Data
         n_subjects = min(simulation.n_subjects, N_SIMULATED)
         sample = simulation.model_copy(update={"n_subjects": n_subjects})
         inputs = simulated_inputs(simulate(sample, folder / "simulated"))
-    inputs = split_inputs(inputs, folder / "features")
+    if inputs.measures is not None:
+        inputs = with_tables(
+            inputs, lambda one: split_inputs(one, Path(mkdtemp(dir=folder)) / "features")
+        )
+    else:
+        inputs = split_inputs(inputs, folder / "features")
     rows = read_cohort(collect_cohort(inputs, folder / "cohort.tsv"))
     return rows, rows if simulation is None else simulated_participants(simulation)

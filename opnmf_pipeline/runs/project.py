@@ -25,7 +25,11 @@ from opnmf_pipeline.dataset.description import (
     readme,
 )
 from opnmf_pipeline.dataset.folder import FOREIGN_MSG, Dataset
-from opnmf_pipeline.dataset.model import find_model_files, read_model_file
+from opnmf_pipeline.dataset.model import (
+    find_model_files,
+    read_model_file,
+    require_projectable,
+)
 from opnmf_pipeline.engines.resources import n_procs_of
 from opnmf_pipeline.exceptions import ConfigError, ImageError, OutputError
 from opnmf_pipeline.files import PARTIAL, file_digest
@@ -127,11 +131,14 @@ def filters_of(model_root: Path) -> dict[str, Any]:
     Raises
     ------
     ModelError
-        The folder contains no model that can be read.
+        The folder contains no model that can be read, or no image can be projected on it.
     """
     if not is_own(model_root):
         return {}
-    return read_model_file(next(iter(find_model_files(model_root).values()))).Filters
+    file = next(iter(find_model_files(model_root).values()))
+    model = read_model_file(file)
+    require_projectable(file, model.Change, model.Measures)
+    return model.Filters
 
 
 def rows_of(inputs: InputsConfig, folder: Path) -> tuple[list[Row], pd.DataFrame]:

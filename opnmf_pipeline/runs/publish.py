@@ -24,10 +24,13 @@ from opnmf_pipeline.dataset.description import (
 from opnmf_pipeline.dataset.folder import OutputFolder
 from opnmf_pipeline.dataset.model import ModelFile
 from opnmf_pipeline.engines.outcome import Outcome
+from opnmf_pipeline.engines.steps import mask_step
 from opnmf_pipeline.files import file_digest
 from opnmf_pipeline.images.bids import OF_THE_ROW, common_entities
 from opnmf_pipeline.images.cohort import COVARIATE_SUFFIX, read_cohort
+from opnmf_pipeline.images.measures import long_cohort, without_images
 from opnmf_pipeline.reporting.page import with_runs
+from opnmf_pipeline.runs.change import people_of_fits
 from opnmf_pipeline.runs.study import Study
 from opnmf_pipeline.stages.adjust import ADJUSTMENT_FILE
 from opnmf_pipeline.stages.associations import ASSOCIATIONS_FILES
@@ -38,7 +41,7 @@ from opnmf_pipeline.stages.metrics import METRICS_COLUMNS
 from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
 from opnmf_pipeline.stages.select import SELECTION_FILES
-from opnmf_pipeline.stages.spaces import named_files, open_mask, space_of
+from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.tables import read_table, table_text
 
 __all__ = ["publish"]
@@ -64,8 +67,8 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
     output.write_text("dataset", dataset_description(settings))
     if study.planted is not None:
         output.publish("planted", study.planted)
-    if (mask_file := outcome.path("mask", "mask_file")) is not None:
-        output.publish("mask", mask_file)
+    if (mask_file := outcome.path(mask_step(study.config), "mask_file")) is not None:
+        _publish_file(output, "mask", mask_file)
     if (page := outcome.path("report", "report_file")) is not None:
         output.write_text("report", with_runs(page.read_text(encoding="utf-8"), output.runs))
     if (selection_dir := outcome.path("select", "selection_dir")) is not None:
@@ -73,8 +76,9 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         compared = {} if mapped else outcome.by_rank("candidate", "factorization_dir")
         _publish_comparison(selection_dir, compared, output)
     if (quality_dir := outcome.path("quality", "quality_dir")) is not None:
-        for name, file in named_files(QUALITY_FILES, study.images[0]).items():
-            _publish_file(output, name, quality_dir / file)
+        files = _named(QUALITY_FILES, output)
+        for name in (name for name, file in files.items() if (quality_dir / file).exists()):
+            _publish_file(output, name, quality_dir / files[name])
     _publish_adjustment(outcome, output)
     fits = outcome.by_rank("decompose", "factorization_dir")
     maps = outcome.by_rank("maps", "maps_dir")
@@ -90,11 +94,16 @@ def publish(study: Study, outcome: Outcome, output: OutputFolder) -> None:
         (reliability, RELIABILITY_FILES),
     ):
         for k, folder in folders.items():
-            for name, file in named_files(files, study.images[0]).items():
+            for name, file in _named(files, output).items():
                 _publish_file(output, name, folder / file, k)
     _note_sources(study, list(maps), output, inputs)
     for k in maps:
         _publish_model(study, output, k)
+
+
+def _named(files: Mapping[str, str], output: OutputFolder) -> dict[str, str]:
+    """Return the names of the files of a stage, with the endings of the space."""
+    return {name: file.format(**output.endings) for name, file in files.items()}
 
 
 def _publish_adjustment(outcome: Outcome, output: OutputFolder) -> None:
@@ -127,12 +136,11 @@ def _publish_comparison(folder: Path, compared: Mapping[int, Path], output: Outp
 
 
 def _publish_file(output: OutputFolder, name: str, file: Path, k: int | None = None) -> None:
-    """Copy a file and, if it is a map, its copies for single hemispheres."""
+    """Copy a file and, if it is a map, the files that show it again."""
     output.publish(name, file, k)
     if file.name.endswith(tuple(output.endings.values())):
-        for hemisphere, copy in space_of(file).images.copies(file).items():
-            ending = "".join(copy.suffixes[-2:])
-            fields = {"hemi": f"hemi-{hemisphere}_", **dict.fromkeys(output.endings, ending)}
+        for start, copy in space_of(file).images.copies(file).items():
+            fields = {"part": start, **dict.fromkeys(output.endings, "".join(copy.suffixes))}
             output.publish(name, copy, k, **fields)
 
 
@@ -141,8 +149,11 @@ def _publish_cohort(
 ) -> None:
     """Write the tables of images and participants, with the column descriptions of the input."""
     cohort = read_cohort(study.cohort_file)
-    people = _participants(cohort)
-    if (digests := outcome.path("mask", "digests_file")) is not None:
+    measures = study.config.inputs.names
+    people = _participants(without_images(people_of_fits(cohort, study.config), measures))
+    if study.side_by_side:
+        cohort = long_cohort(cohort, measures)
+    if (digests := outcome.path(mask_step(study.config), "digests_file")) is not None:
         cohort["sha256"] = json.loads(digests.read_text(encoding="utf-8"))
     descriptions = participants_json(inputs)
     known = read_json(descriptions) if descriptions else {}
@@ -176,6 +187,8 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         Adjustment=parts["adjustment"].name if "adjustment" in parts else None,
         SHA256={path.name: file_digest(path) for path in parts.values()},
         Preprocessing=info["Preprocessing"],
+        Change=info["Change"]["Settings"] if "Change" in info else None,
+        Measures=info.get("Measures"),
         Shift=info["Shift"],
         Labels=_labels(table),
         Entities=common_entities(study.images),
@@ -186,6 +199,8 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         TrainingErrors=sorted(info["RelativeErrors"]),
         Decomposition=info["Settings"],
         Versions=info["Versions"],
+        License=study.config.output.license,
+        Authors=list(study.config.output.authors or ()),
     )
     output.write_text("model", model.text(), k)
 
@@ -204,7 +219,8 @@ def _note_sources(
     images = []
     if study.planted is None:  # simulated images are not in a dataset of their own
         root = inputs.bids or output.root
-        paths = inputs.features or read_cohort(study.cohort_file)["image"]
+        tables = [inputs.features, *(one.features for one in inputs.measures or ())]
+        paths = [path for some in tables for path in some or ()] or study.images
         images = [bids_uri(path, root, INPUT) for path in paths]
     mask = bids_uri(output.path("mask"), output.root)
     for k in ks:

@@ -22,6 +22,7 @@ from opnmf_pipeline.engines import local
 from opnmf_pipeline.engines.graph import Job
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.resources import n_procs_of
+from opnmf_pipeline.engines.steps import mask_step, matrix_step
 from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.images.space import Mask
@@ -29,6 +30,7 @@ from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.compare import compare_finished
+from opnmf_pipeline.runs.errors import naming_subjects
 from opnmf_pipeline.runs.limits import check_memory, check_units
 from opnmf_pipeline.runs.monitor import resources_watched
 from opnmf_pipeline.runs.publish import publish
@@ -37,14 +39,13 @@ from opnmf_pipeline.runs.study import (
     Study,
     collect_study,
     determining_settings,
-    naming_subjects,
     output_dir,
     work_dir,
     work_locked,
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.select import SELECTION_FILES
-from opnmf_pipeline.stages.spaces import open_mask, space_of
+from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = ["Summary", "run", "run_share"]
@@ -61,7 +62,8 @@ class Summary:
     n_subjects, n_voxels : int
         Numbers of columns and rows of the matrix.
     what : str
-        What the columns are, for messages: ``subjects``, or ``sessions of 40 subjects``.
+        What the columns are, for messages: ``subjects``, ``sessions of 40 subjects``, or ``changes
+        of subjects``.
     elements : str
         What the rows are, for messages: ``voxels``.
     mask : str
@@ -117,7 +119,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
     with full_disk_named(output_dir(config)), TemporaryDirectory() as folder:
         # The cohort comes first, so that nothing is written if it cannot be found
         study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
-        display.note(f"collect: {len(study.images)} {study.what}")
+        display.note(f"collect: {study.counted}")
         display.note(f"space: {study.standard_space or 'unknown'}")
         with only_run(output_dir(config), "output.dir", "--output"), work_locked(config):
             output = _output(config)  # again: another run may have ended since
@@ -162,10 +164,10 @@ def run_share(
     display = display or SilentDisplay()
     with full_disk_named(work_dir(config)), TemporaryDirectory() as folder:
         study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
-        display.note(f"collect: {len(study.images)} {study.what}")
+        display.note(f"collect: {study.counted}")
         graph = local.share_of(study.graph, number, n_shares)
         outcome = Outcome(display, _check_of(config))
-        with work_locked(config), naming_subjects(study.images, study.participants):
+        with work_locked(config), naming_subjects(study.images, study.names):
             study = study.moved_to(work_dir(config))
             local.compute(graph, study.given, config, work_dir(config), outcome, display)
     return outcome.computed
@@ -173,13 +175,13 @@ def run_share(
 
 def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     outcome = Outcome(display, _check_of(study.config))
-    output.space, output.endings = study.space, space_of(study.images[0]).images.ENDINGS
+    output.space, output.endings = study.space, study.endings
     output.register("running")
     status = "failed"
     with log_file(output.path("log")):
         try:
             watched = resources_watched(output, study.config.execution.resource_monitor)
-            with watched, naming_subjects(study.images, study.participants):
+            with watched, naming_subjects(study.images, study.names):
                 _compute(study, outcome, output, display)
             status = "finished"
         except BaseException as error:
@@ -190,15 +192,15 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
                 text = readme(study.config.settings(), output.names)
                 output.write_text("readme", text)
             output.register(status)
-    n_voxels, n_subjects = _shape(outcome)
+    n_voxels, n_subjects = _shape(study.config, outcome)
     selection_dir = outcome.path("select", "selection_dir")
     assert selection_dir is not None
-    mask, options = _mask(outcome), study.config.mask
+    mask, options = _mask(study.config, outcome), study.config.mask
     only_brain = options.only_brain(in_standard_space=mask.in_standard_space)
     return Summary(
         n_subjects=n_subjects,
         n_voxels=n_voxels,
-        what=study.what,
+        what=study.columns,
         elements=mask.grid.elements,
         mask=describe_mask(options, mask.grid, only_brain=only_brain),
         metrics=as_typed(read_table(selection_dir / SELECTION_FILES["metrics"])),
@@ -210,21 +212,21 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
 
 def _check_of(config: PipelineConfig) -> Callable[[Job, Mapping[str, Any]], None]:
     def check(job: Job, outputs: Mapping[str, Any]) -> None:
-        if job.step.name == "matrix":
+        if job.step.name == matrix_step(config):
             check_memory(config, Path(outputs["matrix_dir"]))
 
     return check
 
 
-def _shape(outcome: Outcome) -> tuple[int, int]:
-    matrix_dir = outcome.path("matrix", "matrix_dir")
+def _shape(config: PipelineConfig, outcome: Outcome) -> tuple[int, int]:
+    matrix_dir = outcome.path(matrix_step(config), "matrix_dir")
     assert matrix_dir is not None
     n_voxels, n_subjects = read_matrix(matrix_dir / MATRIX_FILE)[0].shape
     return n_voxels, n_subjects
 
 
-def _mask(outcome: Outcome) -> Mask:
-    mask_file = outcome.path("mask", "mask_file")
+def _mask(config: PipelineConfig, outcome: Outcome) -> Mask:
+    mask_file = outcome.path(mask_step(config), "mask_file")
     assert mask_file is not None
     return open_mask(mask_file)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from opnmf_pipeline.dataset.names import WORK
 from opnmf_pipeline.engines.cache import Cache
 from opnmf_pipeline.engines.graph import Graph
 from opnmf_pipeline.engines.resources import n_procs_of
-from opnmf_pipeline.engines.steps import steps_of
-from opnmf_pipeline.exceptions import ConfigError, ImageError
+from opnmf_pipeline.engines.steps import images_name, steps_of
+from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.files import file_digest, written_whole
 from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.bids import common_entity
 from opnmf_pipeline.images.check import empty_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
+from opnmf_pipeline.images.measures import images_of
 from opnmf_pipeline.images.missing import Masks, find_masks, write_masks
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
 from opnmf_pipeline.images.space import Grid, StandardSpace
@@ -33,11 +35,15 @@ from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
+from opnmf_pipeline.runs.change import people_of_fits, with_pairs
+from opnmf_pipeline.runs.errors import naming_subjects
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
+from opnmf_pipeline.runs.measures import images_in, may_have_atlas, with_tables
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.features import table_inputs
-from opnmf_pipeline.stages.spaces import space_of
+from opnmf_pipeline.stages.spaces import STACKS, space_of
 from opnmf_pipeline.stages.splits import split_cohort
+from opnmf_pipeline.stages.stack import require_one_grid
 from opnmf_pipeline.tables import write_table
 
 __all__ = [
@@ -47,9 +53,9 @@ __all__ = [
     "determining_settings",
     "drawn_on_template",
     "grid_of",
-    "naming_subjects",
     "only_brain_of",
     "output_dir",
+    "require_grids",
     "shown_settings",
     "space_entities",
     "without_empty",
@@ -60,6 +66,11 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MASKS_FILE = "masks.json"
+NOT_OF_RESULTS = {
+    "output": ("dir", "overwrite", "authors", "license"),
+    "inputs": ("database_dir",),
+}
+"""Settings of each section that change no result."""
 """Name of the file with the masks of missing voxels, next to the table of the subjects."""
 SAME_FOLDER_MSG = (
     "execution.work_dir: {folder} is the output folder; choose another folder with --work-dir"
@@ -78,8 +89,10 @@ class Study:
         The settings.
     cohort_file : path
         Table of the subjects.
-    images, participants : list of str
-        Image and name of each row of the cohort: a subject, or a session of a subject.
+    images : list of str
+        Images of all rows of the cohort; with several measures, those of the first measure first.
+    participants : list of str
+        Name of each row of the cohort: a subject, or a session of a subject.
     n_splits : int
         Number of splits of the cohort.
     planted : path or None
@@ -103,6 +116,38 @@ class Study:
     masks_file: Path | None = None
 
     @property
+    def columns(self) -> str:
+        """What the columns of the matrix are, for messages."""
+        if self.config.matrix.change is not None:
+            return "changes of subjects"
+        return f"images of {len(self.participants)} {self.what}" if self.side_by_side else self.what
+
+    @property
+    def counted(self) -> str:
+        """Number of the rows of the cohort and of the measures, for messages."""
+        measures = self.config.inputs.names
+        named = f", {len(measures)} measures: {', '.join(measures)}" if measures else ""
+        return f"{len(self.participants)} {self.what}{named}"
+
+    @property
+    def names(self) -> list[str]:
+        """Name of the subject or session of each image."""
+        return self.participants * (len(self.images) // len(self.participants))
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether each subject has one column for each of several measures."""
+        measures = self.config.matrix.measures
+        return measures is not None and measures.stack == "subjects"
+
+    @property
+    def endings(self) -> Mapping[str, str]:
+        """Endings of maps and of label maps."""
+        if self.config.inputs.measures is not None and not self.side_by_side:
+            return STACKS.images.ENDINGS
+        return space_of(self.images[0]).images.ENDINGS
+
+    @property
     def what(self) -> str:
         """What the rows of the cohort are, for messages, such as ``sessions of 40 subjects``."""
         subjects = {name.partition("_ses-")[0] for name in self.participants}
@@ -119,6 +164,14 @@ class Study:
         """Standard space of the images."""
         return space_of(self.images[0]).images.standard_space(self.images[0])
 
+    @property
+    def drawn_in_standard_space(self) -> bool:
+        """Whether the pictures show the standard space: of a table, its atlas does."""
+        space, atlas = space_of(self.images[0]), self.atlas
+        if atlas is not None and space_of(atlas.image) is not space:
+            return space_of(atlas.image).images.standard_space(atlas.image) is not None
+        return self.standard_space is not None
+
     def moved_to(self, folder: Path) -> Study:
         """Return the study with its tables copied to a folder that all jobs read."""
         copies = {}
@@ -134,11 +187,20 @@ class Study:
         """All jobs of the run."""
         return Graph.of_steps(steps_of(self.config, self.n_splits))
 
+    def _given_images(self) -> dict[str, list[str]]:
+        measures, n = self.config.inputs.names, len(self.participants)
+        if not measures:
+            return {"images": self.images}
+        return {
+            images_name(measure): self.images[place * n : (place + 1) * n]
+            for place, measure in enumerate(measures)
+        }
+
     @property
     def given(self) -> dict[str, Any]:
         """Inputs of the graph."""
         return {
-            "images": self.images,
+            **self._given_images(),
             "participants": self.participants,
             "masks": self.masks_file,
             "covariates": self.cohort_file,
@@ -150,7 +212,7 @@ class Study:
             "on_template": drawn_on_template(
                 self.config.report.background,
                 self.space,
-                in_standard_space=self.standard_space is not None,
+                in_standard_space=self.drawn_in_standard_space,
             ),
             "settings": settings_yaml(shown_settings(self.config.settings())),
         }
@@ -189,39 +251,64 @@ def collect_study(config: PipelineConfig, cohort_file: Path, track: Track = sile
         With ``on_empty: drop``: images cannot be read, or the mask is empty.
     """
     inputs, planted = config.inputs, None
+    if inputs.measures is not None:
+        inputs = with_tables(config.inputs, partial(_split_once, config))
     if (simulation := inputs.simulation) is not None:
         with work_locked(config):
             made = Cache(work_dir(config)).stage(
                 "simulate", [], simulation.model_dump(), lambda out: simulate(simulation, out)
             )
         inputs, planted = simulated_inputs(made.folder), made.folder / PLANTED_LABELS
-    if inputs.features is not None:
-        inputs = _split_once(config)
-    cohort = with_values(read_cohort(collect_cohort(inputs, cohort_file)), config)
+    if inputs.features is not None and inputs.measures is None:
+        inputs = _split_once(config, config.inputs)
+    cohort = with_pairs(read_cohort(collect_cohort(inputs, cohort_file)), config)
+    cohort = with_values(cohort, config)
     masks = find_masks(config.inputs, cohort)
     if config.inputs.on_empty == "drop":
-        cohort = without_empty(cohort, config, masks, track)
+        cohort = with_pairs(without_empty(cohort, config, masks, track), config)
     write_table(cohort, cohort_file)
-    check_covariates(config, cohort)
-    check_adjustment(config, cohort)
+    people = people_of_fits(cohort, config)
+    check_covariates(config, people)
+    check_adjustment(config, people)
     descriptions = participants_json(inputs)
-    images = cohort["image"].tolist()
+    images = images_in(cohort, config.inputs)
+    require_grids(cohort, config)
+    atlas = None
+    if may_have_atlas(config, images):
+        atlas = find_atlas(config, images[0], space_entities(config, images))
     return Study(
         config=config,
         cohort_file=cohort_file,
         images=images,
         participants=row_names(cohort),
-        n_splits=count_splits(config, cohort),
+        n_splits=count_splits(config, people),
         planted=planted,
         descriptions=descriptions if descriptions and descriptions.exists() else None,
-        atlas=find_atlas(config, images[0], space_entities(config, images)),
+        atlas=atlas,
         masks_file=write_masks(masks, cohort_file.with_name(MASKS_FILE)) if masks else None,
     )
 
 
-def _split_once(config: PipelineConfig) -> InputsConfig:
+def require_grids(cohort: pd.DataFrame, config: PipelineConfig) -> dict[str, Grid]:
+    """Return the grid of each measure; require one grid if they are stacked along subjects.
+
+    Raises
+    ------
+    ImageError
+        Headers of images are damaged, or images are on different grids.
+    """
+    measures = config.matrix.measures
+    grids = {}
+    for name in config.inputs.names:
+        with naming_subjects(images_of(cohort, name), row_names(cohort)):
+            grids[name] = grid_of(images_of(cohort, name), config)
+    if measures is not None and measures.stack == "subjects":
+        require_one_grid(grids)
+    return grids
+
+
+def _split_once(config: PipelineConfig, inputs: InputsConfig) -> InputsConfig:
     """Return the settings of one file per subject, which the work folder keeps for all runs."""
-    inputs = config.inputs
     assert inputs.features is not None
     with work_locked(config):
         cache = Cache(work_dir(config))
@@ -298,26 +385,6 @@ def only_brain_of(images: Sequence[str], config: PipelineConfig) -> bool:
     return config.mask.only_brain(in_standard_space=standard is not None)
 
 
-@contextmanager
-def naming_subjects(images: Sequence[str], participants: Sequence[str]) -> Iterator[None]:
-    """Add the name of the subject to each line of an error that begins with the path of an image.
-
-    The stages that read images know only their paths, which need not contain the subject.
-    """
-    try:
-        yield
-    except ImageError as error:
-        names = dict(zip(images, participants, strict=True))
-        lines = [_named(line, names) for line in str(error).splitlines()]
-        raise ImageError("\n".join(lines)) from None
-
-
-def _named(line: str, names: Mapping[str, str]) -> str:
-    content = line.lstrip()
-    name = names.get(content.partition(": ")[0])
-    return line if name is None else f"{line[: -len(content)]}{name}: {content}"
-
-
 def drawn_on_template(background: str, space: str, *, in_standard_space: bool) -> bool:
     """Tell whether figures are drawn on the template.
 
@@ -376,7 +443,7 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
     config : PipelineConfig
         The settings.
     cohort : DataFrame
-        ``participant_id`` and covariates, one row per subject.
+        ``participant_id`` and covariates, one row per column of the matrix.
 
     Raises
     ------
@@ -400,8 +467,9 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:
     """Return the settings that the results depend on.
 
-    The sections ``execution`` and ``report`` and the output folder are left out. The candidates are
-    the numbers of components that are compared; there are none if nothing is compared.
+    The sections ``execution`` and ``report`` are left out, and so are the output folder, authors
+    and licence. The candidates are the numbers of components that are compared; there are none if
+    nothing is compared.
     """
     settings = _without(config.settings(), "execution", "report")
     compared = config.compared if config.selection.is_study else ()
@@ -422,7 +490,7 @@ def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without(settings: Mapping[str, Any], *sections: str) -> dict[str, Any]:
     kept = {name: dict(part) for name, part in settings.items() if name not in sections}
-    for section, keys in (("output", ("dir", "overwrite")), ("inputs", ("database_dir",))):
+    for section, keys in NOT_OF_RESULTS.items():
         for key in keys:
             kept[section].pop(key, None)
     return kept

@@ -370,7 +370,7 @@ def _pm(value: float, sd: float) -> str:
 
 def _scale(curves: Curves) -> str:
     """Say what 0 means, if the agreement by chance was measured."""
-    return ", scaled to 0 for random compact parts" if curves.by_chance(AGREEMENT).any() else ""
+    return ", scaled to 0 for random parts" if curves.by_chance(AGREEMENT).any() else ""
 
 
 def _not_by_chance(curves: Curves, i: int) -> str:
@@ -379,7 +379,7 @@ def _not_by_chance(curves: Curves, i: int) -> str:
         return ""
     return (
         f"At k = {curves.ks[i]}, the inner product is {curves.of(AGREEMENT)[i]:.3f}, and "
-        f"{null:.3f} is expected by chance, for random compact parts of the same sizes. "
+        f"{null:.3f} is expected by chance, for random parts of the same sizes. "
     )
 
 
@@ -410,7 +410,7 @@ RULES = {
         _reproducibility_peak,
         ("reconstruction_error", *_with_sd("inner_product")),
         "the highest peak of the mean inner product of matched components of halves with "
-        "independent starts, beyond that of random compact parts, that is larger than the noise, "
+        "independent starts, beyond that of random parts, that is larger than the noise, "
         "at the elbow of the error or before it",
     ),
     "null-crossing": Rule(

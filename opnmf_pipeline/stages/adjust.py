@@ -22,7 +22,7 @@ from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import Factorization
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
-from opnmf_pipeline.stages.parts import PART_SETTINGS, adjusted, people_of
+from opnmf_pipeline.stages.parts import PART_SETTINGS, adjusted, people_of, rows_of
 from opnmf_pipeline.stages.stage import MATRIX_DIR, Call, Stage
 
 __all__ = ["ADJUSTMENT_FILE", "ADJUST_MATRIX", "adjust_matrix", "explained_loadings"]
@@ -60,7 +60,8 @@ def adjust_matrix(
     -------
     path
         The new ``matrix.json``. Its key ``Adjustment`` holds the settings, the number of values
-        that became negative, and the variance that each column explains before and after.
+        that became negative, and the variance that each column explains before and after. If the
+        matrix has several measures, its key ``Measures`` holds their scale.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def adjust_matrix(
     with threadpool_limits(1), written_whole(out_dir / sidecar["Matrix"]) as partial:
         out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=X.shape)
         allocate(partial)
-        found = adjusted(X, people, options, sidecar["Shift"], out)
+        found = adjusted(X, people, options, sidecar["Shift"], out, rows_of(sidecar))
         people = found.adjustment.with_means(X, people, sidecar["Shift"])
         if found.adjustment.by_global:
             columns.append(GLOBAL)
@@ -101,13 +102,19 @@ def adjust_matrix(
             for name in columns
         },
     }
-    logger.info("adjusted for %s; negative values: %d", ", ".join(columns), found.n_negative)
     content = {
         **sidecar,
         "Shift": found.shift,
-        "Adjustment": record,
         "SHA256": file_digest(out_dir / sidecar["Matrix"]),
     }
+    if options.has_models:
+        logger.info("adjusted for %s; negative values: %d", ", ".join(columns), found.n_negative)
+        content["Adjustment"] = record
+    if options.measures is not None:
+        logger.info("measures: scale: %s, shift: %g", options.measures.scale, -found.shift)
+        scales = found.adjustment.scales(sidecar["Measures"]["Rows"])
+        scale = {"Scale": options.measures.scale, **scales}
+        content["Measures"] = {**sidecar["Measures"], **scale}
     out_file = out_dir / MATRIX_FILE
     out_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return out_file

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.exceptions import ImageError
-from opnmf_pipeline.images.atlas import Atlas, read_regions
-from opnmf_pipeline.images.space import Mask
+from opnmf_pipeline.exceptions import FileError, ImageError
+from opnmf_pipeline.images.atlas import Atlas, labels_beside, read_regions
+from opnmf_pipeline.images.space import AtlasImage, Mask
 from opnmf_pipeline.selection.anatomy import (
     OUTSIDE,
     hemisphere_peaks,
@@ -19,14 +20,19 @@ from opnmf_pipeline.selection.anatomy import (
 )
 from opnmf_pipeline.stages.spaces import space_of
 
-__all__ = ["REGION_COLUMNS", "describe_places", "locate", "open_atlas"]
+__all__ = ["CENTRES", "REGION_COLUMNS", "atlas_of", "describe_places", "locate", "open_atlas"]
 
 N_NAMED = 8
 UNNAMED_MSG = (
     "{image}: has labels without a name in {labels}: {named}; add a line for each, or set "
     "report.atlas_labels to the labels of this atlas"
 )
+NAMED_MSG = (
+    "report.atlas_labels: {image} contains the names of its regions; remove report.atlas_labels"
+)
 
+CENTRES = ("peak_x", "peak_y", "peak_z")
+"""Columns of the label table of a table that is shown on an atlas."""
 REGION_COLUMNS: Mapping[str, Mapping[str, str]] = {
     "component": {"Description": "Number of the component"},
     "index": {"Description": "Label of the region in the atlas; 0 means outside the atlas"},
@@ -43,14 +49,30 @@ REGION_COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+CENTRE = "Coordinate {axis} of the centre of the region with the largest weight"
 NAME = {
     "Description": "Name of the component after the regions of the atlas that have most of its "
     "weight; it describes a place, not a function"
 }
 
 
-def open_atlas(atlas: Atlas) -> pd.DataFrame:
-    """Read the regions of an atlas; require that they name all labels of its image.
+def atlas_of(image: Path, labels: Path | None = None) -> Atlas:
+    """Return an atlas; its table of names is next to the image if it is not given.
+
+    Raises
+    ------
+    ImageError
+        The image is not a label image.
+    FileError
+        The image does not contain names, and no table is next to it.
+    """
+    if labels is None and space_of(image).images.open_atlas(image).names is None:
+        labels = labels_beside(image)
+    return Atlas(image, labels)
+
+
+def open_atlas(atlas: Atlas) -> tuple[AtlasImage, pd.DataFrame]:
+    """Open an atlas; require that all its regions have a name.
 
     Parameters
     ----------
@@ -59,7 +81,9 @@ def open_atlas(atlas: Atlas) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame
+    image : AtlasImage
+        Where the regions are.
+    regions : DataFrame
         ``name`` and possibly ``structure``, by the index of the region.
 
     Raises
@@ -67,11 +91,17 @@ def open_atlas(atlas: Atlas) -> pd.DataFrame:
     ImageError
         The image is not a label image, or it has labels without a name.
     FileError
-        The table cannot be read.
+        The table cannot be read, or there are two sources of names.
     """
-    regions = read_regions(atlas.labels)
-    _require_names(space_of(atlas.image).images.atlas_values(atlas.image), regions, atlas)
-    return regions
+    image = space_of(atlas.image).images.open_atlas(atlas.image)
+    if image.names is None:
+        regions = read_regions(atlas.labels or labels_beside(atlas.image))
+        _require_names(image.labels, regions, atlas)
+    elif atlas.labels is not None:
+        raise FileError(NAMED_MSG.format(image=atlas.image))
+    else:
+        regions = image.names
+    return image, regions
 
 
 def _require_names(labels: NDArray[np.int64], regions: pd.DataFrame, atlas: Atlas) -> None:
@@ -123,9 +153,8 @@ def locate(
             places[f"peak_{side}_{axis}"] = values
     if atlas is None:
         return places, pd.DataFrame(columns=list(REGION_COLUMNS))
-    known = read_regions(atlas.labels)
-    at_rows = mask.grid.read_labels(atlas.image)[mask.inside]
-    _require_names(at_rows, known, atlas)
+    _, known = open_atlas(atlas)
+    at_rows = mask.grid.read_labels(atlas.image, known)[mask.inside]
     overlaps = region_overlaps(W, labels, at_rows)
     for column in reversed(known.columns):
         name = "region" if column == "name" else column
@@ -144,6 +173,10 @@ def describe_places(places: pd.DataFrame) -> dict[str, Mapping[str, str]]:
     for column in map(str, places):
         if column == "proposed_name":
             described[column] = NAME
+            continue
+        if column in CENTRES:
+            text = CENTRE.format(axis=column[-1])
+            described[column] = {"Description": text, "Units": "mm"}
             continue
         _, side, what = column.split("_")
         peak = f"the largest weight in the {side} hemisphere"

@@ -11,7 +11,13 @@ import pandas as pd
 
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.files import read_object
-from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
+from opnmf_pipeline.images.cohort import (
+    MEASURE,
+    by_row,
+    identifiers,
+    read_cohort,
+    read_measures,
+)
 from opnmf_pipeline.reporting.associations import COLUMNS, Associations, measure_associations
 from opnmf_pipeline.reporting.covariates import Covariates, choose_covariates
 from opnmf_pipeline.stages.collect import COHORT_FILE
@@ -25,6 +31,7 @@ ASSOCIATIONS_FILES = {
     "associations_json": "associations.json",
 }
 """Files of the stage, by the names of the outputs of a run in ``dataset/names.py``."""
+OF_MEASURE = "Measure whose loadings are in the models"
 
 
 def write_associations(
@@ -45,7 +52,8 @@ def write_associations(
     out_dir : path
         Existing folder that gets
 
-        * ``associations.tsv``: one row per component, effect and model;
+        * ``associations.tsv``: one row per component, effect and model; each of several measures
+          has models of its own, and the column ``measure_id`` names it;
         * ``associations.json``: its columns, the covariates, and the columns of ``cohort_file``
           that are not used, with the reason.
     covariates : sequence of str
@@ -69,23 +77,42 @@ def write_associations(
     table = pd.DataFrame(index=loadings.index)
     if cohort_file is not None:
         table = by_row(read_cohort(cohort_file)).drop(columns="image", errors="ignore")
-    subjects = identifiers(loadings.index.tolist())["participant_id"].tolist()
     descriptions = read_object(descriptions_file) if descriptions_file else {}
-    chosen = choose_covariates(table.reindex(loadings.index), subjects, covariates, descriptions)
-    found = measure_associations(loadings, chosen.used, subjects)
-    write_table(found.table, out_dir / ASSOCIATIONS_FILES["associations"])
-    sidecar = json_text(_describe(chosen, found))
+    rows = identifiers(loadings.index.tolist()).set_axis(loadings.index)
+    tables = []
+    for name, of_measure in _by_measure(rows):
+        subjects = of_measure["participant_id"].tolist()
+        people = table.reindex(of_measure.index)
+        chosen = choose_covariates(people, subjects, covariates, descriptions)
+        found = measure_associations(loadings.loc[of_measure.index], chosen.used, subjects)
+        tables.append(found.table if name is None else _named(found.table, name))
+    write_table(pd.concat(tables), out_dir / ASSOCIATIONS_FILES["associations"])
+    sidecar = json_text(_describe(chosen, found, tables[0]))
     (out_dir / ASSOCIATIONS_FILES["associations_json"]).write_text(sidecar, encoding="utf-8")
     return out_dir
 
 
-def _describe(chosen: Covariates, found: Associations) -> dict[str, Any]:
+def _by_measure(rows: pd.DataFrame) -> list[tuple[str | None, pd.DataFrame]]:
+    """Return the rows of each measure with its name; the same subjects have all measures."""
+    if MEASURE not in rows:
+        return [(None, rows)]
+    return [(str(name), some) for name, some in rows.groupby(MEASURE, sort=False)]
+
+
+def _named(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    table.insert(0, MEASURE, measure)
+    return table
+
+
+def _describe(chosen: Covariates, found: Associations, table: pd.DataFrame) -> dict[str, Any]:
+    own = {MEASURE: {"Description": OF_MEASURE}} if MEASURE in table else {}
     return {
         "Description": "Associations of the loadings with covariates: linear models, one with each "
         "covariate (simple) and one with all covariates (adjusted)",
         "Covariates": {covariate.name: covariate.describe() for covariate in chosen.used},
         "NotUsed": dict(chosen.unused),
         "Notes": list(found.notes),
+        **own,
         **COLUMNS,
     }
 

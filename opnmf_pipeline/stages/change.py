@@ -3,56 +3,64 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from opnmf_pipeline.adjustment.blocks import row_blocks
-from opnmf_pipeline.config import ChangeConfig
+from opnmf_pipeline.config import ChangeConfig, MatrixConfig
 from opnmf_pipeline.disk import allocate
-from opnmf_pipeline.exceptions import CohortError, ImageError
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.files import file_digest, written_whole
-from opnmf_pipeline.images.cohort import identifiers
-from opnmf_pipeline.images.matrix import read_matrix
+from opnmf_pipeline.images.matrix import FEWEST_OBSERVED, read_matrix
+from opnmf_pipeline.images.pairs import Pairs, find_pairs
 from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.splits import with_covariates
-from opnmf_pipeline.stages.stage import MATRIX_DIR, PARTICIPANTS, Call, Stage
+from opnmf_pipeline.stages.stage import MATRIX_DIR, Call, Stage
 from opnmf_pipeline.tables import write_table
 
 __all__ = ["CHANGE_MATRIX", "change_matrix"]
 
-logger = logging.getLogger(__name__)
-
-DAYS_PER_YEAR = 365.25
-NO_SESSION_MSG = (
-    "{n} of {total} subject(s) have no change:\n{named}\n"
-    "add what is missing, or set on_missing: drop to leave these subjects out"
-)
-NO_COLUMN_MSG = "per_year: the table of subjects has no column {column!r}; it has: {columns}"
-NOT_YEARS_MSG = (
-    "per_year: column {column!r} has the value {value!r}; it must have ages in years, or dates "
-    "such as 2020-01-31"
-)
-ORDER_MSG = (
-    "per_year: {to} must be later than {start} in all subjects, or earlier in all; in column "
-    "{column!r} it is not for {n} subject(s):\n{named}\ncorrect these values"
-)
 NEGATIVE_MSG = (
     "{n} of {total} changes are negative ({share:.2%}), which cannot be factorized; set "
-    "negative: shift (subtract the smallest change) or clip (set them to 0)"
+    "matrix.negative: shift (subtract the smallest change) or clip (set them to 0)"
 )
+UNUSABLE_MSG = (
+    "the changes of {n} of {total} subject(s) cannot be factorized:\n{named}\n"
+    "fix the images of these subjects, or leave the subjects out"
+)
+RARE_MSG = (
+    "{n} of {total} places of the mask have a change in fewer than half of the subjects, because "
+    "their values are missing at one of the sessions; exclude these places with mask.image"
+)
+
+
+class _Counts(NamedTuple):
+    """What the changes are, before negative ones are replaced."""
+
+    n_negative: int
+    smallest: float
+    observed: NDArray[np.intp]
+    """Number of changes of each subject that are not missing."""
+    other: NDArray[np.intp]
+    """Number of those that are not 0."""
+    positive: NDArray[np.intp]
+    n_rare: int
+    """Number of voxels whose change is missing in more than half of the subjects."""
 
 
 def change_matrix(
-    matrix_file: Path, cohort_file: Path, out_dir: Path, options: ChangeConfig
+    matrix_file: Path,
+    cohort_file: Path,
+    out_dir: Path,
+    options: ChangeConfig,
+    negative: str = "error",
 ) -> tuple[Path, Path]:
-    """Write the matrix of changes, one column per subject: later session minus earlier session.
+    """Write the matrix of changes, one column per subject: ``to_session`` minus ``from_session``.
 
     Parameters
     ----------
@@ -66,7 +74,9 @@ def change_matrix(
         ``matrix.json``, in the form of :func:`opnmf_pipeline.stages.matrix.build_matrix`, and
         ``cohort.tsv``. Values missing at one session are NaN.
     options : ChangeConfig
-        Sessions, the column of years, and what to do with missing sessions and negative changes.
+        Sessions, the column of years, and what to do with missing sessions.
+    negative : {'error', 'clip', 'shift'}
+        What to do with negative changes, as ``matrix.negative``.
 
     Returns
     -------
@@ -74,141 +84,102 @@ def change_matrix(
         The new ``matrix.json``. Its key ``Change`` holds the settings, the subjects that were left
         out, the years between the sessions, and the number of negative changes.
     cohort_file : path
-        Table with one row per subject, and the columns of its earlier session.
+        Table with one row per subject, and the columns of ``from_session``.
 
     Raises
     ------
     CohortError
-        A subject lacks a session or a value of ``per_year``, and ``on_missing`` is ``error``; no
-        subject is left; or the later session is not later.
+        See :func:`opnmf_pipeline.images.pairs.find_pairs`.
     ImageError
-        Changes are negative, and ``negative`` is ``error``.
+        Changes are negative, and ``negative`` is ``error``. Or a subject has no change anywhere, or
+        too many values are missing.
     """
     X, sidecar = read_matrix(matrix_file)
-    pairs, people, dropped = _pairs(sidecar["Participants"], cohort_file, options)
-    years = pairs["years"].to_numpy()
+    cohort = with_covariates(sidecar["Participants"], cohort_file)
+    pairs = find_pairs(cohort, options)
     with written_whole(out_dir / sidecar["Matrix"]) as partial:
-        shape = (len(X), len(pairs))
+        shape = (len(X), len(pairs.subjects))
         out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
         allocate(partial)
-        n_negative, smallest = 0, 0.0
-        for rows in row_blocks(*X.shape):
-            block = np.asarray(X[rows], dtype=np.float64)
-            out[rows] = (block[:, pairs["to"]] - block[:, pairs["from"]]) / years
-            n_negative += int(np.count_nonzero(out[rows] < 0))
-            smallest = min(smallest, float(np.fmin.reduce(out[rows], axis=None)))
-        if n_negative and options.negative == "error":
-            share = n_negative / out.size
-            raise ImageError(NEGATIVE_MSG.format(n=n_negative, total=out.size, share=share))
-        for rows in row_blocks(*out.shape) if n_negative else ():
-            _without_negative(out[rows], smallest, options)
+        counts = _fill(out, X, pairs)
+        _require_usable(counts, pairs, len(X), negative)
+        for rows in row_blocks(*out.shape) if counts.n_negative else ():
+            if negative == "shift":
+                out[rows] -= np.float32(counts.smallest)
+            else:
+                np.maximum(out[rows], 0, out=out[rows])
         out.flush()
     content = {
         **sidecar,
-        "Participants": people["participant_id"].tolist(),
-        "Shift": smallest if options.negative == "shift" else 0.0,
+        "Participants": pairs.subjects,
+        "Shift": counts.smallest if negative == "shift" else 0.0,
         "Change": {
-            "Settings": options.model_dump(mode="json", exclude_none=True),
-            "Dropped": dropped,
-            "Years": years.tolist() if options.per_year else None,
-            "NumberOfNegativeValues": n_negative,
+            "Settings": options.settings(),
+            "Dropped": pairs.dropped,
+            "Years": None if pairs.years is None else pairs.years.tolist(),
+            "Negative": negative,
+            "NumberOfNegativeValues": counts.n_negative,
+            "ShareOfNegativeValues": counts.n_negative / out.size,
         },
         "SHA256": file_digest(out_dir / sidecar["Matrix"]),
     }
     out_file = out_dir / MATRIX_FILE
     out_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    write_table(people, out_dir / "cohort.tsv")
+    write_table(pairs.people(cohort), out_dir / "cohort.tsv")
     return out_file, out_dir / "cohort.tsv"
 
 
-def _without_negative(values: NDArray[np.float32], smallest: float, options: ChangeConfig) -> None:
-    if options.negative == "shift":
-        values -= np.float32(smallest)
-    else:
-        np.maximum(values, 0, out=values)
+def _fill(out: NDArray[np.float32], X: NDArray[np.float32], pairs: Pairs) -> _Counts:
+    """Write the changes, and count them."""
+    n_subjects = out.shape[1]
+    years = np.ones(n_subjects) if pairs.years is None else pairs.years
+    observed, other, positive = (np.zeros(n_subjects, dtype=np.intp) for _ in range(3))
+    n_negative, smallest, n_rare = 0, 0.0, 0
+    for rows in row_blocks(*X.shape):
+        block = np.asarray(X[rows], dtype=np.float64)
+        change = ((block[:, pairs.end] - block[:, pairs.start]) / years).astype(np.float32)
+        out[rows] = change
+        known = ~np.isnan(change)
+        observed += known.sum(axis=0)
+        other += (known & (change != 0)).sum(axis=0)
+        positive += (change > 0).sum(axis=0)
+        n_negative += int(np.count_nonzero(change < 0))
+        smallest = min(smallest, float(np.fmin.reduce(change, axis=None)))
+        n_rare += int(np.count_nonzero(2 * known.sum(axis=1) < n_subjects))
+    return _Counts(n_negative, smallest, observed, other, positive, n_rare)
 
 
-def _pairs(
-    names: list[str], cohort_file: Path, options: ChangeConfig
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Return the columns and years of each pair, its subject, and the subjects without a pair."""
-    rows = identifiers(names)
-    if "session_id" not in rows:
-        rows["session_id"] = None
-    table = with_covariates(names, cohort_file)
-    rows["column"] = range(len(rows))
-    rows["time"] = _times(table, options.per_year) if options.per_year else 0.0
-    ids = pd.Index(sorted(rows["participant_id"].unique()), name="participant_id")
-    sessions = {"from": options.from_session, "to": options.to_session}
-    why = pd.Series("", ids)
-    found = {}
-    for end, session in sessions.items():
-        there = rows[rows["session_id"] == session].set_index("participant_id").reindex(ids)
-        why[there["column"].isna()] += f" no {session}"
-        why[there["column"].notna() & there["time"].isna()] += (
-            f" no {options.per_year} at {session}"
-        )
-        found[end] = there
-    bad = [f"{subject}:{text}" for subject, text in why.items() if text]
-    if bad and (options.on_missing == "error" or len(bad) == len(ids)):
-        raise CohortError(NO_SESSION_MSG.format(n=len(bad), total=len(ids), named=listed(bad)))
+def _require_usable(counts: _Counts, pairs: Pairs, n_voxels: int, negative: str) -> None:
+    n_subjects = len(pairs.subjects)
+    total = n_voxels * n_subjects
+    if counts.n_negative and negative == "error":
+        share = counts.n_negative / total
+        raise ImageError(NEGATIVE_MSG.format(n=counts.n_negative, total=total, share=share))
+    if counts.n_rare:
+        raise ImageError(RARE_MSG.format(n=counts.n_rare, total=n_voxels))
+    bad = []
+    for subject, observed, other, positive in zip(
+        pairs.subjects, counts.observed, counts.other, counts.positive, strict=True
+    ):
+        if observed < FEWEST_OBSERVED * n_voxels:
+            bad.append(f"{subject}: {n_voxels - observed} of {n_voxels} changes are missing")
+        elif not other:
+            bad.append(f"{subject}: both sessions have the same values")
+        elif not positive and negative == "clip":
+            bad.append(f"{subject}: no change is positive, and negative: clip sets all to 0")
     if bad:
-        logger.warning("%d subject(s) without a change are left out: %s", len(bad), listed(bad))
-    kept = ids[why == ""]
-    pairs = pd.DataFrame(
-        {end: there.loc[kept, "column"].astype(int) for end, there in found.items()}
-    )
-    pairs["years"] = found["to"].loc[kept, "time"] - found["from"].loc[kept, "time"]
-    if options.per_year is None:
-        pairs["years"] = 1.0
-    _require_order(pairs, options)
-    pairs["years"] = pairs["years"].abs()
-    people = table.iloc[pairs["from"]].drop(columns=["session_id", "image"], errors="ignore")
-    return pairs, people, ids[why != ""].tolist()
+        raise ImageError(UNUSABLE_MSG.format(n=len(bad), total=n_subjects, named=listed(bad)))
 
 
-def _require_order(pairs: pd.DataFrame, options: ChangeConfig) -> None:
-    """Require that the order of the sessions is the same in all subjects.
-
-    It may be reversed, so that loss is positive.
-    """
-    years = pairs["years"] * np.sign(pairs["years"].median())
-    wrong = pairs.index[~(years > 0)].tolist()
-    if wrong:
-        message = ORDER_MSG.format(
-            to=options.to_session,
-            start=options.from_session,
-            column=options.per_year,
-            n=len(wrong),
-            named=listed(wrong),
-        )
-        raise CohortError(message)
-
-
-def _times(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
-    """Return ages or dates in years; NaN where there is no value."""
-    if column not in table:
-        columns = ", ".join(map(str, table.columns))
-        raise CohortError(NO_COLUMN_MSG.format(column=column, columns=columns))
-    text = table[column]
-    years = pd.to_numeric(text, errors="coerce")
-    if years.notna().sum() < text.notna().sum():
-        dates = pd.to_datetime(text, errors="coerce", format="%Y-%m-%d")
-        if (wrong := text[text.notna() & dates.isna()]).size:
-            raise CohortError(NOT_YEARS_MSG.format(column=column, value=wrong.iloc[0]))
-        years = (dates - pd.Timestamp(1970, 1, 1)) / pd.Timedelta(days=DAYS_PER_YEAR)
-    return years.to_numpy(dtype=np.float64)
-
-
-def _run(call: Call) -> dict[str, Any]:
+def _run(call: Call) -> dict[str, Path]:
     matrix_file, cohort_file = change_matrix(
         call.path("matrix_dir") / MATRIX_FILE,
         call.path("cohort_file"),
         call.folder,
         call.section(ChangeConfig),
+        call.section(MatrixConfig).negative,
     )
-    names = read_matrix(matrix_file)[1]["Participants"]
-    return {"matrix_dir": matrix_file.parent, "cohort_file": cohort_file, "participants": names}
+    return {"matrix_dir": matrix_file.parent, "cohort_file": cohort_file}
 
 
 CHANGE_MATRIX = Stage(
@@ -217,7 +188,10 @@ CHANGE_MATRIX = Stage(
     run=_run,
     folder="matrix",
     inputs={"matrix_dir": MATRIX_DIR, "cohort_file": COHORT_FILE},
-    outputs={"matrix_dir": MATRIX_DIR, "cohort_file": COHORT_FILE, "participants": PARTICIPANTS},
-    settings={ChangeConfig: ()},
+    outputs={"matrix_dir": MATRIX_DIR, "cohort_file": COHORT_FILE},
+    settings={
+        ChangeConfig: (),
+        MatrixConfig: tuple(set(MatrixConfig.model_fields) - {"negative"}),
+    },
     large=("matrix.npy",),
 )

@@ -11,6 +11,7 @@ from opnmf_pipeline.dataset.description import participants_json, read_json
 from opnmf_pipeline.dataset.names import OUTPUTS
 from opnmf_pipeline.images.bids import mixed_entities
 from opnmf_pipeline.images.cohort import find_cohort, read_cohort, row_names
+from opnmf_pipeline.images.measures import find_measures, images_of
 from opnmf_pipeline.images.simulation import simulate_cohort
 from opnmf_pipeline.stages.stage import IMAGES, PARTICIPANTS, Call, Field, Kind, Stage
 from opnmf_pipeline.tables import cut_off, write_table
@@ -33,7 +34,8 @@ def collect_cohort(options: InputsConfig, out_file: Path) -> Path:
     options : InputsConfig
         Names a BIDS dataset, a table or a glob pattern.
     out_file : path
-        TSV to write: ``participant_id``, ``image`` (absolute path), covariates.
+        TSV to write: ``participant_id``, ``image`` (absolute path), covariates. With several
+        measures, ``image_NAME`` of each of them takes the place of ``image``.
 
     Returns
     -------
@@ -47,10 +49,15 @@ def collect_cohort(options: InputsConfig, out_file: Path) -> Path:
     FileError
         ``dataset_description.json`` or ``participants.json`` contains no JSON object.
     """
-    cohort, dropped = find_cohort(options)
+    if options.measures is None:
+        cohort, dropped = find_cohort(options)
+        images = [cohort["image"].tolist()]
+    else:
+        cohort, dropped = find_measures(options)
+        images = [images_of(cohort, name) for name in options.names]
     if dropped:
         logger.warning("left out %d subject(s) without an image: %s", len(dropped), dropped)
-    if mixed := mixed_entities(cohort["image"]):
+    for mixed in filter(None, map(mixed_entities, images)):
         logger.warning(MIXED_MSG, mixed)
     _check_metadata(options)
     for name in cohort:
@@ -113,6 +120,7 @@ COLLECT_COHORT = Stage(
         InputsConfig: (
             *("simulation", "features", "feature_names", "features_as"),  # other stages
             "masks",  # belong to the stage mask
+            "measures",  # one call for each of them
             "on_empty",  # the mask is not known yet
             "on_missing_covariate",  # nor is the adjustment
         )

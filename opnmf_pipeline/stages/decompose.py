@@ -179,6 +179,7 @@ def decompose(
         "Shift": sidecar["Shift"],
         **({"Adjustment": sidecar["Adjustment"]} if "Adjustment" in sidecar else {}),
         **({"Change": sidecar["Change"]} if "Change" in sidecar else {}),
+        **({"Measures": sidecar["Measures"]} if "Measures" in sidecar else {}),
         "Norm": norm(X),
         "NormAboutMean": norm(X, mean_image(X)),
         "ReconstructionError": float(model.reconstruction_err_),

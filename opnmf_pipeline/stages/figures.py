@@ -50,7 +50,8 @@ def draw_figures(
     Parameters
     ----------
     components_file, labels_file, labels_table : path
-        Images and label table of :func:`opnmf_pipeline.stages.maps.write_maps`.
+        Images and label table of :func:`opnmf_pipeline.stages.maps.write_maps`; of tables with an
+        atlas, the images on its regions.
     matrix_file : path
         ``matrix.json``; read if the background is the mean of the subjects.
     mask_file : path
@@ -67,11 +68,11 @@ def draw_figures(
     path
         ``out_dir``.
     """
-    pictures = space_of(mask_file).pictures
-    background: Any = mesh_files(mesh_file, mask_file)
+    pictures = space_of(components_file).pictures
+    background: Any = mesh_files(mesh_file, components_file)
     if not background and on_template:
         background = pictures.template_image()
-    elif not background:
+    elif not background and space_of(components_file) is space_of(mask_file):
         background = _mean_image(matrix_file, mask_file)
     titles = component_titles(read_table(labels_table))
     montage = out_dir / FIGURES_FILES["montage"]
@@ -80,17 +81,17 @@ def draw_figures(
     return out_dir
 
 
-def mesh_files(mesh_file: Path | None, mask_file: Path) -> list[Path]:
+def mesh_files(mesh_file: Path | None, image: Path) -> list[Path]:
     """Return the meshes of the left and of the right hemisphere; empty if none is given.
 
     Raises
     ------
     ImageError
-        The images are volumes, or the file of a hemisphere is missing.
+        The image is a volume or a table, or the file of a hemisphere is missing.
     """
     if mesh_file is None:
         return []
-    space = space_of(mask_file)
+    space = space_of(image)
     if not space.images.is_image(mesh_file):
         raise ImageError(MESH_MSG.format(path=mesh_file))
     return [Path(file) for file in space.images.image_files(mesh_file)]

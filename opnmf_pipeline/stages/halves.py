@@ -34,7 +34,7 @@ from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.parts import PART_SETTINGS, Part, Parts
-from opnmf_pipeline.stages.spaces import open_mask
+from opnmf_pipeline.stages.spaces import mask_has_null, open_mask
 from opnmf_pipeline.stages.splits import SPLIT_FILE
 from opnmf_pipeline.stages.stage import (
     MASK_FILE,
@@ -178,9 +178,9 @@ def fit_halves(
         )
     by_chance = {}
     if n_null and mask_file is not None:
-        positions, seed = open_mask(mask_file).positions(), [n_components, split["Split"]]
-        if positions is not None:  # without them, random parts would not be compact
-            by_chance = agreement_by_chance([a.coef_, b.coef_], positions, n_null, seed)
+        mask, seed = open_mask(mask_file), [n_components, split["Split"]]
+        if mask_has_null(mask):
+            by_chance = agreement_by_chance([a.coef_, b.coef_], mask.positions(), n_null, seed)
     measures = {
         "n_components": n_components,
         "split": split["Split"],
@@ -220,7 +220,7 @@ def _errors(
         (norm(part.values, mean), norm(part.values))
         for part, mean in zip(parts, means, strict=True)
     ]
-    unseen = {"n_unseen": n_unseen} if parts[0].adjusted else {}
+    unseen = {"n_unseen": n_unseen} if parts[0].adjusted and subjects.options.has_models else {}
     return {
         **_measures("half", inside, own),
         **_measures("out_of_sample", outside, seen),

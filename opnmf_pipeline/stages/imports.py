@@ -23,10 +23,10 @@ from opnmf_pipeline.images.foreign import (
     ROWS_MSG,
     component_folders,
     component_images,
-    is_matrix,
     read_weights,
     rows_in_c_order,
 )
+from opnmf_pipeline.images.matrices import is_matrix
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.stages.spaces import SPACES, open_mask, space_of
 

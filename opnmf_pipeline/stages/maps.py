@@ -10,15 +10,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from opnmf_pipeline.dataset.description import json_text
-from opnmf_pipeline.images.atlas import Atlas, labels_beside
-from opnmf_pipeline.images.cohort import identifiers
+from opnmf_pipeline.images.atlas import Atlas
+from opnmf_pipeline.images.cohort import MEASURE, identifiers
 from opnmf_pipeline.images.maps import component_names
+from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.figure import part_colours
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.adjust import explained_loadings
-from opnmf_pipeline.stages.anatomy import REGION_COLUMNS, describe_places, locate
+from opnmf_pipeline.stages.anatomy import (
+    CENTRES,
+    REGION_COLUMNS,
+    atlas_of,
+    describe_places,
+    locate,
+    open_atlas,
+)
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import (
     FACTORIZATION_FILE,
@@ -42,6 +51,7 @@ __all__ = [
     "WRITE_MAPS",
     "describe_loadings",
     "write_maps",
+    "write_on_atlas",
 ]
 
 MAPS_FILES = {
@@ -94,11 +104,13 @@ def write_maps(
         * a ``.json`` for each of them.
 
         Images have the endings of the space, ``.nii.gz`` for volumes. On surfaces, there is another
-        copy of both images: one GIFTI file per hemisphere.
+        copy of both images: one GIFTI file per hemisphere. Of tables with an atlas, there are
+        images of both in the space of the atlas.
     atlas_file : path, optional
-        Label image of an atlas in the space of the mask; its regions name the components.
+        Label image of an atlas in the space of the mask, or, for tables, whose regions have the
+        names of the features; its regions name the components.
     atlas_labels : path, optional
-        Names of its labels. Default: the file next to it with the same name.
+        Names of its labels. Default: those in the image, or the file next to it with the same name.
     matrix_file, cohort_file : path, optional
         If the matrix was adjusted: ``matrix.json`` of the matrix before this, and the table of its
         subjects. With these, the sidecar of the loadings has the variance that each column of the
@@ -110,12 +122,15 @@ def write_maps(
         ``out_dir``.
     """
     fit = read_factorization(factorization_file)
-    atlas = Atlas(atlas_file, atlas_labels or labels_beside(atlas_file)) if atlas_file else None
+    atlas = atlas_of(atlas_file, atlas_labels) if atlas_file else None
     mask, files = open_mask(mask_file), named_files(MAPS_FILES, mask_file)
     labels = winner_takes_all(fit.W)
     mask.write(fit.W.astype(np.float32), out_dir / files["components"])
     mask.write_labels(labels, part_colours(fit.W.shape[1]), out_dir / files["dseg"])
     places, regions = locate(mask, fit.W, labels, atlas)
+    if atlas is not None and not mask.grid.in_space:
+        centres = write_on_atlas(mask, fit.W, labels, atlas, out_dir)
+        places = places.assign(**dict(zip(CENTRES, centres.T, strict=False)))
     parts = mask.label_table(fit.W, labels)
     table = pd.concat([parts, places], axis=1)
     first = [column for column in ("index", "name", "proposed_name") if column in table]
@@ -149,9 +164,62 @@ def write_maps(
     return out_dir
 
 
+def write_on_atlas(
+    mask: Mask, W: NDArray[np.floating], labels: NDArray[np.int16], atlas: Atlas, out_dir: Path
+) -> NDArray[np.float64]:
+    """Write the components and the labels of features on the regions of an atlas.
+
+    Parameters
+    ----------
+    mask : Mask
+        Features of the rows.
+    W : ndarray of shape (n_rows, n_components)
+    labels : ndarray of shape (n_rows,), int16
+        Winner-takes-all labels.
+    atlas : Atlas
+        Every place of a region gets the weights of the feature with its name; places without such a
+        feature get 0.
+    out_dir : path
+        Existing folder that gets the images ``components`` and ``dseg`` of the space of the atlas.
+
+    Returns
+    -------
+    ndarray of shape (n_components, 0 or 3), float64
+        Place of the region with the largest weight that is nearest to its centre, in mm; without
+        columns if the places of the atlas are not known.
+    """
+    image, regions = open_atlas(atlas)
+    region_of_row = mask.grid.read_labels(atlas.image, regions)[mask.inside]
+    row_of_region = np.full(regions.index.max() + 1, len(W))
+    row_of_region[region_of_row] = np.arange(len(W))
+    row_of_region[0] = len(W)  # no feature
+    rows = row_of_region[image.labels]
+    files = named_files(MAPS_FILES, atlas.image)
+    weights = np.pad(W.astype(np.float32), ((0, 1), (0, 0)))[rows]
+    image.mask.write(weights, out_dir / files["components"])
+    colours = part_colours(W.shape[1])
+    image.mask.write_labels(np.pad(labels, (0, 1))[rows], colours, out_dir / files["dseg"])
+    positions = image.mask.positions()
+    if positions is None:
+        return np.empty((W.shape[1], 0))
+    peaks = image.labels[weights.argmax(axis=0)]
+    return np.array([_central(positions[image.labels == region]) for region in peaks])
+
+
+def _central(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the position that is nearest to the mean of all of them, rounded to 0.001 mm."""
+    distances = ((positions - positions.mean(axis=0)) ** 2).sum(axis=1)
+    central: NDArray[np.float64] = np.round(positions[np.argmin(distances)], 3)
+    return central
+
+
 def describe_loadings(table: pd.DataFrame) -> dict[str, Any]:
     """Return the sidecar of a table of loadings: its description, and one for each column."""
-    known = {"participant_id": "Subject", "session_id": "Session of the subject"}
+    known = {
+        "participant_id": "Subject",
+        "session_id": "Session of the subject",
+        MEASURE: "Measure of the subject, which has its own loadings",
+    }
     columns = {
         str(name): {"Description": known.get(str(name)) or LOADING.format(name=name)}
         for name in table
@@ -198,10 +266,15 @@ def _run(call: Call) -> dict[str, Any]:
         call.optional_path("cohort_file"),
     )
     files = named_files(MAPS_FILES, call.path("mask_file"))
+    atlas_file = call.optional_path("atlas_file")
+    on_atlas = atlas_file is not None and not open_mask(call.path("mask_file")).grid.in_space
+    shown = named_files(MAPS_FILES, atlas_file) if atlas_file and on_atlas else files
     return {
         "maps_dir": maps_dir,
         "components_file": maps_dir / files["components"],
         "labels_file": maps_dir / files["dseg"],
+        "shown_components": maps_dir / shown["components"],
+        "shown_labels": maps_dir / shown["dseg"],
         "labels_table": maps_dir / files["dseg_tsv"],
         "regions_table": maps_dir / REGIONS_FILES["regions"],
         "loadings_file": maps_dir / files["loadings"],
@@ -222,7 +295,10 @@ WRITE_MAPS = Stage(
         "factorization_dir": FACTORIZATION_DIR,
         "mask_file": MASK_FILE,
         "atlas_file": Field(
-            Kind.FILE, "label image of an atlas in the space of the mask", default=None
+            Kind.FILE,
+            "label image of an atlas in the space of the mask, or whose regions have the names of "
+            "the features",
+            default=None,
         ),
         "atlas_labels": Field(
             Kind.FILE,
@@ -242,6 +318,12 @@ WRITE_MAPS = Stage(
         "maps_dir": Field(Kind.FOLDER, "folder with all files of WriteMaps"),
         "components_file": COMPONENTS_FILE,
         "labels_file": LABELS_FILE,
+        "shown_components": Field(
+            Kind.FILE,
+            "components for pictures: components_file, or for tables with an atlas the components "
+            "on its regions",
+        ),
+        "shown_labels": Field(Kind.FILE, "labels for pictures: labels_file, or those on the atlas"),
         "labels_table": LABELS_TABLE,
         "regions_table": Field(
             Kind.TABLE, "regions of the atlas in each component (TSV); no rows without an atlas"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from opnmf_pipeline.config import ADJUSTMENT_SETTINGS, MaskConfig, MatrixConfig
+from opnmf_pipeline.config import AFTER_IMAGES, MaskConfig, MatrixConfig
 from opnmf_pipeline.images.mask import describe_mask, group_mask
 from opnmf_pipeline.images.missing import read_image, read_masks
 from opnmf_pipeline.images.reading import map_images
@@ -116,6 +116,6 @@ MAKE_MASK = Stage(
         ),
     },
     outputs={"mask_file": MASK_FILE, "values_dir": VALUES_DIR, "digests_file": DIGESTS_FILE},
-    settings={MaskConfig: (), MatrixConfig: ADJUSTMENT_SETTINGS},
+    settings={MaskConfig: (), MatrixConfig: AFTER_IMAGES},
     large=("values.bin",),
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opnmf_pipeline.config import ADJUSTMENT_SETTINGS, MatrixConfig
+from opnmf_pipeline.config import AFTER_IMAGES, MatrixConfig
 from opnmf_pipeline.images.matrix import read_matrix, subject_columns, write_matrix, write_sidecar
 from opnmf_pipeline.images.values import image_paths, kept_columns
 from opnmf_pipeline.progress import Track, silent
@@ -129,6 +129,6 @@ BUILD_MATRIX = Stage(
         "values_dir": replace(VALUES_DIR, default=None),
     },
     outputs={"matrix_dir": MATRIX_DIR},
-    settings={MatrixConfig: ADJUSTMENT_SETTINGS},
+    settings={MatrixConfig: AFTER_IMAGES},
     large=("matrix.npy",),
 )

@@ -27,7 +27,7 @@ from opnmf_pipeline.selection.ranks import gains, hierarchy
 from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap, winner_takes_all
 from opnmf_pipeline.stages.decompose import Factorization
 from opnmf_pipeline.stages.halves import ERROR_COLUMNS, SHARED_COLUMNS, SPLIT_COLUMNS
-from opnmf_pipeline.stages.spaces import open_mask
+from opnmf_pipeline.stages.spaces import mask_has_null, open_mask
 
 __all__ = [
     "HIERARCHY_COLUMNS",
@@ -240,8 +240,8 @@ def _over_starts(starts: Iterable[Factorization], mask: Mask, n_null: int) -> pd
         weights = [fit.W for fit in fits]
         if len(weights) > 1:
             found = agreement_of_starts(weights)
-            if (positions := mask.positions()) is not None:
-                null = agreement_by_chance(weights, positions, n_null, [k, 0])
+            if mask_has_null(mask):
+                null = agreement_by_chance(weights, mask.positions(), n_null, [k, 0])
                 found |= {f"start_{name}": value for name, value in null.items()}
             rows.append({"n_components": k, **found, "n_starts": len(weights)})
     return pd.DataFrame(rows)

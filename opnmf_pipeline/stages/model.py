@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.config import MatrixConfig
-from opnmf_pipeline.dataset.model import read_model_file
+from opnmf_pipeline.dataset.model import read_model_file, require_projectable
 from opnmf_pipeline.decomposition.missing import project
 from opnmf_pipeline.exceptions import ConfigError, ModelError
 from opnmf_pipeline.images.cohort import identifiers
@@ -47,7 +47,6 @@ ADJUSTMENT_MSG = (
     "{file}: is a fit of an adjusted matrix; give the folder of the adjustment, too (matrix_dir of "
     "AdjustMatrix)"
 )
-CHANGE_MSG = "{file}: images cannot be projected on components of change between two sessions"
 SETTINGS_MSG = (
     "{file}: has preprocessing settings that version {version} does not have ({keys}); install the "
     "version of opnmf-pipeline that wrote the model"
@@ -92,6 +91,10 @@ class Model:
         Mask of the analysis.
     preprocessing : MatrixConfig
         Preprocessing of the images of the cohort, which new images get, too.
+    change : mapping or None
+        Settings of the change between two sessions, if the components are of changes.
+    measures : mapping or None
+        Several measures that share the components, and how they were joined.
     shift : float
         Value that was subtracted from all values of these images.
     adjustment_file : path or None
@@ -121,6 +124,8 @@ class Model:
     W: NDArray[np.floating]
     mask_file: Path
     preprocessing: MatrixConfig
+    change: Mapping[str, Any] | None = None
+    measures: Mapping[str, Any] | None = None
     shift: float = 0.0
     adjustment_file: Path | None = None
     mean_loadings: NDArray[np.float64] | None = None
@@ -170,6 +175,7 @@ class Model:
     def of_file(cls, file: Path) -> Self:
         """Load the model of one file, ``..._model.json``; as :meth:`load`."""
         content = read_model_file(file)
+        content.require_one_map(file)
         content.require_intact(file)
         try:
             preprocessing = MatrixConfig(**content.Preprocessing)
@@ -192,6 +198,8 @@ class Model:
             W=W,
             mask_file=mask_file,
             preprocessing=preprocessing,
+            change=content.Change,
+            measures=content.Measures,
             shift=content.Shift,
             adjustment_file=None if adjustment is None else file.with_name(adjustment),
             mean_loadings=None if content.MeanLoadings is None else np.array(content.MeanLoadings),
@@ -220,8 +228,6 @@ class Model:
             the matrix was adjusted.
         """
         fit = read_factorization(factorization_file)
-        if "Change" in fit.info:
-            raise ModelError(CHANGE_MSG.format(file=factorization_file))
         if "Adjustment" not in fit.info:
             adjustment_file = None
         elif adjustment_file is None or not adjustment_file.exists():
@@ -231,6 +237,8 @@ class Model:
             W=fit.W,
             mask_file=mask_file,
             preprocessing=MatrixConfig(**fit.info["Preprocessing"]),
+            change=fit.info["Change"]["Settings"] if "Change" in fit.info else None,
+            measures=fit.info.get("Measures"),
             shift=fit.info["Shift"],
             adjustment_file=adjustment_file,
             mean_loadings=None if mean is None else np.array(mean),
@@ -330,8 +338,10 @@ class Model:
     ) -> Finish:
         """Return what makes values of the matrix from images: their shift, or their adjustment.
 
-        Parameters and errors are those of :meth:`opnmf_pipeline.stages.newsubjects.NewSubjects.of`.
+        Parameters and errors are those of :meth:`opnmf_pipeline.stages.newsubjects.NewSubjects.of`;
+        components of changes between two sessions, or of several measures, are a ModelError.
         """
+        require_projectable(self.components_file or self.mask_file, self.change, self.measures)
         if self.adjustment_file is None:
             return Shifted(self.shift)
         negative = self.preprocessing.negative

@@ -25,7 +25,7 @@ from opnmf_pipeline.tables import typed
 
 __all__ = ["NewSubjects"]
 
-PREFIXES = dict(zip(IDENTIFIERS, ("sub-", "ses-"), strict=True))
+PREFIXES = {"participant_id": "sub-", "session_id": "ses-"}
 NO_COLUMN_MSG = (
     "the images of this model were adjusted for {needed}, so it needs these columns for new "
     "subjects; {problem}; add the columns to participants.tsv of the dataset, or give a table with "

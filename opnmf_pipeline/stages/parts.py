@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ from threadpoolctl import threadpool_limits
 from opnmf_pipeline.adjustment.adjustment import Adjustment
 from opnmf_pipeline.adjustment.blocks import row_blocks
 from opnmf_pipeline.config import ADJUSTMENT_SETTINGS, MatrixConfig
-from opnmf_pipeline.images.cohort import by_row
+from opnmf_pipeline.images.cohort import MEASURE, by_row
 from opnmf_pipeline.stages.splits import with_covariates
 from opnmf_pipeline.tables import as_typed
 
-__all__ = ["PART_SETTINGS", "Adjusted", "Part", "Parts", "adjusted", "people_of"]
+__all__ = ["PART_SETTINGS", "Adjusted", "Part", "Parts", "adjusted", "people_of", "rows_of"]
 
 Matrix = NDArray[np.float32]
 
@@ -80,12 +80,15 @@ class Parts:
         One row per subject; None without an adjustment.
     options : MatrixConfig
         Settings of the adjustment, and ``negative``.
+    rows : mapping of str to (int, int) or None
+        Rows of each measure, if there are several.
     """
 
     X: Matrix
     shift: float
     people: pd.DataFrame | None
     options: MatrixConfig
+    rows: Mapping[str, Sequence[int]] | None = None
 
     @classmethod
     def of(
@@ -94,7 +97,7 @@ class Parts:
         """Return the subjects of a matrix and its sidecar, with the columns of their table."""
         adjusts = options.adjusts and cohort_file is not None
         people = people_of(sidecar["Participants"], cohort_file) if adjusts else None
-        return cls(X, sidecar["Shift"], people, options)
+        return cls(X, sidecar["Shift"], people, options, rows_of(sidecar))
 
     def part(self, columns: Sequence[int]) -> Part:
         """Return some subjects, adjusted with what is learned from them alone.
@@ -111,7 +114,8 @@ class Parts:
         values = np.ascontiguousarray(self.X[:, columns])
         if self.people is None:
             return Part(columns, values, None)
-        found = adjusted(values, self.people.iloc[columns], self.options, self.shift, values)
+        people = self.people.iloc[columns]
+        found = adjusted(values, people, self.options, self.shift, values, self.rows)
         if self.options.negative == "error":
             np.maximum(values, 0, out=values)
         return Part(columns, values, found)
@@ -142,7 +146,12 @@ class Parts:
 
 
 def adjusted(
-    X: Matrix, people: pd.DataFrame, options: MatrixConfig, shift: float, out: Matrix
+    X: Matrix,
+    people: pd.DataFrame,
+    options: MatrixConfig,
+    shift: float,
+    out: Matrix,
+    rows: Mapping[str, Sequence[int]] | None = None,
 ) -> Adjusted:
     """Adjust subjects with what is learned from them.
 
@@ -158,26 +167,38 @@ def adjusted(
         Value that was subtracted from all values of X; it is added again first.
     out : ndarray of shape (n_voxels, n_subjects), float32
         Array to fill; it may be X.
+    rows : mapping of str to (int, int), optional
+        Rows of each measure, if there are several.
     """
     with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
-        adjustment = Adjustment.learn(X, people, options, shift)
+        adjustment = Adjustment.learn(X, people, options, shift, rows)
         adjustment.apply(X, people, out, shift)
     n_negative, smallest = 0, 0.0
-    for rows in row_blocks(*out.shape):
-        n_negative += int(np.count_nonzero(out[rows] < 0))
-        smallest = min(smallest, float(out[rows].min()))
-    for rows in row_blocks(*out.shape) if n_negative else ():
+    for block in row_blocks(*out.shape):
+        n_negative += int(np.count_nonzero(out[block] < 0))
+        smallest = min(smallest, float(out[block].min()))
+    for block in row_blocks(*out.shape) if n_negative else ():
         if options.negative == "shift":
-            out[rows] -= np.float32(smallest)
+            out[block] -= np.float32(smallest)
         elif options.negative == "clip":
-            np.maximum(out[rows], 0, out=out[rows])
+            np.maximum(out[block], 0, out=out[block])
     return Adjusted(adjustment, smallest if options.negative == "shift" else 0.0, n_negative)
 
 
 def people_of(participants: Sequence[str], cohort_file: Path | None) -> pd.DataFrame:
     """Return the table of the subjects of a matrix, one row per column of the matrix.
 
-    Columns of numbers are numbers; the names of the subjects are in the index.
+    Columns of numbers are numbers; the names of the subjects are in the index. If columns of the
+    matrix are measures of subjects, the column ``measure_id`` names the measure.
     """
     cohort = with_covariates(participants, cohort_file).drop(columns="image", errors="ignore")
-    return as_typed(by_row(cohort))
+    people = as_typed(by_row(cohort))
+    if MEASURE in cohort:
+        people[MEASURE] = cohort[MEASURE].to_numpy()
+    return people
+
+
+def rows_of(sidecar: Mapping[str, Any]) -> dict[str, Sequence[int]] | None:
+    """Return the rows of each measure of a matrix, from its sidecar; None without measures."""
+    measures = sidecar.get("Measures")
+    return None if measures is None else measures["Rows"]

@@ -25,10 +25,12 @@ QUALITY_FILES = {
     "mean": "mean{image}",
     "sd": "sd{image}",
     "coverage": "coverage{image}",
+    "observed": "observed{image}",
     "subjects": "subjects.tsv",
     "subjects_json": "subjects.json",
 }
-"""Files of the stage, by the names of the outputs of a run in ``dataset/names.py``."""
+"""Files of the stage, by the names of the outputs of a run in ``dataset/names.py``. ``observed``
+exists only with ``matrix.nan: masked``."""
 
 BLOCK_BYTES = 64 * 2**20
 """The matrix is read in blocks of rows that take this much memory in float64."""
@@ -39,16 +41,20 @@ BLOCK_SUBJECTS = 1024
 SUBJECT_COLUMNS = {
     "participant_id": "Subject",
     "session_id": "Session of the subject",
+    "measure_id": "Measure that the image shows",
     "norm": "Euclidean norm of the subject's column of the matrix",
     "mean": "Mean of the subject's values in the mask, in the units of the images",
-    "coverage": "Share of the mask where the subject's image has a value that is not zero",
+    "coverage": "Share of the mask where the subject's image has a value that is not zero; of a "
+    "change between two sessions, any value",
     "missing": "Share of the mask where the subject's value is missing (NaN)",
     "nearest": "The other subject whose image has the highest correlation with this image",
     "correlation": "Pearson correlation of these two images in the mask",
 }
 
 
-def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
+def assess_cohort(
+    matrix_file: Path, mask_file: Path, out_dir: Path, raw_file: Path | None = None
+) -> Path:
     """Measure the quality of the images: per voxel over subjects, and per subject over voxels.
 
     Parameters
@@ -63,9 +69,14 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
         * ``mean`` and ``sd``, maps of the mean and standard deviation over the subjects, in the
           units of the images, float32;
         * ``coverage``, a map of the share of the subjects whose image is not zero, float32;
+        * ``observed``, a map of the share of the subjects whose value is not missing, float32 (with
+          ``matrix.nan: masked``);
         * ``subjects.tsv`` and ``.json``: one row per subject with ``norm``, ``mean``,
           ``coverage``, ``missing`` (with ``matrix.nan: masked``), and the ``nearest`` other subject
           with its ``correlation``.
+    raw_file : path, optional
+        ``matrix.json`` of the same images before several measures were scaled: a value that is zero
+        there is no data.
 
     Returns
     -------
@@ -73,17 +84,20 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
         ``out_dir``.
     """
     X, sidecar = read_matrix(matrix_file)
-    voxels, subjects = _moments(X, np.float32(-sidecar["Shift"]))
+    raw, of_raw = (X, sidecar) if raw_file is None else read_matrix(raw_file)
+    # A change of 0 is a value, as any other: nothing equals NaN
+    zero = np.nan if "Change" in sidecar else -of_raw["Shift"]
+    voxels, subjects = _moments(X, raw, np.float32(zero))
     voxels["mean"] += sidecar["Shift"]
     subjects["mean"] += sidecar["Shift"]
+    if not MatrixConfig(**sidecar["Preprocessing"]).masked:
+        del voxels["observed"], subjects["missing"]
     mask, files = open_mask(mask_file), named_files(QUALITY_FILES, mask_file)
     for name, values in voxels.items():
         mask.write(values.astype(np.float32), out_dir / files[name])
     participants = np.array(sidecar["Participants"])
     with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
         nearest, correlation = _nearest(X)
-    if not MatrixConfig(**sidecar["Preprocessing"]).masked:
-        del subjects["missing"]
     table = pd.concat([identifiers(sidecar["Participants"]), pd.DataFrame(subjects)], axis=1)
     table["nearest"] = participants[nearest]
     table["correlation"] = correlation
@@ -94,29 +108,30 @@ def assess_cohort(matrix_file: Path, mask_file: Path, out_dir: Path) -> Path:
 
 
 def _moments(
-    X: NDArray[np.float32], zero: np.float32
+    X: NDArray[np.float32], raw: NDArray[np.float32], zero: np.float32
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return mean, sd and coverage of each row; norm, mean, coverage and missing of each column.
+    """Return mean, sd, coverage and observed of each row, and measures of each column.
 
-    ``zero`` is the value of a voxel without data. Missing values (NaN) are left out. The matrix is
-    read once.
+    The latter are norm, mean, coverage and missing. ``zero`` is the value of a voxel without data
+    in ``raw``. Missing values (NaN) are left out. The matrix is read once.
     """
     n_voxels, n_subjects = X.shape
-    mean, sd, coverage = (np.empty(n_voxels) for _ in range(3))
+    mean, sd, coverage, observed = (np.empty(n_voxels) for _ in range(4))
     total, squares, covered, missing = (np.zeros(n_subjects) for _ in range(4))
     step = max(1, BLOCK_BYTES // (8 * n_subjects))
     for first in range(0, n_voxels, step):
         rows = slice(first, first + step)
         block = X[rows].astype(np.float64)
         unknown = np.isnan(block)
-        filled = (X[rows] != zero) & ~unknown
+        filled = (raw[rows] != zero) & ~unknown
         mean[rows], sd[rows] = np.nanmean(block, axis=1), np.nanstd(block, axis=1)
-        coverage[rows], block[unknown] = filled.mean(1), 0
+        coverage[rows], observed[rows] = filled.mean(1), 1 - unknown.mean(1)
+        block[unknown] = 0
         total += block.sum(0)
         squares += np.einsum("ij,ij->j", block, block)
         covered += filled.sum(0)
         missing += unknown.sum(0)
-    voxels = {"mean": mean, "sd": sd, "coverage": coverage}
+    voxels = {"mean": mean, "sd": sd, "coverage": coverage, "observed": observed}
     subjects = {
         "norm": np.sqrt(squares),
         "mean": total / (n_voxels - missing),
@@ -151,8 +166,10 @@ def _nearest(X: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float
 
 
 def _run(call: Call) -> dict[str, Path]:
-    matrix_file = call.path("matrix_dir") / MATRIX_FILE
-    return {"quality_dir": assess_cohort(matrix_file, call.path("mask_file"), call.folder)}
+    matrix_file, raw_dir = call.path("matrix_dir") / MATRIX_FILE, call.optional_path("raw_dir")
+    raw_file = None if raw_dir is None else raw_dir / MATRIX_FILE
+    folder = assess_cohort(matrix_file, call.path("mask_file"), call.folder, raw_file)
+    return {"quality_dir": folder}
 
 
 ASSESS_COHORT = Stage(
@@ -160,7 +177,15 @@ ASSESS_COHORT = Stage(
     summary="Measure the quality of the images: mean, standard deviation, coverage, duplicates.",
     run=_run,
     folder="quality",
-    inputs={"matrix_dir": MATRIX_DIR, "mask_file": MASK_FILE},
+    inputs={
+        "matrix_dir": MATRIX_DIR,
+        "mask_file": MASK_FILE,
+        "raw_dir": Field(
+            Kind.FOLDER,
+            "folder of StackMeasures, if its measures were scaled: zeros there are no data",
+            default=None,
+        ),
+    },
     outputs={"quality_dir": Field(Kind.FOLDER, "folder of AssessCohort")},
     memory=fit_memory,
 )

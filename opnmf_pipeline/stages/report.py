@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,13 @@ from opnmf_pipeline.decomposition.progress import CHANGE
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.bids import common_entities, mixed_entities
-from opnmf_pipeline.images.cohort import by_row, identifiers, read_cohort, read_measures
+from opnmf_pipeline.images.cohort import (
+    MEASURE,
+    by_row,
+    identifiers,
+    read_cohort,
+    read_measures,
+)
 from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.reporting.covariates import restore_covariates
@@ -32,6 +38,7 @@ from opnmf_pipeline.reporting.facts import (
     SolverFacts,
 )
 from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.measures import n_subjects_of
 from opnmf_pipeline.reporting.page import render_page
 from opnmf_pipeline.selection.errors import explained_variance, relative_errors
 from opnmf_pipeline.selection.shape import nearest_columns
@@ -41,93 +48,15 @@ from opnmf_pipeline.stages.decompose import FACTORIZATION_FILE
 from opnmf_pipeline.stages.figures import MESH_FILE, ON_TEMPLATE, mesh_files
 from opnmf_pipeline.stages.maps import EXPLAINED
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
-from opnmf_pipeline.stages.quality import QUALITY_FILES
 from opnmf_pipeline.stages.reliability import RELIABILITY_FILES
-from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR, SELECTION_FILES
-from opnmf_pipeline.stages.spaces import Pictures, named_files, open_mask, space_of
+from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
+from opnmf_pipeline.stages.select import FACTORIZATION_DIRS, SELECTION_DIR
+from opnmf_pipeline.stages.spaces import named_files, open_mask, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
+from opnmf_pipeline.stages.viewer import embedded_maps
 from opnmf_pipeline.tables import as_typed, read_table
 
-__all__ = ["MAKE_REPORT", "CohortFiles", "FitFiles", "SelectionFiles", "make_report"]
-
-
-@dataclass(frozen=True)
-class FitFiles:
-    """Files about one number of components.
-
-    Attributes
-    ----------
-    factorization : path
-        ``factorization.json`` of :func:`opnmf_pipeline.stages.decompose.decompose`.
-    components, labels_table, loadings : path
-        Files of :func:`opnmf_pipeline.stages.maps.write_maps`.
-    montage, parts : path or None
-        Pictures of :func:`opnmf_pipeline.stages.figures.draw_figures`.
-    regions : path or None
-        Table of :func:`opnmf_pipeline.stages.maps.write_maps`; it has no rows without an atlas.
-    associations : path or None
-        Table of :func:`opnmf_pipeline.stages.associations.write_associations`; its sidecar is in
-        the same folder.
-    reliability, reliability_map : path or None
-        Table and map of :func:`opnmf_pipeline.stages.reliability.measure_reliability`; the sidecar
-        of the table is in the same folder.
-    """
-
-    factorization: Path
-    components: Path
-    labels_table: Path
-    loadings: Path
-    montage: Path | None = None
-    parts: Path | None = None
-    regions: Path | None = None
-    associations: Path | None = None
-    reliability: Path | None = None
-    reliability_map: Path | None = None
-
-
-@dataclass(frozen=True)
-class CohortFiles:
-    """Files of :func:`opnmf_pipeline.stages.quality.assess_cohort`."""
-
-    mean: Path
-    sd: Path
-    coverage: Path
-    subjects: Path
-
-    @classmethod
-    def in_folder(cls, folder: Path, mask_file: Path) -> CohortFiles:
-        """Return the files in the folder that the stage wrote."""
-        files = named_files(QUALITY_FILES, mask_file)
-        return cls(*(folder / files[name] for name in ("mean", "sd", "coverage", "subjects")))
-
-
-@dataclass(frozen=True)
-class SelectionFiles:
-    """Files of :func:`opnmf_pipeline.stages.select.select_rank`; all but the first may be absent.
-
-    Attributes
-    ----------
-    metrics : path
-        ``metrics.tsv``; ``metrics.json`` is in the same folder.
-    choice : path or None
-        ``selection.json``.
-    errors, reproducibility, hierarchy : path or None
-        Pictures.
-    """
-
-    metrics: Path
-    choice: Path | None = None
-    errors: Path | None = None
-    reproducibility: Path | None = None
-    hierarchy: Path | None = None
-
-    @classmethod
-    def in_folder(cls, folder: Path) -> SelectionFiles:
-        """Return the files in the folder that the stage wrote."""
-        names = ("selection", "errors_figure", "reproducibility_figure", "hierarchy_figure")
-        files = [folder / SELECTION_FILES[name] for name in names]
-        there = (file if file.exists() else None for file in files)
-        return cls(folder / SELECTION_FILES["metrics"], *there)
+__all__ = ["MAKE_REPORT", "make_report"]
 
 
 def make_report(
@@ -186,17 +115,24 @@ def make_report(
     path
         ``out_file``.
     """
-    mask, pictures = open_mask(mask_file), space_of(mask_file).pictures
-    assessed = _read_quality(quality, mask_file, mesh_file) if quality else None
-    meshes = mesh_files(mesh_file, mask_file)
-    draw = partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes)
-    found = [_read_fit(files, mask, assessed, pictures.VIEWS, draw) for files in fits]
-    background = _background(pictures, quality, on_template=on_template)
-    volumes = [
-        *background,
-        *(_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)),
-    ]
+    shown_file = next((files.shown for files in fits if files.shown), mask_file)
+    mask, views = open_mask(mask_file), space_of(shown_file).pictures.VIEWS
+    meshes = mesh_files(mesh_file, shown_file)
+    draw = partial(
+        space_of(mask_file).pictures.draw_cohort_maps, mask_file=mask_file, background=meshes
+    )
+    assessed = _read_quality(quality, mask, draw) if quality else None
+    found = [_read_fit(files, mask, assessed, views, draw) for files in fits]
     infos = [fit.info for fit in found] or compared
+    anatomy = None if "Change" in infos[0] else quality  # the mean of changes shows no anatomy
+    embedded, on_background = embedded_maps(
+        [_shown(fit, files, mask) for fit, files in zip(found, fits, strict=True)],
+        shown_file,
+        mask_file,
+        anatomy.mean if anatomy else None,
+        mesh_file,
+        on_template=on_template,
+    )
     images = read_cohort(cohort_file) if cohort_file else pd.DataFrame()
     if digests_file is not None and not images.empty:
         images["sha256"] = json.loads(digests_file.read_text(encoding="utf-8"))
@@ -210,19 +146,19 @@ def make_report(
         fits=found,
         selection=_read_selection(selection),
         n_subjects=named["participant_id"].nunique(),
-        n_sessions=len(named) if "session_id" in named else None,
+        n_sessions=n_subjects_of(infos[0]) if "session_id" in named else None,
         grid=mask.grid,
         mask=rule,
         in_standard_space=mask.in_standard_space,
         only_brain=only_brain,
         images=images,
         entities=common_entities(images["image"]) if "image" in images else {},
-        mixed_entities=mixed_entities(images["image"]) if "image" in images else "",
-        covariates=_covariates(images, rows, associations),
+        mixed_entities=_mixed(images) if "image" in images else "",
+        covariates=_covariates(_people(images, infos[0]), rows, associations),
         adjustment=_adjustment(infos[0], fits),
         quality=assessed,
-        volumes=pictures.embed(volumes, meshes=meshes) if found else None,
-        on_background=bool(background),
+        volumes=embedded,
+        on_background=on_background,
         runs=runs,
         settings=settings,
     )
@@ -242,6 +178,7 @@ def _read_fit(
     nearest, overlaps = nearest_columns(gram)
     loadings = by_row(read_measures(files.loadings))
     info, errors = read_object(files.factorization), None
+    rows = identifiers(info["Participants"])
     if quality:
         norms = quality.subjects["norm"]
         errors = pd.Series(
@@ -260,6 +197,7 @@ def _read_fit(
         explained=explained_variance(info["ReconstructionError"], info.get("NormAboutMean", 0.0)),
         explained_about_zero=explained_variance(info["ReconstructionError"], info["Norm"]),
         errors=errors,
+        measures=rows[MEASURE].tolist() if MEASURE in rows else None,
         montage=files.montage,
         label_map=files.parts,
         views=views,
@@ -271,8 +209,8 @@ def _read_fit(
 
 def _shown(fit: FitFacts, files: FitFiles, mask: Mask) -> Any:
     """Return the maps of a fit for the viewer: its components and, if known, their stability."""
-    if fit.reliability is None:
-        return files.components
+    if fit.reliability is None or not fit.reliability.in_viewer:
+        return files.shown or files.components
     shares = fit.reliability.shares.astype(np.float32)
     return mask.unmasked(np.column_stack([mask.masked(files.components), shares]))
 
@@ -291,6 +229,7 @@ def _read_reliability(
         n_splits=about["NumberOfSplits"],
         size_units=about["size"]["Units"],
         draw=partial(draw_maps, {title: files.reliability_map}),
+        in_viewer=mask.grid.in_space,
     )
 
 
@@ -313,13 +252,21 @@ def _adjustment(info: Mapping[str, Any], fits: Sequence[FitFiles]) -> Adjustment
     return AdjustmentFacts(info["Adjustment"], dict(zip(ks, explained, strict=True)))
 
 
+def _people(images: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of the table of images that have the covariates of the fit."""
+    if "Change" not in info or images.empty:
+        return images
+    start: pd.DataFrame = images[images["session_id"] == info["Change"]["Settings"]["from_session"]]
+    return start.drop(columns="session_id")
+
+
 def _covariates(
-    images: pd.DataFrame, rows: list[Any], associations: AssociationFacts | None
+    people: pd.DataFrame, rows: list[Any], associations: AssociationFacts | None
 ) -> pd.DataFrame:
     """Return the covariates that the models contain, one row per row of the loadings."""
-    if images.empty or associations is None:
+    if people.empty or associations is None:
         return pd.DataFrame(index=pd.Index(rows))
-    return restore_covariates(by_row(images).reindex(rows), associations.covariates)
+    return restore_covariates(by_row(people).reindex(rows), associations.covariates)
 
 
 def _solver_facts(settings: Mapping[str, Any]) -> SolverFacts:
@@ -341,17 +288,15 @@ def _read_selection(files: SelectionFiles) -> SelectionFacts:
 
 
 def _read_quality(
-    files: CohortFiles, mask_file: Path, mesh_file: Path | None = None
+    files: CohortFiles, mask: Mask, draw_maps: Callable[[Mapping[str, Path]], Figure]
 ) -> QualityFacts:
-    pictures, mask = space_of(mask_file).pictures, open_mask(mask_file)
-    meshes = mesh_files(mesh_file, mask_file)
-    mean = np.maximum(mask.masked(files.mean), 0)
+    mean = np.abs(mask.masked(files.mean))
     tissues = mask.composition(mean[:, np.newaxis])
     return QualityFacts(
         mean=files.mean,
         sd=files.sd,
         coverage=files.coverage,
-        draw_maps=partial(pictures.draw_cohort_maps, mask_file=mask_file, background=meshes),
+        draw_maps=draw_maps,
         subjects=by_row(read_measures(files.subjects)),
         covered=mask.masked(files.coverage),
         tissues={} if tissues is None else dict(tissues.iloc[0]),
@@ -368,11 +313,10 @@ def _mask_rule(settings: str, mask: Mask) -> tuple[str, bool]:
     return describe_mask(options, mask.grid, only_brain=only_brain), only_brain
 
 
-def _background(pictures: Pictures, quality: CohortFiles | None, *, on_template: bool) -> list[Any]:
-    """Return the image behind the components in the viewer, or an empty list."""
-    if on_template:
-        return [pictures.template_image()]
-    return [quality.mean] if quality else []
+def _mixed(images: pd.DataFrame) -> str:
+    """Name the entities that differ between images that should be alike: those of one measure."""
+    groups = images.groupby(MEASURE)["image"] if MEASURE in images else [("", images["image"])]
+    return "; ".join(filter(None, (mixed_entities(paths) for _, paths in groups)))
 
 
 def _reliability_files(folders: Sequence[Path], mask_file: Path) -> dict[int, tuple[Path, Path]]:
@@ -404,6 +348,7 @@ def _run(call: Call) -> dict[str, Path]:
     reliable = _reliability_files(call.paths("reliability_dirs"), call.path("mask_file"))
     found = [reliable.get(_rank(path), (None, None)) for path in with_maps]
     drawn += [[table for table, _ in found], [image for _, image in found]]
+    drawn.append(call.paths("shown_components") or maps[0])
     quality_dir = call.optional_path("quality_dir")
     report_file = make_report(
         SelectionFiles.in_folder(call.path("selection_dir")),
@@ -447,6 +392,13 @@ MAKE_REPORT = Stage(
         "regions_tables": Field(
             Kind.TABLE,
             "tables of regions of WriteMaps, one per number of components",
+            many=True,
+            default=(),
+        ),
+        "shown_components": Field(
+            Kind.FILE,
+            "components for the viewer, of WriteMaps, one per number of components; default: "
+            "components_files",
             many=True,
             default=(),
         ),

@@ -16,13 +16,24 @@ from typing import Any, NamedTuple, Protocol
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images import surfaces, tables, volumes
 from opnmf_pipeline.images.space import Images, Mask
+from opnmf_pipeline.images.stacks import Stacks, part_files
 from opnmf_pipeline.reporting import features as feature_pictures
 from opnmf_pipeline.reporting import surfaces as surface_pictures
 from opnmf_pipeline.reporting import volumes as volume_pictures
 from opnmf_pipeline.reporting.figure import Figure
+from opnmf_pipeline.reporting.stacks import StackPictures
 from opnmf_pipeline.reporting.viewer import Embedded
 
-__all__ = ["SPACES", "Pictures", "Space", "named_files", "open_mask", "space_of"]
+__all__ = [
+    "SPACES",
+    "STACKS",
+    "Pictures",
+    "Space",
+    "mask_has_null",
+    "named_files",
+    "open_mask",
+    "space_of",
+]
 
 UNKNOWN_MSG = "{path}: is not an image that can be analysed; expected a file name such as {such}"
 
@@ -87,6 +98,11 @@ SPACES: dict[str, Space] = {
 
 Surfaces come first: CIFTI files end in ``.nii``.
 """
+STACKS = Space(
+    Stacks([space.images for space in SPACES.values()]),
+    StackPictures(lambda path: space_of(path).pictures, part_files),
+)
+"""The space of the maps of several measures; no image of a subject is in it."""
 
 
 def space_of(path: str | Path) -> Space:
@@ -97,7 +113,7 @@ def space_of(path: str | Path) -> Space:
     ImageError
         No space accepts the name of the file.
     """
-    for space in SPACES.values():
+    for space in (STACKS, *SPACES.values()):
         if space.images.is_image(path):
             return space
     such = ", ".join(f"image{space.images.ENDINGS['image']}" for space in SPACES.values())
@@ -132,3 +148,12 @@ def open_mask(path: Path) -> Mask:
         The file is missing or is not a mask.
     """
     return space_of(path).images.open_mask(path)
+
+
+def mask_has_null(mask: Mask) -> bool:
+    """Tell whether random parts can have the shape that parts in this mask have by chance.
+
+    It is compact where places are in space. So their coordinates must be known, which they are not
+    on some meshes. Features of tables have no neighbours, and any parts of them do.
+    """
+    return not mask.grid.in_space or mask.positions() is not None

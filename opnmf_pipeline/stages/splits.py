@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ __all__ = [
     "with_covariates",
 ]
 
+NO_SUBJECTS_MSG = "MakeSplits: give the subjects, as participants or as a table (covariates)"
 NO_COLUMN_MSG = (
     "selection.{key}: the participants table has no column {column!r}; it has: {columns}"
 )
@@ -184,9 +186,13 @@ def make_splits(
 
 
 def _run(call: Call) -> dict[str, list[Path]]:
-    covariates = call.optional_path("covariates")
+    covariates, participants = call.optional_path("covariates"), call["participants"]
+    if not participants and covariates is None:
+        raise ConfigError(NO_SUBJECTS_MSG)
+    if not participants:
+        participants = row_names(read_cohort(call.path("covariates")))
     options = call.section(SelectionConfig)
-    return {"split_files": make_splits(call["participants"], call.folder, options, covariates)}
+    return {"split_files": make_splits(participants, call.folder, options, covariates)}
 
 
 SPLIT_FILE = Field(Kind.JSON, "subjects of both parts of one split (JSON), from MakeSplits")
@@ -197,7 +203,11 @@ MAKE_SPLITS = Stage(
     run=_run,
     folder="splits",
     inputs={
-        "participants": PARTICIPANTS,
+        "participants": replace(
+            PARTICIPANTS,
+            description=f"{PARTICIPANTS.description}; by default those of the table",
+            default=(),
+        ),
         "covariates": Field(
             Kind.TABLE,
             "table of the subjects with the columns that the settings name (TSV)",

@@ -124,13 +124,20 @@ def test_what_is_not_said_stays_as_in_the_file(parse, write_config):
     assert config.inputs.simulation is None
 
 
-@pytest.mark.parametrize(
-    "source", [{"table": "a.tsv"}, {"glob": "*.nii"}, {"features": "a.csv"}, {"simulation": {}}]
-)
-def test_the_dataset_replaces_any_source_of_the_file(parse, write_config, source):
+@pytest.mark.parametrize("source", [{"table": "a.tsv"}, {"glob": "*.nii"}, {"simulation": {}}])
+def test_the_dataset_replaces_any_source_of_images_of_the_file(parse, write_config, source):
     inputs = parse("--config-file", write_config({"inputs": source})).inputs
     assert inputs.bids is not None
     assert inputs.table is inputs.glob is inputs.features is inputs.simulation is None
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+def test_tables_of_features_are_taken_in_place_of_images(parse, write_config, in_file):
+    named = {"features": "a.csv"} if in_file else {"glob": "*.nii"}
+    command = [] if in_file else ["--set", "inputs.features=a.csv"]
+    inputs = parse("--config-file", write_config({"inputs": named}), *command).inputs
+    assert [path.name for path in inputs.features] == ["a.csv"]
+    assert inputs.bids is inputs.glob is None
 
 
 @pytest.mark.parametrize(

@@ -404,6 +404,23 @@ def test_a_subject_with_many_sessions_is_told(cohort, table, caplog):
     assert "1 subject(s) have many more sessions than the others, such as sub-01 (4" in caplog.text
 
 
+def test_participants_may_have_values_of_each_session(cohort, table, tmp_path):
+    sessions = ["ses-1", "ses-2"] * 3
+    ids = [f"sub-{1 + number // 2}" for number in range(6)]
+    images = table(participant_id=ids, session_id=sessions, age=0)
+    people = pd.DataFrame({"participant_id": ids, "session_id": [1, 2] * 3, "years": range(6)})
+    people.iloc[::-1].to_csv(tmp_path / "people.csv", index=False)
+    frame = found(table=images, participants=tmp_path / "people.csv")
+    assert frame["session_id"].tolist() == sessions
+    assert frame["years"].tolist() == [str(number) for number in range(6)]
+    people[["participant_id", "years"]][::2].to_csv(tmp_path / "people.csv", index=False)
+    frame = found(table=images, participants=tmp_path / "people.csv")
+    assert frame["years"].tolist() == ["0", "0", "2", "2", "4", "4"]
+    people.assign(session_id=1).to_csv(tmp_path / "people.csv", index=False)
+    text = problem(table=images, participants=tmp_path / "people.csv")
+    assert "3 duplicate participant_id with session_id value(s): sub-1 ses-1" in text
+
+
 def test_ages_that_are_cut_off_are_told(cohort, tmp_path, caplog):
     write_rows(
         cohort, *(f"{s}\t{80 + n}" for n, s in enumerate(cohort.subjects[1:])), "sub-01\t89+"

@@ -14,6 +14,7 @@ import yaml
 
 from opnmf_pipeline.cli import bids_main, main
 from opnmf_pipeline.images.cohort import row_names
+from tests import features, surfaces
 from tests.builders import AFFINE, NAME, three_parts, write_cohort, write_image
 from tests.conftest import ROOT
 
@@ -385,8 +386,57 @@ def test_the_validator_finds_no_error(learned, cohort, sessions, config_file, tm
     assert app(cohort.root, learned, "participant", "-q") == 0
     assert problems(learned) == set()
     projected = tmp_path / "projected"
-    assert app(sessions[0], projected, "participant", "--model", learned, "-q") == 0
+    given = ["--set", "output.authors=[Ada B, Carl D]", "--set", "output.license=CC0"]
+    assert app(sessions[0], projected, "participant", "--model", learned, "-q", *given) == 0
     assert problems(projected) == set()
+    described = json.loads((projected / "dataset_description.json").read_text())
+    assert (described["Authors"], described["License"]) == (["Ada B", "Carl D"], "CC0")
+
+
+def levels(dataset, out, config, *arguments):
+    """Run both levels of the app on one process, and require that the validator is silent."""
+    arguments = [*arguments, "--nprocs", 1, "-q"]
+    assert app(dataset, out, "group", "--config-file", config, *arguments) == 0
+    assert app(dataset, out, "participant", *arguments) == 0
+    assert problems(out) == set()
+    expected = group_loadings(out, 3).iloc[1, 1:].astype(float)
+    table, _ = loadings(out, "sub-02", 3)
+    np.testing.assert_allclose(table.loc[0, expected.index].astype(float), expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_surfaces_with_names_from_an_atlas(tmp_path):
+    values = surfaces.thickness(surfaces.parts_of_sphere(642, 3, n_outside=40), 6)
+    surfaces.write_cohort(tmp_path / "data", values)
+    atlas = surfaces.write_annot(tmp_path)
+    config = tmp_path / "settings.yaml"
+    config.write_text(
+        "inputs: {filters: {suffix: thickness, extension: .shape.gii}}\n"
+        f"decomposition: {{n_components: [3]}}\nreport: {{atlas: {atlas}}}\n"
+    )
+    levels(tmp_path / "data", tmp_path / "out", config)
+    parts = pd.read_csv(next((tmp_path / "out/group").glob("*K3_dseg.tsv")), sep="\t")
+    assert parts["proposed_name"].str.contains("cuneus|insula").any()
+
+
+@pytest.mark.slow
+def test_a_table_of_phenotypes_on_an_atlas(tmp_path):
+    """BIDS_DIR has no images; the covariates are those of its participants.tsv."""
+    data, atlas = tmp_path / "data", surfaces.write_annot(tmp_path)
+    names = [f"{side}_{name}_thickness" for side in ("lh", "rh") for name in ("cuneus", "insula")]
+    (data / "phenotype").mkdir(parents=True)
+    values = np.random.default_rng(0).uniform(1, 3, (8, len(names)))
+    table = features.rows_of(values, names)
+    features.write_csv(data / "phenotype" / "thickness.tsv", table, "\t")
+    people = [["participant_id", "age"], *([row[0], 20 + n] for n, row in enumerate(table[1:]))]
+    features.write_csv(data / "participants.tsv", people, "\t")
+    (data / "dataset_description.json").write_text('{"Name": "t", "BIDSVersion": "1.10.0"}')
+    config = tmp_path / "settings.yaml"
+    config.write_text(f"decomposition: {{n_components: [3]}}\nreport: {{atlas: {atlas}}}\n")
+    source = f"inputs.features={data / 'phenotype' / 'thickness.tsv'}"
+    levels(data, tmp_path / "out", config, "--set", source)
+    assert "age" in pd.read_csv(tmp_path / "out/participants.tsv", sep="\t")
+    assert (tmp_path / "out/group/hemi-R_desc-opnmfK3_dseg.label.gii").exists()
 
 
 @pytest.mark.slow

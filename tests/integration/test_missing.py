@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from opnmf_pipeline.cli import bids_main
 from opnmf_pipeline.config import load_config
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.images.volumes import open_mask
@@ -99,6 +100,10 @@ def test_the_run_says_what_is_missing(masked):
     assert subjects["missing"].to_numpy() == pytest.approx(
         [inside[LESION].sum() / inside.sum() if n in LESIONED else 0 for n in range(12)]
     )
+    observed = np.ones(SHAPE)
+    observed[LESION] = 1 - len(LESIONED) / 12
+    found = open_mask(masked.outputs.path("mask")).masked(masked.outputs.path("observed"))
+    np.testing.assert_allclose(found, observed[inside])
     page = masked.outputs.path("report").read_text()
     assert "1.7% of the values are missing, in 2 of 12 images" in page
     assert "Missing values (1.69% of the matrix) had no influence on the components" in page
@@ -121,6 +126,22 @@ def test_new_subjects_may_have_lesions(study, masked):
     expected = pd.read_csv(masked.outputs.path("loadings", 3), sep="\t", index_col=0)
     np.testing.assert_allclose(found[expected.columns], expected, rtol=1e-3)
     assert not found["outside_training_range"].any()
+
+
+def test_the_bids_app_projects_subjects_with_lesions(study, masked, tmp_path, capsys):
+    settings = tmp_path / "app.yaml"
+    settings.write_text(
+        f"inputs: {{masks: {{glob: '{study.root}/lesions/*', missing: nonzero}}}}\n"
+        "matrix: {nan: masked}\nexecution: {n_procs: 1}\n"
+    )
+    out, root = tmp_path / "app", study.cohort.root
+    wanted = ["--participant-label", *(study.cohort.subjects[number] for number in (0, 4))]
+    options = [*wanted, "--model", str(masked.outputs.root), "--config-file", str(settings)]
+    assert bids_main([str(root), str(out), "participant", *options]) == 0, capsys.readouterr().err
+    tables = sorted(out.glob("sub-*/anat/*loadings.tsv"))
+    found = pd.concat([pd.read_csv(path, sep="\t", index_col=0) for path in tables])
+    expected = pd.read_csv(masked.outputs.path("loadings", 3), sep="\t", index_col=0)
+    np.testing.assert_allclose(found[expected.columns], expected.iloc[[0, 4]], rtol=1e-3)
 
 
 def test_a_model_without_missing_values_takes_no_masks(study, whole):

@@ -4,6 +4,8 @@ import nibabel as nb
 import numpy as np
 import pandas as pd
 import pytest
+from nilearn.datasets import load_fsaverage
+from scipy.spatial import KDTree
 from sklearn.metrics import adjusted_rand_score
 
 from opnmf_pipeline.config import (
@@ -89,7 +91,7 @@ def test_the_files_of_a_run(finished):
     assert_files(config.output.dir, "surfaces")
     whole = np.asarray(nb.load(summary.outputs.path("components", K)).dataobj)
     for rows, side in ((slice(0, N), "L"), (slice(N, None), "R")):
-        fields = {"hemi": f"hemi-{side}_", "image": ".shape.gii"}
+        fields = {"part": f"hemi-{side}_", "image": ".shape.gii"}
         path = summary.outputs.path("components", K, **fields)
         np.testing.assert_array_equal(np.stack(nb.load(path).agg_data()), whole[:, rows])
 
@@ -175,3 +177,22 @@ def test_every_engine_reads_both_hemispheres_to_know_an_image(tmp_path):
     change()
     assert all(old != new for old, new in zip(before, identities(), strict=True))
     assert str(Image(left)) == left
+
+
+@pytest.mark.slow
+def test_planted_parts_on_fsaverage5(tmp_path):
+    """Twelve compact parts over both hemispheres, with the medial wall at zero."""
+    sphere = load_fsaverage("fsaverage5")["sphere"].parts
+    centres = 100 * np.random.default_rng(1).standard_normal((12, 3))
+    centres *= 100 / np.linalg.norm(centres, axis=1, keepdims=True)
+    parts = [KDTree(centres).query(sphere[s].coordinates)[1] + 1 for s in ("left", "right")]
+    labels = np.stack(parts)
+    labels[:, :300] = 0
+    images = write_cohort(tmp_path, thickness(labels, 60, noise=0.1), "mgh")
+    options = MatrixConfig()
+    mask_file = make_mask(images, tmp_path / "mask.dscalar.nii", MaskConfig(), options)
+    names = [f"sub-{n}" for n in range(len(images))]
+    matrix_file = build_matrix(images, names, mask_file, tmp_path, options)
+    decompose(matrix_file, tmp_path, 12, DecompositionConfig())
+    found = np.load(tmp_path / "W.npy").argmax(axis=1)
+    assert adjusted_rand_score(labels[labels > 0], found) >= 0.95

@@ -1,5 +1,6 @@
 """Runs on tables of regions with planted parts: from a table to components and report."""
 
+import nibabel as nb
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,18 +14,23 @@ from opnmf_pipeline.config import (
     PipelineConfig,
     load_config,
 )
+from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.tables.files import read_features, write_features
 from opnmf_pipeline.runs.plan import make_plan
 from opnmf_pipeline.runs.project import project
 from opnmf_pipeline.runs.run import run
 from opnmf_pipeline.stages.decompose import decompose
+from opnmf_pipeline.stages.maps import write_on_atlas
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.model import Model
 from opnmf_pipeline.stages.project import project_subjects
+from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.tables import read_table
+from tests.builders import SHAPE, write_image
 from tests.features import PARTS, REGIONS, planted, rows_of, subjects, write_csv
 from tests.integration.test_run import assert_files
+from tests.surfaces import write_annot
 
 K = 3
 
@@ -70,7 +76,8 @@ def test_the_files_of_a_run(finished):
 def test_the_report_says_what_tables_lack(finished):
     page = finished[1].outputs.path("report").read_text()
     assert "Tables of 14 subjects were factorized into 3 components" in page
-    assert "The features of a table have no places. So there is no viewer" in page
+    assert "The features of a table have no neighbours." in page
+    assert "Without an atlas (report.atlas), there are no maps and there is no viewer" in page
     assert "One table of each of 14 subjects was used. The values in the 24 features" in page
 
 
@@ -136,3 +143,78 @@ def test_the_voxels_of_a_volume_as_a_table_give_the_same_components_to_the_bit(c
     found = components_of(tmp_path / "table", tables, ".features.tsv")
     np.testing.assert_array_equal(found[0], expected[0])
     assert found[1] == expected[1]
+
+
+N_VERTICES, N_REGIONS = 642, len(REGIONS) // 2
+REGION_OF_VERTEX = np.arange(N_VERTICES) % (N_REGIONS + 1)
+"""In each hemisphere; 0 for none, and the last region of the right one has no feature."""
+
+
+@pytest.fixture(scope="module")
+def on_surfaces(tmp_path_factory):
+    """A finished run on a table whose regions are those of an atlas of surfaces."""
+    folder = tmp_path_factory.mktemp("on-surfaces")
+    rows = [row[:-1] for row in rows_of(planted())]
+    write_csv(folder / "thickness.csv", rows)
+    names = ["unknown", *(name.removeprefix("lh_") for name in REGIONS[:N_REGIONS])]
+    atlas = write_annot(folder, REGION_OF_VERTEX, REGION_OF_VERTEX, names)
+    (folder / "settings.yaml").write_text(
+        "inputs: {features: thickness.csv}\n"
+        f"decomposition: {{n_components: [{K}]}}\n"
+        f"report: {{figures: false, atlas: {atlas.name}}}\n"
+        "output: {dir: out}\nexecution: {n_procs: 1}\n"
+    )
+    return run(load_config(folder / "settings.yaml", [])).outputs
+
+
+def test_components_on_an_atlas_of_surfaces(on_surfaces):
+    """Every vertex has the weights and the label of the feature with the name of its region."""
+    weights = read_features(on_surfaces.path("components", K))
+    labels = read_features(on_surfaces.path("dseg", K)).values[:, 0]
+    expected = np.zeros((2, N_VERTICES, K + 1))
+    for row, name in enumerate(weights.names):
+        side, number = name.split("_region")
+        there = int(number) + 1 == REGION_OF_VERTEX
+        expected[["lh", "rh"].index(side), there] = [*weights.values[row], labels[row]]
+    found = {}
+    for name, ending in (("components", ".dscalar.nii"), ("dseg", ".dlabel.nii")):
+        path = on_surfaces.path(name, K, image=ending, labels=ending)
+        found[name] = np.asarray(nb.load(path).dataobj).T
+    both = np.column_stack([found["components"], found["dseg"]])
+    np.testing.assert_allclose(both, expected.reshape(-1, K + 1), rtol=1e-6)
+    fields = {"part": "hemi-R_", "labels": ".label.gii"}
+    right = nb.load(on_surfaces.path("dseg", K, **fields)).agg_data()
+    np.testing.assert_array_equal(right, expected[1, :, K])
+
+
+def test_components_of_a_table_are_named_and_placed(on_surfaces):
+    parts = pd.read_csv(on_surfaces.path("dseg_tsv", K), sep="\t")
+    assert parts["proposed_name"].str.match("Bilateral region").all()
+    assert {"peak_left_region", "peak_x"} <= set(parts)
+    page = on_surfaces.path("report").read_text()
+    assert '<section id="viewer"' in page
+    assert "Without an atlas" not in page
+
+
+def test_components_on_an_atlas_of_volumes(tmp_path, finished):
+    """Voxels of a region have the weights of its feature; the others have none."""
+    values = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) % (len(REGIONS) + 2)
+    atlas = write_image(tmp_path / "own.nii.gz", values)
+    names = [f"{number}\t{name}" for number, name in enumerate(reversed(REGIONS), start=1)]
+    extra = f"{len(REGIONS) + 1}\telsewhere"
+    (tmp_path / "own.tsv").write_text("\n".join(["index\tname", *names, extra]) + "\n")
+    outputs = finished[1].outputs
+    mask = open_mask(outputs.path("mask"))
+    W = mask.masked(outputs.path("components", K))
+    labels = mask.masked(outputs.path("dseg", K)).astype(np.int16)
+    centres = write_on_atlas(mask, W, labels, Atlas(atlas), tmp_path)
+    weight = np.concatenate([np.zeros((1, K)), W[::-1], np.zeros((1, K))])[values]
+    maps = nb.load(tmp_path / "components.nii.gz")
+    np.testing.assert_allclose(maps.get_fdata(), weight, rtol=1e-6)
+    np.testing.assert_array_equal(
+        nb.load(tmp_path / "dseg.nii.gz").get_fdata(),
+        np.concatenate([[0], labels[::-1], [0]])[values],
+    )
+    voxels = np.rint(nb.affines.apply_affine(np.linalg.inv(maps.affine), centres)).astype(int)
+    peaks = len(REGIONS) - W.argmax(axis=0)
+    assert values[tuple(voxels.T)].tolist() == peaks.tolist()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import (
-    ADJUSTMENT_SETTINGS,
+    AFTER_IMAGES,
     NULL_SETTINGS,
     SPLIT_SETTINGS,
     ChangeConfig,
@@ -18,6 +18,7 @@ from opnmf_pipeline.config import (
     InputsConfig,
     MaskConfig,
     MatrixConfig,
+    MeasuresConfig,
     SelectionConfig,
 )
 from opnmf_pipeline.images.missing import write_masks
@@ -39,9 +40,11 @@ from opnmf_pipeline.stages.permuted import fit_permuted
 from opnmf_pipeline.stages.project import project_subjects
 from opnmf_pipeline.stages.quality import assess_cohort
 from opnmf_pipeline.stages.reliability import measure_reliability
-from opnmf_pipeline.stages.report import CohortFiles, FitFiles, SelectionFiles, make_report
+from opnmf_pipeline.stages.report import make_report
+from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.splits import make_splits
+from opnmf_pipeline.stages.stack import stack_measures
 from tests.builders import Cohort
 from tests.features import planted, rows_of, write_csv
 
@@ -52,7 +55,7 @@ MATRIX = {"smoothing_fwhm": 4.0}
 FIT = {"init": "random", "random_state": 1, "max_iter": 60, "tol": 1e-3, "dtype": "float64"}
 SPLITS = {"n_splits": 2, "stratify": ["age"], "n_bins": 2, "random_state": 5}
 ADJUST = {"covariates": "age", "scale": {"by": "global"}, "negative": "clip"}
-CHANGE = {"per_year": "age", "negative": "shift"}
+CHANGE = {"per_year": "age", "on_missing": "drop"}
 FIT_JSON = "factorization.json"
 OF_FEATURES = ("features", "feature_names", "features_as")
 """Settings of the stage SplitTable."""
@@ -148,7 +151,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
     ages = folder("visits") / "visits.tsv"
     rows = [f"{name.replace('_', chr(9))}\t{20 + number}" for number, name in enumerate(visits)]
     ages.write_text("\n".join(["participant_id\tsession_id\tage", *rows]) + "\n")
-    change = change_matrix(twice, ages, folder("change"), ChangeConfig(**CHANGE))
+    change = change_matrix(twice, ages, folder("change"), ChangeConfig(**CHANGE), "shift")
     sample = fit_bootstrap(
         matrix,
         folder("bootstrap"),
@@ -183,6 +186,18 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         rank_range=(3, 3),
         n_null=2,
     )
+    measured = folder("measured") / "measured.tsv"
+    rows = [f"{name}\t{path}\t{path}" for name, path in zip(people, images, strict=True)]
+    measured.write_text("\n".join(["participant_id\timage_a\timage_b", *rows]) + "\n")
+    stacked = stack_measures(
+        ["a", "b"],
+        [mask_file, mask_file],
+        [matrix, matrix],
+        [digests, digests],
+        measured,
+        folder("stack"),
+        MeasuresConfig(stack="voxels"),
+    )
     metrics = selection / "metrics.tsv"
     of_adjusted = decompose(adjusted, folder("of-adjusted"), K, options)
     model = Model.of_fit(of_adjusted, mask_file, adjusted.with_name("adjustment.json"))
@@ -198,7 +213,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
         matrix_file=matrix,
         cohort_file=cohort_file,
     )
-    quality = assess_cohort(matrix, mask_file, folder("quality"))
+    quality = assess_cohort(matrix, mask_file, folder("quality"), adjusted)
     of_few = write_associations(maps / "loadings.tsv", cohort_file, folder("of-few"))
     loadings, many, described = write_people(folder("people"))
     associations = write_associations(loadings, many, folder("associations"), ["stage"], described)
@@ -232,7 +247,10 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             inputs=bids,
             outputs={"cohort_file": cohort_file, "images": images, "participants": people},
             sections={"": InputsConfig},
-            without=(*OF_FEATURES, "simulation", "on_empty", "on_missing_covariate", "masks"),
+            without=(
+                *(*OF_FEATURES, "simulation", "on_empty", "on_missing_covariate", "masks"),
+                "measures",
+            ),
             stage=collect_cohort,
         ),
         "MakeMask": Case(
@@ -243,7 +261,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "digests_file": digests,
             },
             sections={"": MaskConfig, "matrix": MatrixConfig},
-            without=ADJUSTMENT_SETTINGS,
+            without=AFTER_IMAGES,
             stage=make_mask,
         ),
         "BuildMatrix": Case(
@@ -256,7 +274,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             },
             outputs={"matrix_dir": matrix.parent},
             sections={"": MatrixConfig},
-            without=ADJUSTMENT_SETTINGS,
+            without=AFTER_IMAGES,
             stage=build_matrix,
         ),
         "AdjustMatrix": Case(
@@ -267,13 +285,18 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=adjust_matrix,
         ),
         "ChangeMatrix": Case(
-            inputs={"matrix_dir": twice.parent, "cohort_file": ages, **CHANGE},
+            inputs={
+                "matrix_dir": twice.parent,
+                "cohort_file": ages,
+                "negative": "shift",
+                **CHANGE,
+            },
             outputs={
                 "matrix_dir": change[0].parent,
                 "cohort_file": change[1],
-                "participants": sorted({name.partition("_")[0] for name in visits}),
             },
-            sections={"": ChangeConfig},
+            sections={"": ChangeConfig, "matrix": MatrixConfig},
+            without=tuple(set(MatrixConfig.model_fields) - {"negative"}),
             stage=change_matrix,
         ),
         "Decompose": Case(
@@ -367,6 +390,8 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "maps_dir": maps_of_adjusted,
                 "components_file": maps_of_adjusted / "components.nii.gz",
                 "labels_file": maps_of_adjusted / "dseg.nii.gz",
+                "shown_components": maps_of_adjusted / "components.nii.gz",
+                "shown_labels": maps_of_adjusted / "dseg.nii.gz",
                 "labels_table": maps_of_adjusted / "dseg.tsv",
                 "regions_table": maps_of_adjusted / "regions.tsv",
                 "loadings_file": maps_of_adjusted / "loadings.tsv",
@@ -429,7 +454,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             stage=select_rank,
         ),
         "AssessCohort": Case(
-            inputs={"matrix_dir": matrix_dir, "mask_file": mask_file},
+            inputs={"matrix_dir": matrix_dir, "mask_file": mask_file, "raw_dir": adjusted.parent},
             outputs={"quality_dir": quality},
             stage=assess_cohort,
         ),
@@ -438,6 +463,7 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
                 "selection_dir": str(selection),
                 "factorization_dirs": [fit_dir],
                 "components_files": [maps / "components.nii.gz"],
+                "shown_components": [maps / "components.nii.gz"],
                 "labels_tables": [maps / "dseg.tsv"],
                 "regions_tables": [maps / "regions.tsv"],
                 "loadings_files": [maps / "loadings.tsv"],
@@ -466,9 +492,28 @@ def cases(cohort: Cohort, root: Path) -> dict[str, Case]:
             without=(
                 *("bids", "filters", "database_dir", "table", "path_column", "glob", "pattern"),
                 *("features", "feature_names", "simulation", "on_empty", "masks"),
-                "on_missing_covariate",
+                *("on_missing_covariate", "measures"),
             ),
             stage=split_table,
+        ),
+        "StackMeasures": Case(
+            inputs={
+                "measures": ["a", "b"],
+                "mask_files": [mask_file, mask_file],
+                "matrix_dirs": [matrix_dir, matrix_dir],
+                "digests_files": [digests, digests],
+                "cohort_file": measured,
+                "stack": "voxels",
+            },
+            outputs={
+                "mask_file": stacked.mask_file,
+                "matrix_dir": stacked.matrix_file.parent,
+                "cohort_file": stacked.cohort_file,
+                "digests_file": stacked.digests_file,
+            },
+            sections={"": MeasuresConfig},
+            without=("scale",),
+            stage=stack_measures,
         ),
         "ProjectSubjects": Case(
             inputs={

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.filterwarnings(
 NAMES = nodes.__all__
 RENAMED = {
     "matrix_file": "matrix_dir",
+    "matrix_files": "matrix_dirs",
+    "raw_file": "raw_dir",
     "model": "model_file",
     "factorization_file": "factorization_dir",
     "factorization_files": "factorization_dirs",

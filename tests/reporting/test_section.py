@@ -27,7 +27,7 @@ def test_chance_is_named_beside_what_agrees():
     assert "0.62 (mean cosine of matched components; 0.43 by chance)" in own
     assert "0.51 (adjusted Rand index of the winner-takes-all maps; 0.31 by chance)" in own
     assert "chance" not in starts + shared
-    assert meaning == "By chance means: for random compact parts of the same sizes."
+    assert meaning == "By chance means: for random parts of the same sizes."
 
 
 def test_what_was_not_measured_is_not_named():

@@ -3,9 +3,11 @@ import pytest
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import FileError, ImageError
+from opnmf_pipeline.images.tables.files import write_features
 from opnmf_pipeline.images.volumes import ATLAS
 from opnmf_pipeline.runs.atlas import find_atlas, is_mni152
 from tests.builders import AFFINE, SHAPE, write_image
+from tests.surfaces import write_annot
 
 
 @pytest.fixture
@@ -63,3 +65,39 @@ def test_labels_require_an_atlas():
 def test_without_a_name_the_header_tells_the_space(tmp_path, code):
     image = write_image(tmp_path / "i.nii.gz", np.ones(SHAPE, np.float32), codes=(code, code))
     assert find_atlas(config(), image, "") == (ATLAS if code == 4 else None)
+
+
+NAMES = ("lh_a", "rh_a", "lh_b")
+
+
+@pytest.fixture
+def table(tmp_path):
+    write_features(tmp_path / "sub-1.features.tsv", NAMES, {"value": np.arange(3.0)})
+    return tmp_path / "sub-1.features.tsv"
+
+
+def atlas_of_names(folder, names):
+    """Write an atlas of volumes whose regions have names."""
+    labels = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) % 4
+    image = write_image(folder / "own.nii.gz", labels)
+    rows = [f"{number}\t{name}" for number, name in enumerate(names, start=1)]
+    (folder / "own.tsv").write_text("\n".join(["index\tname", *rows]) + "\n")
+    return config(atlas=str(image))
+
+
+def test_features_without_a_region_are_listed(table, tmp_path, caplog):
+    settings = atlas_of_names(tmp_path, ["L a", "R a", "R c"])
+    assert find_atlas(settings, table, "").labels == tmp_path / "own.tsv"
+    assert "1 of 3 features have no region in" in caplog.text
+    assert caplog.messages[0].endswith("are not on its maps: lh_b")
+    with pytest.raises(ImageError, match=r"own.nii.gz has no region with the name of a feature"):
+        find_atlas(atlas_of_names(tmp_path, ["x", "y", "z"]), table, "")
+
+
+def test_an_atlas_of_surfaces_contains_its_names(image, table, tmp_path):
+    path = write_annot(tmp_path, names=["unknown", "a", "b", "Medial_wall"])
+    assert find_atlas(config(atlas=str(path)), table, "") == (path, None)
+    with pytest.raises(FileError, match=r"lh.a.annot contains the names of its regions; remove"):
+        find_atlas(config(atlas=str(path), atlas_labels="names.tsv"), table, "")
+    with pytest.raises(ImageError, match=r"lh.a.annot cannot name places of .*image.nii.gz: one"):
+        find_atlas(config(atlas=str(path)), image, "")

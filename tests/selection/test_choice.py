@@ -209,9 +209,7 @@ def test_what_exceeds_chance_is_compared(table):
     table["inner_product_sd"] = 0.01
     choice = choose_rank(table, "reproducibility-peak")
     assert (choice.k, choice.flat) == (PLANTED, False)
-    assert "scaled to 0 for random compact parts) peaks at k = 8: 0.700 ± 0.024, against" in (
-        choice.reason
-    )
+    assert "scaled to 0 for random parts) peaks at k = 8: 0.700 ± 0.024, against" in (choice.reason)
     assert "inner product is 0.877, and 0.590 is expected by chance, for random" in choice.reason
     without = choose_rank(table.drop(columns="inner_product_null"), "reproducibility-peak")
     assert without.flat

@@ -9,15 +9,14 @@ from pydantic import ValidationError
 
 from opnmf_pipeline.adjustment import blocks
 from opnmf_pipeline.config import ChangeConfig, DecompositionConfig, MatrixConfig
-from opnmf_pipeline.exceptions import CohortError, ImageError, ModelError
+from opnmf_pipeline.exceptions import CohortError, ImageError
 from opnmf_pipeline.selection.shape import winner_takes_all
 from opnmf_pipeline.stages.change import change_matrix
 from opnmf_pipeline.stages.decompose import decompose, read_factorization
-from opnmf_pipeline.stages.model import Model
 from opnmf_pipeline.tables import read_table, write_table
 
 N, V, K = 30, 60, 3
-SHIFT = ChangeConfig(per_year="age", negative="shift")
+RATE = ChangeConfig(per_year="age")
 
 
 class Study:
@@ -46,7 +45,7 @@ class Study:
             }
         )
 
-    def change(self, options=SHIFT, order=None):
+    def change(self, options=RATE, order=None, negative="shift"):
         order = np.arange(2 * N) if order is None else order
         for name in ("in", "out"):
             (self.root / name).mkdir(exist_ok=True)
@@ -61,7 +60,7 @@ class Study:
         (self.root / "in" / "matrix.json").write_text(json.dumps(sidecar))
         write_table(self.table, self.root / "cohort.tsv")
         files = self.root / "in" / "matrix.json", self.root / "cohort.tsv"
-        matrix, cohort = change_matrix(*files, self.root / "out", options)
+        matrix, cohort = change_matrix(*files, self.root / "out", options, negative)
         X = np.load(matrix.with_name("matrix.npy"))
         return X, json.loads(matrix.read_text()), read_table(cohort)
 
@@ -77,7 +76,7 @@ def test_planted_rates_come_back(study, per_year, monkeypatch):
         blocks, "BLOCK_BYTES", 8 * 2 * N * 7
     )  # several blocks, the last one smaller
     order = np.random.default_rng(1).permutation(2 * N)
-    options = ChangeConfig(per_year="age" if per_year else None, negative="shift")
+    options = ChangeConfig(per_year="age" if per_year else None)
     X, sidecar, people = study.change(options, order)
     truth = study.rates if per_year else study.rates * study.years
     assert (
@@ -111,8 +110,6 @@ def test_parts_that_lose_tissue_together_are_components(study):
     labels = winner_takes_all(W)
     assert [len(set(labels[study.parts[:, part] > 0])) for part in range(K)] == [1] * K
     assert len(set(labels)) == K
-    with pytest.raises(ModelError, match="components of change between two sessions"):
-        Model.of_fit(fit, study.root / "mask.nii.gz")
 
 
 def test_a_masked_value_of_one_session_is_missing(study):
@@ -131,7 +128,7 @@ def test_subjects_without_both_sessions_are_listed_or_dropped(study, caplog):
     ):
         study.change(order=order)
     with caplog.at_level("WARNING", logger="opnmf_pipeline"):
-        X, sidecar, people = study.change(SHIFT.model_copy(update={"on_missing": "drop"}), order)
+        X, sidecar, people = study.change(RATE.model_copy(update={"on_missing": "drop"}), order)
     assert sidecar["Change"]["Dropped"] == ["sub-01", "sub-04"]
     assert X.shape == (V, N - 2) == (V, len(people))
     assert "sub-01: no ses-2" in caplog.text
@@ -140,8 +137,8 @@ def test_subjects_without_both_sessions_are_listed_or_dropped(study, caplog):
 
 def test_wrong_input_is_refused(study):
     with pytest.raises(ImageError, match=r"1800 of 1800 changes are negative .*negative: shift"):
-        study.change(ChangeConfig())
-    with pytest.raises(CohortError, match=r"30 of 30 .*\n  sub-00: no ses-9"):
+        study.change(negative="error")
+    with pytest.raises(CohortError, match=r"to_session: .* ses-9; there are the sessions ses-1, s"):
         study.change(ChangeConfig(to_session="ses-9", on_missing="drop"))
     with pytest.raises(CohortError, match=r"no column 'date'; it has: .*age"):
         study.change(ChangeConfig(per_year="date"))
@@ -149,12 +146,35 @@ def test_wrong_input_is_refused(study):
         study.change(ChangeConfig(per_year="sex"))
     with pytest.raises(ValidationError, match="different sessions"):
         ChangeConfig(from_session="ses-2")
+    study.names = [name.partition("_")[0] for name in study.names[::2]]
+    study.table = study.table[::2].drop(columns="session_id")
+    with pytest.raises(CohortError, match="the images have no sessions"):
+        study.change(order=np.arange(N))
+
+
+def test_changes_that_cannot_be_factorized_are_refused(study):
+    first = study.X[:, 0].copy()
+    study.X[:, 1] = first
+    with pytest.raises(ImageError, match=r"1 of 30 .*\n  sub-00: both sessions have the same"):
+        study.change()
+    study.X[:-3, 1] = np.nan
+    with pytest.raises(ImageError, match=r"\n  sub-00: 57 of 60 changes are missing"):
+        study.change()
+    study.X[0, 2:32:2] = np.nan  # 15 of 30 subjects, and sub-00
+    with pytest.raises(ImageError, match=r"1 of 60 places of the mask have a change in fewer"):
+        study.change()
+    study.X[:, 1] = first + 1
+    study.change()  # half of the subjects are enough
+    with pytest.raises(ImageError, match=r"29 of 30 .*\n  sub-01: no change is positive"):
+        study.change(negative="clip")
 
 
 def test_loss_is_positive_with_exchanged_sessions(study):
-    X, _, _ = study.change(ChangeConfig(from_session="ses-2", to_session="ses-1"))
+    back = {"from_session": "ses-2", "to_session": "ses-1"}
+    X, _, _ = study.change(ChangeConfig(**back), negative="error")
     np.testing.assert_allclose(X, -study.rates * study.years, atol=1e-6)
-    X, _, _ = study.change(ChangeConfig(from_session="ses-2", to_session="ses-1", per_year="age"))
+    X, sidecar, _ = study.change(ChangeConfig(**back, per_year="age"), negative="clip")
+    assert sidecar["Change"]["NumberOfNegativeValues"] == sidecar["Shift"] == 0
     np.testing.assert_allclose(X, -study.rates, atol=2e-6)
 
 

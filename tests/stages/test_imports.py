@@ -79,11 +79,13 @@ def test_a_matrix_in_both_orders_of_voxels(tmp_path, mask, image, kind, order):
 
 def test_matlab_73(tmp_path, mask):
     h5py = pytest.importorskip("h5py")
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["W"] = SMOOTH[INSIDE].T
-    from opnmf_pipeline.images.foreign import _of_hdf5
-
-    np.testing.assert_array_equal(_of_hdf5(tmp_path / "a.h5")["W"], SMOOTH[INSIDE])
+    path = tmp_path / "a.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["W"] = SMOOTH[INSIDE].T  # MATLAB writes the axes in its own order
+        file["H"] = np.ones(3)
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    np.testing.assert_array_equal(Model.load(path, mask=mask).W, SMOOTH[INSIDE])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,7 @@ W = SMOOTH[INSIDE]
         (lambda f: f / "a.pickle", False, "are not opened; give the folder with the images"),
         (lambda f: f / "a.rds", False, "are not opened"),
         (lambda f: f / "a.docx", False, r"a\.docx: is no model; give"),
-        (lambda f: f / "a.mat", True, "cannot be read as a file of components"),
+        (lambda f: f / "a.mat", True, "cannot be read as a matrix"),
         (lambda f: f / "b" / "none.nii.gz", False, "no such folder"),
     ],
     ids=["one map", "negative", "zero", "no mask", "rows", "negative W", "no W", "vector",

@@ -20,14 +20,12 @@ from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
 from opnmf_pipeline.stages.quality import assess_cohort
 from opnmf_pipeline.stages.report import (
-    CohortFiles,
-    FitFiles,
-    SelectionFiles,
     _read_fit,
     _read_quality,
     _solver_facts,
     make_report,
 )
+from opnmf_pipeline.stages.reportfiles import CohortFiles, FitFiles, SelectionFiles
 from opnmf_pipeline.stages.select import select_rank
 from opnmf_pipeline.stages.spaces import open_mask
 from opnmf_pipeline.tables import as_typed, read_table, write_table
@@ -251,7 +249,7 @@ def test_agreement_of_starts_is_in_the_section_of_its_k(study, tmp_path):
 
 def test_errors_of_subjects_are_those_of_their_columns(study):
     """The formula from loadings and WᵀW, against the differences themselves."""
-    quality = _read_quality(study.quality, study.mask)
+    quality = _read_quality(study.quality, open_mask(study.mask), lambda maps: None)
     X = np.load(study.matrix.with_name("matrix.npy")).astype(np.float64)
     W, H = (np.load(study.fit.factorization.with_name(f"{name}.npy")) for name in "WH")
     expected = np.linalg.norm(X - W @ H, axis=0) / np.linalg.norm(X, axis=0)

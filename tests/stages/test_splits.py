@@ -9,7 +9,8 @@ import pytest
 from opnmf_pipeline.config import SelectionConfig
 from opnmf_pipeline.exceptions import ConfigError, SelectionError
 from opnmf_pipeline.images.cohort import row_names
-from opnmf_pipeline.stages.splits import make_splits, split_cohort
+from opnmf_pipeline.stages.splits import MAKE_SPLITS, make_splits, split_cohort
+from opnmf_pipeline.stages.stage import Call
 from opnmf_pipeline.tables import write_table
 
 
@@ -123,3 +124,15 @@ def test_a_further_split_leaves_the_files_of_the_others(table, tmp_path):
         for path, split in zip(files, expected, strict=True):
             assert json.loads(path.read_text())["Halves"] == list(split.halves)
     assert contents[1][:2] == contents[0]
+
+
+def test_the_table_names_the_subjects_if_nothing_else_does(table, tmp_path):
+    write_table(table, tmp_path / "table.tsv")
+    inputs = {"covariates": str(tmp_path / "table.tsv"), "n_splits": 2}
+    (tmp_path / "splits").mkdir()
+    files = MAKE_SPLITS(Call(inputs, tmp_path / "splits"))["split_files"]
+    halves = [json.loads(path.read_text())["Halves"] for path in files]
+    expected = split_cohort(table, SelectionConfig(n_splits=2))
+    assert halves == [list(split.halves) for split in expected]
+    with pytest.raises(ConfigError, match="give the subjects"):
+        MAKE_SPLITS(Call({"n_splits": 2}, tmp_path / "splits"))

@@ -9,13 +9,12 @@ from opnmf_pipeline.images.surfaces.freesurfer import write_freesurfer
 from opnmf_pipeline.images.surfaces.grid import (
     Grid,
     analysis_grid,
-    atlas_values,
     check_grids,
     standard_space,
 )
 from opnmf_pipeline.images.surfaces.mask import Mask, open_mask
 from opnmf_pipeline.images.surfaces.names import first_file, is_image, other_file
-from opnmf_pipeline.images.surfaces.parts import read_parts
+from opnmf_pipeline.images.surfaces.parts import open_atlas, read_parts
 from opnmf_pipeline.images.surfaces.writing import copies
 
 __all__ = [
@@ -25,12 +24,12 @@ __all__ = [
     "Grid",
     "Mask",
     "analysis_grid",
-    "atlas_values",
     "check_grids",
     "copies",
     "first_file",
     "image_files",
     "is_image",
+    "open_atlas",
     "open_mask",
     "other_file",
     "read_parts",

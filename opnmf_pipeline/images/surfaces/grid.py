@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from nibabel.cifti2 import BrainModelAxis
 from numpy.typing import NDArray
 
@@ -17,14 +18,16 @@ from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.cleaning import cleaned
 from opnmf_pipeline.images.space import ImageMask, StandardSpace
 from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values
+from opnmf_pipeline.images.surfaces.labels import read_regions
 from opnmf_pipeline.images.surfaces.masks import read_inside
 from opnmf_pipeline.images.surfaces.meshes import mesh_name
+from opnmf_pipeline.images.surfaces.moving import on_axis
 from opnmf_pipeline.images.surfaces.writing import write_scalars
 
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Grid", "analysis_grid", "atlas_values", "check_grids", "standard_space"]
+__all__ = ["Grid", "analysis_grid", "check_grids", "standard_space"]
 
 N_NAMED = 3
 GRID_MSG = (
@@ -59,7 +62,6 @@ BRAIN_MSG = (
     "set mask.within: none"
 )
 MASK_MESH_MSG = "{path}: its mask {mask} has other vertices; give a mask on the mesh of the image"
-ATLAS_MSG = "{path}: the components of surfaces cannot be named from an atlas; remove it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,7 @@ class Grid:
     axis: BrainModelAxis
 
     image = "image"
+    in_space = True
     template = "the template"
     brain = "the brain of the template"
 
@@ -169,9 +172,27 @@ class Grid:
         """Raise an error: surfaces have no template."""
         raise ImageError(BRAIN_MSG)
 
-    def read_labels(self, path: Path) -> NDArray[np.int64]:
-        """Raise an error: the components of surfaces are not named from an atlas."""
-        raise ImageError(ATLAS_MSG.format(path=path))
+    def read_labels(self, path: Path, regions: pd.DataFrame) -> NDArray[np.int64]:
+        """Return the region of an atlas at each vertex and voxel; 0 for no region.
+
+        Parameters
+        ----------
+        path : path
+            Labels of the hemispheres.
+        regions : DataFrame
+            Not used: the file contains the names.
+
+        Returns
+        -------
+        ndarray of shape ``shape``, int64
+
+        Raises
+        ------
+        ImageError
+            The file has no labels, or is on another mesh.
+        """
+        axis, labels, _ = read_regions(path)
+        return on_axis(labels, axis, self.axis, f"report.atlas: {path}")
 
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Return which vertices and voxels are in a mask image of the user.
@@ -247,11 +268,6 @@ def analysis_grid(first: str | Path, mask_image: Path | None, options: MatrixCon
     if OTHER_164K in axis.nvertices.values() and FS_LR.search(Path(first).name):
         raise ImageError(OTHER_164K_MSG.format(path=first))
     return Grid(axis)
-
-
-def atlas_values(path: Path) -> NDArray[np.int64]:
-    """Raise an error: the components of surfaces are not named from an atlas."""
-    raise ImageError(ATLAS_MSG.format(path=path))
 
 
 def standard_space(path: str | Path) -> StandardSpace | None:

@@ -10,7 +10,6 @@ import numpy as np
 from nibabel.cifti2 import BrainModelAxis, LabelAxis
 from numpy.typing import NDArray
 
-from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.surfaces.files import (
     CORTEX,
     gifti_arrays,
@@ -20,7 +19,7 @@ from opnmf_pipeline.images.surfaces.files import (
     read_values,
     reading,
 )
-from opnmf_pipeline.images.surfaces.meshes import mesh_name
+from opnmf_pipeline.images.surfaces.moving import on_axis
 from opnmf_pipeline.images.surfaces.names import ending, is_cifti
 
 __all__ = ["is_cortex", "read_inside"]
@@ -28,11 +27,6 @@ __all__ = ["is_cortex", "read_inside"]
 LABELS = (".annot", ".label")
 OUTSIDE = ("???", "unknown", "none", "background", "corpuscallosum")
 """Names of labels, in lower case, that do not belong to the cortex; the medial wall is another."""
-OTHER_MESH_MSG = (
-    "mask.image: {path} is on {got} vertices per hemisphere ({got_name}), but the images are on "
-    "{want} ({want_name}); use a mask of the mesh of the images"
-)
-OTHER_VOXELS_MSG = "mask.image: {path} has voxels of a different grid than the images"
 
 
 def read_inside(path: str | Path, axis: BrainModelAxis) -> NDArray[np.bool_]:
@@ -63,7 +57,7 @@ def read_inside(path: str | Path, axis: BrainModelAxis) -> NDArray[np.bool_]:
         found, inside = _of_labels(path, axis)
     else:
         found, inside = _of_image(path)
-    return _moved(inside, found, axis, path)
+    return on_axis(inside, found, axis, f"mask.image: {path}")
 
 
 def _of_cifti(path: str | Path) -> tuple[BrainModelAxis, NDArray[np.bool_]]:
@@ -117,34 +111,3 @@ def is_cortex(name: str) -> bool:
     """Tell by its name whether a label belongs to the cortex."""
     plain = name.lower().replace("_", "").replace(" ", "")
     return plain not in OUTSIDE and "medialwall" not in plain
-
-
-def _moved(
-    inside: NDArray[np.bool_], found: BrainModelAxis, axis: BrainModelAxis, path: str | Path
-) -> NDArray[np.bool_]:
-    """Return the mask on the vertices and voxels of another axis."""
-    moved = np.zeros(len(axis), dtype=bool)
-    for name, rows, model in axis.iter_structures():
-        if name not in axis.nvertices or name not in found.nvertices:
-            continue
-        want, got = axis.nvertices[name], found.nvertices[name]
-        if want != got:
-            raise ImageError(
-                OTHER_MESH_MSG.format(
-                    path=path,
-                    got=got,
-                    got_name=mesh_name(got),
-                    want=want,
-                    want_name=mesh_name(want),
-                )
-            )
-        there, whole = found.name == name, np.zeros(want, dtype=bool)
-        whole[found.vertex[there]] = inside[there]
-        moved[rows] = whole[model.vertex]
-    if axis.volume_mask.any() and found.volume_mask.any():
-        if axis.volume_shape != found.volume_shape or not np.allclose(axis.affine, found.affine):
-            raise ImageError(OTHER_VOXELS_MSG.format(path=path))
-        volume = np.zeros(axis.volume_shape, dtype=bool)
-        volume[tuple(found.voxel[found.volume_mask].T)] = inside[found.volume_mask]
-        moved[axis.volume_mask] = volume[tuple(axis.voxel[axis.volume_mask].T)]
-    return moved

@@ -12,12 +12,15 @@ from pathlib import Path
 
 __all__ = ["ending", "first_file", "hemisphere", "is_cifti", "is_image", "other_file"]
 
-MARK = re.compile(r"(?<![^._-])(?:lh|rh)(?=\.)|(?<![^_])hemi-(?:L|R)(?![^._])|(?<=\.)(?:L|R)(?=\.)")
+MARK = re.compile(
+    r"(?<![^._-])(?:lh|rh)(?=[._])|(?<![^_])hemi-(?:L|R)(?![^._])|(?<=\.)(?:L|R)(?=\.)"
+)
 """Mark of the hemisphere: of FreeSurfer and CAT12, of BIDS, of the Human Connectome Project."""
 SWAPPED = str.maketrans("lrLR", "rlRL")
 CIFTI = re.compile(r"\.[dp](?:scalar|series|tseries|label|conn)\.nii$")
 GIFTI = (".gii", ".gii.gz")
 MGH = (".mgh", ".mgz")
+LABELS = ".annot"
 OTHERS = (".nii", ".gz", ".img", ".hdr", ".tsv", ".csv", ".txt", ".json")
 """Endings of files that are not surfaces, even if their names begin with ``lh.``."""
 
@@ -39,12 +42,16 @@ def is_image(path: str | Path) -> bool:
     [True, True, True]
     >>> [is_image(name) for name in ("lh.area.mgh", "aseg.mgz", "lh.roi.nii.gz", "a.nii")]
     [True, False, False, False]
+    >>> [is_image(name) for name in ("lh.aparc.annot", "fsa5_rh_aparc.annot", "aparc.annot")]
+    [True, True, False]
     """
     name = Path(path).name
     if is_cifti(name) or name.endswith(GIFTI):
         return True
     marked = hemisphere(name) is not None
-    return marked and (name.endswith(MGH) or (name[1:3] == "h." and not name.endswith(OTHERS)))
+    if name.endswith((*MGH, LABELS)):
+        return marked
+    return marked and name[1:3] == "h." and not name.endswith(OTHERS)
 
 
 def ending(path: str | Path) -> str:

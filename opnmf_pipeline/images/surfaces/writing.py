@@ -81,8 +81,9 @@ def write_hemispheres(cifti_file: Path) -> None:
 
 
 def copies(cifti_file: Path) -> dict[str, Path]:
-    """Return the files of :func:`write_hemispheres` that exist, by hemisphere."""
-    return {side: file for side, file in _hemisphere_files(cifti_file).items() if file.exists()}
+    """Return the files of :func:`write_hemispheres` that exist, by the beginning of their names."""
+    files = _hemisphere_files(cifti_file)
+    return {f"hemi-{side}_": file for side, file in files.items() if file.exists()}
 
 
 def _hemisphere_files(cifti_file: Path) -> dict[str, Path]:

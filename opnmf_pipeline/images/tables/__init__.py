@@ -8,8 +8,8 @@ from opnmf_pipeline.images.tables.files import ENDING, copies, image_files, is_i
 from opnmf_pipeline.images.tables.grid import (
     Grid,
     analysis_grid,
-    atlas_values,
     check_grids,
+    open_atlas,
     standard_space,
 )
 from opnmf_pipeline.images.tables.mask import Mask, open_mask, read_parts
@@ -21,11 +21,11 @@ __all__ = [
     "Grid",
     "Mask",
     "analysis_grid",
-    "atlas_values",
     "check_grids",
     "copies",
     "image_files",
     "is_image",
+    "open_atlas",
     "open_mask",
     "read_parts",
     "standard_space",

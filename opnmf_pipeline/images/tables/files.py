@@ -26,6 +26,13 @@ ENDING = ".features.tsv"
 NAME = "name"
 """Column with the names of the features; all other columns have values."""
 MISSING = "n/a"
+ON_VOLUMES, ON_SURFACES = (".nii.gz",), (".dscalar.nii", ".dlabel.nii")
+ON_HEMISPHERES = (".shape.gii", ".label.gii")
+SHOWN = [
+    *(("", ending) for ending in (*ON_VOLUMES, *ON_SURFACES)),
+    *((f"hemi-{side}_", ending) for side in "LR" for ending in ON_HEMISPHERES),
+]
+"""Beginnings and endings of the names of images that show a table on an atlas."""
 
 UNREADABLE_MSG = "{path}: cannot be read as a table of features ({reason})"
 FIELDS_MSG = "line {line} has not {n} fields, as the header has"
@@ -75,8 +82,13 @@ def image_files(path: str | Path) -> list[str]:
 
 
 def copies(path: Path) -> Mapping[str, Path]:
-    """Return an empty mapping: a table has no copies."""
-    return {}
+    """Return the images that show a table on an atlas, by the beginning of their names.
+
+    They are next to it: an image, and on surfaces another one for each hemisphere.
+    """
+    stem = path.name.removesuffix(ENDING)
+    files = [(start, path.with_name(f"{start}{stem}{ending}")) for start, ending in SHOWN]
+    return {start: file for start, file in files if file.exists()}
 
 
 def read_features(path: str | Path) -> Features:

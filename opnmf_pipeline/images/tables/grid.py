@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.cleaning import cleaned
-from opnmf_pipeline.images.space import ImageMask, StandardSpace
+from opnmf_pipeline.images.space import AtlasImage, ImageMask, StandardSpace
 from opnmf_pipeline.images.tables.files import is_image, read_features, write_features
+from opnmf_pipeline.images.tables.regions import regions_of, shared_regions
 
 if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
-__all__ = ["Grid", "analysis_grid", "atlas_values", "check_grids", "standard_space"]
+__all__ = ["Grid", "analysis_grid", "check_grids", "open_atlas", "standard_space"]
 
 N_NAMED = 5
 OTHER_MSG = "{path}: its features are not those of {reference}: {difference}"
@@ -36,10 +38,15 @@ BRAIN_MSG = (
     "mask.within: features are not compared with the brain of a template; remove the setting, or "
     "set mask.within: none"
 )
-ATLAS_MSG = (
-    "{path}: the components of a table have the names of its features, and cannot be named from an "
-    "atlas; remove report.atlas"
+NO_REGION_MSG = (
+    "report.atlas: {path} has no region with the name of a feature: the features are {features}, "
+    "the regions {regions}; rename the columns of the table, or use the atlas that they come from"
 )
+SHARED_MSG = (
+    "report.atlas: several features are one region of {path}: {features}; choose one measure with "
+    "inputs.feature_names, such as '*_thickness', or remove report.atlas"
+)
+TABLE_MSG = "report.atlas: {path} is a table of features; give the label image of an atlas"
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Grid:
     names: tuple[str, ...]
 
     image, element, elements = "table", "feature", "features"
+    in_space = False
     template = "the template"
     brain = "the brain of the template"
 
@@ -148,9 +156,33 @@ class Grid:
         """Raise an error: tables have no template."""
         raise ImageError(BRAIN_MSG)
 
-    def read_labels(self, path: Path) -> NDArray[np.int64]:
-        """Raise an error: the components of tables are not named from an atlas."""
-        raise ImageError(ATLAS_MSG.format(path=path))
+    def read_labels(self, path: Path, regions: pd.DataFrame) -> NDArray[np.int64]:
+        """Return the region of an atlas that each feature is, by its name; 0 for none.
+
+        Parameters
+        ----------
+        path : path
+            Image of the atlas, for messages.
+        regions : DataFrame
+            ``name`` of each region by its index.
+
+        Returns
+        -------
+        ndarray of shape ``shape``, int64
+            See :func:`opnmf_pipeline.images.tables.regions.regions_of`.
+
+        Raises
+        ------
+        ImageError
+            No feature is a region of the atlas, or several features are one region.
+        """
+        found = regions_of(self.names, regions)
+        if not found.any():
+            names = _some(self.names), _some(regions["name"])
+            raise ImageError(NO_REGION_MSG.format(path=path, features=names[0], regions=names[1]))
+        if shared := shared_regions(self.names, found):
+            raise ImageError(SHARED_MSG.format(path=path, features=_some(shared)))
+        return found
 
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Return which features are not zero in a table of the user.
@@ -220,9 +252,14 @@ def analysis_grid(first: str | Path, mask_image: Path | None, options: MatrixCon
     return Grid(read_features(first).names)
 
 
-def atlas_values(path: Path) -> NDArray[np.int64]:
+def open_atlas(path: Path) -> AtlasImage:
     """Raise an error: a table is not the label image of an atlas."""
-    raise ImageError(ATLAS_MSG.format(path=path))
+    raise ImageError(TABLE_MSG.format(path=path))
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:N_NAMED]) + ", ..." * (len(names) > N_NAMED)
 
 
 def standard_space(path: str | Path) -> StandardSpace | None:

@@ -13,11 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.images.hemispheres import hemispheres_of, mirror_pairs
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.space import Colour, Parts
 from opnmf_pipeline.images.tables.files import read_features, write_features
 from opnmf_pipeline.images.tables.grid import Grid
-from opnmf_pipeline.images.tables.hemispheres import hemispheres_of, mirror_pairs
 
 __all__ = ["Mask", "open_mask"]
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.exceptions import CohortError, TableError
+from opnmf_pipeline.images.hemispheres import is_marked
 from opnmf_pipeline.images.tables.columns import corner, subject_column
-from opnmf_pipeline.images.tables.hemispheres import is_marked
 from opnmf_pipeline.tables import read_table
 
 __all__ = ["read_source"]

@@ -12,7 +12,8 @@ import pandas as pd
 
 from opnmf_pipeline.config import InputsConfig
 from opnmf_pipeline.exceptions import CohortError
-from opnmf_pipeline.images.tables.arrays import is_array, read_array
+from opnmf_pipeline.images.matrices import is_matrix
+from opnmf_pipeline.images.tables.arrays import read_array
 from opnmf_pipeline.images.tables.columns import choose, is_known_covariate
 from opnmf_pipeline.images.tables.files import ENDING, write_features
 from opnmf_pipeline.images.tables.sources import read_source
@@ -98,7 +99,7 @@ def split_table(options: InputsConfig, out_dir: Path) -> Path:
     for path in options.features:
         if not path.is_file():
             raise CohortError(NOT_FOUND_MSG.format(path=path))
-    if array := next(filter(is_array, options.features), None):
+    if array := next(filter(is_matrix, options.features), None):
         if len(options.features) > 1:
             raise CohortError(MIXED_KINDS_MSG.format(path=array))
         table = _of_array(array, options)

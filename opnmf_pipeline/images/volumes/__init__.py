@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from opnmf_pipeline.images.space import WriteFormat
-from opnmf_pipeline.images.volumes.atlas import ATLAS, atlas_values
+from opnmf_pipeline.images.volumes.atlas import ATLAS, open_atlas
 from opnmf_pipeline.images.volumes.files import (
     ENDINGS,
     copies,
@@ -25,11 +25,11 @@ __all__ = [
     "Grid",
     "Mask",
     "analysis_grid",
-    "atlas_values",
     "check_grids",
     "copies",
     "image_files",
     "is_image",
+    "open_atlas",
     "open_image",
     "open_mask",
     "read_parts",

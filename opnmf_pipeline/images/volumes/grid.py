@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import nibabel as nb
 import numpy as np
+import pandas as pd
 from nibabel.affines import from_matvec, voxel_sizes
 from nibabel.orientations import (
     apply_orientation,
@@ -83,6 +84,7 @@ class Grid:
     """Voxel grid: a 3D shape in voxels, and the affine from voxel indices to mm."""
 
     image: ClassVar[str] = "image"
+    in_space: ClassVar[bool] = True
     element: ClassVar[str] = "voxel"
     elements: ClassVar[str] = "voxels"
     template: ClassVar[str] = "the MNI152 grey-matter template"
@@ -273,8 +275,15 @@ class Grid:
         given: NDArray[np.bool_] = _resampled(mask, self, "nearest") != 0
         return given
 
-    def read_labels(self, path: Path) -> NDArray[np.int64]:
+    def read_labels(self, path: Path, regions: pd.DataFrame) -> NDArray[np.int64]:
         """Return the labels of an atlas, resampled to this grid by nearest neighbour.
+
+        Parameters
+        ----------
+        path : path
+            Label image.
+        regions : DataFrame
+            Not used: voxels have no names.
 
         Raises
         ------

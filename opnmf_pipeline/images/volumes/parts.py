@@ -24,7 +24,7 @@ from opnmf_pipeline.images.volumes.standard import (
     template_with_field_of_view,
 )
 
-__all__ = ["read_parts"]
+__all__ = ["mask_image", "read_parts"]
 
 DIMENSIONS_MSG = (
     "{path}: has shape {shape}, expected a 3D label image or a 4D image with one map per volume"
@@ -73,10 +73,10 @@ def read_parts(path: Path) -> Parts:
         labels = np.unique(rows)
         weights = np.equal.outer(rows, labels).astype(np.float32)
         names = _names(path, labels.astype(int).tolist())
-    return Parts(Mask(_mask_image(path, image, inside)), weights, names)
+    return Parts(Mask(mask_image(path, image, inside)), weights, names)
 
 
-def _mask_image(path: Path, image: Any, inside: NDArray[np.bool_]) -> Any:
+def mask_image(path: Path, image: Any, inside: NDArray[np.bool_]) -> Any:
     """Return a mask in the space of an image, which its name, header or field of view tells."""
     mask = nb.Nifti1Image(inside.astype(np.uint8), image.affine)
     named, code = space_in_name(path), space_code(image)

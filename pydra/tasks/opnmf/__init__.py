@@ -20,6 +20,7 @@ from opnmf_pipeline.nodes.pydra import (
     ProjectSubjects,
     SelectRank,
     SplitTable,
+    StackMeasures,
     WriteMaps,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
     "ProjectSubjects",
     "SelectRank",
     "SplitTable",
+    "StackMeasures",
     "WriteMaps",
 ]

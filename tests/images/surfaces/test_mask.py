@@ -79,7 +79,7 @@ def test_maps_are_read_back_from_cifti_and_from_gifti(tmp_path):
         image = nb.load(file)
         np.testing.assert_array_equal(np.stack(image.agg_data(), axis=1), hemisphere)
         assert image.darrays[1].meta["Name"] == "component02"
-    assert nb.load(found["R"]).meta["AnatomicalStructurePrimary"] == "CortexRight"
+    assert nb.load(found["hemi-R_"]).meta["AnatomicalStructurePrimary"] == "CortexRight"
 
 
 def test_labels_have_names_and_colours(tmp_path):
@@ -91,7 +91,7 @@ def test_labels_have_names_and_colours(tmp_path):
     table = nb.load(path).header.get_axis(0).label[0]
     assert table[2] == ("component02", (0, 0, 1, 1))
     assert table[0][1] == (0, 0, 0, 0)
-    right = nb.load(copies(path)["R"])
+    right = nb.load(copies(path)["hemi-R_"])
     np.testing.assert_array_equal(right.agg_data(), labels[N:])
     assert right.labeltable.get_labels_as_dict()[1] == "component01"
     assert right.labeltable.labels[1].rgba == (1, 0, 0, 1)

@@ -4,10 +4,10 @@ import pytest
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images import tables
+from opnmf_pipeline.images.hemispheres import hemispheres_of, mirror_pairs
 from opnmf_pipeline.images.shape import symmetry
 from opnmf_pipeline.images.tables.files import read_features, write_features
 from opnmf_pipeline.images.tables.grid import Grid
-from opnmf_pipeline.images.tables.hemispheres import hemispheres_of, mirror_pairs
 from opnmf_pipeline.images.tables.mask import Mask
 
 NAMES = ("lh_a", "lh_b", "stem", "rh_a", "rh_b")

@@ -173,6 +173,7 @@ class TestMatrix:
         from scipy.io import savemat
 
         np.save(folder / "X.npy", self.X)
+        np.savez(folder / "X.npz", X=self.X, tol=1e-5)
         savemat(folder / "X.mat", {"X": self.X, "tol": 1e-5, "note": "voxels by subjects"})
         with h5py.File(folder / "X.h5", "w") as file:
             file["group/X"] = self.X
@@ -180,7 +181,7 @@ class TestMatrix:
             file["X"] = self.X.T  # MATLAB writes the axes in its own order
         with (folder / "v73.mat").open("r+b") as file:
             file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-        return [folder / name for name in ("X.npy", "X.mat", "X.h5", "v73.mat")]
+        return [folder / name for name in ("X.npy", "X.npz", "X.mat", "X.h5", "v73.mat")]
 
     def test_every_format_has_the_same_values(self, tmp_path):
         for path in self.files(tmp_path):

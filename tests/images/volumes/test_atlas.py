@@ -1,11 +1,12 @@
 import nibabel as nb
 import numpy as np
+import pandas as pd
 import pytest
 from nibabel.affines import apply_affine
 
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.atlas import read_regions
-from opnmf_pipeline.images.volumes import ATLAS, Grid, Mask, atlas_values
+from opnmf_pipeline.images.volumes import ATLAS, Grid, Mask, open_atlas
 from tests.builders import AFFINE, SHAPE, write_image
 
 
@@ -47,7 +48,8 @@ def test_the_shipped_atlas_has_structures_where_they_are(shipped, position, name
 
 def test_every_region_of_the_shipped_atlas_is_on_its_side_and_has_a_structure():
     image, regions = nb.load(ATLAS.image), read_regions(ATLAS.labels)
-    assert atlas_values(ATLAS.image).tolist() == regions.index.tolist() == list(range(1, 88))
+    found = np.unique(open_atlas(ATLAS.image).labels).tolist()
+    assert found == regions.index.tolist() == list(range(1, 88))
     assert regions["structure"].notna().all()
     labels = np.asarray(image.dataobj)
     for index, name in regions["name"].items():
@@ -62,6 +64,10 @@ def test_the_licence_is_beside_the_shipped_atlas():
     assert "PART B. DOWNLOADING AGREEMENT" in licence
 
 
+NAMES = pd.DataFrame()
+"""Voxels have no names."""
+
+
 @pytest.fixture
 def labels():
     return np.random.default_rng(0).integers(0, 200, SHAPE).astype(np.int16)
@@ -72,7 +78,7 @@ def test_labels_in_another_orientation_are_at_the_same_places(labels, tmp_path):
     turned = nb.as_closest_canonical(nb.Nifti1Image(labels, AFFINE))
     assert not np.allclose(turned.affine, AFFINE)
     path = write_image(tmp_path / "a.nii.gz", np.asarray(turned.dataobj), turned.affine)
-    np.testing.assert_array_equal(grid.read_labels(path), labels)
+    np.testing.assert_array_equal(grid.read_labels(path, NAMES), labels)
 
 
 def test_labels_on_another_grid_are_not_averaged(labels, tmp_path):
@@ -80,9 +86,9 @@ def test_labels_on_another_grid_are_not_averaged(labels, tmp_path):
     affine = AFFINE @ np.diag([1 / 3, 1 / 3, 1 / 3, 1])
     affine[:3, 3] -= AFFINE[:3, :3].sum(axis=1) / 3  # the corners coincide
     path = write_image(tmp_path / "a.nii.gz", fine, affine)
-    np.testing.assert_array_equal(Grid(SHAPE, AFFINE).read_labels(path), labels)
+    np.testing.assert_array_equal(Grid(SHAPE, AFFINE).read_labels(path, NAMES), labels)
     finer = Grid((9, 7, 5), AFFINE @ np.diag([0.4, 0.4, 0.4, 1]))
-    assert set(finer.read_labels(path).flat) <= {0, *labels.flat}
+    assert set(finer.read_labels(path, NAMES).flat) <= {0, *labels.flat}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_labels_on_another_grid_are_not_averaged(labels, tmp_path):
 def test_what_is_no_label_image(tmp_path, values, message):
     path = write_image(tmp_path / "a.nii.gz", values)
     with pytest.raises(ImageError, match=message):
-        atlas_values(path)
+        open_atlas(path)
 
 
 def test_hemispheres_and_positions():

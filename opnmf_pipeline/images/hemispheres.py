@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["hemispheres_of", "is_marked", "mirror_pairs"]
+__all__ = ["hemispheres_of", "is_marked", "mirror_pairs", "without_hemisphere"]
 
 WORDS = {"left": "right", "lh": "rh", "l": "r"}
 MARK = re.compile(r"(?<![A-Za-z0-9])(left|right|lh|rh|l|r)(?![A-Za-z0-9])", re.IGNORECASE)
@@ -44,6 +44,24 @@ def hemispheres_of(names: Sequence[str] | NDArray[np.str_]) -> NDArray[np.int8]:
         if (mark := _mark(name, known)) is not None:
             sides[number] = -1 if mark[0][0] in "lL" else 1
     return sides
+
+
+def without_hemisphere(names: Sequence[str] | NDArray[np.str_]) -> list[str]:
+    """Return each name without the marks of its hemisphere.
+
+    Examples
+    --------
+    >>> without_hemisphere(["lh_insula", "Lthal", "Rthal", "lh_L_V1_ROI", "CSF"])
+    ['_insula', 'thal', 'thal', '__V1_ROI', 'CSF']
+    """
+    known, plain = set(names), []
+    for name in map(str, names):
+        mark = _mark(name, known)
+        if mark is not None and mark.re is GLUED:
+            plain.append(name[mark.end() :])
+        else:
+            plain.append(MARK.sub("", name))
+    return plain
 
 
 def mirror_pairs(names: Sequence[str] | NDArray[np.str_]) -> NDArray[np.int64]:

@@ -140,7 +140,7 @@ def test_only_M_and_G_travel(cluster, X, monkeypatch):
 
 def test_rows_that_are_lost_are_made_again(cluster, X, monkeypatch):
     """All rows of W are lost three times, after one change or several."""
-    fit = OPNMF(8, solver="accelerated", tol=1e-9, max_iter=8, scheduler=cluster.scheduler_address)
+    fit = OPNMF(8, solver="multiplicative", max_iter=8, scheduler=cluster.scheduler_address)
     whole = fit.fit(X).coef_
     rows, plain, lost = [], ours.Rows.note, []
 
@@ -223,7 +223,7 @@ def test_workers_with_other_software_are_refused(cluster, X, monkeypatch):
 
 def test_dask_is_imported_only_where_it_is_asked_for():
     code = (
-        "import sys, opnmf_pipeline.engines.local\n"
+        "import sys, opnmf_pipeline.decomposition, opnmf_pipeline.engines.cluster\n"
         "print({'dask', 'distributed'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,12 +6,15 @@ Run `make boutiques` after a change of the arguments.
 
 import argparse
 import json
+import tomllib
 from pathlib import Path
 
-from opnmf_pipeline import __version__
 from opnmf_pipeline.cli.bids_parser import build_bids_parser
 from opnmf_pipeline.cli.parser import positive
 
+PROJECT = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())
+VERSION = PROJECT["tool"]["hatch"]["version"]["raw-options"]["fallback_version"]
+"""The version without the number of the commit, which changes with each commit."""
 DESCRIPTOR = Path(__file__).with_name("boutiques.json")
 MUST_EXIST = ("bids_dir", "model")
 """Folders that must exist; the App creates all other folders."""
@@ -66,12 +69,12 @@ def descriptor():
         "name": "opnmf-pipeline",
         "description": parser.description,
         "author": "The opnmf-pipeline developers",
-        "tool-version": __version__,
+        "tool-version": VERSION,
         "schema-version": "0.5",
         "command-line": " ".join([parser.prog, *map(value_key, found)]),
         "container-image": {
             "type": "docker",
-            "image": f"opnmf-pipeline:{__version__}",
+            "image": f"opnmf-pipeline:{VERSION}",
             "entrypoint": True,
         },
         "inputs": [argument(action) for action in found],

@@ -13,7 +13,10 @@ mkdir -p "$1" && cd "$1"
 shift
 read -ra apptainer <<<"${OPNMF_APPTAINER:-apptainer}"
 image=localhost/opnmf-pipeline
-labels=(--build-arg "REVISION=$(git -C "$root" rev-parse HEAD)")
+# A tagged commit is a release; the others have the version in the recipes
+version=$(git -C "$root" describe --tags --exact-match 2>/dev/null || sed -n 's/^ARG VERSION=/v/p' "$root/containers/Dockerfile")
+version=${version#v}
+labels=(--build-arg "REVISION=$(git -C "$root" rev-parse HEAD)" --build-arg "VERSION=$version")
 example=(--quiet --nprocs 2 --output)
 
 skip() { echo "skipped: $*"; exit 0; } # ends the step, since each step is a subshell
@@ -42,7 +45,7 @@ examine() { # a function that runs a command in the container, with this folder 
         # shellcheck disable=SC2016 # the pattern is for the shell in the container
         "in_$name" sh -c 'exec opnmf-bids /out/example/work/*/simulate-* "$@"' sh "/out/$by" group \
             --quiet --nprocs 2 --set "execution.engine=$by" --set decomposition.n_components=8 \
-            --set "inputs.filters={label: GM, suffix: probseg}"
+            --set mask.threshold=0.1 --set "inputs.filters={label: GM, suffix: probseg}"
         for file in "$name/example"/group/*_desc-opnmfK8_*.nii.gz; do
             cmp "$file" "$name/$by/group/${file##*/}"
         done
@@ -60,7 +63,7 @@ test_native() (
     python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null ||
         skip "native: requirements.lock is for Python 3.11, but python3 is another version"
     rm -rf native-env reference.sha256
-    "$root/containers/install.sh" native-env
+    "$root/containers/install.sh" native-env "$version"
     folder native
     # A container does not inherit a choice of OpenBLAS kernels from this shell; sums depend on it
     env --unset OPENBLAS_CORETYPE OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Install this package with the exact versions of requirements.lock into a new virtual environment.
-#   containers/install.sh ENVIRONMENT
-# Needs Python 3.11 with venv, and PyPI. If a proxy signs the traffic with its own certificate, the script
+#   containers/install.sh ENVIRONMENT VERSION
+# VERSION is that of the package, which git knows, but an image is built without git. Needs Python 3.11 with venv, and PyPI. If a proxy signs the traffic with its own certificate, the script
 # reads its certificates from /run/secrets/ca_bundle.
 set -eu
 environment=$1
+export SETUPTOOLS_SCM_PRETEND_VERSION_FOR_OPNMF_PIPELINE="$2"
 containers=$(cd "$(dirname "$0")" && pwd)
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT

@@ -1,9 +1,10 @@
 """Patterns of structural covariance by orthonormal projective NMF."""
 
 import importlib
+import importlib.metadata
 from typing import Any
 
-__version__ = "0.2.0.dev0"
+__version__ = importlib.metadata.version("opnmf-pipeline")
 
 __all__ = [
     "OPNMF",

@@ -30,6 +30,11 @@ def execute(args: argparse.Namespace) -> None:
     console.print(f"k = {', '.join(map(str, done.ks))}")
     for name, folder in done.folders.items():
         console.print(f"{name:<12}{folder}", soft_wrap=True)
-    given = {"--license": args.license, "--authors": args.authors, "--citation": args.citation}
+    credit = done.credit
+    given = {
+        "--license": credit.license,
+        "--authors": credit.authors,
+        "--citation": credit.citation,
+    }
     if missing := [flag for flag, value in given.items() if not value]:
         console.print(NO_CREDITS_MSG.format(missing=", ".join(missing)), soft_wrap=True)

@@ -283,8 +283,18 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="space in the file names in BIDS, such as MNI152NLin2009cAsym (default: that of the "
         "model)",
     )
-    export.add_argument("--license", metavar="TEXT", help="licence, such as CC-BY-4.0")
-    export.add_argument("--authors", nargs="+", default=[], metavar="NAME", help="authors")
+    export.add_argument(
+        "--license",
+        metavar="TEXT",
+        help="licence, such as CC-BY-4.0 (default: that in the settings of the run)",
+    )
+    export.add_argument(
+        "--authors",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="authors (default: those in the settings of the run)",
+    )
     export.add_argument("--citation", metavar="TEXT", help="what users of the model should cite")
     add_messages(export.add_argument_group("messages"))
 

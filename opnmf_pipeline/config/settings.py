@@ -207,6 +207,16 @@ class OutputConfig(Section):
         pattern=r"^[A-Za-z0-9]+$",
         description="BIDS entity `space` of the maps. Default: `space` in the input file names.",
     )
+    authors: Names | None = Field(
+        None,
+        description="Authors of the results, in their order, for `dataset_description.json` and "
+        "the models. Default: none are named.",
+    )
+    license: str | None = Field(
+        None,
+        description="Licence of the results, such as CC-BY-4.0, for `dataset_description.json` and "
+        "the models. Default: none is given.",
+    )
     overwrite: bool = Field(
         False,
         description="Replace the results in this folder if they come from different settings.",

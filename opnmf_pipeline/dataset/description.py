@@ -102,7 +102,8 @@ def dataset_description(
     Parameters
     ----------
     settings : dict
-        Settings of the run. ``inputs.bids`` is the dataset ``input`` in BIDS URIs.
+        Settings of the run. ``inputs.bids`` is the dataset ``input`` in BIDS URIs;
+        ``output.authors`` and ``output.license`` are what the user says of the results.
     model : path, optional
         Dataset with the components, if it is another dataset; it is ``model`` in BIDS URIs.
     name : str
@@ -122,6 +123,10 @@ def dataset_description(
         "DatasetType": "derivative",
         "GeneratedBy": [generator],
     }
+    output = settings.get("output", {})
+    for key in ("Authors", "License"):
+        if value := output.get(key.lower()):
+            description[key] = value
     if roots:
         description["SourceDatasets"] = [_source_dataset(root) for root in roots.values()]
         description["DatasetLinks"] = {name: root.as_uri() for name, root in roots.items()}

@@ -110,9 +110,9 @@ class ModelFile(BaseModel):
     Versions : dict of str to str
         Versions of Python and of the libraries that fitted the components.
     Name, License, HowToAcknowledge : str or None
-        Name of an exported model, its licence, and what to cite.
+        Name of an exported model, licence, and what to cite.
     Authors : list of str
-        Authors of an exported model.
+        Authors, as the user gave them.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")

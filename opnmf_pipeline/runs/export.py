@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -91,6 +91,15 @@ class Credits:
     authors: Sequence[str] = ()
     citation: str | None = None
 
+    def completed(self, model: ModelFile) -> Credits:
+        """Return the credits with those of the model in place of what was not given."""
+        return replace(
+            self,
+            license=self.license or model.License,
+            authors=self.authors or model.Authors,
+            citation=self.citation or model.HowToAcknowledge,
+        )
+
     def described(self) -> dict[str, object]:
         """Return the keys of BIDS that have a value."""
         return {
@@ -123,10 +132,13 @@ class Exported:
         Folder of each format.
     ks : list of int
         Numbers of components.
+    credit : Credits
+        What the files say of licence, authors and citation.
     """
 
     folders: dict[str, Path]
     ks: list[int]
+    credit: Credits
 
 
 def export(
@@ -148,7 +160,7 @@ def export(
     root : path
         Output folder, which must be empty; it gets one folder per format.
     credit : Credits
-        Name, licence, authors and citation.
+        Name, licence, authors and citation. What is not given is that of the model.
     n_components : sequence of int, optional
         Numbers of components. Default: all.
     formats : sequence of str, optional
@@ -173,6 +185,8 @@ def export(
     files = chosen_files(source, n_components, mask)
     ks = list(files)
     models = [Model.of_file(files[k]) for k in ks]  # checks that all files are intact
+    first = read_model_file(files[ks[0]])
+    credit = credit.completed(first)
     chosen = _formats(models[0], formats)
     template = _template(models[0], space) if ATLAS_FORMAT in chosen else ""
     folders = {name: root / name for name in chosen}
@@ -185,7 +199,7 @@ def export(
         elif name == ATLAS_FORMAT:
             for model in models:
                 _write_atlas(model, folder, template, credit)
-            _describe_atlas(models, read_model_file(files[ks[0]]), folder, credit)
+            _describe_atlas(models, first, folder, credit)
             content = OF_ATLAS
         else:
             write = space_of(models[0].mask_file).images.FORMATS[name]
@@ -196,7 +210,7 @@ def export(
                 write(model.mask, model.W, labels, part_colours(k), folder, stem)
             content = OF_FREESURFER
         (folder / "README.md").write_text(credit.readme(content), encoding="utf-8")
-    return Exported(folders, ks)
+    return Exported(folders, ks, credit)
 
 
 def _formats(model: Model, wanted: Sequence[str] | None) -> list[str]:

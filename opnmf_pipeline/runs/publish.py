@@ -199,6 +199,8 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         TrainingErrors=sorted(info["RelativeErrors"]),
         Decomposition=info["Settings"],
         Versions=info["Versions"],
+        License=study.config.output.license,
+        Authors=list(study.config.output.authors or ()),
     )
     output.write_text("model", model.text(), k)
 

@@ -66,6 +66,11 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MASKS_FILE = "masks.json"
+NOT_OF_RESULTS = {
+    "output": ("dir", "overwrite", "authors", "license"),
+    "inputs": ("database_dir",),
+}
+"""Settings of each section that change no result."""
 """Name of the file with the masks of missing voxels, next to the table of the subjects."""
 SAME_FOLDER_MSG = (
     "execution.work_dir: {folder} is the output folder; choose another folder with --work-dir"
@@ -462,8 +467,9 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:
     """Return the settings that the results depend on.
 
-    The sections ``execution`` and ``report`` and the output folder are left out. The candidates are
-    the numbers of components that are compared; there are none if nothing is compared.
+    The sections ``execution`` and ``report`` are left out, and so are the output folder, authors
+    and licence. The candidates are the numbers of components that are compared; there are none if
+    nothing is compared.
     """
     settings = _without(config.settings(), "execution", "report")
     compared = config.compared if config.selection.is_study else ()
@@ -484,7 +490,7 @@ def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without(settings: Mapping[str, Any], *sections: str) -> dict[str, Any]:
     kept = {name: dict(part) for name, part in settings.items() if name not in sections}
-    for section, keys in (("output", ("dir", "overwrite")), ("inputs", ("database_dir",))):
+    for section, keys in NOT_OF_RESULTS.items():
         for key in keys:
             kept[section].pop(key, None)
     return kept

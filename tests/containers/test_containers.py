@@ -8,11 +8,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from opnmf_pipeline import __version__
 from tests.conftest import ROOT
 
 CONTAINERS = ROOT / "containers"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+VERSION = PROJECT["tool"]["hatch"]["version"]["raw-options"]["fallback_version"]
 LOCKED = re.compile(
     r"^([A-Za-z0-9._-]+)==(\S+) \\$((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)", re.M
 )
@@ -56,7 +56,7 @@ def test_both_recipes_take_the_same_files():
 def test_both_recipes_name_the_version():
     for name in ("Dockerfile", "opnmf-pipeline.def"):
         recipe = (CONTAINERS / name).read_text()
-        assert re.findall(r"^ *(?:ARG )?VERSION=(.*)$", recipe, re.M) == [__version__], name
+        assert re.findall(r"^ *(?:ARG )?VERSION=(.*)$", recipe, re.M) == [VERSION], name
 
 
 def test_both_recipes_set_the_same_variables():

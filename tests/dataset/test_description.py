@@ -31,6 +31,13 @@ def test_generated_by():
     assert "CodeURL" not in description["GeneratedBy"][0]
 
 
+def test_authors_and_licence_are_those_that_the_user_gave():
+    assert not {"Authors", "License"} & set(describe({"glob": "*.nii"}))
+    settings = {"inputs": {}, "output": {"authors": ["Ada B", "Carl D"], "license": "CC0"}}
+    description = json.loads(dataset_description(settings))
+    assert (description["Authors"], description["License"]) == (["Ada B", "Carl D"], "CC0")
+
+
 @pytest.mark.parametrize(
     ("environment", "container"),
     [

@@ -1,3 +1,5 @@
+import multiprocessing
+
 import pytest
 
 from opnmf_pipeline.config import load_config
@@ -78,7 +80,8 @@ def no_report(monkeypatch):
 def each_fit(monkeypatch):
     """Return a function that has another called at the start of each fit, in workers too.
 
-    Workers are forks of this process; and the stage is the one place that they all look up.
+    Workers are forks of this process (Python 3.14 must be told so), and the stage is the one place
+    that they all look up.
     """
 
     def install(before):
@@ -89,7 +92,10 @@ def each_fit(monkeypatch):
         monkeypatch.setattr(stage, "estimator", estimator)
 
     original = stage.estimator
-    return install
+    method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("fork", force=True)
+    yield install
+    multiprocessing.set_start_method(method, force=True)
 
 
 @pytest.fixture

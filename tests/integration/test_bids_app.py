@@ -386,8 +386,11 @@ def test_the_validator_finds_no_error(learned, cohort, sessions, config_file, tm
     assert app(cohort.root, learned, "participant", "-q") == 0
     assert problems(learned) == set()
     projected = tmp_path / "projected"
-    assert app(sessions[0], projected, "participant", "--model", learned, "-q") == 0
+    given = ["--set", "output.authors=[Ada B, Carl D]", "--set", "output.license=CC0"]
+    assert app(sessions[0], projected, "participant", "--model", learned, "-q", *given) == 0
     assert problems(projected) == set()
+    described = json.loads((projected / "dataset_description.json").read_text())
+    assert (described["Authors"], described["License"]) == (["Ada B", "Carl D"], "CC0")
 
 
 def levels(dataset, out, config, *arguments):

@@ -1,6 +1,7 @@
 """`opnmf-pipeline export`: a model that projects the same, a BIDS atlas, files of FreeSurfer."""
 
 import json
+import re
 
 import nibabel as nb
 import numpy as np
@@ -65,9 +66,34 @@ def test_an_atlas_in_bids(models, tmp_path):
     described = json.loads((atlas / "dataset_description.json").read_text())
     assert described["Authors"] == ["Ada B", "Carl D"]
     assert "License" not in described  # nobody gave one
+    # the model has what its run was told, and the atlas takes what is not given from it
+    file = models / "k3_model.json"
+    told = json.loads(file.read_text()) | {"License": "CC0", "Authors": ["Eva F"]}
+    file.write_text(json.dumps(told))
+    one = ["-o", tmp_path / "one", "--format", "bids-atlas", "--n-components", 3]
+    assert export(models, *one, "--license", "CC-BY-4.0") == 0
+    described = json.loads((tmp_path / "one/bids-atlas/dataset_description.json").read_text())
+    assert (described["Authors"], described["License"]) == (["Eva F"], "CC-BY-4.0")
     # the atlas is a model again
     again = Model.load(stem.parent / f"{stem.name}_probseg.nii.gz")
     np.testing.assert_array_equal(again.W > 0, Model.load(models, 3).W > 0)
+
+
+def test_programs_that_read_atlases_find_one_label_map(models, tmp_path):
+    """XCP-D and QSIRecon select by these entities, and take the first file that they find."""
+    given = ["--name", "Planted3", "--n-components", 3, "--space", "MNI152NLin2009cAsym"]
+    assert export(models, "-o", tmp_path / "out", "--format", "bids-atlas", *given) == 0
+    wanted = {"tpl": "MNI152NLin2009cAsym", "atlas": "Planted3"}
+    found = {}
+    for path in (tmp_path / "out/bids-atlas").rglob("*_dseg.*"):
+        assert wanted.items() <= dict(re.findall(r"([a-z]+)-([A-Za-z0-9+]+)", path.name)).items()
+        assert found.setdefault(path.name.partition(".")[2], path) == path  # only one
+    assert set(found) == {"nii.gz", "tsv", "json"}
+    assert len({path.name.partition(".")[0] for path in found.values()}) == 1
+    table = pd.read_csv(found["tsv"], sep="\t")
+    assert {"index", "name"} <= set(table)
+    labels = np.unique(np.asarray(nb.load(found["nii.gz"]).dataobj))
+    assert table["index"].tolist() == labels[labels > 0].tolist()
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def study(people=("sub-1", "sub-2"), images=IMAGES, **sections):
         {"execution": {"n_procs": 3, "engine": "pydra", "work_dir": "/w"}},
         {"report": {"figures": False, "covariates": ["age"]}},
         {"output": {"dir": "/elsewhere", "overwrite": True}},
+        {"output": {"dir": "/out", "authors": ["Ada B"], "license": "CC0"}},
         {"inputs": {"bids": "/data", "database_dir": "/index"}},
     ],
 )

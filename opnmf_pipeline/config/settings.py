@@ -372,6 +372,9 @@ class PipelineConfig(Section):
     def _measures_to_join(self) -> PipelineConfig:
         if self.matrix.measures is not None and self.inputs.measures is None:
             raise ValueError("matrix.measures needs inputs.measures")
+        measures = self.matrix.measures
+        if measures is not None and measures.stack == "voxels" and self.report.mesh is not None:
+            raise ValueError("report.mesh cannot be combined with matrix.measures.stack: voxels")
         return self
 
     @model_validator(mode="after")

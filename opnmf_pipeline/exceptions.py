@@ -8,6 +8,7 @@ from enum import IntEnum
 
 __all__ = [
     "FIXABLE",
+    "ClusterError",
     "CohortError",
     "ConfigError",
     "ConvergenceWarning",
@@ -57,6 +58,10 @@ class CohortError(OPNMFError):
 
 class FileError(OPNMFError):
     """A file of a dataset cannot be read, or has other content than its name says."""
+
+
+class ClusterError(OPNMFError):
+    """The Dask scheduler or its workers are lost, or do not fit the fit."""
 
 
 class TableError(CohortError):

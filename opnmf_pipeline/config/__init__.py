@@ -26,6 +26,7 @@ from opnmf_pipeline.config.selection import (
 )
 from opnmf_pipeline.config.settings import (
     AFTER_IMAGES,
+    DaskConfig,
     DecompositionConfig,
     ExecutionConfig,
     MaskConfig,
@@ -44,6 +45,7 @@ __all__ = [
     "SPLIT_SETTINGS",
     "AdjustmentConfig",
     "ChangeConfig",
+    "DaskConfig",
     "DecompositionConfig",
     "ExecutionConfig",
     "HarmonizeConfig",

@@ -25,6 +25,7 @@ from opnmf_pipeline.decomposition.solvers import SOLVERS, criteria, meanings, su
 
 __all__ = [
     "AFTER_IMAGES",
+    "DaskConfig",
     "DecompositionConfig",
     "ExecutionConfig",
     "MaskConfig",
@@ -269,6 +270,39 @@ class ReportConfig(Section):
         return self
 
 
+class DaskConfig(Section):
+    """A Dask cluster that makes the passes over the matrix."""
+
+    address: str | None = Field(
+        None,
+        description="Address of a Dask scheduler that is running, such as `tcp://node1:8786`.",
+    )
+    cluster: Literal["local", "htcondor", "lsf", "pbs", "sge", "slurm"] | None = Field(
+        None,
+        description="Cluster that is started for the run: local: processes on this machine; the "
+        "others: jobs of this batch system (dask-jobqueue).",
+    )
+    n_workers: int = Field(
+        2,
+        ge=1,
+        le=MOST_PROCESSES,
+        description="Number of workers of `cluster`. Each holds its share of the matrix in memory.",
+    )
+    options: dict[str, Any] = Field(
+        {},
+        description="Arguments of the class of `cluster` in distributed or dask-jobqueue, such as "
+        "`{cores: 8, memory: 32GB, walltime: '02:00:00'}`.",
+    )
+
+    @model_validator(mode="after")
+    def _found_or_started(self) -> DaskConfig:
+        if (self.address is None) == (self.cluster is None):
+            raise ValueError("set `address` or `cluster`, one of the two")
+        if self.address is not None and self.model_fields_set & {"n_workers", "options"}:
+            raise ValueError("`n_workers` and `options` require `cluster`")
+        return self
+
+
 class ExecutionConfig(Section):
     """Which engine runs the stages, and which resources it may use."""
 
@@ -318,6 +352,18 @@ class ExecutionConfig(Section):
         None,
         description="Folder of intermediate results. Default: `work` in output.dir.",
     )
+    dask: DaskConfig | None = Field(
+        None,
+        description="Dask cluster whose workers hold the matrix and make the passes of the fits "
+        "with maps and of candidates; all other work stays in this process. The workers must see "
+        "`work_dir`.",
+    )
+
+    @model_validator(mode="after")
+    def _dask_in_this_process(self) -> ExecutionConfig:
+        if self.dask is not None and self.engine != "local":
+            raise ValueError("`dask` requires `engine: local`; remove one of the two")
+        return self
 
 
 class PipelineConfig(Section):

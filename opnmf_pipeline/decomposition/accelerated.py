@@ -23,11 +23,9 @@ from opnmf_pipeline.decomposition.passes import (
     Array,
     Moments,
     RowBlocks,
-    Rule,
     moments,
     squared_norm,
     sweep,
-    total,
 )
 from opnmf_pipeline.decomposition.progress import Criterion, Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
@@ -153,9 +151,10 @@ def descend(
     lengths = _lengths(state.M)
     while not progress.done:
         size2 = float(np.sum(np.diag(state.G) / lengths**2))
-        state, violation = _solve(X, W, V)
+        state = _solve(X, W, V)
         # that of the W before this pass
-        residual = float(np.sqrt(np.sum(violation / lengths**2) / size2)) if size2 > 0 else np.inf
+        violation2 = float(np.sum(state.violation / lengths**2))
+        residual = float(np.sqrt(violation2 / size2)) if size2 > 0 else np.inf
         lengths = _lengths(state.M)
         empty = _unused(state.G, V)
         n_wanted = len(empty) if len(progress.history) < REPAIRS else 0
@@ -217,21 +216,24 @@ def _rescaled(state: Moments, lengths: Array) -> tuple[Array, Array]:
     return state.M / lengths, state.G / np.outer(lengths, lengths)
 
 
-def _solve(X: RowBlocks, W: Array, V: Array) -> tuple[Moments, Array]:
-    """Solve all rows in one pass; return the moments, and Σ min(w, wS − xV)² of the old W."""
-    violations: dict[int, Array] = {}
-    kernel = row_solver(X.dtype)
-    if kernel is None:
-        state = sweep(X, W, V, _numpy_rule(V.T @ V, violations))
-    else:
-        state = total(X, W, _compiled_update(kernel, W, V.astype(X.dtype), violations))
-    # in the order of the blocks, since the threads end in any order
-    return state, np.sum([violations[start] for start in sorted(violations)], axis=0)
+def _solve(X: RowBlocks, W: Array, V: Array) -> Moments:
+    """Solve all rows in one pass."""
+    if row_solver(X.dtype) is not None:
+        return X.sum(_compiled_update(W, V.astype(X.dtype)), writes=W)
+    S = V.T @ V
+
+    def rule(_: slice, W_b: Array, XV: Array) -> Array:
+        return nnls(S, XV, support=W_b > 0).astype(W_b.dtype)
+
+    def violation(W_b: Array, XV: Array) -> Array:
+        violated = np.minimum(W_b, W_b @ S.astype(W_b.dtype) - XV)
+        squares: Array = np.einsum("ij,ij->j", violated, violated, dtype=np.float64)
+        return squares
+
+    return sweep(X, W, V, rule, violation)
 
 
-def _compiled_update(
-    kernel: Callable[..., float], W: Array, V: Array, violations: dict[int, Array]
-) -> Callable[[slice, Array], Moments]:
+def _compiled_update(W: Array, V: Array) -> Callable[[slice, Array], Moments]:
     """Return the update of a block by the compiled kernel, which knows distinct directions only."""
     S = V.T.astype(np.float64) @ V
     first, group, share = equal_directions(S)
@@ -239,25 +241,17 @@ def _compiled_update(
     factor = share.astype(W.dtype)
 
     def update(rows: slice, X_b: Array) -> Moments:
+        kernel = row_solver(X_b.dtype)  # of the process that works on the block
+        assert kernel is not None
         X_b = np.require(X_b, requirements=["C", "W"])  # one kind of array is compiled for
         W_b = W[rows] if n == len(group) else W[rows][:, first] / factor[first]
         M, G, violation = np.zeros((n, X_b.shape[1]), W.dtype), np.zeros((n, n)), np.zeros(n)
         step2 = kernel(X_b, X_b @ V, W_b, S, M, G, violation)
-        violations[rows.start] = violation[group] * share**2
         if n == len(group):
-            return Moments(M.T, G, step2)
+            return Moments(M.T, G, step2, violation=violation)
         W[rows] = W_b[:, group] * factor
-        return Moments(M[group].T * share, G[np.ix_(group, group)] * np.outer(share, share), step2)
+        shares = np.outer(share, share)
+        M, G, violation = M[group].T * share, G[np.ix_(group, group)] * shares, violation[group]
+        return Moments(M, G, step2, violation=violation * share**2)
 
     return update
-
-
-def _numpy_rule(S: Array, violations: dict[int, Array]) -> Rule:
-    """Return the rule that solves all rows; it notes what each block violated before, squared."""
-
-    def rule(rows: slice, W_b: Array, XV: Array) -> Array:
-        violation = np.minimum(W_b, W_b @ S.astype(W_b.dtype) - XV)
-        violations[rows.start] = np.einsum("ij,ij->j", violation, violation, dtype=np.float64)
-        return nnls(S, XV, support=W_b > 0).astype(W_b.dtype)
-
-    return rule

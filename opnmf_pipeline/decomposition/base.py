@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -75,6 +75,7 @@ FREE_SETTINGS = {
     "callback",
     "checkpoint",
     "checkpoint_minutes",
+    "scheduler",
 }
 """What a resumed fit may change: none of it has an influence on the iterates."""
 
@@ -90,6 +91,10 @@ TRANSPOSED_MSG = (
     "the rows of X, with shape ({n_rows}, {n_columns}), look like subjects: {sign}; {name} expects "
     "one row per voxel and one column per subject, and would group the rows; pass X.T, or use "
     "StructuralCovariance, which takes one row per subject"
+)
+MASKED_MSG = (
+    "missing='masked' cannot be combined with scheduler: missing values are filled in one process; "
+    "remove one of the two"
 )
 PROJECT_MSG = "{name}.project expects the {n_rows} rows (voxels) of the fit, got shape {shape}"
 
@@ -115,6 +120,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "callback": [callable, None],
         "checkpoint": [str, PathLike, None],
         "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
+        "scheduler": [str, None],
     }
 
     def __init__(
@@ -133,6 +139,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         callback: Callable[[Iteration], object] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_minutes: float = 10.0,
+        scheduler: str | None = None,
     ) -> None:
         self.n_components = n_components
         self.init = init
@@ -147,6 +154,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.callback = callback
         self.checkpoint = checkpoint
         self.checkpoint_minutes = checkpoint_minutes
+        self.scheduler = scheduler
 
     def fit(self, X: Array, y: None = None, *, W_init: Array | None = None) -> Self:
         """Factorize X.
@@ -174,7 +182,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             self._warn_transposed(X.shape, sign)
         k = self._rank(X)
         check_start(W_init, self.init, (X.shape[0], k))
-        with FilledBlocks(X, self.dtype, self.n_threads) as blocks:
+        with self._blocks(X) as blocks:
             progress = self._factorize(blocks, k, W_init)
         if not progress.converged and not progress.stopped:
             self._warn()
@@ -283,6 +291,17 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.random_errors_, self.good_ranks_ = found.random_errors_[0], found.good_ranks_
         return found.choice_.k
 
+    def _blocks(self, X: Array) -> AbstractContextManager[Any]:
+        """Return X as row blocks, in this process or on the workers of a cluster."""
+        if self.scheduler is None:
+            return FilledBlocks(X, self.dtype, self.n_threads)
+        if self.missing == "masked":
+            raise ValueError(MASKED_MSG)
+        # an optional dependency, and half a second
+        from opnmf_pipeline.decomposition.distributed import on_workers
+
+        return on_workers(X, self.dtype, self.scheduler)
+
     def _factorize(self, X: FilledBlocks, k: int, W_init: Array | None) -> Progress:
         """Start, solve, and set the fitted attributes."""
         masked = self.missing == "masked"
@@ -309,7 +328,8 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 W = self._fit_compressed(X, W, small, progress)
             else:
                 with _stand_in(X, spectrum_) as rows:
-                    W = self._solve(rows, W, progress)
+                    W = self._solve(rows, rows.held(W), progress)
+        W = np.asarray(W)
         W[facts.zero_rows] = 0
         self._set_factors(X, W)
         if facts.n_missing:
@@ -331,9 +351,9 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if not progress.resumed:
             part = progress.part()
             with small.stand_in(X) as rows:
-                W = self._solve(rows, W, part)
+                W = self._solve(rows, rows.held(W), part)
             progress.stopped = part.stopped
-        return self._refine(X, W, progress)
+        return self._refine(X, X.held(W), progress)
 
     def _fit_observed(
         self,
@@ -368,7 +388,8 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             "n_components": str(k),  # what was chosen, not what was asked for
             "dtype": np.dtype(self.dtype).name,  # one name for 'float64' and np.float64
             "shape": X.shape,
-            "squared_norm": spectrum_.squared_norm,
+            # its last digits depend on the number of workers
+            "squared_norm": float(f"{spectrum_.squared_norm:.9g}"),
         }
         return Checkpoint(self.checkpoint, self.checkpoint_minutes, identity)
 
@@ -396,17 +417,17 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _set_factors(self, X: FilledBlocks, W: Array) -> None:
         """Sort the components by ‖w‖·‖h‖, largest first, and set what follows from W."""
-        M, G, *_ = moments(X, W)
+        M, G, *_ = moments(X, X.held(W))
         sizes = np.sqrt(np.diag(G)) * np.linalg.norm(M, axis=0)
         order = np.argsort(-sizes, kind="stable")
         self.coef_ = np.ascontiguousarray(W[:, order])
         H = M.T[order].astype(self.dtype)
         self.components_ = H * H.dtype.type(1 / X.scale)
         M, G = M[:, order], G[np.ix_(order, order)]
-        self.kkt_residual_, error = residuals(X, self.coef_, H, M, G)
+        self.kkt_residual_, error = residuals(X, X.held(self.coef_), H, M, G)
         if self.missing == "masked":
             self.mean_loadings_ = mean_loadings(X, self.coef_) / X.scale
-        if X.model is not None:
+        if isinstance(X, FilledBlocks) and X.model is not None:
             X.fill(self.coef_, H)  # then missing values have no residual
             error = residual_norm(X, self.coef_, H)
         self.reconstruction_err_ = error / X.scale

@@ -22,7 +22,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from opnmf_pipeline.decomposition.passes import Array, RowBlocks, block_squared_norm
+from opnmf_pipeline.decomposition.passes import (
+    Array,
+    RowBlocks,
+    block_squared_norm,
+    squared_norm,
+)
 from opnmf_pipeline.decomposition.spectrum import (
     GRAM_COLUMNS,
     GRAM_ROWS,
@@ -58,16 +63,19 @@ class Compression:
         Q, with orthonormal columns.
     squared_norm : float
         ‖X‖_F².
+    kept : float
+        ‖X̃‖_F².
     """
 
     rows: Array
     basis: Array
     squared_norm: float
+    kept: float
 
     @property
     def loss(self) -> float:
         """The share of ‖X‖_F² that X̃ lacks."""
-        return max(1 - block_squared_norm(self.rows) / self.squared_norm, 0.0)
+        return max(1 - self.kept / self.squared_norm, 0.0)
 
     def spectrum(self, X: RowBlocks, k: int) -> Spectrum:
         """Return the k leading singular values and right singular vectors of XQQᵀ.
@@ -81,7 +89,7 @@ class Compression:
 
     def stand_in(self, X: RowBlocks) -> RowBlocks:
         """Return X̃ for solvers, with the norm of X, so that errors are nearly those on X."""
-        rows = RowBlocks(self.rows, X.dtype, X.n_threads, compressed=True, original=X.every(1))
+        rows = X.stand_in(self.rows)
         rows.squared_norm = self.squared_norm
         return rows
 
@@ -113,20 +121,12 @@ def compress(X: RowBlocks, r: int) -> Compression:
     def gram_times(_: slice, X_b: Array) -> tuple[Array, float]:
         return X_b.T @ (X_b @ Q), block_squared_norm(X_b)
 
-    products, norm2 = np.zeros(Q.shape), 0.0
-    for part, part2 in X.map(gram_times):  # added in order and in float64
-        products += part
-        norm2 += part2
-    X.squared_norm = norm2
+    products, X.squared_norm = X.sum(gram_times)
     basis = np.linalg.qr(products)[0]
-    cast, rows = basis.astype(X.dtype), np.empty((X.shape[0], r), X.dtype)
-
-    def project(block: slice, X_b: Array) -> None:
-        rows[block] = X_b @ cast
-
-    for _ in X.map(project):
-        pass
-    return Compression(rows, basis, norm2)
+    cast = basis.astype(X.dtype)
+    rows = X.rows(lambda X_b: X_b @ cast, r)
+    with X.stand_in(rows) as small:
+        return Compression(rows, basis, X.squared_norm, kept=squared_norm(small))
 
 
 def compression_bytes(X: RowBlocks, k: int) -> int:

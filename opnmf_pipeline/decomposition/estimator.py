@@ -79,6 +79,10 @@ class OPNMF(ProjectiveNMF):
         that converges deletes the file.
     checkpoint_minutes : float, default=10.0
         Time between two checkpoints.
+    scheduler : str, optional
+        Address of a Dask scheduler, such as ``tcp://node1:8786``. Its workers then read X, a memory
+        map, from its file, keep its rows in memory, and make the passes. It has no influence on the
+        result but for rounding errors. Needs ``pip install "opnmf-pipeline[dask]"``.
 
     Attributes
     ----------
@@ -183,6 +187,7 @@ class OPNMF(ProjectiveNMF):
         callback: Callable[[Iteration], object] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_minutes: float = 10.0,
+        scheduler: str | None = None,
     ) -> None:
         super().__init__(
             n_components,
@@ -198,6 +203,7 @@ class OPNMF(ProjectiveNMF):
             callback=callback,
             checkpoint=checkpoint,
             checkpoint_minutes=checkpoint_minutes,
+            scheduler=scheduler,
         )
         self.solver = solver
         self.n_init = n_init
@@ -232,7 +238,7 @@ class PNMF(ProjectiveNMF):
     Parameters
     ----------
     n_components, init, tol, max_iter, random_state, missing, dtype, n_threads, max_memory, \
-verbose, callback, checkpoint, checkpoint_minutes
+verbose, callback, checkpoint, checkpoint_minutes, scheduler
         As in `OPNMF`, for the solver ``multiplicative``.
 
     Attributes

@@ -45,7 +45,7 @@ def kkt_residual(X: RowBlocks, W: Array, M: Array, G: Array) -> float:
     ‖min(W, (WS − XM) ⊘ diag S)‖_F / ‖W‖_F at the best scale of W.
     """
     block, size2 = _kkt_squares(X, W, M, G)
-    return float(np.sqrt(sum(X.map(block)) / size2)) if size2 > 0 else 0.0
+    return float(np.sqrt(X.sum(block) / size2)) if size2 > 0 else 0.0
 
 
 def residuals(X: RowBlocks, W: Array, H: Array, M: Array, G: Array) -> tuple[float, float]:
@@ -55,7 +55,7 @@ def residuals(X: RowBlocks, W: Array, H: Array, M: Array, G: Array) -> tuple[flo
     def block(rows: slice, X_b: Array) -> tuple[float, float]:
         return kkt_squares(rows, X_b), block_squared_norm(X_b - W[rows] @ H)
 
-    kkt, error = (float(np.sqrt(sum(squares))) for squares in zip(*X.map(block), strict=True))
+    kkt, error = (float(np.sqrt(square)) for square in X.sum(block))
     return (kkt / float(np.sqrt(size2)) if size2 > 0 else 0.0), error
 
 

@@ -24,7 +24,6 @@ from opnmf_pipeline.decomposition.passes import (
     moments,
     squared_norm,
     sweep,
-    total,
 )
 from opnmf_pipeline.decomposition.progress import Progress
 from opnmf_pipeline.decomposition.repair import worst_explained
@@ -220,18 +219,19 @@ def _two_best(scores: Array) -> tuple[Array, Array]:
 
 def _assign(X: RowBlocks, W: Array, V: Array) -> Moments:
     """Leave each row its largest product only, in one pass; return the moments of the new W."""
-    kernel = row_assigner(X.dtype)
-    if kernel is None:
+    if row_assigner(X.dtype) is None:
         return sweep(X, W, V, _numpy_rule)
     tie, V, k = 1 + TIE * float(np.finfo(X.dtype).eps), V.astype(X.dtype), V.shape[1]
 
     def update(rows: slice, X_b: Array) -> Moments:
         X_b = np.require(X_b, requirements=["C", "W"])  # one kind of array is compiled for
         M, G = np.zeros((k, X_b.shape[1]), W.dtype), np.zeros((k, k))
+        kernel = row_assigner(X_b.dtype)  # of the process that works on the block
+        assert kernel is not None
         step2 = kernel(X_b, X_b @ V, W[rows], tie, M, G)
         return Moments(M.T, G, step2)
 
-    return total(X, W, update)
+    return X.sum(update, writes=W)
 
 
 def _numpy_rule(rows: slice, W_b: Array, XV: Array) -> Array:

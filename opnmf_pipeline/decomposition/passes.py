@@ -6,14 +6,15 @@ bits of a result do not depend on the number of threads, nor on whether X lies i
 a file.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from functools import cache
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Array = NDArray[Any]
 """A floating array; the docstrings say shape and dtype."""
@@ -44,12 +45,15 @@ class Moments(NamedTuple):
         ‖W − W_old‖², of the sweep that made W.
     along : float
         ⟨W − W_old, W_old⟩.
+    violation : ndarray of shape (n_components,), float64, or 0
+        Σ min(w, wS − xM)² of the W before, of the solver that asks for it.
     """
 
     M: Array
     G: Array
     step2: float = 0.0
     along: float = 0.0
+    violation: Array | float = 0.0
 
     def of_scaled(self, norm: float) -> tuple[Array, Array]:
         """Return M and G of W / norm."""
@@ -98,7 +102,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         self.squared_norm: float | None = None
         self.scale = 1.0
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self.mapped = _is_mapped(X)
+        self.mapped = not isinstance(X, np.ndarray) or memory_map(X) is not None
         self.X = X if self.mapped else self._cast(X)
         self.n_threads = n_threads or default_threads()
         n_block = max(64, BLOCK_BYTES // (self.dtype.itemsize * X.shape[1]))
@@ -126,7 +130,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         return self._cast(self.X[index])
 
     def __enter__(self) -> Self:
-        self._exit.enter_context(threadpool_limits(1, user_api="blas"))
+        self._exit.enter_context(_libraries().limit(limits=1, user_api="blas"))
         self._pool = self._exit.enter_context(ThreadPoolExecutor(self.n_threads))
         return self
 
@@ -157,6 +161,33 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         parallel = min(self.n_threads, len(self.blocks)) > 1
         return self._pool.map(work, self.blocks) if parallel else map(work, self.blocks)
 
+    def sum(self, function: Callable[[slice, Array], T], writes: Array | None = None) -> T:
+        """Return the sum of ``function(rows, X[rows])`` over the blocks.
+
+        Numbers, arrays and tuples of these are added in order and in float64. An array whose rows
+        the function overwrites is named in `writes`: it may lie on other machines.
+        """
+        return added(self.map(function))
+
+    def rows(self, function: Callable[[Array], Array], n_columns: int) -> Array:
+        """Return the array that has ``function(X[rows])`` in these rows, in the dtype of X."""
+        made = np.empty((self.shape[0], n_columns), self.dtype)
+
+        def work(rows: slice, X_b: Array) -> None:
+            made[rows] = function(X_b)
+
+        for _ in self.map(work):
+            pass
+        return made
+
+    def held(self, W: Array) -> Array:
+        """Return W where a pass over X can overwrite it."""
+        return np.asarray(W)
+
+    def stand_in(self, rows: Array) -> "RowBlocks":
+        """Return rows made by `rows` as data that stand in for X."""
+        return RowBlocks(rows, self.dtype, self.n_threads, compressed=True, original=self.every(1))
+
     def _cast(self, X: Array) -> Array:
         with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused
             if self.scale == 1:
@@ -166,26 +197,38 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
             return np.asarray(X * wide.type(self.scale), dtype=self.dtype)
 
 
-def _is_mapped(X: Array) -> bool:
-    """Whether X, or what X is a view of, is a memory map (checks of scikit-learn return views)."""
-    array: Array | None = X
-    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+def memory_map(X: Array) -> np.memmap | None:
+    """Return the whole memory map that X is, or is a view of; checks of scikit-learn make views."""
+    array: Any = X
+    while isinstance(array.base, np.ndarray):
         array = array.base
-    return isinstance(array, np.memmap)
+    return array if isinstance(array, np.memmap) else None
 
 
 def default_threads() -> int:
     """Return the number of threads that BLAS is set to use."""
-    pools = threadpool_info()
+    pools = _libraries().info()
     return max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default=1)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the libraries that have threads; to look for them takes some milliseconds."""
+    return ThreadpoolController()
 
 
 def moments(X: RowBlocks, W: Array) -> Moments:
     """Return XᵀW and WᵀW."""
-    return total(X, W, lambda rows, X_b: Moments(X_b.T @ W[rows], _squares(X, W[rows])))
+    return X.sum(lambda rows, X_b: Moments(X_b.T @ W[rows], _squares(X, W[rows])))
 
 
-def sweep(X: RowBlocks, W: Array, M: Array, rule: Rule) -> Moments:
+def sweep(
+    X: RowBlocks,
+    W: Array,
+    M: Array,
+    rule: Rule,
+    violation: Callable[[Array, Array], Array] | None = None,
+) -> Moments:
     """Update W in place in one pass over X, and return its new moments.
 
     Parameters
@@ -198,6 +241,8 @@ def sweep(X: RowBlocks, W: Array, M: Array, rule: Rule) -> Moments:
         XᵀW of the weights at entry, at the scale that `rule` expects.
     rule : callable
         What to do with the rows of a block.
+    violation : callable, optional
+        From the old W and XM of a block to what is added up as `Moments.violation`.
 
     Returns
     -------
@@ -208,20 +253,21 @@ def sweep(X: RowBlocks, W: Array, M: Array, rule: Rule) -> Moments:
 
     def update(rows: slice, X_b: Array) -> Moments:
         W_b = W[rows]
-        old = W_b.ravel()
-        new = rule(rows, W_b, X_b @ M)
+        old, XM = W_b.ravel(), X_b @ M
+        violated = 0.0 if violation is None else violation(W_b, XM)
+        new = rule(rows, W_b, XM)
         step = new.ravel() - old
         step2, along = float(step @ step), float(step @ old)
         W_b[...] = new
-        return Moments(X_b.T @ new, _squares(X, new), step2, along)
+        return Moments(X_b.T @ new, _squares(X, new), step2, along, violated)
 
-    return total(X, W, update)
+    return X.sum(update, writes=W)
 
 
 def squared_norm(X: RowBlocks) -> float:
     """Return ‖X‖_F²; X is read once only."""
     if X.squared_norm is None:
-        X.squared_norm = sum(X.map(lambda _, X_b: block_squared_norm(X_b)))
+        X.squared_norm = X.sum(lambda _, X_b: block_squared_norm(X_b))
     return X.squared_norm
 
 
@@ -236,7 +282,7 @@ def residual_norm(X: RowBlocks, W: Array, H: Array) -> float:
     def squares(rows: slice, X_b: Array) -> float:
         return block_squared_norm(X_b - W[rows] @ H)
 
-    return float(np.sqrt(sum(X.map(squares))))
+    return float(np.sqrt(X.sum(squares)))
 
 
 def _squares(X: RowBlocks, W_b: Array) -> Array:
@@ -246,13 +292,21 @@ def _squares(X: RowBlocks, W_b: Array) -> Array:
     return W_b.T @ W_b
 
 
-def total(X: RowBlocks, W: Array, function: Callable[[slice, Array], Moments]) -> Moments:
-    """Return the sum of the moments of the blocks, added in order."""
-    k = W.shape[1]
-    M, G, step2, along = np.zeros((X.shape[1], k)), np.zeros((k, k)), 0.0, 0.0
-    for part in X.map(function):
-        M += part.M
-        G += part.G
-        step2 += part.step2
-        along += part.along
-    return Moments(M, G, step2, along)
+def added(parts: Iterable[T]) -> T:
+    """Return the sum of numbers, of arrays, or of tuples of these, in order and in float64."""
+    total: Any = None
+    for part in parts:
+        total = _plus(total, part)
+    return total  # type: ignore[no-any-return]
+
+
+def _plus(total: Any, part: Any) -> Any:
+    """Return total + part; an array that is the total is overwritten."""
+    if isinstance(part, tuple):
+        terms = zip(total or [None] * len(part), part, strict=True)
+        made = (_plus(*term) for term in terms)
+        return type(part)(*made) if hasattr(part, "_fields") else tuple(made)
+    if total is None:
+        return np.array(part, np.float64) if isinstance(part, np.ndarray) else part
+    total += part
+    return total

@@ -130,10 +130,7 @@ def _krylov(X: RowBlocks, k: int) -> tuple[Array, Array]:
 def _gram_times(X: RowBlocks, V: Array) -> Array:
     """Return XᵀXV."""
     V_cast = V.astype(X.dtype)
-    total = np.zeros(V.shape)
-    for part in X.map(lambda _, X_b: X_b.T @ (X_b @ V_cast)):
-        total += part
-    return total
+    return X.sum(lambda _, X_b: X_b.T @ (X_b @ V_cast))
 
 
 def _gram_of_columns(X: RowBlocks) -> Array:
@@ -143,10 +140,7 @@ def _gram_of_columns(X: RowBlocks) -> Array:
         X_b = X_b.astype(np.float64)
         return X_b.T @ X_b
 
-    total = np.zeros((X.shape[1], X.shape[1]))
-    for part in X.map(block):
-        total += part
-    return total
+    return X.sum(block)
 
 
 def _gram_of_rows(X: RowBlocks) -> Array:
@@ -162,11 +156,4 @@ def _gram_of_rows(X: RowBlocks) -> Array:
 
 def times(X: RowBlocks, V: Array) -> Array:
     """Return XV in the dtype of X, multiplied in float64."""
-    product = np.empty((X.shape[0], V.shape[1]), dtype=X.dtype)
-
-    def block(rows: slice, X_b: Array) -> None:
-        product[rows] = X_b.astype(np.float64) @ V
-
-    for _ in X.map(block):
-        pass
-    return product
+    return np.asarray(X.rows(lambda X_b: X_b.astype(np.float64) @ V, V.shape[1]))

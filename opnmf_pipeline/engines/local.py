@@ -19,6 +19,7 @@ from typing import Any
 
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines.cache import Cache, Result
+from opnmf_pipeline.engines.cluster import started
 from opnmf_pipeline.engines.graph import Each, Every, Given, Graph, Job, Of, Over
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
@@ -75,12 +76,13 @@ def compute(
         failed job have ended, or at once if ``execution.stop_on_first_crash`` is set.
     """
     engine = _Engine(graph, given, config.execution, Cache(work_dir), outcome, display)
-    for side_by_side, jobs in groupby(graph.jobs, key=lambda job: job.step.side_by_side):
-        if side_by_side:
-            engine.run_side_by_side(list(jobs))
-        else:
-            for job in jobs:
-                engine.run(job)
+    with engine:
+        for side_by_side, jobs in groupby(graph.jobs, key=lambda job: job.step.side_by_side):
+            if side_by_side:
+                engine.run_side_by_side(list(jobs))
+            else:
+                for job in jobs:
+                    engine.run(job)
     if engine.errors:
         raise engine.errors[0]
 
@@ -114,7 +116,7 @@ def share_of(graph: Graph, number: int, n_shares: int) -> Graph:
     return Graph([job for job in graph.jobs if belongs(job)])
 
 
-class _Engine:
+class _Engine(contextlib.ExitStack):
     """Runs jobs, and caches their results by the content of their inputs."""
 
     def __init__(
@@ -126,6 +128,7 @@ class _Engine:
         outcome: Outcome,
         display: Display,
     ) -> None:
+        super().__init__()
         self.errors: list[Exception] = []
         self._graph = graph
         self._given = given
@@ -134,6 +137,7 @@ class _Engine:
         self._outcome = outcome
         self._display = display
         self._digests: dict[Path, str] = {}
+        self._scheduler: str | None = None
 
     def run(self, job: Job) -> None:
         """Run one job in this process, unless a job that it depends on has failed."""
@@ -264,7 +268,22 @@ class _Engine:
             settings = {k: v for k, v in work.settings.items() if k not in job.step.stage.free}
             key = self._cache.key(job.step.stage.name, work.contents, settings)
             checkpoint = self._cache.root / f"{job.step.kind}-{key[:16]}.checkpoint"
-            yield {"callback": callback, "checkpoint": checkpoint}
+            yield {
+                "callback": callback,
+                "checkpoint": checkpoint,
+                "scheduler": self._scheduler_for(job, work),
+            }
+
+    def _scheduler_for(self, job: Job, work: _Work) -> str | None:
+        """Return the address of the Dask scheduler; the first fit to compute starts the cluster."""
+        dask = self._execution.dask
+        if dask is None or self._scheduler is not None:
+            return self._scheduler
+        if not self._cache.find(job.step.kind, *work.identity):
+            self._scheduler = self.enter_context(
+                started(dask, self._cache.root / "dask", self._display.note)
+            )
+        return self._scheduler
 
     def _workers(self, works: Sequence[_Work]) -> int:
         """Return the number of processes; 1 means that jobs run in this process."""

@@ -94,6 +94,7 @@ def estimator(
     sidecar: Mapping[str, Any],
     callback: Callable[[Any], None] | None = None,
     checkpoint: Path | None = None,
+    scheduler: str | None = None,
 ) -> OPNMF:
     """Return the estimator for a matrix with this sidecar; it is not fitted."""
     return OPNMF(
@@ -108,6 +109,7 @@ def estimator(
         dtype=options.dtype,
         callback=callback,
         checkpoint=checkpoint,
+        scheduler=scheduler,
     )
 
 
@@ -120,6 +122,7 @@ def decompose(
     n_procs: int | None = None,
     callback: Callable[[Any], None] | None = None,
     checkpoint: Path | None = None,
+    scheduler: str | None = None,
 ) -> Path:
     """Fit the matrix with one number of components.
 
@@ -139,6 +142,8 @@ def decompose(
         Called after each iteration of the fit, with the record of that iteration.
     checkpoint : path, optional
         File from which the fit continues if it was interrupted; deleted when the fit ends.
+    scheduler : str, optional
+        Address of a Dask scheduler; its workers read the matrix and make the passes.
 
     Returns
     -------
@@ -149,10 +154,12 @@ def decompose(
     ------
     ConfigError
         There are more components than voxels.
+    ClusterError
+        The scheduler or its workers are lost.
     """
     X, sidecar = matrix_for(matrix_file, n_components)
     with threadpool_limits(n_procs):
-        model = estimator(n_components, options, sidecar, callback, checkpoint).fit(X)
+        model = estimator(n_components, options, sidecar, callback, checkpoint, scheduler).fit(X)
     np.save(out_dir / W_FILE, model.coef_)
     np.save(out_dir / H_FILE, model.components_)
     W, norms = model.coef_.astype(np.float64), column_norms(X)
@@ -214,6 +221,7 @@ def _run(call: Call) -> dict[str, Path]:
         n_procs=call.n_procs,
         callback=call.callback,
         checkpoint=call.checkpoint,
+        scheduler=call.scheduler,
     )
     return {"factorization_dir": factorization_file.parent}
 

@@ -125,6 +125,8 @@ class Call:
         Called after each iteration of a fit, with the record of that iteration.
     checkpoint : path or None
         File from which a fit continues if it was interrupted.
+    scheduler : str or None
+        Address of a Dask scheduler whose workers make the passes of a fit.
     """
 
     inputs: Mapping[str, Any]
@@ -133,6 +135,7 @@ class Call:
     track: Track = silent
     callback: Callable[[Any], None] | None = None
     checkpoint: Path | None = None
+    scheduler: str | None = None
 
     def __getitem__(self, name: str) -> Any:
         """Return an input, or None if it was not given."""

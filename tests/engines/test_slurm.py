@@ -3,6 +3,7 @@
 import subprocess
 import time
 
+import numpy as np
 import pytest
 
 from opnmf_pipeline.exceptions import EngineError
@@ -78,3 +79,21 @@ def test_a_job_that_fails(study, engine, plugin):
     with pytest.raises(EngineError, match="decompose, k = 8: ConfigError: k = 8: the mask"):
         study.run(engine, *asked)
     assert list(study.out(engine).glob("group/*K2_components.nii.gz"))
+
+
+def test_fits_on_workers_in_jobs(study, last_job):
+    """One job with two workers, because a test machine may have one CPU."""
+    pytest.importorskip("dask_jobqueue")
+    options = "{cores: 2, processes: 2, job_cpu: 1, memory: 1GB, walltime: '00:05:00'}"
+    asked = f"execution.dask={{cluster: slurm, n_workers: 2, options: {options}}}"
+    study.run("local", asked)
+    alone = study.root / "alone"
+    study.run("local", f"output.dir={alone}")
+    for k in (2, 3):
+        name = f"group/desc-opnmfK{k}_loadings.tsv"
+        one, other = (
+            np.loadtxt(out / name, skiprows=1, usecols=range(1, k + 1))
+            for out in (study.out("local"), alone)
+        )
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+    assert [name for _, name, *_ in finished_jobs(last_job, 1)] == ["dask-worker"]

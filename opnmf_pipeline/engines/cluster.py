@@ -75,7 +75,8 @@ def _cluster(settings: DaskConfig, log_dir: Path) -> Any:
     if settings.cluster == "local":
         from distributed import LocalCluster
 
-        options = {"dashboard_address": None, **settings.options}
+        # Any free port: another cluster on this machine may have the usual one
+        options = {"dashboard_address": ":0", **settings.options}
         return LocalCluster(n_workers=settings.n_workers, **options)
     import dask_jobqueue
 

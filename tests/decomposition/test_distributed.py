@@ -30,7 +30,7 @@ K = 3
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
     ) as cluster:
         yield cluster
 
@@ -233,7 +233,7 @@ def test_dask_is_imported_only_where_it_is_asked_for():
 @pytest.mark.slow
 def test_a_killed_worker(X):
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     ) as cluster:
         pids = [nanny.pid for nanny in cluster.workers.values()]
 

@@ -84,7 +84,7 @@ def nndsvd(U: Array, values: Array, V: Array, dtype: DTypeLike) -> Array:
     positive, negative = sizes * _norms(V)
     sign = np.where(positive > negative, 1, -1)
     weights = np.sqrt(values * np.maximum(positive, negative))
-    norms = np.where(sign > 0, *sizes)
+    norms: Array = np.where(sign > 0, sizes[0], sizes[1])
     factor = sign * np.divide(weights, norms, out=np.zeros_like(weights), where=norms > 0)
     W = np.empty(U.shape, dtype)
     for rows in _blocks(U):

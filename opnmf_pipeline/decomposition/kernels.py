@@ -35,20 +35,23 @@ COUNTED = False
 """Compiled code does not count who uses an array, since that takes longer than what it does for a
 row. So it cannot make arrays: its caller makes them."""
 
+# Its type leaves out what the types of numba do not know: the option _nrt
+_njit: Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]] = numba.njit
+
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile at the first call; keep the code beside the package or in the user's cache."""
     options = {"nogil": True, "fastmath": NO_NAN, "_nrt": COUNTED}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return _njit(cache=True, **options)(function)
     except RuntimeError as error:  # no folder can be written to
         logger.debug(NO_CACHE_MSG, error)
-        return numba.njit(**options)(function)
+        return _njit(**options)(function)
 
 
 def _inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile into the caller: a call for each row would take as long as what it does."""
-    return numba.njit(inline="always", _nrt=COUNTED)(function)
+    return _njit(inline="always", _nrt=COUNTED)(function)
 
 
 @_inlined
@@ -180,9 +183,7 @@ def _solve_row(
         _follow(S, z, seen, entries, n, g)
         for i in range(size):
             g[support[i]] = 0.0
-        found = (
-            False  # a loop without a branch is several times faster than the search for `enters`
-        )
+        found = False  # without a branch, this is several times faster than to search `enters`
         for j in range(k):
             found |= g[j] < -TOLERANCE * largest
         if not found:

@@ -82,7 +82,7 @@ def compare(path: Path, n_rounds: int) -> dict[str, float]:
     """Return seconds per sweep of both, and what workers received, measured and by the formula."""
     X = np.load(path, mmap_mode="r")
     W = np.random.default_rng(1).random((len(X), K), dtype=np.float32)
-    options = {"n_workers": N_WORKERS, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": N_WORKERS, "threads_per_worker": 1, "dashboard_address": ":0"}
     orders = []
     with (
         LocalCluster(**options) as cluster,

@@ -75,7 +75,7 @@ def _cluster(settings: DaskConfig, log_dir: Path) -> Any:
     if settings.cluster == "local":
         from distributed import LocalCluster
 
-        # Any free port: another cluster on this machine may have the usual one
+        # any free port: a second run on this machine would get a warning
         options = {"dashboard_address": ":0", **settings.options}
         return LocalCluster(n_workers=settings.n_workers, **options)
     import dask_jobqueue

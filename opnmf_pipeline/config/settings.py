@@ -396,7 +396,8 @@ class PipelineConfig(Section):
         if isinstance(inputs, InputsConfig):
             inputs = inputs.settings()
         inputs = inputs if isinstance(inputs, dict) else {}
-        measures = inputs.get("measures") or [{}]
+        measures = inputs.get("measures")
+        measures = measures if measures and isinstance(measures, list | tuple) else [{}]
         features = inputs.get("features") or all(
             isinstance(one, dict) and one.get("features") for one in measures
         )

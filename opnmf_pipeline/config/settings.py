@@ -396,7 +396,8 @@ class PipelineConfig(Section):
         if isinstance(inputs, InputsConfig):
             inputs = inputs.settings()
         inputs = inputs if isinstance(inputs, dict) else {}
-        measures = inputs.get("measures") or [{}]
+        measures = inputs.get("measures")
+        measures = measures if measures and isinstance(measures, list | tuple) else [{}]
         features = inputs.get("features") or all(
             isinstance(one, dict) and one.get("features") for one in measures
         )
@@ -418,6 +419,9 @@ class PipelineConfig(Section):
     def _measures_to_join(self) -> PipelineConfig:
         if self.matrix.measures is not None and self.inputs.measures is None:
             raise ValueError("matrix.measures needs inputs.measures")
+        measures = self.matrix.measures
+        if measures is not None and measures.stack == "voxels" and self.report.mesh is not None:
+            raise ValueError("report.mesh cannot be combined with matrix.measures.stack: voxels")
         return self
 
     @model_validator(mode="after")

@@ -22,44 +22,59 @@ NO_CACHE_MSG = (
 )
 
 TOLERANCE = 1e-9
-"""A slope this small, relative to the largest entry of the row's target, is zero."""
+"""A slope this small, relative to the largest entry of the target in the support, is zero."""
 
 GUESS_SIZE = 12
 """A support with more entries is no guess: the row starts from its best single direction."""
 
+NO_NAN = {"nnan", "nsz"}
+"""Promises to the compiler: there is no NaN, and no zero has a sign. It then compares several
+numbers at once. Sums keep their order, so these promises change no bit."""
+
+COUNTED = False
+"""Compiled code does not count who uses an array, since that takes longer than what it does for a
+row. So it cannot make arrays: its caller makes them."""
+
+# Its type leaves out what the types of numba do not know: the option _nrt
+_njit: Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]] = numba.njit
+
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile at the first call; keep the code beside the package or in the user's cache."""
+    options = {"nogil": True, "fastmath": NO_NAN, "_nrt": COUNTED}
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return _njit(cache=True, **options)(function)
     except RuntimeError as error:  # no folder can be written to
         logger.debug(NO_CACHE_MSG, error)
-        return numba.njit(nogil=True)(function)
+        return _njit(**options)(function)
 
 
 def _inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile into the caller: a call for each row would take as long as what it does."""
-    return numba.njit(inline="always")(function)
+    return _njit(inline="always", _nrt=COUNTED)(function)
 
 
 @_inlined
 def _least_squares(S: Array, b: Array, support: Array, n: int, L: Array, t: Array) -> None:
-    """Set t to the solution of St = b on a support of n entries, by Cholesky factors in L."""
+    """Set t to the solution of St = b on a support of n entries.
+
+    L gets the Cholesky factor, with the inverse of its diagonal: divisions take longest.
+    """
     for i in range(n):
         for j in range(i + 1):
             value = S[support[i], support[j]]
             for q in range(j):
                 value -= L[i, q] * L[j, q]
-            L[i, j] = value / L[j, j] if j < i else np.sqrt(max(value, 1e-300))
-        value = b[support[i]]
+            L[i, j] = value * L[j, j] if j < i else 1 / np.sqrt(max(value, 1e-300))
+        value = np.float64(b[support[i]])
         for q in range(i):
             value -= L[i, q] * t[q]
-        t[i] = value / L[i, i]
+        t[i] = value * L[i, i]
     for i in range(n - 1, -1, -1):
         value = t[i]
         for q in range(i + 1, n):
             value -= L[q, i] * t[q]
-        t[i] = value / L[i, i]
+        t[i] = value * L[i, i]
 
 
 @_inlined
@@ -88,72 +103,129 @@ def _step_towards(t: Array, z: Array, support: Array, n: int, negligible: float)
 
 
 @_inlined
-def _slope(S: Array, b: Array, z: Array, support: Array, n: int, g: Array) -> None:
-    """Set g to zS − b, for a z with a support of n entries."""
-    for i in range(len(g)):
-        g[i] = -b[i]
-    for p in range(n):
-        j = support[p]
-        weight = z[j]
-        for i in range(len(g)):
-            g[i] += weight * S[j, i]
+def _follow(S: Array, z: Array, seen: Array, entries: Array, n: int, g: Array) -> None:
+    """Turn the slope g at `seen` into the slope at z, which differs in n entries at most."""
+    for i in range(n):
+        j = entries[i]
+        step = z[j] - seen[j]
+        seen[j] = z[j]
+        for q in range(len(g)):
+            g[q] += step * S[j, q]
 
 
 @_inlined
-def _first_support(S: Array, b: Array, z: Array, support: Array, size: int) -> int:
-    """Replace a support that is no guess by the direction that explains most of the row."""
-    if 0 < size <= GUESS_SIZE:
-        return size
-    z[:] = 0.0
-    best, most = -1, 0.0
+def _old_row(
+    S: Array, b: Array, w: Array, z: Array, seen: Array, had: Array, g: Array, violation: Array
+) -> int:
+    """Set g to wS − b, add min(w, g)² to the violation, and return the number of weights of w.
+
+    `had` gets their places, and z and `seen`, zero at entry, their values.
+    """
+    size = 0
+    for j in range(len(w)):
+        if w[j] > 0:
+            had[size] = j
+            size += 1
+    for j in range(len(g)):
+        g[j] = -b[j]
+    for i in range(size):
+        z[had[i]] = w[had[i]]
+    _follow(S, z, seen, had, size, g)
+    for i in range(size):
+        j = had[i]
+        if g[j] > 0:
+            violation[j] += min(z[j], g[j]) ** 2
+    for j in range(len(g)):
+        violation[j] += min(g[j], 0.0) ** 2
+    return size
+
+
+@_inlined
+def _best_direction(S: Array, b: Array, support: Array) -> int:
+    """Set the support to the direction that explains most of the row; return its size, 0 or 1."""
+    most = 0.0
     for j in range(len(b)):
-        if S[j, j] > 0 and b[j] > most * np.sqrt(S[j, j]):
-            best, most = j, b[j] / np.sqrt(S[j, j])
-    if best < 0:
-        return 0
-    support[0] = best
-    return 1
+        if b[j] > 0 and np.float64(b[j]) ** 2 > most * S[j, j]:
+            support[0], most = j, np.float64(b[j]) ** 2 / S[j, j]
+    return 1 if most > 0 else 0
 
 
 @_inlined
 def _solve_row(
-    S: Array, b: Array, z: Array, support: Array, size: int, g: Array, L: Array, t: Array
+    S: Array,
+    b: Array,
+    z: Array,
+    seen: Array,
+    support: Array,
+    size: int,
+    g: Array,
+    L: Array,
+    t: Array,
+    entries: Array,
 ) -> int:
     """Set z to the minimum of ½zSzᵀ − bzᵀ over z ≥ 0; return the size of its support.
 
-    The active set method of Lawson and Hanson, from a feasible z that is zero outside its support.
+    The active set method of Lawson and Hanson, from a feasible z that is zero outside its support,
+    and from the slope g at `seen`.
     """
     k = len(b)
-    largest = 0.0
-    for j in range(k):
-        largest = max(largest, abs(b[j]))
-    size = _first_support(S, b, z, support, size)
     for _ in range(3 * k + 10):
+        largest, n = 0.0, size
+        for i in range(n):
+            entries[i] = support[i]
+            largest = max(largest, abs(b[support[i]]))
         while size > 0:
             _least_squares(S, b, support, size, L, t)
             before = size
             size = _step_towards(t, z, support, size, 1e-14 * largest)
             if size == before:
                 break
-        _slope(S, b, z, support, size, g)
+        _follow(S, z, seen, entries, n, g)
         for i in range(size):
             g[support[i]] = 0.0
+        found = False  # without a branch, this is several times faster than to search `enters`
+        for j in range(k):
+            found |= g[j] < -TOLERANCE * largest
+        if not found:
+            break
         enters = 0
         for j in range(1, k):
             if g[j] < g[enters]:
                 enters = j
-        if size == k or g[enters] >= -TOLERANCE * largest or S[enters, enters] <= 0:
+        if S[enters, enters] <= 0:
             break
         support[size] = enters
         size += 1
     return size
 
 
-@_compiled
+@_inlined
+def _replace(
+    w: Array, z: Array, seen: Array, had: Array, n_had: int, support: Array, size: int
+) -> float:
+    """Write z to w, make z and `seen` zero, and return the squared norm of the step."""
+    step2 = 0.0
+    for i in range(size):
+        j = support[i]
+        step2 += (z[j] - w[j]) ** 2
+        w[j] = z[j]
+    for i in range(n_had):
+        j = had[i]
+        if z[j] == 0:
+            step2 += np.float64(w[j]) ** 2
+            w[j] = 0
+        seen[j] = 0.0
+    for i in range(size):
+        z[support[i]] = seen[support[i]] = 0.0
+    return step2
+
+
 def solve_rows(
     X: Array, XV: Array, W: Array, S: Array, M: Array, G: Array, violation: Array
 ) -> float:
     """Solve min ‖x − zVᵀ‖, z ≥ 0, for each row x of a block, from its last solution.
+
+    A row without one starts from the solution of the row before it: neighbours are alike.
 
     Parameters
     ----------
@@ -177,32 +249,54 @@ def solve_rows(
     float
         ‖W − W_old‖².
     """
-    k, n_columns = len(S), X.shape[1]
-    b, g, z, t = np.empty(k), np.empty(k), np.zeros(k), np.empty(k)
-    L, support = np.empty((k, k)), np.empty(k, np.int64)
-    step2 = 0.0
+    k = len(S)
+    return float(
+        _solve_rows(
+            X, XV, W, S, M, G, violation, np.zeros((4, k)), np.empty((k, k)), np.empty((3, k), int)
+        )
+    )
+
+
+@_compiled
+def _solve_rows(
+    X: Array,
+    XV: Array,
+    W: Array,
+    S: Array,
+    M: Array,
+    G: Array,
+    violation: Array,
+    vectors: Array,
+    L: Array,
+    places: Array,
+) -> float:
+    """Do what `solve_rows` says, with arrays to work in."""
+    z, seen, g, t = vectors[0], vectors[1], vectors[2], vectors[3]
+    had, support, entries = places[0], places[1], places[2]
+    step2, size = 0.0, 0
     for row in range(len(W)):
-        size = 0
-        for j in range(k):
-            b[j], z[j] = XV[row, j], W[row, j]
-            if z[j] > 0:
-                support[size] = j
-                size += 1
-        _slope(S, b, z, support, size, g)
-        for j in range(k):
-            violated = min(z[j], g[j])
-            violation[j] += violated * violated
-        size = _solve_row(S, b, z, support, size, g, L, t)
-        for j in range(k):
-            step = z[j] - W[row, j]
-            step2 += step * step
-            W[row, j] = z[j]
+        w, b = W[row], XV[row]
+        n_had = _old_row(S, b, w, z, seen, had, g, violation)
+        if n_had > 0:
+            size = n_had
+            for i in range(size):
+                support[i] = had[i]
+        else:  # z is zero
+            for i in range(size):
+                z[support[i]] = W[row - 1, support[i]]
+        if size == 0 or size > GUESS_SIZE:
+            for i in range(size):
+                z[support[i]] = 0.0
+            _follow(S, z, seen, had, n_had, g)
+            size = _best_direction(S, b, support)
+        size = _solve_row(S, b, z, seen, support, size, g, L, t, entries)
+        step2 += _replace(w, z, seen, had, n_had, support, size)
         for i in range(size):
+            weight = w[support[i]]
             for q in range(size):
-                G[support[i], support[q]] += z[support[i]] * z[support[q]]
-            weight = W[row, support[i]]
+                G[support[i], support[q]] += np.float64(weight) * w[support[q]]
             products = M[support[i]]
-            for j in range(n_columns):
+            for j in range(X.shape[1]):
                 products[j] += weight * X[row, j]
     return step2
 

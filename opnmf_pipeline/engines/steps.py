@@ -338,7 +338,8 @@ def _report_step(config: PipelineConfig) -> Step:
         "factorization_dirs": Every((Of(fits, "factorization_dir"),)),
         "mask_file": _mask(config),
         "quality_dir": Of("quality", "quality_dir"),
-        "cohort_file": _cohort(config),
+        # The images; of changes, both sessions
+        "cohort_file": _cohort(config) if config.inputs.measures else Given("covariates"),
         "digests_file": Of(mask_step(config), "digests_file"),
         "settings": Given("settings"),
         "on_template": Given("on_template"),

@@ -93,6 +93,8 @@ class Grid(Protocol):
     in_space : bool
         Whether the places are in space, and have neighbours. The maps of others, such as tables,
         are shown on the regions of an atlas.
+    has_coordinates : bool
+        Whether the coordinates of the places are known.
     """
 
     @property
@@ -118,6 +120,10 @@ class Grid(Protocol):
     @property
     def in_space(self) -> bool:
         """Whether the places are in space."""
+
+    @property
+    def has_coordinates(self) -> bool:
+        """Whether the coordinates of the places are known."""
 
     @property
     def shape(self) -> tuple[int, ...]:

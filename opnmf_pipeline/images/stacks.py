@@ -115,6 +115,11 @@ class StackGrid:
         return any(grid.in_space for grid in self.parts.values())
 
     @property
+    def has_coordinates(self) -> bool:
+        """Whether the coordinates of the places of all measures are known."""
+        return all(grid.has_coordinates for grid in self.parts.values())
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Number of all places."""
         return (sum(int(np.prod(grid.shape)) for grid in self.parts.values()),)

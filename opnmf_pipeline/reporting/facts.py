@@ -51,6 +51,14 @@ class GridFacts(Protocol):
         """Name of what a subject has."""
 
     @property
+    def in_space(self) -> bool:
+        """Whether the places are in space."""
+
+    @property
+    def has_coordinates(self) -> bool:
+        """Whether the coordinates of the places are known."""
+
+    @property
     def spacing(self) -> tuple[float, ...]:
         """Distance between neighbours along each axis, in mm; empty if the grid has no axes."""
 

@@ -300,8 +300,9 @@ def _selection(
             "matched components and the adjusted Rand index, to measure how much the components "
             "depend on the start."
         )
-    n, compact = selection.get("n_null"), "compact " if grid.image == "image" else ""
-    if n and (split or selection.get("n_starts")):
+    n, compact = selection.get("n_null"), "compact " if grid.has_coordinates else ""
+    has_null = grid.has_coordinates or not grid.in_space
+    if n and has_null and (split or selection.get("n_starts")):
         sentences.append(
             f"The agreement expected by chance was that of {n} pairs of random label maps for each "
             f"comparison, with {compact}parts of the same sizes and components with the same "
@@ -346,7 +347,7 @@ def _reliability(settings: Mapping[str, Any], grid: GridFacts) -> str:
         "same component as the fit of all subjects.",
     ]
     if is_split:
-        compact = "compact " if grid.image == "image" else ""
+        compact = "compact " if grid.has_coordinates else ""
         by_chance = f", and compared with that of random {compact}parts of the same sizes"
         sentences.append(
             "The reproducibility of a component was the Dice coefficient of its parts in the two "

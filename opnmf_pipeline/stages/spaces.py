@@ -156,4 +156,4 @@ def mask_has_null(mask: Mask) -> bool:
     It is compact where places are in space. So their coordinates must be known, which they are not
     on some meshes. Features of tables have no neighbours, and any parts of them do.
     """
-    return not mask.grid.in_space or mask.positions() is not None
+    return mask.grid.has_coordinates or not mask.grid.in_space

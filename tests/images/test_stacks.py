@@ -1,5 +1,7 @@
 """Maps of several measures: written and read again, and measured as the maps of each of them."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.stacks import STACK, part_file, part_files, write_index
 from opnmf_pipeline.stages.spaces import STACKS, open_mask, space_of
 from tests.builders import write_image
+from tests.surfaces import write_cifti
 
 
 @pytest.fixture
@@ -52,6 +55,24 @@ def test_what_is_measured_is_that_of_the_measures(masks):
     assert (first < 24).any()
     assert (first >= 24).any()
     assert ((first < 24) == (second < 24)).all()
+
+
+def test_surfaces_and_volumes_are_below_each_other(masks, tmp_path):
+    path = tmp_path / f"both{STACK}"
+    endings = {"thickness": ".dscalar.nii", "gm": ".nii.gz"}
+    write_cifti(part_file(path, "thickness", ".dscalar.nii"), np.ones((2, 642), np.float32))
+    shutil.copy(part_files(masks)["gm"], part_file(path, "gm", ".nii.gz"))
+    write_index(path, endings)
+    mask = open_mask(path)
+    assert (mask.grid.elements, mask.rows["gm"]) == ("places", slice(1284, 1308))
+    labels = np.arange(1308, dtype=np.int16) % 3
+    target = tmp_path / f"dseg{STACK}"
+    mask.write_labels(labels, [(1, 0, 0), (0, 1, 0)], target)
+    np.testing.assert_array_equal(mask.masked(target), labels)
+    assert part_files(target)["thickness"].name == "measure-thickness_dseg.dlabel.nii"
+    table = mask.label_table(np.eye(3, dtype=np.float32)[labels][:, 1:], labels)
+    sizes = table[["n_vertices_thickness", "n_voxels_gm"]]
+    assert table["n_places"].tolist() == sizes.sum(axis=1).tolist()
 
 
 def test_the_file_differs_if_a_map_differs(masks, tmp_path):

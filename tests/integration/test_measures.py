@@ -13,6 +13,7 @@ from opnmf_pipeline.config import load_config
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.runs.boilerplate import boilerplate
 from tests.builders import three_parts, write_cohort, write_image
+from tests.features import REGIONS, planted, rows_of, write_csv
 
 N = 14
 ENGINES = ["local", "nipype", "pydra"]
@@ -132,8 +133,12 @@ def test_wrong_settings_name_the_measure(root, write_config, measures, message):
         ({"matrix": {"nan": "masked"}}, "`nan: masked` cannot be combined with `measures`"),
         ({"matrix": {"change": {}}}, "`change` cannot be combined with `measures`"),
         ({"inputs": {"glob": "*.nii"}}, r"matrix\.measures needs inputs\.measures"),
+        (
+            {"matrix": {"measures": {"stack": "voxels"}}, "report": {"mesh": "lh.inflated"}},
+            r"report\.mesh cannot be combined with",
+        ),
     ],
-    ids=["covariates", "missing", "change", "nothing"],
+    ids=["covariates", "missing", "change", "nothing", "mesh"],
 )
 def test_combinations_that_are_not_possible(root, write_config, sections, message):
     with pytest.raises(ConfigError, match=message):
@@ -152,6 +157,21 @@ def test_negative_values_of_a_measure_name_the_subject(root, write_config, tmp_p
     assert "sub-03" in error
     assert "negative" in error
     assert main(["check", config, "--deep", "--set", "matrix.negative=shift"]) == 0
+
+
+def test_tables_are_measures(tmp_path, write_config, capsys):
+    for name, end in (("thickness", "thickavg"), ("area", "surfavg")):
+        rows = rows_of(planted(), [f"{region}_{end}" for region in REGIONS])
+        write_csv(tmp_path / f"{name}.csv", rows)
+    measures = [{"name": name, "features": f"{name}.csv"} for name in ("thickness", "area")]
+    settings = {"inputs": {"measures": measures}, **QUICK, "report": {"covariates": []}}
+    config = str(write_config(settings))
+    assert main(["check", config, "--deep"]) == 2
+    assert "thickness and area are on different grids" in capsys.readouterr().err
+    joined = ["--set", "matrix.measures.stack=voxels"]
+    assert main(["check", config, "--deep", *joined]) == 0
+    found = capsys.readouterr().out
+    assert "about 48: a value other than zero in at least one subject" in found
 
 
 @pytest.mark.slow

@@ -18,7 +18,10 @@ VOXELS = Grid((60, 70, 60), np.diag([3.0, 3.0, 3.0, 1.0]))
 
 
 class Vertices:
+    """Of a mesh whose coordinates are not known, such as fsLR 32k."""
+
     image, element, elements, spacing = "image", "vertex", "vertices", ()
+    in_space, has_coordinates = True, False
 
 
 def describe(
@@ -200,6 +203,8 @@ def test_the_starts_of_halves_and_the_comparison_of_starts():
     chance = "that of 5 pairs of random label maps for each comparison"
     assert chance in text(n_splits=5, n_null=5)
     assert chance not in text(n_splits=5, n_null=0) + text(n_null=5)
+    settings = {"selection": {"n_splits": 5, "n_null": 5}}
+    assert chance not in " ".join(describe(grid=Vertices(), settings=settings).paragraphs)
     alone = text(n_starts=3)
     assert [words in alone for words in (own, starts, shared)] == [False, True, False]
 

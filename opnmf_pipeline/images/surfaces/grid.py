@@ -20,7 +20,7 @@ from opnmf_pipeline.images.space import ImageMask, StandardSpace
 from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values
 from opnmf_pipeline.images.surfaces.labels import read_regions
 from opnmf_pipeline.images.surfaces.masks import read_inside
-from opnmf_pipeline.images.surfaces.meshes import mesh_name
+from opnmf_pipeline.images.surfaces.meshes import PLACED, mesh_name
 from opnmf_pipeline.images.surfaces.moving import on_axis
 from opnmf_pipeline.images.surfaces.writing import write_scalars
 
@@ -90,6 +90,11 @@ class Grid:
     def elements(self) -> str:
         """``vertices``, or ``grayordinates`` if there are voxels."""
         return "grayordinates" if self.axis.volume_shape else "vertices"
+
+    @property
+    def has_coordinates(self) -> bool:
+        """Whether the package has the coordinates of the vertices: those of fsaverage3 to 5."""
+        return set(self.axis.nvertices.values()) <= set(PLACED)
 
     @property
     def shape(self) -> tuple[int]:

@@ -63,6 +63,7 @@ class Grid:
 
     image, element, elements = "table", "feature", "features"
     in_space = False
+    has_coordinates = False
     template = "the template"
     brain = "the brain of the template"
 

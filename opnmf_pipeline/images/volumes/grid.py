@@ -85,6 +85,7 @@ class Grid:
 
     image: ClassVar[str] = "image"
     in_space: ClassVar[bool] = True
+    has_coordinates: ClassVar[bool] = True
     element: ClassVar[str] = "voxel"
     elements: ClassVar[str] = "voxels"
     template: ClassVar[str] = "the MNI152 grey-matter template"

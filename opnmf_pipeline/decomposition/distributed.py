@@ -134,8 +134,13 @@ class Crew:
     def place(self, array: Array) -> list[Future]:
         """Send the rows of an array to the workers."""
         done = [Done(None, np.ascontiguousarray(array[part])) for part in self.parts]
-        placed: list[Future] = self.client.scatter(done, hash=False, timeout=PATIENCE)
-        return placed
+
+        def placed() -> list[Future]:
+            return self.client.scatter(  # type: ignore[no-any-return]
+                done, hash=False, timeout=PATIENCE
+            )
+
+        return self.tried(placed)
 
     def send(self, order: bytes) -> Future:
         """Send the workers what is to be done; it stays out of the graph of tasks.
@@ -303,7 +308,7 @@ class Rows:
 
     def _change(self, function: Callable[[Array], Array]) -> Self:
         change = Change(cloudpickle.dumps(function), None)
-        self.note(change, self._after(change))
+        self.note(change, self.crew.tried(lambda: self._after(change), self))
         return self
 
     def _after(self, change: Change) -> list[Future]:
@@ -383,7 +388,7 @@ class DistributedBlocks(RowBlocks):
         order, _ = packed("rows", function, n_columns)
         made = Rows(self.crew, (self.shape[0], n_columns), self.dtype)
         made.log.append(Change(order, self))
-        made.restore()
+        self.crew.tried(made.restore)
         return made
 
     def held(self, W: Any) -> Any:

@@ -46,6 +46,7 @@ RENAMED = {
 """What a parameter of a function is called in its node, where a node takes it in another form."""
 NO_INPUTS = {"out_file", "out_dir", "options", "matrix", "selection", "track", "callback"} | {
     "checkpoint",  # is no part of a result
+    "scheduler",  # the local engine starts one
     "values_dir",  # an output of MakeMask, and tested as an input of BuildMatrix
     "runs",  # a workflow of somebody else keeps its own records
 }

@@ -61,6 +61,8 @@ def test_label_maps_of_one_mask_are_drawn_in_the_same_cuts(template, tmp_path, m
         [text.get_text() for axis in figure.axes for text in axis.texts if "=" in text.get_text()]
         for figure in figures
     )
+    for figure in figures:
+        plt.close(figure)
     assert len(set(cuts)) == 18
     assert cuts == of_other
 

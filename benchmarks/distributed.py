@@ -19,7 +19,8 @@ import numpy as np
 import psutil
 from distributed import Client, LocalCluster
 
-from opnmf_pipeline.decomposition.distributed import Crew, DistributedBlocks
+from opnmf_pipeline.decomposition.crew import Crew
+from opnmf_pipeline.decomposition.distributed import DistributedBlocks
 from opnmf_pipeline.decomposition.multiplicative import orthonormal_rule
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, sweep
 

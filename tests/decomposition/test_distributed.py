@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from opnmf_pipeline.exceptions import ClusterError
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
+from opnmf_pipeline.decomposition import crew  # noqa: E402
 from opnmf_pipeline.decomposition import distributed as ours  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
@@ -216,9 +218,25 @@ def test_no_scheduler(X):
 
 def test_workers_with_other_software_are_refused(cluster, X, monkeypatch):
     names = iter(["opnmf-pipeline 1", "opnmf-pipeline 2", "opnmf-pipeline 2"])
-    monkeypatch.setattr(ours, "software", lambda: next(names))
+    monkeypatch.setattr(crew, "software", lambda: next(names))
     with pytest.raises(ClusterError, match=r"has opnmf-pipeline .*, this process has"):
         OPNMF(K, scheduler=cluster.scheduler_address).fit(X)
+
+
+def test_workers_with_too_little_memory(X, monkeypatch):
+    monkeypatch.setattr(crew, "PATIENCE", 0.5)
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address=":0",
+        memory_limit="50MB",  # this process needs more
+        silence_logs=50,
+    ) as small:
+        while not small.scheduler.workers or small.scheduler.running:
+            time.sleep(0.05)
+        with pytest.raises(ClusterError, match=r"1 of the workers .* are paused, .* of 0\.05 GB"):
+            OPNMF(K, scheduler=small.scheduler_address).fit(X)
 
 
 def test_dask_is_imported_only_where_it_is_asked_for():

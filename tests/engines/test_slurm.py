@@ -84,7 +84,7 @@ def test_a_job_that_fails(study, engine, plugin):
 def test_fits_on_workers_in_jobs(study, last_job):
     """One job with two workers, because a test machine may have one CPU."""
     pytest.importorskip("dask_jobqueue")
-    options = "{cores: 2, processes: 2, job_cpu: 1, memory: 1GB, walltime: '00:05:00'}"
+    options = "{cores: 2, processes: 2, job_cpu: 1, memory: 3GB, walltime: '00:05:00'}"
     asked = f"execution.dask={{cluster: slurm, n_workers: 2, options: {options}}}"
     study.run("local", asked)
     alone = study.root / "alone"

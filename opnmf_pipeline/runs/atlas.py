@@ -26,6 +26,10 @@ ELSEWHERE_MSG = (
 OTHER_KIND_MSG = (
     "report.atlas: {atlas} cannot name places of {image}: one is a volume and the other a surface"
 )
+NO_IMAGE_MSG = (
+    "report.atlas: {atlas} is not a label image (.nii.gz, .dlabel.nii, .label.gii, .annot); a table "
+    "with the names of its regions is report.atlas_labels"
+)
 UNMATCHED_MSG = "%d of %d features have no region in %s, and are not on its maps: %s"
 MNI152 = re.compile(r"space-(MNI|MNI152\w*?|MNIColin27)_")
 """Adult brains in MNI152 space; templates of children and the older MNI305 differ by too much."""
@@ -65,7 +69,11 @@ def find_atlas(config: PipelineConfig, image: str | Path, entities: str) -> Atla
         return images.ATLAS if known else None
     given, images = config.report.atlas, space_of(image).images
     grid = images.analysis_grid(image, config.mask.image, config.matrix)
-    if grid.in_space and images is not space_of(given).images:
+    try:
+        same_kind = images is space_of(given).images
+    except ImageError as error:
+        raise ImageError(NO_IMAGE_MSG.format(atlas=given)) from error
+    if grid.in_space and not same_kind:
         raise ImageError(OTHER_KIND_MSG.format(atlas=given, image=image))
     atlas = atlas_of(given, config.report.atlas_labels)
     _, regions = open_atlas(atlas)

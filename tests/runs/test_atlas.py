@@ -101,3 +101,10 @@ def test_an_atlas_of_surfaces_contains_its_names(image, table, tmp_path):
         find_atlas(config(atlas=str(path), atlas_labels="names.tsv"), table, "")
     with pytest.raises(ImageError, match=r"lh.a.annot cannot name places of .*image.nii.gz: one"):
         find_atlas(config(atlas=str(path)), image, "")
+
+
+def test_a_table_is_no_atlas(image, tmp_path):
+    path = tmp_path / "atlas.csv"
+    path.write_text("index,name\n1,A\n")
+    with pytest.raises(ImageError, match=r"^report\.atlas: .*atlas\.csv is not a label image"):
+        find_atlas(config(atlas=str(path)), image, "")

@@ -27,8 +27,8 @@ OTHER_KIND_MSG = (
     "report.atlas: {atlas} cannot name places of {image}: one is a volume and the other a surface"
 )
 NO_IMAGE_MSG = (
-    "report.atlas: {atlas} is not a label image (.nii.gz, .dlabel.nii, .label.gii, .annot); a table "
-    "with the names of its regions is report.atlas_labels"
+    "report.atlas: {atlas} is not a label image (.nii.gz, .dlabel.nii, .label.gii, .annot); a "
+    "table with the names of its regions is report.atlas_labels"
 )
 UNMATCHED_MSG = "%d of %d features have no region in %s, and are not on its maps: %s"
 MNI152 = re.compile(r"space-(MNI|MNI152\w*?|MNIColin27)_")

@@ -185,8 +185,7 @@ def _fitted(X: RowBlocks, split: Pair, k: int, fit: Fit, rng: np.random.RandomSt
     """Return W of both halves of the subjects."""
     weights = []
     for half in split:
-        columns = np.ascontiguousarray((X.original or X)[:, half])
-        with compressed_in_memory(columns, X, k) as rows:
+        with compressed_in_memory((X.original or X).columns(half), X, k) as rows:
             weights.append(fit(rows, k, rng))
     return weights[0], weights[1]
 

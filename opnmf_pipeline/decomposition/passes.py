@@ -6,7 +6,7 @@ bits of a result do not depend on the number of threads, nor on whether X lies i
 a file.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import cache
@@ -145,6 +145,10 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
             rows, str(self.dtype), self.n_threads, compressed=self.compressed, original=original
         )
 
+    def columns(self, index: Sequence[int] | Array) -> Array:
+        """Return some columns, in memory."""
+        return self._cast(columns_of(self.X, index))
+
     def every(self, step: int) -> "RowBlocks":
         """Return every step-th row, as a view."""
         view = RowBlocks(self.X[::step], str(self.dtype), self.n_threads)
@@ -195,6 +199,19 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
             # in the wider dtype: float32 cannot hold all values of float64, nor float16 the scale
             wide = np.result_type(X.dtype, self.dtype)
             return np.asarray(X * wide.type(self.scale), dtype=self.dtype)
+
+
+def columns_of(X: Array, index: Sequence[int] | Array) -> Array:
+    """Return X[:, index] in memory, in C order, and read X in the order of its rows.
+
+    NumPy reads one column after the other. For each of them, all pages of a file are read again if
+    they do not fit the memory.
+    """
+    made = np.empty((X.shape[0], len(index)), X.dtype)
+    step = max(1, BLOCK_BYTES // (X.itemsize * X.shape[1]))
+    for i in range(0, len(made), step):
+        made[i : i + step] = np.take(X[i : i + step], index, axis=1)
+    return made
 
 
 def memory_map(X: Array) -> np.memmap | None:

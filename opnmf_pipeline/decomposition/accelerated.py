@@ -244,7 +244,7 @@ def _compiled_update(W: Array, V: Array) -> Callable[[slice, Array], Moments]:
         kernel = row_solver(X_b.dtype)  # of the process that works on the block
         assert kernel is not None
         X_b = np.require(X_b, requirements=["C", "W"])  # one kind of array is compiled for
-        W_b = W[rows] if n == len(group) else W[rows][:, first] / factor[first]
+        W_b = W[rows] if n == len(group) else np.divide(W[rows][:, first], factor[first], order="C")
         M, G, violation = np.zeros((n, X_b.shape[1]), W.dtype), np.zeros((n, n)), np.zeros(n)
         step2 = kernel(X_b, X_b @ V, W_b, S, M, G, violation)
         if n == len(group):

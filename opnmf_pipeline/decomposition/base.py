@@ -471,7 +471,8 @@ def _stand_in(X: RowBlocks, spectrum_: Spectrum) -> Iterator[RowBlocks]:
     if not spectrum_.wide:
         yield X
         return
-    with RowBlocks(spectrum_.compressed(), str(X.dtype), X.n_threads, compressed=True) as square:
+    root = spectrum_.compressed(X.dtype)
+    with RowBlocks(root, str(X.dtype), X.n_threads, compressed=True) as square:
         yield square
 
 

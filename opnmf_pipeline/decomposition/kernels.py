@@ -328,21 +328,21 @@ def assign_rows(X: Array, XV: Array, W: Array, tie: float, M: Array, G: Array) -
     k, n_columns = XV.shape[1], X.shape[1]
     step2 = 0.0
     for row in range(len(W)):
-        best, most, had = 0, -np.inf, -1
-        for j in range(k):
-            value = np.float64(XV[row, j])
-            if W[row, j] > 0:
-                value *= tie
-                had = j
-            if value > most:
-                best, most = j, value
+        had, best = 0, 0
+        while had < k and W[row, had] <= 0:
+            had += 1
+        for j in range(1, k):
+            if XV[row, j] > XV[row, best]:
+                best = j
+        if had < k and np.float64(XV[row, had]) * tie >= XV[row, best]:
+            best = had
         weight = max(XV[row, best], XV[row, best] * 0)
-        old = np.float64(W[row, had]) if had >= 0 else 0.0
+        old = np.float64(W[row, had]) if had < k else 0.0
         if had == best:
             step2 += (weight - old) ** 2
         else:
             step2 += np.float64(weight) ** 2 + old**2
-            if had >= 0:
+            if had < k:
                 W[row, had] = 0
         W[row, best] = weight
         G[best, best] += np.float64(weight) ** 2

@@ -197,7 +197,8 @@ def _settle(X: RowBlocks, V: Array) -> tuple[Array, float]:
 
 def cross(X: Array, V: Array, k: int) -> Array:
     """Drop columns of V, each time the one whose rows lose least by their second best."""
-    scores = np.square(np.maximum(X @ V.astype(X.dtype), 0))
+    scores = X @ V.astype(X.dtype)
+    np.square(np.maximum(scores, 0, out=scores), out=scores)
     kept = np.ones(V.shape[1], dtype=bool)
     first, second = _two_best(scores)
     rows = np.arange(len(scores))
@@ -213,8 +214,13 @@ def cross(X: Array, V: Array, k: int) -> Array:
 
 def _two_best(scores: Array) -> tuple[Array, Array]:
     """Return the columns of the largest and of the second largest entry of each row."""
-    last = np.argpartition(scores, (-2, -1), axis=1)
-    return last[:, -1], last[:, -2]
+    rows = np.arange(len(scores))
+    first = scores.argmax(axis=1)
+    largest = scores[rows, first]
+    scores[rows, first] = -np.inf
+    second = scores.argmax(axis=1)
+    scores[rows, first] = largest
+    return first, second
 
 
 def _assign(X: RowBlocks, W: Array, V: Array) -> Moments:

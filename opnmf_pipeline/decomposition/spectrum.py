@@ -9,12 +9,16 @@ References
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.linalg import eigh
 
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, moments, squared_norm
 
 RANK_TOLERANCE = 1e-7
 """Singular values below this share of the largest are rounding errors of the Gram matrix."""
+
+ROOT_ROWS = 256
+"""So many rows of the square root of XXᵀ are computed in float64 at once."""
 
 GRAM_ROWS = 7900
 """Up to so many rows XXᵀ of a wide X is formed: it takes 500 MB."""
@@ -28,7 +32,7 @@ KRYLOV_BLOCKS = 5
 OVERSAMPLING = 10
 """A block has so many directions more than there are components."""
 
-COLUMN_BYTES = 2**26
+COLUMN_BYTES = 2**23
 """Size of a float64 block of columns of a wide X."""
 
 
@@ -73,11 +77,15 @@ class Spectrum:
         other = other * inverse
         return (vectors, values, other) if self.wide else (other, values, vectors)
 
-    def compressed(self) -> Array:
+    def compressed(self, dtype: DTypeLike) -> Array:
         """Return the square root of XXᵀ, which stands in for a wide X (needs all values)."""
         # symmetric, and not UΣ, whose first column would hold nearly all of the data: rounding
         # errors of products average out only where many columns share it
-        return (self.vectors * self.values) @ self.vectors.T
+        root = np.empty((len(self.vectors), len(self.vectors)), dtype)
+        for i in range(0, len(root), ROOT_ROWS):
+            rows = slice(i, i + ROOT_ROWS)
+            root[rows] = (self.vectors[rows] * self.values) @ self.vectors.T
+        return root
 
 
 def spectrum(X: RowBlocks, k: int) -> Spectrum:
@@ -89,7 +97,8 @@ def spectrum(X: RowBlocks, k: int) -> Spectrum:
     n_rows, n_columns = X.shape
     wide = n_rows < n_columns and n_rows <= GRAM_ROWS
     if wide:
-        values, vectors = eigh(_gram_of_rows(X))
+        # a symmetric matrix is its transpose, which is in the order that is overwritten
+        values, vectors = eigh(_gram_of_rows(X).T, overwrite_a=True)
     elif n_columns <= GRAM_COLUMNS:
         gram = _gram_of_columns(X)
         values, vectors = eigh(gram, subset_by_index=[n_columns - k, n_columns - 1])

@@ -134,6 +134,12 @@ class MatrixConfig(AdjustmentConfig):
         "never missing.",
     )
 
+    dtype: Literal["float32", "float16"] = Field(
+        "float32",
+        description="How the values of the images and the matrix are stored in the work folder: "
+        "float16 needs half of the disk and rounds each value to about 3 digits. Fits compute in "
+        "`decomposition.dtype`.",
+    )
     change: ChangeConfig | None = Field(
         None,
         description="Analyse the change of each subject between two sessions, not the values at "

@@ -182,12 +182,14 @@ def _halves(X: RowBlocks, rng: np.random.RandomState) -> Pair:
 
 
 def _fitted(X: RowBlocks, split: Pair, k: int, fit: Fit, rng: np.random.RandomState) -> Pair:
-    """Return W of both halves of the subjects."""
-    weights = []
-    for half in split:
-        with compressed_in_memory((X.original or X).columns(half), X, k) as rows:
-            weights.append(fit(rows, k, rng))
-    return weights[0], weights[1]
+    """Return W of both halves of the subjects; one half of the data is in memory at a time."""
+    first, second = (_of_half(X, half, k, fit, rng) for half in split)
+    return first, second
+
+
+def _of_half(X: RowBlocks, half: Array, k: int, fit: Fit, rng: np.random.RandomState) -> Array:
+    with compressed_in_memory((X.original or X).columns(half), X, k) as rows:
+        return fit(rows, k, rng)
 
 
 def _overlapping(X: RowBlocks, k: int, rng: np.random.RandomState) -> Array:

@@ -9,6 +9,9 @@ from opnmf_pipeline.decomposition.passes import Array
 MANY_COLUMNS = 5000
 """Images have more voxels or vertices than this; fewer columns may be subjects, or pixels."""
 
+SAMPLE_ROWS = 1000
+"""So many rows are enough to compare the means: X may be a file that is larger than the memory."""
+
 NAMED_SIGN = "the rows are named as subjects in BIDS ({name!r}), and the columns are not"
 SIZE_SIGN = (
     "there are more columns than rows, and the means of the columns vary more than the means of "
@@ -66,6 +69,7 @@ def transposed(X: Array, names: tuple[str, str]) -> str:
     n_rows, n_columns = X.shape
     if of_columns or n_columns <= max(n_rows, MANY_COLUMNS):
         return ""
+    sample = np.asarray(X[:: max(1, n_rows // SAMPLE_ROWS)])
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
-        spread = [X.mean(axis=axis, dtype=np.float64).var() for axis in (0, 1)]
+        spread = [sample.mean(axis=axis, dtype=np.float64).var() for axis in (0, 1)]
     return SIZE_SIGN if spread[0] > spread[1] else ""

@@ -6,8 +6,9 @@ bits of a result do not depend on the number of threads, nor on whether X lies i
 a file.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import cache
 from typing import Any, NamedTuple, Self, TypeVar
@@ -27,6 +28,9 @@ T = TypeVar("T")
 BLOCK_BYTES = 2**21
 """Size of a block of X: block, weights and buffers should share a core's cache."""
 
+
+AHEAD = 2
+"""The threads work on so many blocks each before the result of the first is taken."""
 
 FEW_ROWS = 2**14
 """Up to this many rows WᵀW is multiplied in float64: its rounding errors would not average out."""
@@ -147,7 +151,10 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
 
     def columns(self, index: Sequence[int] | Array) -> Array:
         """Return some columns, in memory."""
-        return self._cast(columns_of(self.X, index))
+        made = np.empty((self.shape[0], len(index)), self.dtype)
+        for rows in self.blocks:
+            made[rows] = np.take(self[rows], index, axis=1)
+        return made
 
     def every(self, step: int) -> "RowBlocks":
         """Return every step-th row, as a view."""
@@ -163,7 +170,21 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
 
         self.n_passes += 1
         parallel = min(self.n_threads, len(self.blocks)) > 1
-        return self._pool.map(work, self.blocks) if parallel else map(work, self.blocks)
+        return self._in_parallel(work) if parallel else map(work, self.blocks)
+
+    def _in_parallel(self, work: Callable[[slice], T]) -> Iterator[T]:
+        """Yield the results of the blocks; few of them wait for the caller, since each is large."""
+        waiting: deque[Future[T]] = deque()
+        try:
+            for rows in self.blocks:
+                if len(waiting) >= AHEAD * self.n_threads:
+                    yield waiting.popleft().result()
+                waiting.append(self._pool.submit(work, rows))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
     def sum(self, function: Callable[[slice, Array], T], writes: Array | None = None) -> T:
         """Return the sum of ``function(rows, X[rows])`` over the blocks.

@@ -18,6 +18,7 @@ from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.files import written_whole
 from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.images.reading import map_images
+from opnmf_pipeline.images.rounding import Rounding
 from opnmf_pipeline.images.space import Grid, Mask
 
 __all__ = [
@@ -89,13 +90,13 @@ def write_matrix(
     names: Sequence[str],
     mask: Mask,
     options: MatrixConfig,
-) -> float:
+) -> tuple[float, float]:
     """Write one column per subject to a ``.npy`` file in C order.
 
     Parameters
     ----------
     path : path
-        File to write, (n_rows, n_subjects), float32. It appears only when it is complete.
+        File to write, (n_rows, n_subjects). It appears only when it is complete.
     columns : iterable of ndarray of shape (n_rows,), float32
         Values of each subject; a batch of at most 256 MB is in memory at a time.
     names : sequence of str
@@ -103,55 +104,63 @@ def write_matrix(
     mask : Mask
         The rows.
     options : MatrixConfig
-        ``negative`` decides whether negative values are an error or shift the matrix.
+        ``negative`` decides whether negative values are an error or shift the matrix. ``dtype``
+        is that of the file.
 
     Returns
     -------
-    float
+    shift : float
         Value that was subtracted from all values: the smallest value if ``negative`` is ``shift``
         and this value is negative, or else 0.
+    rounding : float
+        Norm of what rounding to ``dtype`` changed, as a share of the norm of the values.
 
     Raises
     ------
     ImageError
         Values are NaN, infinite or negative, or an image is zero everywhere; names the subjects.
+        Or the values do not fit ``dtype``.
     """
     shape = (int(np.count_nonzero(mask.inside)), len(names))
     with written_whole(path) as partial_path:
-        matrix = np.lib.format.open_memmap(partial_path, mode="w+", dtype=np.float32, shape=shape)
+        matrix = np.lib.format.open_memmap(
+            partial_path, mode="w+", dtype=options.dtype, shape=shape
+        )
         allocate(partial_path)
-        smallest = _fill(matrix, columns, names, mask.grid.elements, options)
+        smallest, rounding = _fill(matrix, columns, names, mask.grid.elements, options)
         shift = min(smallest, 0.0) if options.negative == "shift" else 0.0
         if shift:
             step = max(1, BATCH_BYTES // (4 * len(names)))
             for first in range(0, len(matrix), step):
                 matrix[first : first + step] -= np.float32(shift)
         matrix.flush()
-    return shift
+    return shift, rounding
 
 
 def _fill(
-    matrix: NDArray[np.float32],
+    matrix: NDArray[np.floating],
     columns: Iterable[NDArray[np.float32]],
     names: Sequence[str],
     elements: str,
     options: MatrixConfig,
-) -> float:
+) -> tuple[float, float]:
     n_rows, n_subjects = matrix.shape
     size = min(n_subjects, max(1, BATCH_BYTES // (4 * n_rows)))
-    batch = np.empty((size, n_rows), dtype=np.float32)
-    smallest, bad = np.inf, []
+    batch = np.empty((size, n_rows), dtype=options.dtype)
+    smallest, bad, rounding = np.inf, [], Rounding(options.dtype)
     for number, (name, column) in enumerate(zip(names, columns, strict=True)):
         if found := problem(column, elements, options):
             bad.append(f"{name}: {found}")
-        smallest = min(smallest, float(np.fmin.reduce(column)))  # of observed values
+        stored = rounding.rounded(column, name)
+        smallest = min(smallest, float(np.fmin.reduce(stored)))  # of observed values
         filled = number % size + 1
-        batch[filled - 1] = column
+        batch[filled - 1] = stored
         if filled == size or number == n_subjects - 1:
             matrix[:, number + 1 - filled : number + 1] = batch[:filled].T
     if bad:
         raise ImageError(bad_values(bad))
-    return smallest
+    rounding.require_small()
+    return smallest, rounding.error
 
 
 def problem(column: NDArray[np.float32], elements: str, options: MatrixConfig) -> str:
@@ -207,10 +216,12 @@ def write_sidecar(
     shift: float,
     options: Any,
     measures: Mapping[str, Any] | None = None,
+    rounding: float = 0.0,
 ) -> None:
     """Write the sidecar of a matrix: its grid, subjects, preprocessing, shift and checksum.
 
-    ``measures`` says which columns or rows are which of several measures.
+    ``measures`` says which columns or rows are which of several measures; ``rounding`` is what
+    rounding to the dtype of the file changed, as a share of the norm.
     """
     elements = mask.grid.elements.capitalize()
     with matrix_file.open("rb") as stream:
@@ -222,13 +233,14 @@ def write_sidecar(
         "Participants": list(participants),
         "Preprocessing": options.model_dump(exclude_none=True),
         "Shift": shift,
+        **({"Rounding": float(f"{rounding:.3g}")} if rounding else {}),
         **({} if measures is None else {"Measures": dict(measures)}),
         "SHA256": checksum,
     }
     path.write_text(json.dumps(sidecar, indent=1) + "\n")
 
 
-def read_matrix(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+def read_matrix(path: Path) -> tuple[NDArray[np.floating], dict[str, Any]]:
     """Open a matrix as a memory map.
 
     Parameters
@@ -238,11 +250,11 @@ def read_matrix(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
 
     Returns
     -------
-    matrix : memmap of shape (n_rows, n_subjects), float32
-        Read-only.
+    matrix : memmap of shape (n_rows, n_subjects), float32 or float16
+        Read-only. Computations convert its blocks first: float16 is only for storage.
     sidecar : dict
         Content of the sidecar.
     """
     sidecar = json.loads(path.read_text())
-    matrix: NDArray[np.float32] = np.load(path.with_name(sidecar["Matrix"]), mmap_mode="r")
+    matrix: NDArray[np.floating] = np.load(path.with_name(sidecar["Matrix"]), mmap_mode="r")
     return matrix, sidecar

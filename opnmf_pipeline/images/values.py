@@ -17,9 +17,17 @@ from numpy.typing import NDArray
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.files import file_digest, written_whole
+from opnmf_pipeline.images.rounding import Rounding
 from opnmf_pipeline.images.space import Grid, Mask
 
-__all__ = ["VALUES_FILE", "image_digests", "image_paths", "keep_values", "kept_columns"]
+__all__ = [
+    "VALUES_FILE",
+    "image_digests",
+    "image_paths",
+    "keep_values",
+    "kept_columns",
+    "kept_rounding",
+]
 
 VALUES_FILE = "values.json"
 """Name of the file that describes the values."""
@@ -52,7 +60,7 @@ def keep_values(
     grid : Grid
         Grid of the values.
     options : MatrixConfig
-        Preprocessing of the values.
+        Preprocessing of the values; ``dtype`` is that of the file.
     files : callable
         Returns the files of an image.
 
@@ -60,25 +68,32 @@ def keep_values(
     ------
     ndarray of shape ``grid.shape``, float32
         In C order.
+
+    Raises
+    ------
+    ImageError
+        ``dtype`` cannot hold the values.
     """
     target = folder / "values.bin"
-    entries = []
+    entries, rounding = [], Rounding(options.dtype)
     with written_whole(target) as partial, partial.open("wb") as stream:
         for path, image in zip(paths, images, strict=True):
             digests = " ".join(map(file_digest, files(path)))
             ordered = np.ascontiguousarray(image)
-            values = ordered.ravel()
-            filled = values.view(np.uint32) != 0
+            values = rounding.rounded(ordered.ravel(), str(path))
+            filled = values.view(f"u{values.itemsize}") != 0
             entry = {"Offset": stream.tell(), "NonZero": int(np.count_nonzero(filled))}
             entries.append({"Image": str(path), **entry, "SHA256": digests})
             stream.write(np.packbits(filled).data)
             stream.write(values[filled].data)
             yield ordered
+    rounding.require_small()
     sidecar = {
         "Description": "Prepared values of each image: packed bits, 1 where a value is not zero, "
-        "and these values (float32), in C order of the grid",
+        f"and these values ({options.dtype}), in C order of the grid",
         **grid.describe(),
         "Values": target.name,
+        "Rounding": rounding.error,
         "Preprocessing": options.model_dump(exclude_none=True),
         "Images": entries,
     }
@@ -97,10 +112,19 @@ def image_paths(folder: Path) -> list[str]:
     return [entry["Image"] for entry in _images(folder)]
 
 
+def kept_rounding(folder: Path) -> float:
+    """Return what rounding has changed in :func:`keep_values`, as a share of the norm."""
+    return float(_sidecar(folder)["Rounding"])
+
+
 def _images(folder: Path) -> list[dict[str, Any]]:
-    sidecar: dict[str, Any] = json.loads((folder / VALUES_FILE).read_text(encoding="utf-8"))
-    images: list[dict[str, Any]] = sidecar["Images"]
+    images: list[dict[str, Any]] = _sidecar(folder)["Images"]
     return images
+
+
+def _sidecar(folder: Path) -> dict[str, Any]:
+    sidecar: dict[str, Any] = json.loads((folder / VALUES_FILE).read_text(encoding="utf-8"))
+    return sidecar
 
 
 def kept_columns(
@@ -128,9 +152,8 @@ def kept_columns(
     ImageError
         The number of images, the preprocessing or the grid is not the expected one.
     """
-    file = folder / VALUES_FILE
-    sidecar = json.loads(file.read_text(encoding="utf-8"))
-    _require(file, sidecar, n_images, mask.grid, options)
+    sidecar, dtype = _sidecar(folder), np.dtype(options.dtype)
+    _require(folder / VALUES_FILE, sidecar, n_images, mask.grid, options)
     inside = mask.inside.ravel()
     with (folder / sidecar["Values"]).open("rb") as stream:
         for entry in sidecar["Images"]:
@@ -138,7 +161,8 @@ def kept_columns(
             bits = np.frombuffer(stream.read(-(-inside.size // 8)), dtype=np.uint8)
             filled = np.unpackbits(bits, count=inside.size).view(bool)
             values = np.zeros(inside.size, dtype=np.float32)
-            values[filled] = np.frombuffer(stream.read(4 * entry["NonZero"]), dtype=np.float32)
+            kept = stream.read(dtype.itemsize * entry["NonZero"])
+            values[filled] = np.frombuffer(kept, dtype=dtype)
             yield values[inside]
 
 

@@ -197,6 +197,11 @@ def _images(
         if fit.get("Shift") and "Measures" not in fit
         else ""
     )
+    if "Rounding" in fit:
+        shift += (
+            " Values were stored in half precision (float16), which changed them by "
+            f"{fit['Rounding']:.1g} of their norm."
+        )
     used, values = f"One {grid.image} of each of {{n}} subjects was used", "values"
     if "Change" in fit:
         used, values = f"Two {grid.image}s of each of {{n}} subjects were used", "changes"

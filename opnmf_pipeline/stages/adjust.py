@@ -76,7 +76,7 @@ def adjust_matrix(
     people = people_of(sidecar["Participants"], cohort_file)
     columns = columns_used(options, list(map(str, people)))
     with threadpool_limits(1), written_whole(out_dir / sidecar["Matrix"]) as partial:
-        out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=X.shape)
+        out = np.lib.format.open_memmap(partial, mode="w+", dtype=X.dtype, shape=X.shape)
         allocate(partial)
         found = adjusted(X, people, options, sidecar["Shift"], out, rows_of(sidecar))
         people = found.adjustment.with_means(X, people, sidecar["Shift"])

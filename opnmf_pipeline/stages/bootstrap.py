@@ -94,7 +94,7 @@ def _run(call: Call) -> dict[str, Path]:
         call["sample"],
         call.section(DecompositionConfig, n_components=call["n_components"]),
         groups=call["groups"],
-        matrix=call.section(MatrixConfig),
+        matrix=call.section(MatrixConfig, dtype="float32"),  # the input dtype is that of W
         cohort_file=call.optional_path("cohort_file"),
         n_procs=call.n_procs,
     )

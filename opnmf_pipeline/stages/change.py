@@ -70,7 +70,7 @@ def change_matrix(
     cohort_file : path
         Table with ``participant_id``, ``session_id`` and the column ``per_year`` (TSV).
     out_dir : path
-        Existing folder that gets ``matrix.npy``, (n_voxels, n_subjects), float32, and
+        Existing folder that gets ``matrix.npy``, (n_voxels, n_subjects), and
         ``matrix.json``, in the form of :func:`opnmf_pipeline.stages.matrix.build_matrix`, and
         ``cohort.tsv``. Values missing at one session are NaN.
     options : ChangeConfig
@@ -99,7 +99,7 @@ def change_matrix(
     pairs = find_pairs(cohort, options)
     with written_whole(out_dir / sidecar["Matrix"]) as partial:
         shape = (len(X), len(pairs.subjects))
-        out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
+        out = np.lib.format.open_memmap(partial, mode="w+", dtype=X.dtype, shape=shape)
         allocate(partial)
         counts = _fill(out, X, pairs)
         _require_usable(counts, pairs, len(X), negative)
@@ -129,7 +129,7 @@ def change_matrix(
     return out_file, out_dir / "cohort.tsv"
 
 
-def _fill(out: NDArray[np.float32], X: NDArray[np.float32], pairs: Pairs) -> _Counts:
+def _fill(out: NDArray[np.floating], X: NDArray[np.floating], pairs: Pairs) -> _Counts:
     """Write the changes, and count them."""
     n_subjects = out.shape[1]
     years = np.ones(n_subjects) if pairs.years is None else pairs.years
@@ -137,7 +137,7 @@ def _fill(out: NDArray[np.float32], X: NDArray[np.float32], pairs: Pairs) -> _Co
     n_negative, smallest, n_rare = 0, 0.0, 0
     for rows in row_blocks(*X.shape):
         block = np.asarray(X[rows], dtype=np.float64)
-        change = ((block[:, pairs.end] - block[:, pairs.start]) / years).astype(np.float32)
+        change = ((block[:, pairs.end] - block[:, pairs.start]) / years).astype(out.dtype)
         out[rows] = change
         known = ~np.isnan(change)
         observed += known.sum(axis=0)

@@ -67,7 +67,7 @@ class Factorization(NamedTuple):
     info: dict[str, Any]
 
 
-def matrix_for(matrix_file: Path, n_components: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
+def matrix_for(matrix_file: Path, n_components: int) -> tuple[NDArray[np.floating], dict[str, Any]]:
     """Map the matrix for a fit, and read its sidecar.
 
     Parameters
@@ -177,6 +177,7 @@ def decompose(
         "Participants": sidecar["Participants"],
         "Preprocessing": sidecar["Preprocessing"],
         "Shift": sidecar["Shift"],
+        **({"Rounding": sidecar["Rounding"]} if "Rounding" in sidecar else {}),
         **({"Adjustment": sidecar["Adjustment"]} if "Adjustment" in sidecar else {}),
         **({"Change": sidecar["Change"]} if "Change" in sidecar else {}),
         **({"Measures": sidecar["Measures"]} if "Measures" in sidecar else {}),

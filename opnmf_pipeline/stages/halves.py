@@ -250,7 +250,7 @@ def _run(call: Call) -> dict[str, Path]:
         call["n_components"],
         call.path("split_file"),
         call.section(DecompositionConfig, n_components=call["n_components"]),
-        matrix=call.section(MatrixConfig),
+        matrix=call.section(MatrixConfig, dtype="float32"),  # the input dtype is that of W
         cohort_file=call.optional_path("cohort_file"),
         mask_file=call.path("mask_file"),
         n_null=call["n_null"] or 0,

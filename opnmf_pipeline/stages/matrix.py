@@ -9,7 +9,7 @@ from typing import Any
 
 from opnmf_pipeline.config import AFTER_IMAGES, MatrixConfig
 from opnmf_pipeline.images.matrix import read_matrix, subject_columns, write_matrix, write_sidecar
-from opnmf_pipeline.images.values import image_paths, kept_columns
+from opnmf_pipeline.images.values import image_paths, kept_columns, kept_rounding
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.mask import VALUES_DIR
 from opnmf_pipeline.stages.memory import fit_bytes
@@ -51,7 +51,7 @@ def build_matrix(
     mask_file : path
         Mask of :func:`opnmf_pipeline.stages.mask.make_mask`, on the grid of the analysis.
     out_dir : path
-        Existing folder that gets ``matrix.npy``, (n_rows, n_subjects), float32, C order, and
+        Existing folder that gets ``matrix.npy``, (n_rows, n_subjects), in ``dtype``, C order, and
         ``matrix.json``: its grid, order of subjects, preprocessing and checksum.
     options : MatrixConfig
         Preprocessing of the images.
@@ -73,8 +73,9 @@ def build_matrix(
     ------
     ImageError
         An image is damaged, is zero everywhere in the mask, or has NaN or negative values in it
-        that the preprocessing does not allow; or it lacks most values in the mask; or the values
-        in ``values_dir`` come from other images or from another preprocessing.
+        that the preprocessing does not allow; or it lacks most values in the mask; or ``dtype``
+        cannot hold the values; or the values in ``values_dir`` come from other images or from
+        another preprocessing.
     """
     mask = open_mask(mask_file)
     if values_dir is None:
@@ -84,8 +85,10 @@ def build_matrix(
     columns = track(columns, "matrix", len(images))
     matrix_file, sidecar = out_dir / "matrix.npy", out_dir / MATRIX_FILE
     names = [f"{subject}: {path}" for subject, path in zip(participants, images, strict=True)]
-    shift = write_matrix(matrix_file, columns, names, mask, options)
-    write_sidecar(sidecar, matrix_file, mask, participants, shift, options)
+    shift, rounding = write_matrix(matrix_file, columns, names, mask, options)
+    if values_dir is not None:
+        rounding = kept_rounding(values_dir)  # the kept values were rounded before
+    write_sidecar(sidecar, matrix_file, mask, participants, shift, options, rounding=rounding)
     return sidecar
 
 

@@ -112,7 +112,7 @@ class Parts:
             Columns of the matrix; a subject may occur several times.
         """
         columns = list(columns)
-        values = columns_of(self.X, columns)
+        values = columns_of(self.X, columns).astype(np.float32, copy=False)
         if self.people is None:
             return Part(columns, values, None)
         people = self.people.iloc[columns]
@@ -136,7 +136,7 @@ class Parts:
         people = self.people.iloc[other.columns]
         known = ~adjustment.unseen(people)
         columns = [column for column, there in zip(other.columns, known, strict=True) if there]
-        values = columns_of(self.X, columns)
+        values = columns_of(self.X, columns).astype(np.float32, copy=False)
         with threadpool_limits(1):
             adjustment.apply(values, people[known], values, self.shift)
         if self.options.negative == "shift":

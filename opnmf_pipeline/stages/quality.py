@@ -87,7 +87,7 @@ def assess_cohort(
     raw, of_raw = (X, sidecar) if raw_file is None else read_matrix(raw_file)
     # A change of 0 is a value, as any other: nothing equals NaN
     zero = np.nan if "Change" in sidecar else -of_raw["Shift"]
-    voxels, subjects = _moments(X, raw, np.float32(zero))
+    voxels, subjects = _moments(X, raw, raw.dtype.type(np.float32(zero)))
     voxels["mean"] += sidecar["Shift"]
     subjects["mean"] += sidecar["Shift"]
     if not MatrixConfig(**sidecar["Preprocessing"]).masked:
@@ -108,7 +108,7 @@ def assess_cohort(
 
 
 def _moments(
-    X: NDArray[np.float32], raw: NDArray[np.float32], zero: np.float32
+    X: NDArray[np.floating], raw: NDArray[np.floating], zero: np.floating
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Return mean, sd, coverage and observed of each row, and measures of each column.
 
@@ -141,14 +141,14 @@ def _moments(
     return voxels, subjects
 
 
-def _nearest(X: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+def _nearest(X: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return, for each column, the other column with the highest correlation, and its value.
 
     The correlations of all pairs are never in memory at once, and neither are more than
     ``SAMPLE_BYTES`` of the matrix.
     """
     n_voxels, n_subjects = X.shape
-    Z = np.array(X[:: -(-4 * n_voxels * n_subjects // SAMPLE_BYTES)])
+    Z = np.array(X[:: -(-4 * n_voxels * n_subjects // SAMPLE_BYTES)], dtype=np.float32)
     Z -= np.nanmean(Z, axis=0, dtype=np.float64)
     np.nan_to_num(Z, copy=False)  # missing values count as the mean of the subject
     norms = np.sqrt(np.einsum("ij,ij->j", Z, Z, dtype=np.float64))

@@ -136,7 +136,7 @@ def stack_measures(
     shifts = [sidecar["Shift"] for _, sidecar in found]
     matrix_file = matrix_dir / "matrix.npy"
     with written_whole(matrix_file) as partial:
-        out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
+        out = np.lib.format.open_memmap(partial, mode="w+", dtype=found[0][0].dtype, shape=shape)
         allocate(partial)
         for place, ((X, _), of_mask, shift) in enumerate(zip(found, kept, shifts, strict=True)):
             target = _part(out, place, rows[measures[place]], X.shape[1], side_by_side=side_by_side)

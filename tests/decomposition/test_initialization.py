@@ -92,7 +92,7 @@ def test_spectrum_gives_singular_values_bound_and_stand_in(shape):
     assert found.lower_bound(3) == pytest.approx(np.sqrt(np.sum(values[3:] ** 2)))
     assert found.squared_norm == pytest.approx(np.sum(X**2))
     if found.wide:
-        L = found.compressed()
+        L = found.compressed(np.float64)
         np.testing.assert_allclose(L @ L.T, X @ X.T, atol=1e-12)
 
 

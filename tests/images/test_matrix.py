@@ -54,7 +54,7 @@ def test_file_and_sidecar(cohort):
     assert sidecar["Affine"] == AFFINE.tolist()
     assert sidecar["GridShape"] == [5, 4, 3]
     assert sidecar["Shift"] == 0
-    assert sidecar["Preprocessing"] == {"negative": "error", "nan": "error"}
+    assert sidecar["Preprocessing"] == {"negative": "error", "nan": "error", "dtype": "float32"}
     assert sidecar["SHA256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["matrix.json", "matrix.npy"]
 

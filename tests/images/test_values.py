@@ -153,7 +153,7 @@ def test_what_is_stored(tmp_path):
     assert image_paths(tmp_path) == [str(path)] * 2
     assert image_digests(tmp_path) == [digest] * 2
     assert sidecar["GridShape"] == list(SHAPE)
-    assert sidecar["Preprocessing"] == {"negative": "error", "nan": "error"}
+    assert sidecar["Preprocessing"] == {"negative": "error", "nan": "error", "dtype": "float32"}
     assert (tmp_path / sidecar["Values"]).stat().st_size == 2 * n_bytes
 
 

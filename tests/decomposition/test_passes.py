@@ -41,4 +41,4 @@ def test_columns_of_a_file(tmp_path, monkeypatch):
     assert found.flags.c_contiguous
     blocks = RowBlocks(X, "float64")
     blocks.rescale(0.25)
-    np.testing.assert_array_equal(blocks.columns(index), 2 * values[:, index].astype(np.float64))
+    np.testing.assert_array_equal(blocks.columns(index), 4 * values[:, index].astype(np.float64))

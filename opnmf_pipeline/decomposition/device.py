@@ -36,7 +36,7 @@ TRIAL_SIZE = 256
 """Side of the matrices of the trial product: libraries multiply small ones in other ways."""
 
 NOT_INSTALLED_MSG = (
-    'device={name!r} requires torch, which is not installed ({error}); install it with pip install '
+    "device={name!r} requires torch, which is not installed ({error}); install it with pip install "
     '"opnmf-pipeline[gpu]", or remove the device'
 )
 UNUSABLE_MSG = "device={name!r} cannot be used: {error}"
@@ -309,7 +309,7 @@ def opened(name: str) -> Device:
 def check_precision(device: Device, name: str) -> None:
     """Refuse a device that rounds numbers before it multiplies them."""
     for dtype in np.dtype(np.float32), np.dtype(np.float64):
-        value = dtype.type(1 + 8 * np.finfo(dtype).eps)
+        value: Any = dtype.type(1 + 8 * np.finfo(dtype).eps)
         ones = np.ones((TRIAL_SIZE, TRIAL_SIZE), dtype)
         matrix = value * np.eye(TRIAL_SIZE, dtype=dtype)
         product = device.fetch(device.put(matrix) @ device.put(ones))

@@ -164,9 +164,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         self, rows: Array, *, compressed: bool = False, original: "RowBlocks | None" = None
     ) -> "RowBlocks":
         """Return other data in memory, on which passes are made in the same way."""
-        return RowBlocks(
-            rows, self.dtype, self.n_threads, compressed=compressed, original=original
-        )
+        return RowBlocks(rows, self.dtype, self.n_threads, compressed=compressed, original=original)
 
     def block(self, rows: slice) -> Array:
         """Return some rows for a function that works on a block."""

@@ -12,6 +12,7 @@ __all__ = [
     "CohortError",
     "ConfigError",
     "ConvergenceWarning",
+    "DeviceError",
     "EngineError",
     "ExitCode",
     "FileError",
@@ -62,6 +63,10 @@ class FileError(OPNMFError):
 
 class ClusterError(OPNMFError):
     """The Dask scheduler or its workers are lost, or do not fit the fit."""
+
+
+class DeviceError(OPNMFError):
+    """A device cannot make the products of a fit: it does not exist, or is not precise enough."""
 
 
 class TableError(CohortError):

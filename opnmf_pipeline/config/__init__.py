@@ -9,6 +9,7 @@ from opnmf_pipeline.config.adjustment import (
     ScaleConfig,
 )
 from opnmf_pipeline.config.change import ChangeConfig
+from opnmf_pipeline.config.execution import DaskConfig, ExecutionConfig
 from opnmf_pipeline.config.inputs import (
     InputsConfig,
     MasksConfig,
@@ -26,9 +27,7 @@ from opnmf_pipeline.config.selection import (
 )
 from opnmf_pipeline.config.settings import (
     AFTER_IMAGES,
-    DaskConfig,
     DecompositionConfig,
-    ExecutionConfig,
     MaskConfig,
     MatrixConfig,
     OutputConfig,

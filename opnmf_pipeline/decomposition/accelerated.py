@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opnmf_pipeline.decomposition.compilation import row_solver
+from opnmf_pipeline.decomposition.compilation import row_solver, rows_to_read
 from opnmf_pipeline.decomposition.nnls import equal_directions, nnls, ridged
 from opnmf_pipeline.decomposition.optimality import best_scale, kkt_residual, objective
 from opnmf_pipeline.decomposition.orthonormal import sample_size
@@ -243,15 +243,16 @@ def _compiled_update(W: Array, V: Array) -> Callable[[slice, Array], Moments]:
     def update(rows: slice, X_b: Array) -> Moments:
         kernel = row_solver(X_b.dtype)  # of the process that works on the block
         assert kernel is not None
-        X_b = np.require(X_b, requirements=["C", "W"])  # one kind of array is compiled for
+        read = rows_to_read(X_b)
         W_b = W[rows] if n == len(group) else np.divide(W[rows][:, first], factor[first], order="C")
-        M, G, violation = np.zeros((n, X_b.shape[1]), W.dtype), np.zeros((n, n)), np.zeros(n)
-        step2 = kernel(X_b, X_b @ V, W_b, S, M, G, violation)
+        M, G, violation = np.zeros((n, read.shape[1]), W.dtype), np.zeros((n, n)), np.zeros(n)
+        step2 = kernel(read, X_b @ V, W_b, S, M, G, violation)
+        M = M.T if M.size else X_b.T @ W_b
         if n == len(group):
-            return Moments(M.T, G, step2, violation=violation)
+            return Moments(M, G, step2, violation=violation)
         W[rows] = W_b[:, group] * factor
         shares = np.outer(share, share)
-        M, G, violation = M[group].T * share, G[np.ix_(group, group)] * shares, violation[group]
+        M, G, violation = M[:, group] * share, G[np.ix_(group, group)] * shares, violation[group]
         return Moments(M, G, step2, violation=violation * share**2)
 
     return update

@@ -76,6 +76,7 @@ FREE_SETTINGS = {
     "checkpoint",
     "checkpoint_minutes",
     "scheduler",
+    "device",
 }
 """What a resumed fit may change: none of it has an influence on the iterates."""
 
@@ -92,10 +93,7 @@ TRANSPOSED_MSG = (
     "one row per voxel and one column per subject, and would group the rows; pass X.T, or use "
     "StructuralCovariance, which takes one row per subject"
 )
-MASKED_MSG = (
-    "missing='masked' cannot be combined with scheduler: missing values are filled in one process; "
-    "remove one of the two"
-)
+COMBINED_MSG = "only one of missing='masked', scheduler and device can be set; remove the others"
 PROJECT_MSG = "{name}.project expects the {n_rows} rows (voxels) of the fit, got shape {shape}"
 
 
@@ -121,6 +119,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "checkpoint": [str, PathLike, None],
         "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
         "scheduler": [str, None],
+        "device": [str, None],
     }
 
     def __init__(
@@ -140,6 +139,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         checkpoint: str | Path | None = None,
         checkpoint_minutes: float = 10.0,
         scheduler: str | None = None,
+        device: str | None = None,
     ) -> None:
         self.n_components = n_components
         self.init = init
@@ -155,6 +155,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.checkpoint = checkpoint
         self.checkpoint_minutes = checkpoint_minutes
         self.scheduler = scheduler
+        self.device = device
 
     def fit(self, X: Array, y: None = None, *, W_init: Array | None = None) -> Self:
         """Factorize X.
@@ -292,15 +293,19 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return found.choice_.k
 
     def _blocks(self, X: Array) -> AbstractContextManager[Any]:
-        """Return X as row blocks, in this process or on the workers of a cluster."""
-        if self.scheduler is None:
-            return FilledBlocks(X, self.dtype, self.n_threads)
-        if self.missing == "masked":
-            raise ValueError(MASKED_MSG)
-        # an optional dependency, and half a second
-        from opnmf_pipeline.decomposition.distributed import on_workers
+        """Return X as row blocks, in this process, on a device or on the workers of a cluster."""
+        if (self.missing == "masked") + bool(self.scheduler) + bool(self.device) > 1:
+            raise ValueError(COMBINED_MSG)
+        # what these import is optional, and takes half a second
+        if self.device:
+            from opnmf_pipeline.decomposition.device import on_device
 
-        return on_workers(X, self.dtype, self.scheduler)
+            return on_device(X, self.dtype, self.device, self.n_threads)
+        if self.scheduler:
+            from opnmf_pipeline.decomposition.distributed import on_workers
+
+            return on_workers(X, self.dtype, self.scheduler)
+        return FilledBlocks(X, self.dtype, self.n_threads)
 
     def _factorize(self, X: FilledBlocks, k: int, W_init: Array | None) -> Progress:
         """Start, solve, and set the fitted attributes."""
@@ -472,7 +477,7 @@ def _stand_in(X: RowBlocks, spectrum_: Spectrum) -> Iterator[RowBlocks]:
         yield X
         return
     root = spectrum_.compressed(X.dtype)
-    with RowBlocks(root, str(X.dtype), X.n_threads, compressed=True) as square:
+    with X.with_rows(root, compressed=True) as square:
         yield square
 
 

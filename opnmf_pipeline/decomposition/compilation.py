@@ -5,8 +5,11 @@ import os
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 import numpy as np
+
+from opnmf_pipeline.decomposition.passes import Array
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,15 @@ def row_assigner(dtype: np.dtype) -> Callable[..., float] | None:
     """Return `kernels.assign_rows`, compiled for a dtype, or None; the log says why."""
     one, one64 = np.ones((1, 1), dtype), np.ones((1, 1))
     return _tried("assign_rows", one, one, one.copy(), 1.0, one.copy(), one64.copy())
+
+
+def rows_to_read(X_b: Any) -> Array:
+    """Return a block of X as the kernels take it, which add up WᵀX from its values.
+
+    A block on a device is without columns for them: the device makes WᵀX.
+    """
+    X_b = X_b if isinstance(X_b, np.ndarray) else np.empty((len(X_b), 0), X_b.dtype)
+    return np.require(X_b, requirements=["C", "W"])  # one kind of array is compiled for
 
 
 def _tried(name: str, *arguments: object) -> Callable[..., float] | None:

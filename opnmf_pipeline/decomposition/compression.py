@@ -140,7 +140,7 @@ def compression_bytes(X: RowBlocks, k: int) -> int:
 @contextmanager
 def compressed_in_memory(X: Array, like: RowBlocks, k: int) -> Iterator[RowBlocks]:
     """Yield data in memory for a search on their rows, compressed if they have many columns."""
-    with RowBlocks(X, like.dtype, like.n_threads) as rows:
+    with like.with_rows(X) as rows:
         r = n_directions(rows.shape, k) if like.original is not None else 0
         if not r:
             yield rows

@@ -83,6 +83,10 @@ class OPNMF(ProjectiveNMF):
         Address of a Dask scheduler, such as ``tcp://node1:8786``. Its workers then read X, a memory
         map, from its file, keep its rows in memory, and make the passes. It has no influence on the
         result but for rounding errors. Needs ``pip install "opnmf-pipeline[dask]"``.
+    device : str, optional
+        Device of torch, such as ``cuda`` or ``cuda:1``, that makes the matrix products. It has no
+        influence on the result but for rounding errors. X that does not fit its memory is copied to
+        it block by block in every pass. Needs ``pip install "opnmf-pipeline[gpu]"``.
 
     Attributes
     ----------
@@ -188,6 +192,7 @@ class OPNMF(ProjectiveNMF):
         checkpoint: str | Path | None = None,
         checkpoint_minutes: float = 10.0,
         scheduler: str | None = None,
+        device: str | None = None,
     ) -> None:
         super().__init__(
             n_components,
@@ -204,6 +209,7 @@ class OPNMF(ProjectiveNMF):
             checkpoint=checkpoint,
             checkpoint_minutes=checkpoint_minutes,
             scheduler=scheduler,
+            device=device,
         )
         self.solver = solver
         self.n_init = n_init
@@ -238,7 +244,7 @@ class PNMF(ProjectiveNMF):
     Parameters
     ----------
     n_components, init, tol, max_iter, random_state, missing, dtype, n_threads, max_memory, \
-verbose, callback, checkpoint, checkpoint_minutes, scheduler
+verbose, callback, checkpoint, checkpoint_minutes, scheduler, device
         As in `OPNMF`, for the solver ``multiplicative``.
 
     Attributes

@@ -15,7 +15,7 @@ References
 import numpy as np
 from sklearn.utils import check_random_state
 
-from opnmf_pipeline.decomposition.compilation import row_assigner
+from opnmf_pipeline.decomposition.compilation import row_assigner, rows_to_read
 from opnmf_pipeline.decomposition.optimality import objective
 from opnmf_pipeline.decomposition.passes import (
     Array,
@@ -159,7 +159,7 @@ def search(X: RowBlocks, V: Array, n_init: int, rng: np.random.RandomState) -> A
     k = V.shape[1]
     sample = _sample(X, k, rng)
     step = START_STEP if len(sample) < X.shape[0] else 1
-    with RowBlocks(sample, str(X.dtype), X.n_threads) as small, small.thinned(step) as part:
+    with X.with_rows(sample) as small, small.thinned(step) as part:
         best, error = _settle(small, V)
         for _ in range(n_init - 1):
             new, _ = _settle(part, _random_start(part[:], k, rng))
@@ -230,12 +230,12 @@ def _assign(X: RowBlocks, W: Array, V: Array) -> Moments:
     tie, V, k = 1 + TIE * float(np.finfo(X.dtype).eps), V.astype(X.dtype), V.shape[1]
 
     def update(rows: slice, X_b: Array) -> Moments:
-        X_b = np.require(X_b, requirements=["C", "W"])  # one kind of array is compiled for
-        M, G = np.zeros((k, X_b.shape[1]), W.dtype), np.zeros((k, k))
+        read = rows_to_read(X_b)
+        M, G = np.zeros((k, read.shape[1]), W.dtype), np.zeros((k, k))
         kernel = row_assigner(X_b.dtype)  # of the process that works on the block
         assert kernel is not None
-        step2 = kernel(X_b, X_b @ V, W[rows], tie, M, G)
-        return Moments(M.T, G, step2)
+        step2 = kernel(read, X_b @ V, W[rows], tie, M, G)
+        return Moments(M.T if M.size else X_b.T @ W[rows], G, step2)
 
     return X.sum(update, writes=W)
 

@@ -145,9 +145,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         """Return every step-th row, in memory."""
         rows = np.ascontiguousarray(self[::step])
         original = None if self.original is None else self.original.every(step)
-        return RowBlocks(
-            rows, str(self.dtype), self.n_threads, compressed=self.compressed, original=original
-        )
+        return self.with_rows(rows, compressed=self.compressed, original=original)
 
     def columns(self, index: Sequence[int] | Array) -> Array:
         """Return some columns, in memory."""
@@ -162,11 +160,21 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         view.scale = self.scale
         return view
 
+    def with_rows(
+        self, rows: Array, *, compressed: bool = False, original: "RowBlocks | None" = None
+    ) -> "RowBlocks":
+        """Return other data in memory, on which passes are made in the same way."""
+        return RowBlocks(rows, self.dtype, self.n_threads, compressed=compressed, original=original)
+
+    def block(self, rows: slice) -> Array:
+        """Return some rows for a function that works on a block."""
+        return self[rows]
+
     def map(self, function: Callable[[slice, Array], T]) -> Iterator[T]:
         """Yield ``function(rows, X[rows])`` for each block, in order."""
 
         def work(rows: slice) -> T:
-            return function(rows, self[rows])
+            return function(rows, self.block(rows))
 
         self.n_passes += 1
         parallel = min(self.n_threads, len(self.blocks)) > 1
@@ -211,7 +219,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
 
     def stand_in(self, rows: Array) -> "RowBlocks":
         """Return rows made by `rows` as data that stand in for X."""
-        return RowBlocks(rows, self.dtype, self.n_threads, compressed=True, original=self.every(1))
+        return self.with_rows(rows, compressed=True, original=self.every(1))
 
     def _cast(self, X: Array) -> Array:
         with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused

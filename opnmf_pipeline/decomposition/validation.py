@@ -162,7 +162,7 @@ def check_data(X: RowBlocks, name: str, *, missing: bool = False) -> DataFacts:
 
 def _look_at(rows: slice, X_b: Array, *, missing: bool) -> _BlockFacts:
     """Gather the facts of one block."""
-    n_missing = 0
+    X_b, n_missing = np.asarray(X_b), 0
     if missing and (unknown := np.isnan(X_b)).any():
         X_b, n_missing = np.where(unknown, 0, X_b), int(unknown.sum())
     with np.errstate(over="ignore", invalid="ignore"):

@@ -272,6 +272,7 @@ class _Engine(contextlib.ExitStack):
                 "callback": callback,
                 "checkpoint": checkpoint,
                 "scheduler": self._scheduler_for(job, work),
+                "device": self._execution.device,
             }
 
     def _scheduler_for(self, job: Job, work: _Work) -> str | None:

@@ -95,6 +95,7 @@ def estimator(
     callback: Callable[[Any], None] | None = None,
     checkpoint: Path | None = None,
     scheduler: str | None = None,
+    device: str | None = None,
 ) -> OPNMF:
     """Return the estimator for a matrix with this sidecar; it is not fitted."""
     return OPNMF(
@@ -110,6 +111,7 @@ def estimator(
         callback=callback,
         checkpoint=checkpoint,
         scheduler=scheduler,
+        device=device,
     )
 
 
@@ -123,6 +125,7 @@ def decompose(
     callback: Callable[[Any], None] | None = None,
     checkpoint: Path | None = None,
     scheduler: str | None = None,
+    device: str | None = None,
 ) -> Path:
     """Fit the matrix with one number of components.
 
@@ -144,6 +147,8 @@ def decompose(
         File from which the fit continues if it was interrupted; deleted when the fit ends.
     scheduler : str, optional
         Address of a Dask scheduler; its workers read the matrix and make the passes.
+    device : str, optional
+        Device of torch that makes the matrix products, such as ``cuda``.
 
     Returns
     -------
@@ -156,10 +161,14 @@ def decompose(
         There are more components than voxels.
     ClusterError
         The scheduler or its workers are lost.
+    DeviceError
+        The device does not exist, or torch is not installed.
     """
     X, sidecar = matrix_for(matrix_file, n_components)
     with threadpool_limits(n_procs):
-        model = estimator(n_components, options, sidecar, callback, checkpoint, scheduler).fit(X)
+        model = estimator(
+            n_components, options, sidecar, callback, checkpoint, scheduler, device
+        ).fit(X)
     np.save(out_dir / W_FILE, model.coef_)
     np.save(out_dir / H_FILE, model.components_)
     W, norms = model.coef_.astype(np.float64), column_norms(X)
@@ -223,6 +232,7 @@ def _run(call: Call) -> dict[str, Path]:
         callback=call.callback,
         checkpoint=call.checkpoint,
         scheduler=call.scheduler,
+        device=call.device,
     )
     return {"factorization_dir": factorization_file.parent}
 

@@ -127,6 +127,8 @@ class Call:
         File from which a fit continues if it was interrupted.
     scheduler : str or None
         Address of a Dask scheduler whose workers make the passes of a fit.
+    device : str or None
+        Device of torch that makes the matrix products of a fit.
     """
 
     inputs: Mapping[str, Any]
@@ -136,6 +138,7 @@ class Call:
     callback: Callable[[Any], None] | None = None
     checkpoint: Path | None = None
     scheduler: str | None = None
+    device: str | None = None
 
     def __getitem__(self, name: str) -> Any:
         """Return an input, or None if it was not given."""

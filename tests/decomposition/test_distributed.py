@@ -204,7 +204,7 @@ def test_data_that_workers_cannot_read(cluster, X, tmp_path):
 
 
 def test_missing_values_are_refused(X):
-    with pytest.raises(ValueError, match="missing='masked' cannot be combined with scheduler"):
+    with pytest.raises(ValueError, match="only one of missing='masked', scheduler and device"):
         OPNMF(K, missing="masked", scheduler="tcp://127.0.0.1:1").fit(X)
 
 

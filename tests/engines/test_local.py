@@ -5,7 +5,7 @@ from functools import partial
 import joblib
 import pytest
 
-from opnmf_pipeline.config import PipelineConfig
+from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines import local
 from opnmf_pipeline.engines.graph import Each, Every, Given, Graph, Of, Over, Step
 from opnmf_pipeline.engines.outcome import Outcome
@@ -248,6 +248,35 @@ def test_a_single_fit_takes_all_threads_that_a_fit_may_take(compute):
     outcome = compute(matrix, fit, omp_nthreads=3)
     assert texts(outcome, "matrix") == ["4"]
     assert texts(outcome, "fit") == ["3"]
+
+
+def test_a_fit_gets_the_device(compute):
+    devices = []
+
+    def run(call):
+        devices.append(call.device)
+        return repeats(call)
+
+    stage = made_by("Fit", run, free=("max_iter",))
+    steps = [
+        Step("matrix", made_by("Matrix", run), {}),
+        Step("fit", stage, {K: Over(K)}, {K: [2]}, is_fit=True),
+    ]
+    compute(*steps, device="cuda:1")
+    assert devices == [None, "cuda:1"]
+    assert compute(*steps).computed == []  # it has no influence on the result
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"engine": "nipype"}, "`device` requires `engine: local`"),
+        ({"dask": {"cluster": "local"}}, "`dask` and `device` cannot be combined"),
+    ],
+)
+def test_settings_that_exclude_a_device(other, message):
+    with pytest.raises(ValueError, match=message):
+        ExecutionConfig(device="cuda", **other)
 
 
 def test_a_fit_continues_from_its_own_checkpoint_and_no_other(compute):

@@ -47,6 +47,7 @@ RENAMED = {
 NO_INPUTS = {"out_file", "out_dir", "options", "matrix", "selection", "track", "callback"} | {
     "checkpoint",  # is no part of a result
     "scheduler",  # the local engine starts one
+    "device",  # the local engine names it
     "values_dir",  # an output of MakeMask, and tested as an input of BuildMatrix
     "runs",  # a workflow of somebody else keeps its own records
 }

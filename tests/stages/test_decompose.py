@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig
-from opnmf_pipeline.decomposition import OPNMF
+from opnmf_pipeline.decomposition import OPNMF, device
+from opnmf_pipeline.exceptions import DeviceError
 from opnmf_pipeline.images.matrix import read_matrix
-from opnmf_pipeline.stages.decompose import decompose, read_factorization
+from opnmf_pipeline.stages.decompose import DECOMPOSE, decompose, read_factorization
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
+from opnmf_pipeline.stages.stage import Call
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
@@ -55,6 +57,16 @@ def test_options_reach_the_estimator(matrix, tmp_path):
     fit = read_factorization(decompose(matrix, folder_of(tmp_path, "b"), 2, other))
     assert (base.W.dtype, fit.W.dtype) == (np.float32, np.float64)
     assert base.info["History"]["objective"][0] != fit.info["History"]["objective"][0]
+
+
+def test_the_device_reaches_the_estimator(matrix, tmp_path, monkeypatch):
+    def opened(name):
+        raise DeviceError(f"no {name} here")
+
+    monkeypatch.setattr(device, "opened", opened)
+    call = Call({"matrix_dir": matrix.parent, "n_components": 2}, tmp_path, device="cuda:7")
+    with pytest.raises(DeviceError, match="no cuda:7 here"):
+        DECOMPOSE(call)
 
 
 def test_seed_of_random_starts(matrix, tmp_path):

@@ -75,7 +75,7 @@ class Device:
         self._xp = xp
         self._place = place
         self.fetch = fetch
-        self._room = room
+        self.room = room
         self._lock = threading.Lock()
         self.stream = stream
 
@@ -91,14 +91,14 @@ class Device:
     def reserve(self, n_bytes: int) -> bool:
         """Return whether an array of this size may stay on the device."""
         with self._lock:
-            fits = n_bytes <= self._room
-            self._room -= n_bytes if fits else 0
+            fits = n_bytes <= self.room
+            self.room -= n_bytes if fits else 0
         return fits
 
     def release(self, n_bytes: int) -> None:
         """Say that arrays of this size no longer stay."""
         with self._lock:
-            self._room += n_bytes
+            self.room += n_bytes
 
 
 class Operand:
@@ -321,7 +321,7 @@ def _free_bytes(torch: Any, place: Any) -> int:
     """Return the free memory of a device."""
     if place.type == "cpu":
         return int(psutil.virtual_memory().available)
-    return int(getattr(torch, place.type).mem_get_info(place)[0])
+    return int(getattr(torch, place.type).mem_get_info(place.index)[0])
 
 
 def _streams(torch: Any, place: Any) -> Callable[[], AbstractContextManager[Any]]:

@@ -1,6 +1,17 @@
+import numpy as np
 import pytest
 
-from opnmf_pipeline.decomposition import OPNMF, PNMF
+from opnmf_pipeline.decomposition import OPNMF, PNMF, device
+
+
+def strict_device(room):
+    """Return a device of array-api-strict with room for so many bytes of X.
+
+    It is in this process, and lets no array pass to NumPy by itself.
+    """
+    strict = pytest.importorskip("array_api_strict")
+    cpu, place = (strict.Device(name) for name in ("CPU_DEVICE", "device1"))
+    return device.Device(strict, place, lambda there: np.asarray(there.to_device(cpu)), room)
 
 
 @pytest.fixture(scope="session")

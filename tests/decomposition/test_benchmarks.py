@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from benchmarks import __main__, datasets, measure, memory, peers, ranks, report, scaling
+from benchmarks import __main__, datasets, gpu, measure, memory, peers, ranks, report, scaling
 from benchmarks.bounds import BOUNDS
 from benchmarks.measure import Limits, count_passes
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.passes import RowBlocks, moments
 from opnmf_pipeline.selection.choice import choose_rank
 from opnmf_pipeline.selection.rules import RULES
+from tests.decomposition.conftest import strict_device
 
 LIMITS = Limits(max_iter=40, restart_seconds=0, n_timed=2)
 
@@ -119,3 +120,21 @@ def test_both_levels_of_a_hierarchy_are_good(monkeypatch):
     X, box = np.maximum(X, 0).astype(np.float32), 3.0 * np.argwhere(np.ones((8, 10, 6)))
     table = ranks.study(X, box, range(2, 11))
     assert choose_rank(table, "reproducibility-peak").good == [4, 8]
+
+
+def test_passes_on_a_device_are_measured(monkeypatch):
+    pytest.importorskip("array_api_strict")
+    monkeypatch.setattr(gpu.devices, "opened", lambda name: strict_device(2**20))
+    monkeypatch.setattr(gpu, "SQUARE", 8)
+    monkeypatch.setattr(gpu, "BLOCK_BYTES", 2**12)
+    rate, *found = gpu.measure("cuda", 300, 20, 3, n_rounds=2)
+    assert min(rate.values()) > 0
+    assert [each["solver"] for each in found] == list(gpu.PASSES)
+    assert all(each[place] > 0 for each in found for place in ("processor", "device", "streamed"))
+
+
+def test_limits_of_a_pass_on_a_device():
+    rate = {"copy_to": 8.0, "copy_from": 16.0, "operations": 2.0}
+    products, copies = gpu.limits(rate, (10, 5), 3, streams=False)
+    assert (products, copies) == (2 * 2 * 10 * 5 * 3 / 2, 4 * 10 * 3 / 8 + 4 * 10 * 3 / 16)
+    assert gpu.limits(rate, (10, 5), 3, streams=True) == [products, copies + 4 * 10 * 5 / 8]

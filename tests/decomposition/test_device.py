@@ -14,8 +14,9 @@ from opnmf_pipeline.decomposition import OPNMF, accelerated, device, orthonormal
 from opnmf_pipeline.decomposition.passes import RowBlocks, moments
 from opnmf_pipeline.decomposition.solvers import SOLVERS
 from opnmf_pipeline.exceptions import DeviceError
+from tests.decomposition.conftest import strict_device
 
-strict = pytest.importorskip("array_api_strict")
+pytest.importorskip("array_api_strict")
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
@@ -27,11 +28,6 @@ BLOCK = 4 * BLOCK_ROWS * N_COLUMNS
 
 ALL, NONE, SOME = 2**30, 0, 5 * BLOCK // 2
 """Bytes of the device: for all blocks, for none, for two of them."""
-
-
-def strict_device(room):
-    cpu, place = (strict.Device(name) for name in ("CPU_DEVICE", "device1"))
-    return device.Device(strict, place, lambda there: np.asarray(there.to_device(cpu)), room)
 
 
 @pytest.fixture

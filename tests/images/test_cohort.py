@@ -211,7 +211,17 @@ def test_id_twice_once_without_prefix(cohort):
 
 def test_no_path_column(table):
     message = problem(table=table(), path_column="image_file")
-    assert "has no column 'image_file'; its columns are participant_id, path, age" in message
+    assert "has no column 'image_file'; set inputs.path_column to the column" in message
+    assert "the columns are participant_id, path, age" in message
+
+
+def test_a_table_of_values_that_is_given_as_a_table_of_paths(cohort):
+    names = ["participant_id", *(f"region{n:02}" for n in range(30))]
+    values = ["sub-01", *30 * "1"]
+    (cohort.root / "t.tsv").write_text("\n".join(["\t".join(names), "\t".join(values), ""]))
+    message = problem(table=cohort.root / "t.tsv")
+    assert "set inputs.features in place of inputs.table" in message
+    assert message.endswith("region18 and 11 more")
 
 
 def test_no_id_column(cohort):

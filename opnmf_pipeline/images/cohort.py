@@ -64,8 +64,8 @@ PROPOSAL_MSG = (
     "  pattern: '{pattern}'"
 )
 NO_PROPOSAL_MSG = (
-    "set a regular expression with a group (?P<participant_id>...) that is different in each path, "
-    "or use inputs.table"
+    "set a regular expression with a group (?P<participant_id>...) that is different for each "
+    "subject, or use inputs.table"
 )
 BARE_MSG = "%d participant_id value(s) get the prefix sub-, as BIDS requires: %s becomes %s"
 SESSION_MSG = (
@@ -293,10 +293,11 @@ def _from_glob(options: InputsConfig) -> pd.DataFrame:
 
 def _proposal(pattern: str, paths: list[str]) -> str:
     """Return the end of an error message: a pattern to copy, or what a pattern needs."""
-    proposed = propose_pattern(pattern, paths)
-    if proposed is None:
+    images = sorted({first_file(path) for path in paths})  # both hemispheres are one image
+    proposed = propose_pattern(pattern, images)
+    if proposed is None or not all(re.search(proposed, path) for path in paths):
         return NO_PROPOSAL_MSG
-    found = [match["participant_id"] for path in paths if (match := re.search(proposed, path))]
+    found = [match["participant_id"] for path in images if (match := re.search(proposed, path))]
     quoted = proposed.replace("'", "''")
     return PROPOSAL_MSG.format(pattern=quoted, ids=_some(found))
 

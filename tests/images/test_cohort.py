@@ -285,6 +285,23 @@ def test_a_pattern_is_proposed_that_works(tmp_path, names, pattern, ids):
     assert f"({', '.join(ids)})" in message
 
 
+def test_a_proposed_pattern_gives_both_hemispheres_one_subject(tmp_path):
+    for name in ("A/lh.t.gii", "A/rh.t.gii", "B/lh.t.gii", "B/rh.t.gii"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    message = problem(glob=tmp_path / "*/?h.t.gii")
+    assert "(A, B)" in message
+    proposed = yaml.safe_load(message.splitlines()[-1])["pattern"]
+    frame = found(glob=tmp_path / "*/?h.t.gii", pattern=proposed)
+    assert frame["participant_id"].tolist() == ["sub-A", "sub-B"]
+
+
+def test_the_hemispheres_of_one_subject_are_not_two_subjects(tmp_path):
+    for name in ("lh.t.gii", "rh.t.gii"):
+        (tmp_path / name).touch()
+    assert "this line" not in problem(glob=tmp_path / "?h.t.gii")
+
+
 def test_no_pattern_is_proposed_if_no_part_is_different_in_all_paths(tmp_path):
     for name in ("A/1/m.nii", "A/2/m.nii", "B/1/m.nii"):
         (tmp_path / name).parent.mkdir(parents=True)

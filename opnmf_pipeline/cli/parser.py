@@ -22,8 +22,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``opnmf-pipeline``."""
     parser = argparse.ArgumentParser(
         prog="opnmf-pipeline",
-        description="Patterns of structural covariance by orthonormal projective NMF: from NIfTI "
-        "images to component brain maps.",
+        description="Patterns of structural covariance by orthonormal projective NMF: from one "
+        "image, or one row of a table, per subject to components and loadings.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -21,6 +21,7 @@ __all__ = ["Override", "load_config"]
 
 LONGEST_VALUE = 200
 UNKNOWN_KEY_MSG = "unknown key{hint}; allowed here: {allowed}"
+NO_SECTION_MSG = "--set {item!r}: expected section.key=value{hint}"
 
 
 Override = str | tuple[str, Any]
@@ -85,7 +86,7 @@ def _parse_override(item: str | tuple[str, Any]) -> dict[str, Any]:
     else:
         name, equals, text = item.partition("=")
         if not equals or "." not in name:
-            raise ConfigError(f"--set {item!r}: expected section.key=value")
+            raise ConfigError(NO_SECTION_MSG.format(item=item, hint=_elsewhere(name.strip())))
         value = _value_of(text, _hint_of(name), f"--set {item!r}")
     *sections, key = name.strip().split(".")
     nested: dict[str, Any] = {key: value}
@@ -231,6 +232,19 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
         if isinstance(part, str):  # a number is the place of a section in a list
             model = _section(typing.get_type_hints(model)[part]) or model
     allowed = list(model.model_fields)
-    near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    key = str(location[-1])
+    near = difflib.get_close_matches(key, allowed, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else _elsewhere(key)
     return UNKNOWN_KEY_MSG.format(hint=hint, allowed=", ".join(allowed))
+
+
+def _elsewhere(key: str) -> str:
+    """Return the sections in which a key without its section is allowed, for a message."""
+    hints = typing.get_type_hints(PipelineConfig)
+    sections = {name: _section(hint) for name, hint in hints.items()}
+    places = [
+        f"{name}.{key}"
+        for name, section in sections.items()
+        if section and key in section.model_fields
+    ]
+    return f" (did you mean {' or '.join(places)}?)" if places else ""

@@ -40,7 +40,7 @@ IDENTIFIERS = ("participant_id", "session_id", MEASURE)
 """Columns that identify a row; the last two exist only if there are sessions or measures."""
 
 PREFIX = "sub-"
-N_NAMED = 5
+N_NAMED, N_COLUMNS = 5, 20
 TWO_IMAGES_MSG = (
     "{n} {what}(s) have more than one matching image:\n{named}\n"
     "use stricter filters (inputs.filters, --bids-filter-file, inputs.glob) to select one image "
@@ -64,8 +64,8 @@ PROPOSAL_MSG = (
     "  pattern: '{pattern}'"
 )
 NO_PROPOSAL_MSG = (
-    "set a regular expression with a group (?P<participant_id>...) that is different in each path, "
-    "or use inputs.table"
+    "set a regular expression with a group (?P<participant_id>...) that is different for each "
+    "subject, or use inputs.table"
 )
 BARE_MSG = "%d participant_id value(s) get the prefix sub-, as BIDS requires: %s becomes %s"
 SESSION_MSG = (
@@ -111,7 +111,11 @@ NO_ID_COLUMN_MSG = (
     "{table}: has no column {column!r}; set inputs.id_column to the column with the subjects; the "
     "columns are {columns}"
 )
-NO_COLUMN_MSG = "{table}: has no column {column!r}; its columns are {columns}"
+NO_COLUMN_MSG = (
+    "{table}: has no column {column!r}; set inputs.path_column to the column with the paths of the "
+    "images, or, if the table has values and no paths, set inputs.features in place of "
+    "inputs.table; the columns are {columns}"
+)
 
 
 def find_cohort(options: InputsConfig) -> tuple[pd.DataFrame, list[str]]:
@@ -289,10 +293,11 @@ def _from_glob(options: InputsConfig) -> pd.DataFrame:
 
 def _proposal(pattern: str, paths: list[str]) -> str:
     """Return the end of an error message: a pattern to copy, or what a pattern needs."""
-    proposed = propose_pattern(pattern, paths)
-    if proposed is None:
+    images = sorted({first_file(path) for path in paths})  # both hemispheres are one image
+    proposed = propose_pattern(pattern, images)
+    if proposed is None or not all(re.search(proposed, path) for path in paths):
         return NO_PROPOSAL_MSG
-    found = [match["participant_id"] for path in paths if (match := re.search(proposed, path))]
+    found = [match["participant_id"] for path in images if (match := re.search(proposed, path))]
     quoted = proposed.replace("'", "''")
     return PROPOSAL_MSG.format(pattern=quoted, ids=_some(found))
 
@@ -457,9 +462,9 @@ def _without_content(cohort: pd.DataFrame, options: InputsConfig) -> pd.DataFram
 
 
 def _columns(table: pd.DataFrame) -> str:
-    return ", ".join(map(str, table.columns))
+    return _some([str(column) for column in table.columns], N_COLUMNS)
 
 
-def _some(names: list[str]) -> str:
-    rest = len(names) - N_NAMED
-    return ", ".join(names[:N_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+def _some(names: list[str], most: int = N_NAMED) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

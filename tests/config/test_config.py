@@ -272,6 +272,13 @@ def test_override_without_a_key_or_value(write_config, item):
     assert f"--set {item!r}: expected section.key=value" in problem(write_config(BASE), item)
 
 
+def test_a_key_without_its_section_is_told_where_it_belongs(write_config):
+    message = problem(write_config(BASE | {"n_components": 5}))
+    assert "n_components: unknown key (did you mean decomposition.n_components?)" in message
+    message = problem(write_config(BASE), "covariates=[age]")
+    assert "section.key=value (did you mean matrix.covariates or report.covariates?)" in message
+
+
 def test_override_that_is_not_yaml(write_config):
     message = problem(write_config(BASE), "mask.threshold=[1")
     assert "--set 'mask.threshold=[1': not valid YAML: line 1: expected ',' or ']'" in message

@@ -211,7 +211,17 @@ def test_id_twice_once_without_prefix(cohort):
 
 def test_no_path_column(table):
     message = problem(table=table(), path_column="image_file")
-    assert "has no column 'image_file'; its columns are participant_id, path, age" in message
+    assert "has no column 'image_file'; set inputs.path_column to the column" in message
+    assert "the columns are participant_id, path, age" in message
+
+
+def test_a_table_of_values_that_is_given_as_a_table_of_paths(cohort):
+    names = ["participant_id", *(f"region{n:02}" for n in range(30))]
+    values = ["sub-01", *30 * "1"]
+    (cohort.root / "t.tsv").write_text("\n".join(["\t".join(names), "\t".join(values), ""]))
+    message = problem(table=cohort.root / "t.tsv")
+    assert "set inputs.features in place of inputs.table" in message
+    assert message.endswith("region18 and 11 more")
 
 
 def test_no_id_column(cohort):
@@ -273,6 +283,23 @@ def test_a_pattern_is_proposed_that_works(tmp_path, names, pattern, ids):
     frame = found(glob=tmp_path / pattern, pattern=proposed)
     assert frame["participant_id"].tolist() == [f"sub-{name.removeprefix('sub-')}" for name in ids]
     assert f"({', '.join(ids)})" in message
+
+
+def test_a_proposed_pattern_gives_both_hemispheres_one_subject(tmp_path):
+    for name in ("A/lh.t.gii", "A/rh.t.gii", "B/lh.t.gii", "B/rh.t.gii"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    message = problem(glob=tmp_path / "*/?h.t.gii")
+    assert "(A, B)" in message
+    proposed = yaml.safe_load(message.splitlines()[-1])["pattern"]
+    frame = found(glob=tmp_path / "*/?h.t.gii", pattern=proposed)
+    assert frame["participant_id"].tolist() == ["sub-A", "sub-B"]
+
+
+def test_the_hemispheres_of_one_subject_are_not_two_subjects(tmp_path):
+    for name in ("lh.t.gii", "rh.t.gii"):
+        (tmp_path / name).touch()
+    assert "this line" not in problem(glob=tmp_path / "?h.t.gii")
 
 
 def test_no_pattern_is_proposed_if_no_part_is_different_in_all_paths(tmp_path):

@@ -36,7 +36,7 @@ TRIAL_SIZE = 256
 """Side of the matrices of the trial product: libraries multiply small ones in other ways."""
 
 NOT_INSTALLED_MSG = (
-    "device={name!r} requires torch, which is not installed ({error}); install it with pip install "
+    "device={name!r} requires torch and array-api-compat ({error}); install them with pip install "
     '"opnmf-pipeline[gpu]", or remove the device'
 )
 UNUSABLE_MSG = "device={name!r} cannot be used: {error}"

@@ -191,7 +191,7 @@ def test_torch_is_only_imported_for_a_device(X, monkeypatch):
     for name in "torch", "array_api_compat":
         monkeypatch.setitem(sys.modules, name, None)
     fit = OPNMF(K, solver="orthonormal", max_iter=2).fit(X)
-    with pytest.raises(DeviceError, match=r"'cuda' requires torch, .*\"opnmf-pipeline\[gpu\]\""):
+    with pytest.raises(DeviceError, match=r"'cuda' requires torch and .*\"opnmf-pipeline\[gpu\]\""):
         fit.set_params(device="cuda").fit(X)
 
 

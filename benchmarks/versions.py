@@ -4,10 +4,10 @@
 a worktree of commit d0279b6) on the real maps, in turn and with one thread. Every fit has a process
 of its own, after a small fit that compiles or loads the kernels. The columns are medians:
 
-* seconds, error and times faster than the old fit of the same k;
-* pass: seconds of a pass over all rows, from the second one on, divided by those of X V and XᵀW;
-* fit: seconds of the fit divided by those of the products of all its passes. A pass over a part of
-  the rows or columns counts by that part.
+* CPU seconds (they depend less on other work of the machine), error and times faster;
+* pass: time of a pass over all rows, from the second one on, divided by that of X V and XᵀW;
+* fit: time of the fit divided by that of the products of all its passes. A pass over a part of the
+  rows or columns counts by that part.
 """
 
 import argparse
@@ -37,9 +37,9 @@ fit(np.ascontiguousarray(X[::40]), 3)
 """
 
 TIMED_FIT = """
-begin = time.perf_counter()
-model = fit(X, k, callback=lambda _: stamps.append(time.perf_counter()))
-found = {"seconds": time.perf_counter() - begin, "error": float(model.mse_)}
+begin = time.process_time()
+model = fit(X, k, callback=lambda _: stamps.append(time.process_time()))
+found = {"seconds": time.process_time() - begin, "error": float(model.mse_)}
 """
 
 COUNTED = """
@@ -52,13 +52,11 @@ RowBlocks.map = counting
 """
 
 PRODUCTS = """
-from threadpoolctl import threadpool_limits
 W, V, seconds = np.asarray(model.coef_, X.dtype), np.ones((X.shape[1], k), X.dtype), []
-with threadpool_limits(1):
-    for _ in range(5):
-        begin = time.perf_counter()
-        X @ V, X.T @ W
-        seconds.append(time.perf_counter() - begin)
+for _ in range(5):
+    begin = time.process_time()
+    X @ V, X.T @ W
+    seconds.append(time.process_time() - begin)
 products = float(np.median(seconds))
 if len(stamps) > 1:
     found["pass"] = float(np.median(np.diff(stamps))) / products
@@ -73,7 +71,8 @@ OLD = OLD_FIT + TIMED_FIT + REPORT
 
 def fit(code: str, package: Path, matrix: Path, k: int, solver: str) -> dict[str, float]:
     """Return what one fit of the package in a folder prints."""
-    environment = os.environ | {"PYTHONPATH": str(package)}
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = os.environ | threads | {"PYTHONPATH": str(package)}
     command = [sys.executable, "-c", code, str(matrix), str(k), solver]
     done = subprocess.run(
         command, env=environment, cwd=package, capture_output=True, text=True, check=True

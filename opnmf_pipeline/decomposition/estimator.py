@@ -41,9 +41,10 @@ class OPNMF(ProjectiveNMF):
         ``accelerated`` goes to a stationary point of that update, in some dozens of passes over X.
         ``orthonormal`` has WᵀW = I exactly: every voxel belongs to one
         component, and the error never rises [3]_.
-        ``adaptive`` returns what ``orthonormal`` finds where it has a lower error and agrees better
-        between two halves of the subjects (with more subjects than voxels: between two starts),
-        and else a stationary point that starts from what the halves of the subjects have in common.
+        ``adaptive`` returns what ``orthonormal`` finds where it has a lower error and agrees
+        at least as well, within 0.02, between two halves of the subjects (with more subjects than
+        voxels: between two starts), and else a stationary point that starts from what the
+        halves of the subjects have in common.
     init : {'nndsvd', 'nndsvda', 'nndsvdar', 'brainparts', 'random', 'custom'}, default='nndsvd'
         The first W; for ``custom`` it is given to `fit` as ``W_init``. ``brainparts`` is NNDSVD
         with its zeros set to 0.1, the start of the programs brainparts and sopnmf.

@@ -110,8 +110,8 @@ SOLVERS = {
         run=adaptive.adaptive,
         refine=adaptive.refine,
         label="disjoint or overlapping parts",
-        summary="disjoint parts where they explain more and agree better between halves of the "
-        "subjects than overlapping ones, else overlapping parts, which halves of the subjects have "
+        summary="disjoint parts where they explain more and agree as well between halves of the "
+        "subjects as overlapping ones, else overlapping parts, which halves of the subjects have "
         "in common",
         methods="Two kinds of solution were compared: exactly orthonormal components, so that each "
         "{element} belongs to one component [pompili2014], and stationary points of the published "
@@ -119,13 +119,13 @@ SOLVERS = {
         "least squares [kim2011] and for the loadings that follow from them. Both were fitted to "
         "halves of the subjects, from random {elements} that are far apart [charikar2021] (seed "
         "{random_state}). Disjoint components were taken if they had the lower reconstruction "
-        "error and also agreed better between the halves; they were then refined from {n_init} "
-        "starts. Else the fit started from the mean of the matched overlapping components of the "
-        "halves and of a solution from {init}, or, where the error of that mean was high, from the "
-        "best two of these solutions. The fit ended when the residual of the optimality "
-        "conditions fell below ten times the tolerance {tol:g} (for disjoint components, when the "
-        "relative change of W fell below {tol:g}), or after at most {max_iter:,} passes over the "
-        "data.",
+        "error and did not agree less between the halves by more than 0.02; they were then refined "
+        "from {n_init} starts. Else the fit started from the mean of the matched overlapping "
+        "components of the halves and of a solution from {init}, or, where the error of that mean "
+        "was high, from the best two of these solutions. The fit ended when the residual of the "
+        "optimality conditions fell below ten times the tolerance {tol:g} (for disjoint "
+        "components, when the relative change of W fell below {tol:g}), or after at most "
+        "{max_iter:,} passes over the data.",
         criterion=adaptive.KKT_OR_CHANGE,
         settings={
             "n_init": "number of starts of disjoint parts, where these are chosen",

@@ -83,11 +83,12 @@ def test_halves_share_no_subject_and_few_subjects_are_not_halved():
 
 
 @pytest.mark.parametrize(
-    ("error", "better", "chosen"), [(np.inf, True, True), (np.inf, False, False), (0, True, False)]
+    ("error", "more", "chosen"),
+    [(np.inf, 1, True), (np.inf, -0.01, True), (np.inf, -0.03, False), (0, 1, False)],
 )
-def test_disjoint_parts_need_a_lower_error_and_better_agreement(monkeypatch, error, better, chosen):
+def test_disjoint_parts_need_a_lower_error_and_equal_agreement(monkeypatch, error, more, chosen):
     def agreement(pair):
-        return float(all(((W > 0).sum(axis=1) <= 1).all() for W in pair) == better)
+        return more * all(((W > 0).sum(axis=1) <= 1).all() for W in pair)
 
     monkeypatch.setattr(adaptive, "_agreement", agreement)
     rng = np.random.RandomState(0)

@@ -29,7 +29,6 @@ from opnmf_pipeline.exceptions import ClusterError
 
 T = TypeVar("T")
 
-
 LONGEST_LOG = 50
 """W is fetched after so many changes, or when these take more memory than W: then there is less to
 repeat when a worker is lost."""

@@ -148,7 +148,11 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         return self.with_rows(rows, compressed=self.compressed, original=original)
 
     def columns(self, index: Sequence[int] | Array) -> Array:
-        """Return some columns, in memory."""
+        """Return some columns, in memory and in C order; X is read in the order of its rows.
+
+        NumPy's X[:, index] reads one column after the other. For each of them, all pages of a file
+        are read again if they do not fit the memory.
+        """
         made = np.empty((self.shape[0], len(index)), self.dtype)
         for rows in self.blocks:
             made[rows] = np.take(self[rows], index, axis=1)
@@ -228,19 +232,6 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
             # in the wider dtype: float32 cannot hold all values of float64, nor float16 the scale
             wide = np.result_type(X.dtype, self.dtype)
             return np.asarray(X * wide.type(self.scale), dtype=self.dtype)
-
-
-def columns_of(X: Array, index: Sequence[int] | Array) -> Array:
-    """Return X[:, index] in memory, in C order, and read X in the order of its rows.
-
-    NumPy reads one column after the other. For each of them, all pages of a file are read again if
-    they do not fit the memory.
-    """
-    made = np.empty((X.shape[0], len(index)), X.dtype)
-    step = max(1, BLOCK_BYTES // (X.itemsize * X.shape[1]))
-    for i in range(0, len(made), step):
-        made[i : i + step] = np.take(X[i : i + step], index, axis=1)
-    return made
 
 
 def memory_map(X: Array) -> np.memmap | None:

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from opnmf_pipeline.adjustment.adjustment import Adjustment
 from opnmf_pipeline.adjustment.blocks import row_blocks
 from opnmf_pipeline.config import ADJUSTMENT_SETTINGS, MatrixConfig
-from opnmf_pipeline.decomposition.passes import columns_of
+from opnmf_pipeline.decomposition.passes import RowBlocks
 from opnmf_pipeline.images.cohort import MEASURE, by_row
 from opnmf_pipeline.stages.splits import with_covariates
 from opnmf_pipeline.tables import as_typed
@@ -112,7 +112,7 @@ class Parts:
             Columns of the matrix; a subject may occur several times.
         """
         columns = list(columns)
-        values = columns_of(self.X, columns).astype(np.float32, copy=False)
+        values = self._columns(columns)
         if self.people is None:
             return Part(columns, values, None)
         people = self.people.iloc[columns]
@@ -136,7 +136,7 @@ class Parts:
         people = self.people.iloc[other.columns]
         known = ~adjustment.unseen(people)
         columns = [column for column, there in zip(other.columns, known, strict=True) if there]
-        values = columns_of(self.X, columns).astype(np.float32, copy=False)
+        values = self._columns(columns)
         with threadpool_limits(1):
             adjustment.apply(values, people[known], values, self.shift)
         if self.options.negative == "shift":
@@ -144,6 +144,10 @@ class Parts:
         else:
             np.maximum(values, 0, out=values)
         return values
+
+    def _columns(self, columns: Sequence[int]) -> Matrix:
+        """Return some subjects as they are, in memory."""
+        return RowBlocks(self.X, "float32", n_threads=1).columns(columns)
 
 
 def adjusted(

@@ -3,7 +3,7 @@ import time
 import numpy as np
 
 from opnmf_pipeline.decomposition import passes
-from opnmf_pipeline.decomposition.passes import RowBlocks, columns_of, moments, sweep
+from opnmf_pipeline.decomposition.passes import RowBlocks, moments, sweep
 
 
 def test_squares_of_few_rows_are_exact_to_float64():
@@ -36,7 +36,7 @@ def test_columns_of_a_file(tmp_path, monkeypatch):
     values = np.random.default_rng(0).random((100, 9), dtype=np.float32)
     np.save(tmp_path / "x.npy", values)
     X, index = np.load(tmp_path / "x.npy", mmap_mode="r"), [7, 0, 0, 3]
-    found = columns_of(X[::3], index)
+    found = RowBlocks(X, "float32").every(3).columns(index)
     np.testing.assert_array_equal(found, values[::3][:, index])
     assert found.flags.c_contiguous
     blocks = RowBlocks(X, "float64")

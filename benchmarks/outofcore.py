@@ -1,12 +1,12 @@
-"""Fit a matrix that is larger than the memory, and compare with the time of reading it.
+"""Build and fit a matrix that is larger than the memory, and compare with the time of reading it.
 
     python -m benchmarks.outofcore FOLDER                  # 75 120 voxels, 70 000 subjects: 21 GB
     python -m benchmarks.outofcore FOLDER --subjects 5000 --memory-gb 1
 
-Writes a cohort with 20 planted parts and the covariance of the real maps into FOLDER, in the form
-of the matrix of a run, and fits it in a process whose memory, page cache included, the kernel
-limits (control groups, version 1; needs root). The file is read once before each fit, and its pages
-are dropped before each of both.
+Writes the images of a cohort with 20 planted parts and the covariance of the real maps into FOLDER
+(uint8, as the real maps). The stage of the pipeline makes the matrix of them, and each solver fits
+it. The kernel limits the memory of each process, page cache included (control groups, version 1;
+needs root). The file is read once before each fit, and its pages are dropped before each of both.
 """
 
 import argparse
@@ -16,15 +16,35 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import nibabel as nb
 import numpy as np
 
+from benchmarks.datasets import FOLDER
 from benchmarks.planted import tool
 from opnmf_pipeline.decomposition.passes import Array
 
 GROUPS = Path("/sys/fs/cgroup/memory")
 N_COMPONENTS, NOISE, SEED = 20, 0.5, 0
-ROWS, CHUNK = 1024, 2**26
+BATCH, CHUNK = 500, 2**26
+LARGEST = 1.5
+"""The images hold values up to this in steps of 1/255 of it."""
+
+BUILD = """
+import json, os, sys, time
+from pathlib import Path
+if sys.argv[2]:
+    Path(sys.argv[2], "cgroup.procs").write_text(str(os.getpid()))
+from opnmf_pipeline.config import MatrixConfig
+from opnmf_pipeline.stages.matrix import build_matrix
+folder = Path(sys.argv[1])
+images = sorted((folder / "images").rglob("*.nii"))
+names = [image.stem.split("_")[0] for image in images]
+begin = time.perf_counter()
+build_matrix(images, names, folder / "mask.nii.gz", folder, MatrixConfig(), n_procs=2)
+print(json.dumps({"seconds": time.perf_counter() - begin}))
+"""
 
 FIT = """
 import json, os, sys, time, warnings
@@ -47,8 +67,8 @@ print(json.dumps({
 """
 
 
-def write(path: Path, kind: str, n_subjects: int) -> None:
-    """Write the matrix in blocks of rows, and the planted labels next to it.
+def write(folder: Path, kind: str, n_subjects: int) -> None:
+    """Write the images, the mask and the planted labels.
 
     The values are distributed as those of the cohort maker beside the test data.
     """
@@ -56,30 +76,42 @@ def write(path: Path, kind: str, n_subjects: int) -> None:
     real, W = maker.cohort(kind, N_COMPONENTS, 0.0, 162, SEED)
     H, R = parts_of_real(maker, W)
     del real
-    rng = np.random.default_rng(SEED)
-
-    def mix() -> Array:
-        return rng.standard_normal((H.shape[1], n_subjects), dtype=np.float32) / np.float32(
-            np.sqrt(H.shape[1])
+    rng, weights = np.random.default_rng(SEED), W.astype(np.float32)
+    mean, sd = H.mean(axis=1, keepdims=True), np.float32(NOISE * R.std())
+    mask = cropped(nb.load(FOLDER / "planted" / "mask.nii.gz"))
+    mask.to_filename(folder / "mask.nii.gz")
+    inside = np.asarray(mask.dataobj) > 0
+    values = np.zeros(inside.shape, np.uint8)
+    header = nb.Nifti1Image(values, mask.affine).header
+    header.set_slope_inter(LARGEST / 255, 0)
+    header["vox_offset"] = 352
+    start = header.binaryblock + bytes(4)
+    for first in range(0, n_subjects, BATCH):
+        target = folder / "images" / f"{first // BATCH:04d}"
+        target.mkdir(parents=True)
+        size = min(BATCH, n_subjects - first)
+        mix, of_noise = (
+            rng.standard_normal((H.shape[1], size)) / np.sqrt(H.shape[1]) for _ in range(2)
         )
+        loadings = np.maximum(mean + (H - mean) @ mix, 0).astype(np.float32)
+        X = weights @ loadings + R @ (NOISE * of_noise).astype(np.float32)
+        X += sd * rng.standard_normal(X.shape, dtype=np.float32)
+        np.rint(np.clip(X, 0, LARGEST, out=X) * (255 / LARGEST), out=X)
+        for number, column in enumerate(X.T.astype(np.uint8), first):
+            values[inside] = column
+            (target / f"sub-{number:06d}_probseg.nii").write_bytes(start + values.tobytes("F"))
+    np.save(folder / "labels.npy", W.argmax(axis=1))
 
-    mean = H.mean(axis=1, keepdims=True)
-    loadings = np.maximum(mean + (H - mean) @ mix(), 0).astype(np.float32)
-    of_noise, sd = mix(), NOISE * R.std()
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(W), n_subjects))
-    for start in range(0, len(W), ROWS):
-        rows = slice(start, start + ROWS)
-        block = W[rows].astype(np.float32) @ loadings + NOISE * (R[rows] @ of_noise)
-        block += np.float32(sd) * rng.standard_normal(block.shape, dtype=np.float32)
-        np.maximum(block, 0, out=out[rows])
-    out.flush()
-    np.save(path.with_name("labels.npy"), W.argmax(axis=1))
+
+def cropped(mask: nb.Nifti1Image) -> nb.Nifti1Image:
+    """Return the part of an image that is not zero everywhere."""
+    places = np.nonzero(np.asarray(mask.dataobj))
+    box = tuple(slice(axis.min(), axis.max() + 1) for axis in places)
+    return mask.slicer[box]
 
 
 def parts_of_real(maker: object, W: Array) -> tuple[Array, Array]:
     """Return the loadings and the residuals of the real maps on planted components."""
-    import nibabel as nb
-
     folder = maker.DATA  # type: ignore[attr-defined]
     mask = nb.load(folder / "planted" / "mask.nii.gz").get_fdata() > 0
     files = sorted((folder / "mcic-vbm").glob("sub-*/anat/*.nii.gz"))
@@ -109,7 +141,6 @@ def limited(gigabytes: float) -> Path:
     group = GROUPS / "opnmf-benchmark"
     group.mkdir(exist_ok=True)
     (group / "memory.limit_in_bytes").write_text(str(int(gigabytes * 2**30)))
-    (group / "memory.max_usage_in_bytes").write_text("0")
     return group
 
 
@@ -123,31 +154,37 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--solvers", nargs="+", default=["accelerated", "orthonormal", "adaptive"])
     args = parser.parse_args(argv)
     path = args.folder / "matrix.npy"
-    if not path.exists():
-        begin = time.perf_counter()
-        write(path, args.kind, args.subjects)
-        print(f"written in {time.perf_counter() - begin:.0f} s")
-    shape, size = np.load(path, mmap_mode="r").shape, path.stat().st_size
-    print(f"{shape[0]} voxels, {shape[1]} subjects: {size / 1e9:.1f} GB", flush=True)
     group = limited(args.memory_gb)
     try:
+        if not (args.folder / "labels.npy").exists():
+            write(args.folder, args.kind, args.subjects)
+        if not path.exists():
+            print(f"matrix: {in_group(group, BUILD, args.folder)}", flush=True)
+        shape, size = np.load(path, mmap_mode="r").shape, path.stat().st_size
+        print(f"{shape[0]} voxels, {shape[1]} subjects: {size / 1e9:.1f} GB", flush=True)
         for solver in args.solvers:
             seconds = read(path)
             drop(path)
-            command = [sys.executable, "-c", FIT, str(path), str(N_COMPONENTS), solver, str(group)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                print(solver, "failed:", done.returncode, done.stderr[-500:])
-                continue
-            found = json.loads(done.stdout)
-            peak = int((group / "memory.max_usage_in_bytes").read_text()) / 2**30
-            ratio = found["seconds"] / (found["passes"] * seconds)
-            print(f"{solver}: {found}; peak in the group {peak:.2f} GB")
-            print(f"  one reading {seconds:.0f} s, {size / seconds / 1e9:.2f} GB/s", flush=True)
-            print(f"  fit / (passes * reading): {ratio:.2f}", flush=True)
+            if found := in_group(group, FIT, path, N_COMPONENTS, solver):
+                ratio = found["seconds"] / (found["passes"] * seconds)
+                print(f"{solver}: {found}")
+                print(f"  one reading {seconds:.0f} s, {size / seconds / 1e9:.2f} GB/s")
+                print(f"  fit / (passes * reading): {ratio:.2f}", flush=True)
     finally:
         group.rmdir()
     return 0
+
+
+def in_group(group: Path, code: str, *arguments: object) -> dict[str, Any]:
+    """Return what code prints in a process of the group, and the peak of the group in GB."""
+    (group / "memory.max_usage_in_bytes").write_text("0")
+    command = [sys.executable, "-c", code, *map(str, arguments), str(group)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        print(*arguments, "failed:", done.returncode, done.stderr[-500:], flush=True)
+        return {}
+    peak = int((group / "memory.max_usage_in_bytes").read_text()) / 2**30
+    return {**json.loads(done.stdout), "peak, GB": round(peak, 2)}
 
 
 if __name__ == "__main__":

@@ -67,6 +67,9 @@ TIED = 0.02
 Where the lower error is that of noise, on real maps, they agree less by 0.05 or more. Parts that
 were planted as disjoint, with much noise, agreed less by 0.007."""
 
+SUBJECTS_BYTES = 2**29
+"""Halves are those of a sample of the subjects, where all of them would need more memory."""
+
 FEWEST_SUBJECTS = 8
 """Fewer subjects are not halved."""
 
@@ -161,6 +164,7 @@ def _search(
     large = n_rows > orthonormal.SAMPLE_ROWS
     step = max(1, n_rows // max(COARSE_ROWS, COARSE_PER_COMPONENT * k)) if large else 1
     with X.thinned(step) as rows:
+        rows.original = _subjects(rows, rng)
         first = unit_columns(moments(rows, np.ascontiguousarray(W[::step])).M)
         splits = [_halves(rows, rng) for _ in range(N_SPLITS)]
         pairs = [_fitted(rows, split, k, _overlapping, rng) for split in splits]
@@ -176,6 +180,21 @@ def _search(
         limit = min(given.error, (1 + CLOSE) * crossed.error)
         chosen = shared if shared.error <= limit else crossed
         return False, _settled(rows, chosen.V, tol).V
+
+
+def _subjects(X: RowBlocks, rng: np.random.RandomState) -> RowBlocks | None:
+    """Return the data that X stands in for, or a sample of their columns in memory.
+
+    Each half is read from them, a dozen times in all. A large file would be read as often.
+    """
+    if X.original is None:
+        return None
+    n_rows, n_subjects = X.original.shape
+    most = max(2 * FEWEST_SUBJECTS, SUBJECTS_BYTES // (n_rows * X.dtype.itemsize))
+    if n_subjects <= most:
+        return X.original
+    sample = np.sort(rng.choice(n_subjects, most, replace=False))
+    return X.with_rows(X.original.columns(sample))
 
 
 def _halves(X: RowBlocks, rng: np.random.RandomState) -> Pair:

@@ -425,7 +425,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         M, G, *_ = moments(X, X.held(W))
         sizes = np.sqrt(np.diag(G)) * np.linalg.norm(M, axis=0)
         order = np.argsort(-sizes, kind="stable")
-        self.coef_ = np.ascontiguousarray(W[:, order])
+        self.coef_ = np.take(W, order, axis=1)  # in C order
         H = M.T[order].astype(self.dtype)
         self.components_ = H * H.dtype.type(1 / X.scale)
         M, G = M[:, order], G[np.ix_(order, order)]

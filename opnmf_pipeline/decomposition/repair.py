@@ -48,19 +48,24 @@ def worst_explained(X: RowBlocks, W: Array, V: Array, n: int) -> Array:
         return X_b[worst], R[worst]
 
     parts = list(X.map(candidates))
-    rows = np.concatenate([part[0] for part in parts]).astype(np.float64)
-    R = np.concatenate([part[1] for part in parts]).astype(np.float64)
-    sizes = _squares(rows)
-    found = []
-    for _ in range(n):
-        left = _squares(R)
+    rows, R = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    sizes, left = _squares(rows), _squares(R)
+    removed = np.zeros((n, len(R)))
+    found, directions = np.zeros((2, n, X.shape[1]))
+    for i in range(n):
         worst = int(left.argmax())
         if left[worst] <= EXPLAINED * sizes[worst]:
+            n = i
             break
-        found.append(rows[worst] / np.sqrt(sizes[worst]))
-        direction = R[worst] / np.sqrt(left[worst])
-        R -= np.outer(np.maximum(R @ direction, 0), direction)
-    return np.array(found).reshape(-1, X.shape[1]).T
+        found[i] = rows[worst] / np.sqrt(sizes[worst])
+        # the residuals are never written anew: a product with R takes a fraction of that
+        residual = R[worst] - removed[:i, worst] @ directions[:i]
+        directions[i] = residual / np.linalg.norm(residual)
+        overlap = R @ directions[i].astype(R.dtype)
+        overlap = overlap - (directions[:i] @ directions[i]) @ removed[:i]
+        removed[i] = np.maximum(overlap, 0)
+        left -= removed[i] ** 2
+    return found[:n].T
 
 
 def _squares(R: Array) -> Array:

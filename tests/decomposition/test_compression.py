@@ -197,6 +197,26 @@ def test_halves_for_the_choice_of_parts_are_halves_of_the_subjects(planted, monk
         np.testing.assert_allclose(np.sort(both[0]), np.sort(X[0] * scale))
 
 
+def test_halves_of_too_many_subjects_are_those_of_a_sample_that_is_read_once(planted, monkeypatch):
+    X, reads = planted[1].astype(np.float32), []
+    columns = RowBlocks.columns
+
+    def noted(blocks, index):
+        if len(index) != blocks.shape[1]:
+            reads.append((blocks.shape[1], sorted(index)))
+        return columns(blocks, index)
+
+    monkeypatch.setattr(RowBlocks, "columns", noted)
+    monkeypatch.setattr(adaptive, "SUBJECTS_BYTES", 300 * 400 * 4)
+    fit = OPNMF(K, solver="adaptive", random_state=0).fit(X)
+    assert cosine_and_rand_index(fit.coef_, planted[0])[0] > 0.99
+    assert [len(index) for n, index in reads if n == X.shape[1]] == [400]
+    halves = [index for n, index in reads if n == 400]
+    assert len(halves) >= 6
+    for first, second in zip(halves[::2], halves[1::2], strict=True):
+        assert sorted(first + second) == list(range(400))
+
+
 def test_the_log_says_what_was_lost_and_how_often_data_were_read(planted, caplog):
     with caplog.at_level(logging.DEBUG, logger="opnmf_pipeline"):
         fit = OPNMF(K, solver="accelerated").fit(planted[1])

@@ -54,7 +54,7 @@ class MaskConfig(Section):
         "of `image`; all: all voxels, which is the default for `inputs.features`.",
     )
     threshold: float = Field(
-        0.2, description="Threshold of the mask, in units of the images (or of the template)."
+        0.2, description="Threshold of the mask, in units of the values (or of the template)."
     )
     coverage: float = Field(
         0.9, gt=0, le=1, description="Fraction of the subjects for `method: coverage`, in (0, 1]."

@@ -58,7 +58,7 @@ def worst_explained(X: RowBlocks, W: Array, V: Array, n: int) -> Array:
             n = i
             break
         found[i] = rows[worst] / np.sqrt(sizes[worst])
-        # the residuals are never written anew: a product with R takes a fraction of that
+        # R itself is not changed: a product with it takes a fraction of that time
         residual = R[worst] - removed[:i, worst] @ directions[:i]
         directions[i] = residual / np.linalg.norm(residual)
         overlap = R @ directions[i].astype(R.dtype)

@@ -127,12 +127,7 @@ def write_matrix(
             partial_path, mode="w+", dtype=options.dtype, shape=shape
         )
         allocate(partial_path)
-        smallest, rounding = _fill(matrix, columns, names, mask.grid.elements, options)
-        shift = min(smallest, 0.0) if options.negative == "shift" else 0.0
-        if shift:
-            step = max(1, BATCH_BYTES // (4 * len(names)))
-            for first in range(0, len(matrix), step):
-                matrix[first : first + step] -= np.float32(shift)
+        shift, rounding = _fill(matrix, columns, names, mask.grid.elements, options)
         matrix.flush()
     return shift, rounding
 
@@ -147,6 +142,8 @@ def _fill(
     n_rows, n_subjects = matrix.shape
     size = min(n_subjects, max(1, BATCH_BYTES // (4 * n_rows)))
     batch = np.empty((size, n_rows), dtype=options.dtype)
+    step = max(1, BATCH_BYTES // (matrix.itemsize * n_subjects))
+    chunks = [slice(first, first + step) for first in range(0, n_rows, step)]
     smallest, bad, rounding = np.inf, [], Rounding(options.dtype)
     for number, (name, column) in enumerate(zip(names, columns, strict=True)):
         if found := problem(column, elements, options):
@@ -156,11 +153,26 @@ def _fill(
         filled = number % size + 1
         batch[filled - 1] = stored
         if filled == size or number == n_subjects - 1:
-            matrix[:, number + 1 - filled : number + 1] = batch[:filled].T
+            for rows in chunks:
+                _by_subject(matrix[rows])[number + 1 - filled : number + 1] = batch[:filled, rows]
     if bad:
         raise ImageError(bad_values(bad))
     rounding.require_small()
-    return smallest, rounding.error
+    del batch
+    shift = min(smallest, 0.0) if options.negative == "shift" else 0.0
+    for rows in chunks:
+        matrix[rows] = (_by_subject(matrix[rows]) - matrix.dtype.type(shift)).T
+    return shift, rounding.error
+
+
+def _by_subject(chunk: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the memory of some rows as an array of one row per subject.
+
+    A batch is first written in this order, in long pieces. A piece for each row of the matrix would
+    be shorter than a page of the file; with a file larger than the memory, each page would be read
+    and written several times.
+    """
+    return chunk.reshape(chunk.shape[::-1])
 
 
 def problem(column: NDArray[np.float32], elements: str, options: MatrixConfig) -> str:

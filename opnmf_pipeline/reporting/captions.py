@@ -16,7 +16,7 @@ def selection_figures(selection: SelectionFacts) -> list[Figure]:
         (
             selection.errors,
             f"Curves of the reconstruction error and of the gain per component {over}",
-            "Reconstruction error of the fits, R² about the mean image in and out of sample, and "
+            "Reconstruction error of the fits, R² about the mean in and out of sample, and "
             "how much each additional component reduces the error. Shuffled data and subjects that "
             "were not fitted are shown if the run computed them.",
         ),

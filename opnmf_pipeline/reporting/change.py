@@ -60,6 +60,6 @@ def units_of_values(fit: Mapping[str, Any]) -> str:
     if fit.get("Measures", {}).get("Scale", "none") != "none":
         return "scaled measures"
     if "Change" not in fit:
-        return "units of the images"
+        return "units of the data"
     per_year = fit["Change"]["Settings"].get("per_year")
-    return "change in units of the images" + (" per year" if per_year else "")
+    return "change in units of the data" + (" per year" if per_year else "")

@@ -33,7 +33,7 @@ def draw_course(info: Mapping[str, Any], tolerance: float | None) -> Figure | No
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.7))
         _line(left, sweeps, objective)
-        left.set(xlabel="sweep over the data", ylabel="error (image units)")
+        left.set(xlabel="sweep over the data", ylabel="error (units of the data)")
         left.ticklabel_format(axis="y", useOffset=False)
         _line(right, sweeps, np.where(change > 0, change, np.nan))
         right.set(xlabel="sweep over the data", ylabel="relative change of W", yscale="log")

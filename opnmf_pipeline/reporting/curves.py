@@ -114,7 +114,7 @@ def _draw_error(axis: Axes, metrics: pd.DataFrame) -> None:
 
 
 def _draw_explained(axis: Axes, metrics: pd.DataFrame) -> None:
-    axis.set(title="In and out of sample", ylabel="R² about the mean image (%)")
+    axis.set(title="In and out of sample", ylabel="R² about the mean (%)")
     for curve in (
         _Curve("half_explained_variance", "fitted subjects", BLUE),
         _Curve("out_of_sample_explained_variance", "subjects not fitted", GREEN),
@@ -124,7 +124,7 @@ def _draw_explained(axis: Axes, metrics: pd.DataFrame) -> None:
 
 
 def _draw_gain(axis: Axes, metrics: pd.DataFrame) -> None:
-    axis.set(title="Gain of one more component", ylabel="decrease of error (image units)")
+    axis.set(title="Gain of one more component", ylabel="decrease of error (units of the data)")
     axis.axhline(0, color=GREY, linewidth=0.6)
     _curve(axis, metrics, _Curve("error_gradient", "all subjects", BLUE))
     _curve(axis, metrics, _Curve("null_gradient", "shuffled data (null)", ORANGE))

@@ -159,8 +159,9 @@ class FitFacts:
     overlaps : ndarray of shape (n_components,), float64
         Cosine of each component and this other component.
     explained, explained_about_zero : float
-        Share of the variance that the fit explains, about the mean image (R²) and about zero. The
-        first is NaN for a fit of version 0.1, which did not store the norm about the mean.
+        Share of the variance that the fit explains, about the mean of the subjects (R²) and about
+        zero. The first is NaN for a fit of version 0.1, which did not store the norm about the
+        mean.
     errors : Series or None
         Relative reconstruction error of each subject; None if the norms of the images are unknown.
     measures : sequence of str or None
@@ -379,7 +380,7 @@ class Facts:
 
     @property
     def explained(self) -> list[float]:
-        """R² about the mean image of each fit; NaN where it is unknown."""
+        """R² about the mean of each fit; NaN where it is unknown."""
         if self.fits:
             return [fit.explained for fit in self.fits]
         return [float(self.selection.of(k)["explained_variance"]) for k in self.ks]

@@ -82,7 +82,7 @@ def tiles(facts: Facts) -> dict[str, str]:
             if chosen
             else {}
         ),
-        **({"R² about the mean image": explained} if explained else {}),
+        **({"R² about the mean": explained} if explained else {}),
         "Solver": facts.solver.label,
     }
 

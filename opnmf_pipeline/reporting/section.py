@@ -174,7 +174,7 @@ def _sentence(fit: FitFacts) -> str:
     info = fit.info
     end = "converged" if info["Converged"] else "stopped without converging"
     explained = (
-        f", which explains {fit.explained:.1%} of the variance about the mean image (R²; "
+        f", which explains {fit.explained:.1%} of the variance about the mean of the subjects (R²; "
         f"{fit.explained_about_zero:.1%} about zero)"
         if np.isfinite(fit.explained)
         else ""

@@ -49,6 +49,8 @@ TOP_REGIONS = 5
 """Number of regions of each component in the report."""
 SPREAD = "_sd"
 """Ending of the column with the standard deviation of another."""
+ACRONYMS = {"ari", "kkt", "sd"}
+"""Words in the names of columns that are written in capitals."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,17 @@ def measures(metrics: pd.DataFrame, descriptions: Mapping[str, str]) -> list[Mea
     """
     return [
         Measure(
-            name=NAMES.get(str(column), str(column).replace("_", " ")),
+            name=NAMES.get(str(column), _in_words(str(column))),
             description=descriptions.get(str(column), ""),
             cells=_cells(metrics, str(column)),
         )
         for column in metrics
         if column != "n_components" and not _is_spread(metrics, str(column))
     ]
+
+
+def _in_words(column: str) -> str:
+    return " ".join(word.upper() if word in ACRONYMS else word for word in column.split("_"))
 
 
 def _is_spread(metrics: pd.DataFrame, column: str) -> bool:

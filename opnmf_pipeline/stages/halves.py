@@ -70,16 +70,16 @@ UNSEEN_MSG = (
 ERROR_COLUMNS = {
     "half_error": "Reconstruction error of the fits of both parts, ‖X - WWᵀX‖ over all subjects",
     "half_explained_variance": "R² of the fits of both parts, over all subjects: 1 - (half_error / "
-    "norm of X - x̄1ᵀ)², where x̄ is the mean image of each part",
+    "norm of X - x̄1ᵀ)², where x̄ is the mean of each part",
     "half_explained_variance_about_zero": "1 - (half_error / norm of X)²",
     "out_of_sample_error": "‖X - WWᵀX‖ with W from the subjects of the other part: for halves over "
     "all subjects, for a group that is left out over the subjects of this group",
     "out_of_sample_explained_variance": "R² of the same subjects: 1 - (out_of_sample_error / norm "
-    "of X - x̄1ᵀ)², where x̄ is the mean image of the part that the components come from",
+    "of X - x̄1ᵀ)², where x̄ is the mean of the part that the components come from",
     "out_of_sample_explained_variance_about_zero": "1 - (out_of_sample_error / norm of X)² of the "
     "same subjects",
 }
-"""Errors in and out of sample, and the explained variance about the mean image and about zero."""
+"""Errors in and out of sample, and the explained variance about the mean and about zero."""
 
 SHARED_COLUMNS = {
     f"shared_start_{name}": f"{name} of fits that both start from decomposition.init. It can be "

@@ -43,10 +43,10 @@ OVER_SPLITS = [*ERROR_COLUMNS, *AGREEMENT_COLUMNS, *SHARED_COLUMNS]
 METRICS_COLUMNS = {
     "n_components": "Number of components, k",
     "reconstruction_error": "Frobenius norm of X - WH",
-    "explained_variance": "R² about the mean image: 1 - (norm of X - WH / norm of X - x̄1ᵀ) "
+    "explained_variance": "R² about the mean: 1 - (norm of X - WH / norm of X - x̄1ᵀ) "
     "squared, where x̄ is the mean over the subjects",
     "explained_variance_about_zero": "1 - (norm of X - WH / norm of X) squared; most of it is the "
-    "mean image",
+    "mean over the subjects",
     "lower_bound": "Error of the truncated SVD with k terms, the smallest possible error",
     "error_gradient": "Decrease of the error from the previous k, per added component",
     "null_error": "Error with the values shuffled within each subject, mean over permutations",

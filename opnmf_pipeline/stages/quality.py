@@ -43,7 +43,7 @@ SUBJECT_COLUMNS = {
     "session_id": "Session of the subject",
     "measure_id": "Measure that the image shows",
     "norm": "Euclidean norm of the subject's column of the matrix",
-    "mean": "Mean of the subject's values in the mask, in the units of the images",
+    "mean": "Mean of the subject's values in the mask, in the units of the data",
     "coverage": "Share of the mask where the subject's image has a value that is not zero; of a "
     "change between two sessions, any value",
     "missing": "Share of the mask where the subject's value is missing (NaN)",
@@ -67,7 +67,7 @@ def assess_cohort(
         Existing folder that gets
 
         * ``mean`` and ``sd``, maps of the mean and standard deviation over the subjects, in the
-          units of the images, float32;
+          units of the data, float32;
         * ``coverage``, a map of the share of the subjects whose image is not zero, float32;
         * ``observed``, a map of the share of the subjects whose value is not missing, float32 (with
           ``matrix.nan: masked``);

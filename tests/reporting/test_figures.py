@@ -66,7 +66,7 @@ def test_legends_are_below_the_curves_and_all_axes_have_labels(drawn, metrics):
     assert [len(legend.get_texts()) for legend in legends] == [2, 2, 1]
     lowest = min(axis.get_position().y0 for axis in shown)
     assert all(legend.axes.get_position().y1 <= lowest for legend in legends)
-    assert "R² about the mean image (%)" in [axis.get_ylabel() for axis in shown]
+    assert "R² about the mean (%)" in [axis.get_ylabel() for axis in shown]
 
 
 def test_parts_of_the_hierarchy_have_their_numbers_and_the_colours_of_their_label_map(drawn):

@@ -26,7 +26,7 @@ def test_the_table_is_turned_round_and_means_have_their_spread():
     )
     found = measures(metrics, {"n_iter": "Iterations of the fit"})
     assert [(one.name, one.description) for one in found] == [
-        ("label ari", ""),
+        ("label ARI", ""),
         ("iterations", "Iterations of the fit"),
         ("converged", ""),
     ]

@@ -163,9 +163,9 @@ def test_the_numbers(study):
     study.change(Converged=False, **values)
     page = study.page()
     assert "stopped without converging after 3 iterations" in page
-    assert "error of 1, which explains 75.0% of the variance about the mean image" in page
+    assert "error of 1, which explains 75.0% of the variance about the mean of the subjects" in page
     assert "(R²; 99.0% about zero)." in page
-    assert "<dt>R² about the mean image</dt><dd>75.0%</dd>" in page
+    assert "<dt>R² about the mean</dt><dd>75.0%</dd>" in page
     assert "No factorization into 3 components can have an error below 0.5." in page
     assert "stationary point of the published update (KKT residual) is 2.0e-03" in page
 
@@ -194,7 +194,7 @@ def test_a_comparison_alone_has_a_page(study):
     assert "k = 3: the fit did not converge" in page
     assert "factorized by orthonormal projective" in page
     explained = as_typed(read_table(study.selection.metrics))["explained_variance"].item()
-    assert f"<dt>R² about the mean image</dt><dd>{explained:.1%}</dd>" in page
+    assert f"<dt>R² about the mean</dt><dd>{explained:.1%}</dd>" in page
     ids = set(re.findall(r'<section id="(\w+)"', page))
     assert ids == {"summary", "measures", "quality", "methods", "provenance"}
     assert "niivue" not in page.lower()
@@ -244,7 +244,7 @@ def test_agreement_of_starts_is_in_the_section_of_its_k(study, tmp_path):
     page = study.page()
     section = page[page.index('<section id="k3">') :]
     assert "Two random starts on all subjects agree by 1.00 (mean cosine" in section
-    assert '<th scope="row" class="text">start label ari' in page
+    assert '<th scope="row" class="text">start label ARI' in page
 
 
 def test_errors_of_subjects_are_those_of_their_columns(study):

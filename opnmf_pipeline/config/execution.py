@@ -96,9 +96,9 @@ class ExecutionConfig(Section):
     )
     dask: DaskConfig | None = Field(
         None,
-        description="Dask cluster whose workers hold the matrix and make the passes of the fits "
-        "with maps and of candidates; all other work stays in this process. The workers must see "
-        "`work_dir`.",
+        description="Dask cluster whose workers read the images, hold the matrix and make the "
+        "passes of the fits with maps and of candidates; all other work stays in this process. The "
+        "workers must see the images and `work_dir`.",
     )
 
     device: str | None = Field(

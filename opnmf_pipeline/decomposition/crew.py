@@ -1,16 +1,19 @@
 """The workers of a Dask cluster, to which a fit sends what they are to do with the rows of X."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
+import cloudpickle
 import numpy as np
 from distributed import Client, Future, KilledWorker, wait
 
-from opnmf_pipeline.decomposition.orders import Done, File, found, read, software, summed
-from opnmf_pipeline.decomposition.passes import Array
+from opnmf_pipeline.decomposition.orders import Done, File, called, found, read, software, summed
+from opnmf_pipeline.decomposition.passes import AHEAD, Array
 from opnmf_pipeline.exceptions import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -23,16 +26,20 @@ ATTEMPTS = 5
 PATIENCE = 60
 """So many seconds may pass without any worker."""
 
+NO_SCHEDULER_MSG = (
+    "no Dask scheduler responds at {address} ({error}); check the address, or start it with `dask "
+    "scheduler`"
+)
 GONE_MSG = (
     "the Dask scheduler at {address} does not respond; the checkpoint of the fit, if it had one, "
     "is kept: start the cluster again and repeat the command"
 )
 LOST_MSG = (
-    "workers of the Dask cluster at {address} were lost {n} times during one pass over the data "
-    "({error}); they may be out of memory: {size:.1f} GB of X are on {n_workers} worker(s); start "
-    "more workers, or give them more memory"
+    "workers of the Dask cluster at {address} were lost {n} times during one step ({error}); they "
+    "may be out of memory: {n_workers} worker(s) hold {size:.1f} GB of X; start more workers, or "
+    "give them more memory"
 )
-RESTORED_MSG = "a worker was lost (%s): its rows are read and computed again"
+RESTORED_MSG = "a worker was lost (%s): what it had is read and computed again"
 NO_WORKERS_MSG = "the Dask cluster at {address} has no workers; start some"
 PAUSED_MSG = (
     "{n} of the workers of the Dask cluster at {address} are paused, since their memory of "
@@ -46,6 +53,17 @@ UNREADABLE_MSG = (
     "{error}: the Dask workers cannot read the file of X; put it into a folder that all machines "
     "share"
 )
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """Yield a client of a scheduler."""
+    try:
+        client = Client(address, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(NO_SCHEDULER_MSG.format(address=address, error=error)) from error
+    with client:
+        yield client
 
 
 class Placed(Protocol):
@@ -131,6 +149,34 @@ class Crew:
     def submit(self, function: Callable[..., Any], *arguments: Any, **where: Any) -> Future:
         """Have a worker call a function."""
         return self.client.submit(function, *arguments, pure=False, **where)
+
+    def each(self, function: Callable[[Any], T], items: Sequence[Any]) -> Iterator[T]:
+        """Yield the result of a function for each item, in order; few wait for the caller."""
+        order = cloudpickle.dumps(function)
+        sent = self.tried(lambda: self.send(order))
+        waiting: deque[tuple[Any, Future]] = deque()
+
+        def result() -> T:
+            nonlocal sent
+            item, future = waiting.popleft()
+            futures = [future]
+
+            def found() -> T:
+                nonlocal sent
+                if not futures:  # a worker was lost, and with it what was sent to it
+                    sent = self.send(order)
+                    futures.append(self.submit(called, sent, item))
+                return self.gathered([futures.pop()])[0]  # type: ignore[no-any-return]
+
+            return self.tried(found)
+
+        most = AHEAD * sum(self.client.nthreads().values())
+        for item in items:
+            if len(waiting) >= most:
+                yield result()
+            waiting.append((item, self.submit(called, sent, item)))
+        while waiting:
+            yield result()
 
     def added(self, done: Sequence[Future]) -> Any:
         """Return the sum of what was found in the parts, along a tree."""

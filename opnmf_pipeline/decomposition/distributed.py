@@ -19,10 +19,10 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import cloudpickle
 import numpy as np
-from distributed import Client, Future
+from distributed import Future
 from numpy.typing import DTypeLike
 
-from opnmf_pipeline.decomposition.crew import Crew
+from opnmf_pipeline.decomposition.crew import Crew, connected
 from opnmf_pipeline.decomposition.orders import Facts, File, changed, passed, taken
 from opnmf_pipeline.decomposition.passes import Array, RowBlocks, memory_map
 from opnmf_pipeline.exceptions import ClusterError
@@ -33,10 +33,6 @@ LONGEST_LOG = 50
 """W is fetched after so many changes, or when these take more memory than W: then there is less to
 repeat when a worker is lost."""
 
-NO_SCHEDULER_MSG = (
-    "no Dask scheduler responds at {address} ({error}); check the address, or start it with `dask "
-    "scheduler`"
-)
 NO_FILE_MSG = (
     "X must be a memory map of a .npy file that all workers of the Dask cluster can read, got "
     "{kind}; use numpy.load(path, mmap_mode='r')"
@@ -260,11 +256,7 @@ class DistributedBlocks(RowBlocks):
 @contextmanager
 def on_workers(X: Array, dtype: DTypeLike, address: str) -> Iterator[DistributedBlocks]:
     """Yield X, a memory map, as row blocks that the workers of a scheduler have."""
-    try:
-        client = Client(address, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ClusterError(NO_SCHEDULER_MSG.format(address=address, error=error)) from error
-    with client, DistributedBlocks(X, dtype, Crew(client, len(X))) as blocks:
+    with connected(address) as client, DistributedBlocks(X, dtype, Crew(client, len(X))) as blocks:
         yield blocks
 
 

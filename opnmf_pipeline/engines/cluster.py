@@ -10,8 +10,9 @@ from typing import Any
 
 from opnmf_pipeline.config import DaskConfig
 from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.images.reading import read_elsewhere
 
-__all__ = ["started"]
+__all__ = ["reading_on", "started"]
 
 CLASSES = {
     "htcondor": "HTCondorCluster",
@@ -68,6 +69,15 @@ def started(settings: DaskConfig, log_dir: Path, note: Callable[[str], None]) ->
         note(WAITING_MSG.format(n=settings.n_workers, kind=settings.cluster))
         client.wait_for_workers(settings.n_workers)
         yield cluster.scheduler_address
+
+
+@contextmanager
+def reading_on(address: str) -> Iterator[None]:
+    """Have the workers of a scheduler read the images inside the with block, if they are many."""
+    from opnmf_pipeline.decomposition.crew import Crew, connected
+
+    with connected(address) as client, read_elsewhere(Crew(client, n_rows=1).each):
+        yield
 
 
 def _cluster(settings: DaskConfig, log_dir: Path) -> Any:

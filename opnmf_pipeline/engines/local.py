@@ -19,7 +19,7 @@ from typing import Any
 
 from opnmf_pipeline.config import ExecutionConfig, PipelineConfig
 from opnmf_pipeline.engines.cache import Cache, Result
-from opnmf_pipeline.engines.cluster import started
+from opnmf_pipeline.engines.cluster import reading_on, started
 from opnmf_pipeline.engines.graph import Each, Every, Given, Graph, Job, Of, Over
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
@@ -146,7 +146,7 @@ class _Engine(contextlib.ExitStack):
         work = self._work(job)
         threads = n_threads_of if job.step.is_fit else n_procs_of
         try:
-            with self._watched(job, work) as watched:
+            with self._watched(job, work) as watched, self._reading(job, work):
                 result = _result(work, self._cache, n_procs=threads(self._execution), **watched)
         except Exception as error:  # jobs that do not depend on this one still run
             self._fail(job, error)
@@ -275,8 +275,13 @@ class _Engine(contextlib.ExitStack):
                 "device": self._execution.device,
             }
 
+    def _reading(self, job: Job, work: _Work) -> contextlib.AbstractContextManager[None]:
+        """Have the workers of the Dask cluster, if there is one, read the images of a job."""
+        address = self._scheduler_for(job, work) if work.inputs.get("images") else None
+        return reading_on(address) if address else contextlib.nullcontext()
+
     def _scheduler_for(self, job: Job, work: _Work) -> str | None:
-        """Return the address of the Dask scheduler; the first fit to compute starts the cluster."""
+        """Return the address of the Dask scheduler; the first job to compute starts the cluster."""
         dask = self._execution.dask
         if dask is None or self._scheduler is not None:
             return self._scheduler

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import joblib
 
@@ -18,9 +20,25 @@ __all__ = ["map_images"]
 
 Result = TypeVar("Result")
 
+Elsewhere = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+"""Applies a function to each of many items on other machines, and yields the results in order."""
+
 BATCH = 64
 PROCESS_START_S = 3.0
 """Worker processes are started only if reading in this process would take longer than this."""
+
+
+_elsewhere: ContextVar[Elsewhere | None] = ContextVar("elsewhere", default=None)
+
+
+@contextmanager
+def read_elsewhere(apply: Elsewhere) -> Iterator[None]:
+    """Have other machines read the images inside the with block, if they are many."""
+    token = _elsewhere.set(apply)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
 
 
 def map_images(
@@ -73,8 +91,12 @@ def _results(
     yield function(paths[0])
     expected = (time.perf_counter() - start) * (len(paths) - 1)
     rest = paths[1:]
-    if n_procs == 1 or expected < PROCESS_START_S:
+    apply = _elsewhere.get()
+    if expected < PROCESS_START_S or (n_procs == 1 and apply is None):
         yield from map(function, rest)
+        return
+    if apply is not None:
+        yield from apply(function, rest)
         return
     with killed_workers_named(), joblib.Parallel(n_procs, return_as="generator") as parallel:
         for first in range(0, len(rest), BATCH):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 
@@ -246,6 +247,43 @@ def test_dask_is_imported_only_where_it_is_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_each_item_is_worked_on_in_order_by_the_workers(cluster):
+    with crew.connected(cluster.scheduler_address) as client:
+        here = set(crew.Crew(client, 1).each(lambda _: threading.get_ident(), range(9)))
+        squares = list(crew.Crew(client, 1).each(lambda item: item**2, range(50)))
+    assert threading.get_ident() not in here
+    assert squares == [item**2 for item in range(50)]
+
+
+def test_an_error_in_a_worker_is_raised(cluster):
+    with crew.connected(cluster.scheduler_address) as client:
+        results = crew.Crew(client, 1).each(lambda item: 1 / item, [1, 0])
+        assert next(results) == 1
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_while_it_reads():
+    def slow(item):
+        time.sleep(0.05)
+        return item
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        crew.connected(cluster.scheduler_address) as client,
+    ):
+        pids = [nanny.pid for nanny in cluster.workers.values()]
+        done = []
+        for item in crew.Crew(client, 1).each(slow, range(60)):
+            if item in (5, 25):
+                os.kill(pids[item > 5], signal.SIGKILL)
+            done.append(item)
+    assert done == list(range(60))
 
 
 @pytest.mark.slow

@@ -12,9 +12,12 @@ import pytest
 from opnmf_pipeline.config import DaskConfig, ExecutionConfig
 from opnmf_pipeline.engines.cluster import started
 from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.images import reading
 from tests.engines.test_engines import fits, results
 
 pytest.importorskip("distributed")
+
+from opnmf_pipeline.decomposition.crew import Crew
 
 THREADS = "execution.dask={cluster: local, n_workers: 2, options: {processes: false}}"
 ONE = "decomposition.n_components=2"
@@ -37,6 +40,27 @@ def test_a_run_on_a_cluster(study):
     again, lines = study.run("local", ONE, THREADS, f"output.dir={study.root / 'dask'}")
     assert again.computed == []
     assert WAITING not in lines  # no cluster for results that are known
+
+
+@pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
+def test_workers_read_the_images(study, monkeypatch):
+    study.run("local", ONE)
+    monkeypatch.setattr(reading, "PROCESS_START_S", 0)
+    items, each = [], Crew.each
+
+    def noted(self, function, paths):
+        items.extend(paths)
+        return each(self, function, paths)
+
+    monkeypatch.setattr(Crew, "each", noted)
+    out = f"output.dir={study.root / 'dask'}"
+    study.run("local", ONE, THREADS, "execution.n_procs=1", out)
+    assert len(items) >= 5
+    alone, together = (
+        next((folder / "work").rglob("matrix.npy"))
+        for folder in (study.out("local"), study.root / "dask")
+    )
+    assert alone.read_bytes() == together.read_bytes()
 
 
 @pytest.mark.parametrize(

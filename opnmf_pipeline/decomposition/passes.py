@@ -28,6 +28,9 @@ T = TypeVar("T")
 BLOCK_BYTES = 2**21
 """Size of a block of X: block, weights and buffers should share a core's cache."""
 
+FEWEST_ROWS = 2**8
+"""Rows of a block, at least. With many columns a block does not fit the cache in any case, and the
+sums of all blocks, which one thread adds, would take as long as their products."""
 
 AHEAD = 2
 """The threads work on so many blocks each before the result of the first is taken."""
@@ -109,7 +112,7 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         self.mapped = not isinstance(X, np.ndarray) or memory_map(X) is not None
         self.X = X if self.mapped else self._cast(X)
         self.n_threads = n_threads or default_threads()
-        n_block = max(64, BLOCK_BYTES // (self.dtype.itemsize * X.shape[1]))
+        n_block = max(FEWEST_ROWS, BLOCK_BYTES // (self.dtype.itemsize * X.shape[1]))
         self.blocks = [slice(i, i + n_block) for i in range(0, X.shape[0], n_block)]
         self._exit = ExitStack()
 

@@ -35,7 +35,7 @@ def execute(args: argparse.Namespace) -> None:
         "images": DEEP if args.deep else SHALLOW,
         **({"masks": f"{plan.n_masks} images have missing voxels"} if plan.n_masks else {}),
         "grid": str(plan.grid),
-        "space": str(plan.space or "unknown"),
+        **({"space": plan.space} if plan.space else {}),
         plan.grid.elements: f"{about} {plan.n_voxels}: {plan.mask}",
         **({"missing": _missing(plan.missing)} if any(plan.missing.values()) else {}),
         "matrix": f"{about} {_size(plan.matrix_bytes)} on disk",

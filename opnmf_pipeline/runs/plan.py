@@ -21,7 +21,7 @@ from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.mask import describe_mask
 from opnmf_pipeline.images.missing import Masks, find_masks
 from opnmf_pipeline.images.simulation import simulated_participants
-from opnmf_pipeline.images.space import Grid, StandardSpace
+from opnmf_pipeline.images.space import Grid
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
@@ -41,7 +41,7 @@ from opnmf_pipeline.runs.study import (
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.features import split_inputs
 from opnmf_pipeline.stages.memory import fit_bytes
-from opnmf_pipeline.stages.spaces import space_of
+from opnmf_pipeline.stages.spaces import space_of, stated_space
 
 __all__ = ["Plan", "make_plan"]
 
@@ -66,8 +66,8 @@ class Plan:
         Number of columns that each of them has: more than one for measures joined along subjects.
     grid : Grid
         Grid of the analysis.
-    space : StandardSpace or None
-        Standard space of the images.
+    space : str
+        Standard space of the images; empty if there are no templates for such images.
     mask : str
         What the voxels of the mask have in common.
     n_voxels : int
@@ -94,7 +94,7 @@ class Plan:
     n_subjects: int
     n_parallel: int
     grid: Grid
-    space: StandardSpace | None
+    space: str
     mask: str
     n_voxels: int
     matrix_bytes: int
@@ -129,10 +129,6 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
     OPNMFError
         A setting, an image or the output folder is wrong.
     """
-    if config.output.dir is not None:
-        OutputFolder(
-            config.output.dir, determining_settings(config), overwrite=config.output.overwrite
-        )
     with TemporaryDirectory() as folder:
         rows, cohort = (
             with_values(with_pairs(one, config), config) for one in _cohort(config, Path(folder))
@@ -164,13 +160,17 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
     else:
         n_voxels = sum(int(one.inside.sum()) for one in found)
     check_rank(config, config.ranks, n_voxels, grid.elements)
+    if config.output.dir is not None:
+        OutputFolder(
+            config.output.dir, determining_settings(config), overwrite=config.output.overwrite
+        )
     return Plan(
         images=images,
         cohort=cohort,
         n_subjects=len(people),
         n_parallel=n_parallel,
         grid=grid,
-        space=standard,
+        space=stated_space(images[0]),
         mask=describe_mask(config.mask, grid, only_brain=only_brain),
         n_voxels=n_voxels,
         matrix_bytes=4 * n_voxels * len(cohort) * n_parallel,

@@ -45,7 +45,7 @@ from opnmf_pipeline.runs.study import (
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.select import SELECTION_FILES
-from opnmf_pipeline.stages.spaces import open_mask
+from opnmf_pipeline.stages.spaces import open_mask, stated_space
 from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = ["Summary", "run", "run_share"]
@@ -120,7 +120,8 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
         # The cohort comes first, so that nothing is written if it cannot be found
         study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
         display.note(f"collect: {study.counted}")
-        display.note(f"space: {study.standard_space or 'unknown'}")
+        if stated := stated_space(study.images[0]):
+            display.note(f"space: {stated}")
         with only_run(output_dir(config), "output.dir", "--output"), work_locked(config):
             output = _output(config)  # again: another run may have ended since
             output.sweep()

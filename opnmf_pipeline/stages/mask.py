@@ -14,7 +14,7 @@ from opnmf_pipeline.images.missing import read_image, read_masks
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.values import image_digests, keep_values
 from opnmf_pipeline.progress import Track, silent
-from opnmf_pipeline.stages.spaces import space_of
+from opnmf_pipeline.stages.spaces import space_of, stated_space
 from opnmf_pipeline.stages.stage import IMAGES, MASK_FILE, Call, Field, Kind, Stage
 
 __all__ = ["DIGESTS_FILE", "MAKE_MASK", "VALUES_DIR", "make_mask"]
@@ -78,7 +78,8 @@ def make_mask(
     inside = group_mask(values, grid, options, only_brain=only_brain, masked=matrix.masked)
     rule = describe_mask(options, grid, only_brain=only_brain)
     logger.info("mask: %d %s: %s", inside.sum(), grid.elements, rule)
-    logger.info("space: %s", standard or "unknown")
+    if stated := stated_space(images[0]):
+        logger.info("space: %s", stated)
     grid.write_mask(inside, images[0], out_file)
     return out_file
 

@@ -33,6 +33,7 @@ __all__ = [
     "named_files",
     "open_mask",
     "space_of",
+    "stated_space",
 ]
 
 UNKNOWN_MSG = "{path}: is not an image that can be analysed; expected a file name such as {such}"
@@ -118,6 +119,18 @@ def space_of(path: str | Path) -> Space:
             return space
     such = ", ".join(f"image{space.images.ENDINGS['image']}" for space in SPACES.values())
     raise ImageError(UNKNOWN_MSG.format(path=path, such=such))
+
+
+def stated_space(path: str | Path) -> str:
+    """Say in which standard space an image is; empty if there are no templates for such images.
+
+    Raises
+    ------
+    ImageError
+        The file is not an image that can be analysed.
+    """
+    images = space_of(path).images
+    return str(images.standard_space(path) or "unknown") if images.ATLAS else ""
 
 
 def named_files(files: Mapping[str, str], path: str | Path) -> dict[str, str]:

@@ -1,9 +1,26 @@
+import pytest
+
 from opnmf_pipeline.config import load_config
+from opnmf_pipeline.exceptions import OPNMFError, OutputError
 from opnmf_pipeline.runs.plan import make_plan
 from opnmf_pipeline.stages.memory import fit_bytes
 from tests.builders import SHAPE, three_parts, write_cohort
 
 N_SUBJECTS = 16
+
+
+def test_inputs_are_looked_at_before_the_output_folder(write_config, settings, tmp_path):
+    cohort = write_cohort(tmp_path / "dataset", three_parts(N_SUBJECTS))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("not of a run")
+    settings["output"] = {"dir": str(out)}
+    settings["inputs"] = {"glob": str(cohort.root / "*.none.nii.gz")}
+    with pytest.raises(OPNMFError, match=r"none.nii.gz"):
+        make_plan(load_config(write_config(settings)), deep=False)
+    settings["inputs"] = {"bids": str(cohort.root)}
+    with pytest.raises(OutputError, match=str(out)):
+        make_plan(load_config(write_config(settings)), deep=False)
 
 
 def test_the_plan_of_a_cohort_whose_first_images_differ(write_config, settings, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 from nibabel.cifti2 import BrainModelAxis, LabelAxis
 from numpy.typing import NDArray
 
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.surfaces.files import (
     CORTEX,
     gifti_arrays,
@@ -20,11 +21,15 @@ from opnmf_pipeline.images.surfaces.files import (
     reading,
 )
 from opnmf_pipeline.images.surfaces.moving import on_axis
-from opnmf_pipeline.images.surfaces.names import ending, is_cifti
+from opnmf_pipeline.images.surfaces.names import ending, is_cifti, is_image
 
 __all__ = ["is_cortex", "read_inside"]
 
 LABELS = (".annot", ".label")
+NO_SURFACE_MSG = (
+    "mask.image: {path} is not a surface, but the images are surfaces; give a mask on their mesh, "
+    "such as lh.cortex.label"
+)
 OUTSIDE = ("???", "unknown", "none", "background", "corpuscallosum")
 """Names of labels, in lower case, that do not belong to the cortex; the medial wall is another."""
 
@@ -55,8 +60,10 @@ def read_inside(path: str | Path, axis: BrainModelAxis) -> NDArray[np.bool_]:
         found, inside = _of_cifti(path)
     elif ending(path) in LABELS or Path(path).name.endswith(".label.gii"):
         found, inside = _of_labels(path, axis)
-    else:
+    elif is_image(path):
         found, inside = _of_image(path)
+    else:
+        raise ImageError(NO_SURFACE_MSG.format(path=path))
     return on_axis(inside, found, axis, f"mask.image: {path}")
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import nibabel as nb
 import numpy as np
 from nibabel.analyze import AnalyzeImage
 from nibabel.arrayproxy import ArrayProxy
@@ -42,6 +43,10 @@ COMPRESSIONS = (".gz", ".bz2", ".zst")
 CHUNK_BYTES = 2**20
 UNREADABLE_MSG = "{path}: cannot be read as an image ({reason}); check the file or copy it again"
 NOT_3D_MSG = "{path}: has shape {shape}, expected one 3D volume; split it or select another file"
+SURFACE_MSG = (
+    "{path}: has one value for each of {n} vertices of a surface, but its name does not tell the "
+    "hemisphere; rename it, such as lh.{name} or rh.{name}"
+)
 
 
 def is_image(path: str | Path) -> bool:
@@ -144,6 +149,8 @@ def open_image(path: str | Path) -> Any:
         The file is missing, is not an image, or has more than one volume.
     """
     image = load(path)
+    if isinstance(image, nb.freesurfer.MGHImage) and max(image.shape[1:]) == 1:
+        raise ImageError(SURFACE_MSG.format(path=path, n=image.shape[0], name=Path(path).name))
     shape = tuple(getattr(image, "shape", ()))  # a surface has none
     if len(shape) < 3 or any(size != 1 for size in shape[3:]):
         raise ImageError(NOT_3D_MSG.format(path=path, shape=shape))

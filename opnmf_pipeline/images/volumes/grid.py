@@ -97,7 +97,8 @@ class Grid:
     @classmethod
     def of(cls, image: Any) -> Grid:
         """Return the grid of a nibabel image."""
-        return cls(image.shape[:3], np.asarray(image.affine, dtype=np.float64))
+        x, y, z = map(int, image.shape[:3])  # those of MGH files are of NumPy
+        return cls((x, y, z), np.asarray(image.affine, dtype=np.float64))
 
     def same_as(self, other: Grid) -> bool:
         """Tell whether both grids have the same shape, and affines that agree within 0.001 mm."""

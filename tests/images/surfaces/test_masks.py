@@ -101,3 +101,11 @@ def test_a_mask_of_another_mesh(tmp_path, axis):
     message = r"is on 2562 vertices .*\(fsaverage4\), but the images are on 642 \(fsaverage3\)"
     with pytest.raises(ImageError, match=message):
         read_inside(tmp_path / "hemi-L_m.shape.gii", axis)
+
+
+def test_a_volume_is_no_mask_of_surfaces(tmp_path):
+    path = tmp_path / "mask.nii.gz"
+    nb.Nifti1Image(np.ones((3, 3, 3), np.uint8), np.eye(4)).to_filename(path)
+    axis = read_axis(write_cifti(tmp_path / "thickness.dscalar.nii", KEYS.astype(np.float32)))
+    with pytest.raises(ImageError, match=r"mask.image: .*mask.nii.gz is not a surface"):
+        read_inside(path, axis)

@@ -1,4 +1,5 @@
 import gzip
+import json
 import logging
 import os
 
@@ -128,6 +129,20 @@ def test_an_image_of_another_kind(tmp_path):
     (tmp_path / "a.txt").write_text("0 1 2")
     assert "cannot be read as an image" in problem(tmp_path / "a.txt")
     assert "cannot be read as an image" in problem(tmp_path)
+
+
+def test_the_grid_of_a_freesurfer_volume_can_be_stored(tmp_path):
+    path = tmp_path / "thickness.mgz"
+    nb.freesurfer.MGHImage(three_parts(1)[0], AFFINE).to_filename(path)
+    described = json.loads(json.dumps(Grid.of(open_image(path)).describe()))
+    assert described["GridShape"] == list(SHAPE)
+
+
+def test_a_freesurfer_surface_without_hemisphere_is_refused(tmp_path):
+    path = tmp_path / "left.thickness.mgz"
+    nb.freesurfer.MGHImage(np.ones((162, 1, 1), np.float32), AFFINE).to_filename(path)
+    with pytest.raises(ImageError, match=r"162 vertices .* such as lh.left.thickness.mgz"):
+        open_image(path)
 
 
 def test_surface_is_refused(tmp_path):

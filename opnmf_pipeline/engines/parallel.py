@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 
 from opnmf_pipeline.engines.resources import available_memory
 from opnmf_pipeline.stages.memory import GB
@@ -54,8 +55,11 @@ def as_they_finish(
         return
     parallel = joblib.Parallel(n_jobs=n_workers, return_as="generator_unordered", batch_size=1)
     calls = (joblib.delayed(_numbered)(number, job) for number, job in enumerate(jobs))
-    with killed_workers_named():
-        yield from parallel(calls)
+    try:
+        with killed_workers_named():
+            yield from parallel(calls)
+    finally:  # they would wait for more, with some hundred MB each
+        get_reusable_executor().shutdown(kill_workers=True)
 
 
 def _numbered(number: int, job: Callable[[], Outcome]) -> tuple[int, Outcome]:

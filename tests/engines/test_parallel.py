@@ -1,6 +1,7 @@
 import os
 from functools import partial
 
+import psutil
 import pytest
 
 from opnmf_pipeline.engines.parallel import as_they_finish, n_workers
@@ -26,6 +27,8 @@ def test_each_job_is_done_once_and_known_by_its_number(workers):
 def test_jobs_run_in_other_processes():
     found = {process for _, process in as_they_finish([os.getpid] * 4, 2)}
     assert os.getpid() not in found
+    left = {child.pid for child in psutil.Process().children(recursive=True)}
+    assert not found & left, "the memory of idle processes is not free for later stages"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -3,7 +3,9 @@
 ``python -m benchmarks.planted`` prints a table: for each case and solver the adjusted Rand index of
 the labels and the mean cosine of matched components, both with the planted ones, the error on the
 cohort and on as many others of the same kind, and the seconds; means over seeds. The cohorts are
-made by ``planted_cohort.py``, a tool beside the test data.
+made by ``planted_cohort.py``, a tool beside the test data. With ``--kinds music --k 32 64``, the
+planted parts are those of MuSIC (see `benchmarks.music`), with the weights that explain most of the
+real maps.
 """
 
 import argparse
@@ -13,9 +15,16 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
+import nibabel as nb
 import numpy as np
+from nibabel.affines import apply_affine
+from scipy.sparse import csr_array, save_npz
+from scipy.sparse.linalg import svds
+from scipy.spatial import KDTree
 from sklearn.metrics import adjusted_rand_score
 
 from benchmarks.datasets import FOLDER
@@ -86,9 +95,35 @@ def scores(solve: Solve, X: Array, others: Array, planted: Array, seed: int) -> 
     return float(ari), cosine, error(X, W), error(others, W), seconds
 
 
-def compare(case: tuple[str, int, float, int], seeds: int, names: Sequence[str], step: int) -> None:
+def with_music(folder: Path) -> Path:
+    """Return a copy of the data of the tool that also has the MuSIC parts as components."""
+    for name in ("mcic-vbm", "planted"):
+        (folder / name).mkdir()
+        for path in (FOLDER / name).iterdir():
+            (folder / name / path.name).symlink_to(path)
+    mask = nb.load(FOLDER / "planted" / "mask.nii.gz")
+    inside = np.asarray(mask.dataobj) > 0
+    files = sorted((FOLDER / "mcic-vbm").glob("sub-*/anat/*.nii.gz"))
+    X = np.stack([np.asarray(nb.load(file).dataobj, np.float32)[inside] for file in files], axis=1)
+    here = apply_affine(mask.affine, np.argwhere(inside))
+    for k in (32, 64):
+        image = nb.load(FOLDER / "music" / f"MuSIC_C{k}.nii.gz")
+        labels = np.asarray(image.dataobj).astype(int)
+        there = apply_affine(image.affine, np.argwhere(labels > 0))
+        nearest = KDTree(there).query(here)[1]
+        part = np.unique(labels[labels > 0][nearest], return_inverse=True)[1]
+        W = np.zeros((len(X), part.max() + 1))
+        for j in range(W.shape[1]):
+            W[part == j, j] = np.abs(svds(X[part == j], 1)[0][:, 0])
+        save_npz(folder / "planted" / f"music{k}.npz", csr_array(W))
+    return folder
+
+
+def compare(
+    case: tuple[str, int, float, int], seeds: int, names: Sequence[str], step: int, data: Path
+) -> None:
     """Print the rows of one case: kind of parts, their number, noise, subjects."""
-    cohort = tool().cohort
+    cohort = partial(tool().cohort, data=data)
     print(f"\n{case[0]}, k = {case[1]}, noise {case[2]:g}, {case[3]} subjects, {seeds} seeds\n")
     print("| solver |", " | ".join(COLUMNS), "|\n|" + " --- |" * (1 + len(COLUMNS)))
     cohorts = [
@@ -116,8 +151,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=list(SOLVERS))
     args = parser.parse_args(argv)
     warnings.simplefilter("ignore", ConvergenceWarning)
-    for case in itertools.product(args.kinds, args.k, args.noise, args.subjects):
-        compare(case, args.seeds, args.solvers, args.step)
+    with TemporaryDirectory() as folder:
+        data = with_music(Path(folder)) if "music" in args.kinds else FOLDER
+        for case in itertools.product(args.kinds, args.k, args.noise, args.subjects):
+            compare(case, args.seeds, args.solvers, args.step, data)
     return 0
 
 

@@ -52,8 +52,8 @@ treated = {
 # %%
 # What is found
 # -------------
-# Each map shows the parts that are found; the first is of whole images. ARI is the adjusted Rand
-# index of both.
+# The first picture is one subject with its lesion. The others show the parts that are found, first
+# in whole images. ARI is the adjusted Rand index of these parts and the planted ones.
 _, axes = plt.subplots(1, 5, figsize=(9.5, 2.4), layout="constrained")
 example = np.full(inside.shape, np.nan)
 example[inside] = masked[:, 0]

@@ -11,8 +11,10 @@ columns. :doc:`/howto/tables` shows the same for tables of FreeSurfer, ENIGMA an
 # An atlas and a table
 # --------------------
 # The regions here are 200 patches of the mesh fsaverage5, which nilearn contains: each vertex
-# belongs to the nearest of 100 centres in its hemisphere. For your data, name the atlas that the
-# table comes from, such as ``lh.aparc.annot``.
+# belongs to the nearest of 100 centres in its hemisphere. The centres on the right are the vertices
+# nearest to the mirror image of those on the left, so a patch has the same number and about the
+# same place in both hemispheres. For your data, name the atlas that the table comes from, such as
+# ``lh.aparc.annot``.
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -28,15 +30,17 @@ from opnmf_pipeline import PipelineConfig, run
 
 N_REGIONS, N_PARTS, N_SUBJECTS = 100, 4, 80
 work, rng = Path(mkdtemp()), np.random.default_rng(0)
-spheres = load_fsaverage("fsaverage5")["sphere"].parts
+meshes = load_fsaverage("fsaverage5")
+spheres, brain = meshes["sphere"].parts, meshes["white_matter"].parts
 cortex = load_fsaverage_data("fsaverage5", data_type="thickness").data.parts
 names = ["unknown", *(f"patch{number}" for number in range(1, N_REGIONS + 1))]
 colours = np.column_stack([rng.integers(1, 255, (len(names), 3)), np.zeros(len(names), int)])
-centres = {}
-for side, label in (("left", "lh"), ("right", "rh")):
+left = rng.choice(np.flatnonzero(cortex["left"]), N_REGIONS, replace=False)
+mirrored = brain["left"].coordinates[left] * [-1, 1, 1]
+right = KDTree(brain["right"].coordinates).query(mirrored)[1]
+for side, label, centres in (("left", "lh", left), ("right", "rh", right)):
     sphere = spheres[side].coordinates
-    centres[label] = sphere[rng.choice(len(sphere), N_REGIONS, replace=False)]
-    patches = KDTree(centres[label]).query(sphere)[1] + 1
+    patches = KDTree(sphere[centres]).query(sphere)[1] + 1
     patches[cortex[side] == 0] = 0  # the medial wall
     file = work / f"{label}.patches.annot"
     nb.freesurfer.write_annot(file, patches, colours, names, fill_ctab=True)
@@ -46,11 +50,8 @@ for side, label in (("left", "lh"), ("right", "rh")):
 # are the same in both hemispheres.
 seeds = rng.standard_normal((N_PARTS, 3))
 seeds *= 100 / np.linalg.norm(seeds, axis=1, keepdims=True)  # on the sphere
-planted, columns = [], []
-for label, mirror in (("lh", 1), ("rh", -1)):
-    turned = centres[label] * [mirror, 1, 1]
-    planted += KDTree(seeds).query(turned)[1].tolist()
-    columns += [f"{label}_{name}_thickness" for name in names[1:]]
+planted = 2 * KDTree(seeds).query(spheres["left"].coordinates[left])[1].tolist()
+columns = [f"{label}_{name}_thickness" for label in ("lh", "rh") for name in names[1:]]
 of_part = 2.5 + 0.3 * rng.standard_normal((N_SUBJECTS, N_PARTS))
 values = of_part[:, planted] + 0.3 * rng.standard_normal((N_SUBJECTS, len(columns)))
 table = pd.DataFrame(values, columns=columns)

@@ -216,8 +216,8 @@ def about_missing(subjects: pd.DataFrame) -> str:
     Examples
     --------
     >>> subjects = pd.DataFrame({"missing": [0.0, 0.1, 0.3, 0.0]}, index=list("abcd"))
-    >>> about_missing(subjects)[:69]
-    '10.0% of the values are missing, in 2 of 4 images; c lacks most (30%)'
+    >>> about_missing(subjects)[:77]
+    '10.0% of the values are missing, in 2 of 4 columns of the matrix; c lacks mos'
     """
     if "missing" not in subjects:
         return ""
@@ -226,8 +226,8 @@ def about_missing(subjects: pd.DataFrame) -> str:
         return "No value is missing in the mask."
     return (
         f"{shares.mean():.1%} of the values are missing, in {(shares > 0).sum()} of {len(shares)} "
-        f"images; {shares.idxmax()} lacks most ({shares.max():.0%}). Components, errors and "
-        "explained variances are those of the observed values."
+        f"columns of the matrix; {shares.idxmax()} lacks most ({shares.max():.0%}). Components, "
+        "errors and explained variances are those of the observed values."
     )
 
 

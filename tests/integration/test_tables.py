@@ -1,5 +1,7 @@
 """Runs on tables of regions with planted parts: from a table to components and report."""
 
+import re
+
 import nibabel as nb
 import numpy as np
 import pandas as pd
@@ -75,10 +77,13 @@ def test_the_files_of_a_run(finished):
 
 def test_the_report_says_what_tables_lack(finished):
     page = finished[1].outputs.path("report").read_text()
-    assert "Tables of 14 subjects were factorized into 3 components" in page
+    assert "24 values of each of 14 subjects were factorized into 3 components" in page
     assert "The features of a table have no neighbours." in page
     assert "Without an atlas (report.atlas), there are no maps and there is no viewer" in page
-    assert "One table of each of 14 subjects was used. The values in the 24 features" in page
+    used = "For each of 14 subjects, one value per feature was used. The values in the 24 features"
+    assert used in page
+    assert "<dt>Values</dt>" in page
+    assert not re.search(r"[Tt]ables of|mean table|[Ii]mages of", page)
 
 
 def test_the_table_is_the_source_of_the_components(finished):

@@ -1,6 +1,7 @@
 """Runs on tables of regions with planted parts: from a table to components and report."""
 
 import re
+from functools import partial
 
 import nibabel as nb
 import numpy as np
@@ -16,6 +17,7 @@ from opnmf_pipeline.config import (
     PipelineConfig,
     load_config,
 )
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.tables.files import read_features, write_features
 from opnmf_pipeline.runs.plan import make_plan
@@ -113,6 +115,53 @@ def test_the_plan_of_a_run(finished):
     assert (plan.n_voxels, plan.n_subjects) == (24, 14)
     assert plan.mask == "a value other than zero in at least one subject"
     assert "Age" in plan.cohort
+
+
+def refused(action, *arguments):
+    with pytest.raises(ImageError) as info:
+        action(*arguments)
+    return str(info.value)
+
+
+@pytest.mark.parametrize("check", [partial(make_plan, deep=True), run], ids=["check", "run"])
+def test_an_error_about_values_names_the_table_of_the_user(tmp_path, check):
+    """z-scores cannot be used, so the remedy is to replace them; nothing is an image."""
+    values = planted()
+    scores = ((values - values.mean(axis=0)) / values.std(axis=0)).round(3)
+    rows = rows_of(scores)
+    rows[3][5] = ""
+    table = write_csv(tmp_path / "scores.csv", rows)
+    config = PipelineConfig.model_validate(
+        {
+            "inputs": {"features": [table]},
+            "decomposition": {"n_components": [K]},
+            "output": {"dir": tmp_path / "out"},
+            "execution": {"n_procs": 1},
+        }
+    )
+    message = refused(check, config)
+    assert f"  sub-03: {table}: 1 NaN or infinite of 24 features\n" in message
+    assert f"  sub-02: {table}: 8 negative of 24 features\n" in message
+    assert ".features.tsv" not in message
+    assert "or fix the values" in message
+    assert "z-scores and other standardized values cannot be used: replace them" in message
+    assert "image" not in message
+    assert "shift" not in message
+
+
+def test_a_projection_names_the_table_of_the_user(finished, tmp_path):
+    config, _ = finished
+    rows = rows_of(planted() - 2)
+    table = write_csv(tmp_path / "new.csv", rows)
+    new = config.model_copy(
+        update={
+            "inputs": config.inputs.model_copy(update={"features": (table,)}),
+            "output": config.output.model_copy(update={"dir": tmp_path / "out"}),
+        }
+    )
+    message = refused(project, new, config.output.dir)
+    assert f"sub-01: {table}: " in message
+    assert ".features.tsv" not in message
 
 
 @pytest.mark.parametrize(

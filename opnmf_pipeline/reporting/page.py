@@ -101,6 +101,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             pictures=embedded_pictures(pictures),
             max_rows=MAX_ROWS,
             viewer=_viewer(facts),
+            no_viewer=_no_viewer(facts, settings),
             stability=any(map(_stability, facts.fits)),
             niivue=_niivue() if facts.volumes else "",
         )
@@ -149,6 +150,15 @@ def _draw_quality(quality: QualityFacts, errors: pd.DataFrame, units: str) -> li
     if not errors.empty:
         drawn.append(draw_errors(errors, find_outliers(errors)))
     return drawn
+
+
+def _no_viewer(facts: Facts, settings: Mapping[str, Any]) -> str:
+    """Return the sentence that says why features of tables are not shown in the viewer."""
+    if not facts.fits:
+        return " A comparison of numbers of components draws no maps, so there is no viewer."
+    if (settings.get("report") or {}).get("atlas"):
+        return ""
+    return " Without an atlas (report.atlas), there are no maps and there is no viewer."
 
 
 def _viewer(facts: Facts) -> dict[str, Any] | None:

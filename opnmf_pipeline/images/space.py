@@ -86,6 +86,8 @@ class Words(NamedTuple):
     ----------
     data : str
         The data, plural: ``images``.
+    columns : str
+        The columns of the matrix, one for each subject or session: ``images``.
     changes : str
         What they are if the columns are changes between two sessions.
     cohort : str
@@ -104,6 +106,7 @@ class Words(NamedTuple):
     """
 
     data: str = "images"
+    columns: str = "images"
     changes: str = "changes between two images"
     cohort: str = "{what} of {people}"
     used: str = "One image of each of {n} subjects was used"

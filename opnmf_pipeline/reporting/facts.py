@@ -39,6 +39,10 @@ class Words(Protocol):
         """Name of the data, plural."""
 
     @property
+    def columns(self) -> str:
+        """Name of the columns of the matrix."""
+
+    @property
     def changes(self) -> str:
         """Name of changes between two sessions."""
 

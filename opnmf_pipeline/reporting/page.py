@@ -69,7 +69,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
     settings = resolved(parse_yaml(facts.settings, "settings")) or {}
     selection, quality = facts.selection, facts.quality
     curves = selection_figures(selection)
-    units = units_of_values(facts.infos[0])
+    units, words = units_of_values(facts.infos[0]), facts.grid.words
     cohort = _draw_quality(quality, facts.errors, units) if quality and figures else []
     sections = [
         compose_section(fit, selection.of(fit.k), facts.covariates, figures=figures)
@@ -94,7 +94,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             adjustment=compose_adjustment(facts.adjustment),
             stack=compose_measures(facts),
             cohort=cohort,
-            missing=about_missing(quality.subjects) if quality else "",
+            missing=about_missing(quality.subjects, words.columns) if quality else "",
             subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
             methods=_methods(facts, settings),
             images=images_table(facts.images),

@@ -20,6 +20,8 @@ from opnmf_pipeline.config import (
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.tables.files import read_features, write_features
+from opnmf_pipeline.images.tables.grid import Grid
+from opnmf_pipeline.reporting.tables import about_missing
 from opnmf_pipeline.runs.plan import make_plan
 from opnmf_pipeline.runs.project import project
 from opnmf_pipeline.runs.run import run
@@ -86,6 +88,12 @@ def test_the_report_says_what_tables_lack(finished):
     assert used in page
     assert "<dt>Values</dt>" in page
     assert not re.search(r"[Tt]ables of|mean table|[Ii]mages of", page)
+
+
+def test_missing_values_of_a_table_are_not_those_of_images():
+    subjects_with = pd.DataFrame({"missing": [0.0, 0.2]}, index=["sub-01", "sub-02"])
+    columns = Grid(("a", "b")).words.columns
+    assert "in 1 of 2 columns of the matrix;" in about_missing(subjects_with, columns)
 
 
 def test_the_table_is_the_source_of_the_components(finished):

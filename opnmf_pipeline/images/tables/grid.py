@@ -48,6 +48,7 @@ SHARED_MSG = (
 )
 WORDS = Words(
     data="values",
+    columns="columns of the matrix",
     changes="changes of values",
     cohort="{n} {what} of each of {people}",
     used="For each of {n} subjects, one value per feature was used",

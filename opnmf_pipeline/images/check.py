@@ -88,7 +88,7 @@ def check_images(
         if found := problem(values, grid.elements, options):
             bad.append(f"{names[n]}: {images[n]}: {found}")
     if bad:
-        raise ImageError(bad_values(bad))
+        raise ImageError(bad_values(bad, grid.words))
     return Checked(inside, missing)
 
 

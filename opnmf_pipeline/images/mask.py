@@ -99,7 +99,8 @@ def group_mask(
         votes += values > options.threshold
         anywhere |= values != 0
         n_images += 1
-    remedy = f"lower mask.threshold (now {options.threshold:g}) or check the images"
+    data = grid.words.data
+    remedy = f"lower mask.threshold (now {options.threshold:g}) or check the {data}"
     n_observed = n_images - n_missing
     match options.method:
         case "mean":
@@ -113,23 +114,23 @@ def group_mask(
                 f"at most {best} of {n_images} subjects exceed the threshold in one {grid.element}"
             )
             if options.n_subjects:
-                remedy = f"lower mask.n_subjects (now {options.n_subjects}) or check the images"
+                remedy = f"lower mask.n_subjects (now {options.n_subjects}) or check the {data}"
         case "template":
             selected = grid.read_template() > options.threshold
-            why = f"all images are zero where {grid.template} is above the threshold"
+            why = f"all {data} are zero where {grid.template} is above the threshold"
         case "image":
             selected = grid.read_mask(options.image)  # type: ignore[arg-type]
-            why = f"all images are zero where {options.image} is not zero"
+            why = f"all {data} are zero where {options.image} is not zero"
             remedy = "check that mask and images are in the same space"
         case "all":
             selected = np.ones(grid.shape, dtype=bool)
-            why, remedy = "all images are zero everywhere", "check the images"
+            why, remedy = f"all {data} are zero everywhere", f"check the {data}"
     mask: NDArray[np.bool_] = selected & anywhere
     if lost := int(np.count_nonzero(mask & (n_missing > MOST_MISSING * n_images))):
         logger.info(LOST_MSG, lost, grid.elements, 100 * MOST_MISSING)
         mask &= n_missing <= MOST_MISSING * n_images
         why = f"all selected {grid.elements} are missing in most subjects"
-        remedy = "check the images for NaN"
+        remedy = f"check the {data} for NaN"
     if only_brain and mask.any():
         mask &= grid.read_brain()
         why = f"all selected {grid.elements} are outside {grid.brain}"

@@ -19,7 +19,7 @@ from opnmf_pipeline.files import written_whole
 from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.images.reading import map_images
 from opnmf_pipeline.images.rounding import Rounding
-from opnmf_pipeline.images.space import Grid, Mask
+from opnmf_pipeline.images.space import Grid, Mask, Words
 
 __all__ = [
     "FEWEST_OBSERVED",
@@ -39,18 +39,15 @@ BAD_VALUES_MSG = (
 )
 NAN_REMEDY = (
     "set matrix.nan: zero (set them to 0) or matrix.nan: masked (fit the components to the other "
-    "values), or fix the images"
+    "values), or fix the {data}"
 )
 MISSING_REMEDY = (
     f"leave out the subjects without values in at least {FEWEST_OBSERVED:.0%} of the mask, or fix "
-    "their images"
-)
-NEGATIVE_REMEDY = (
-    "set matrix.negative: clip (to 0) or shift (subtract the smallest value), or fix the images"
+    "their {data}"
 )
 ZERO_REMEDY = (
-    "set inputs.on_empty: drop to leave out the subjects whose image is zero in the mask, or fix "
-    "the images"
+    "set inputs.on_empty: drop to leave out the subjects whose {data} are zero in the mask, or fix "
+    "the {data}"
 )
 
 
@@ -127,7 +124,7 @@ def write_matrix(
             partial_path, mode="w+", dtype=options.dtype, shape=shape
         )
         allocate(partial_path)
-        shift, rounding = _fill(matrix, columns, names, mask.grid.elements, options)
+        shift, rounding = _fill(matrix, columns, names, mask.grid, options)
         matrix.flush()
     return shift, rounding
 
@@ -136,7 +133,7 @@ def _fill(
     matrix: NDArray[np.floating],
     columns: Iterable[NDArray[np.float32]],
     names: Sequence[str],
-    elements: str,
+    grid: Grid,
     options: MatrixConfig,
 ) -> tuple[float, float]:
     n_rows, n_subjects = matrix.shape
@@ -146,7 +143,7 @@ def _fill(
     chunks = [slice(first, first + step) for first in range(0, n_rows, step)]
     smallest, bad, rounding = np.inf, [], Rounding(options.dtype)
     for number, (name, column) in enumerate(zip(names, columns, strict=True)):
-        if found := problem(column, elements, options):
+        if found := problem(column, grid.elements, options):
             bad.append(f"{name}: {found}")
         stored = rounding.rounded(column, name)
         smallest = min(smallest, float(np.fmin.reduce(stored)))  # of observed values
@@ -156,7 +153,7 @@ def _fill(
             for rows in chunks:
                 _by_subject(matrix[rows])[number + 1 - filled : number + 1] = batch[:filled, rows]
     if bad:
-        raise ImageError(bad_values(bad))
+        raise ImageError(bad_values(bad, grid.words))
     rounding.require_small()
     del batch
     shift = min(smallest, 0.0) if options.negative == "shift" else 0.0
@@ -204,15 +201,15 @@ def problem(column: NDArray[np.float32], elements: str, options: MatrixConfig) -
     return f"{' and '.join(counts)} of {column.size} {elements}" if counts else ""
 
 
-def bad_values(bad: list[str]) -> str:
+def bad_values(bad: list[str], words: Words) -> str:
     """Return the message about subjects with bad values, from one line for each subject."""
     text = "\n".join(bad)
     remedies = [
-        remedy
+        remedy.format(data=words.data)
         for word, remedy in (
             ("NaN", NAN_REMEDY),
             ("are missing", MISSING_REMEDY),
-            ("negative", NEGATIVE_REMEDY),
+            ("negative", words.if_negative),
             ("is zero", ZERO_REMEDY),
         )
         if word in text

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from opnmf_pipeline.config import MatrixConfig
 
 __all__ = [
+    "WORDS",
     "AtlasImage",
     "Colour",
     "Grid",
@@ -32,6 +33,7 @@ __all__ = [
     "Mask",
     "Parts",
     "StandardSpace",
+    "Words",
     "WriteFormat",
 ]
 
@@ -77,6 +79,50 @@ class ImageMask(NamedTuple):
         return ~inside if self.zero else inside
 
 
+class Words(NamedTuple):
+    """What texts call the data of the subjects.
+
+    Attributes
+    ----------
+    data : str
+        The data, plural: ``images``.
+    columns : str
+        The columns of the matrix, one for each subject or session: ``images``.
+    changes : str
+        What they are if the columns are changes between two sessions.
+    cohort : str
+        What was factorized. Fields: ``what`` (``data`` or ``changes``), ``n`` (number of rows),
+        ``people``.
+    used, used_twice : str
+        Sentence without its end about what was used of ``n`` subjects, also for changes.
+    mean : str
+        The mean of the columns of the matrix.
+    entry : str
+        What is entered twice if the data of two subjects are equal.
+    if_poor : str
+        What poor coverage can come from.
+    if_negative : str
+        What to do about negative values.
+    """
+
+    data: str = "images"
+    columns: str = "images"
+    changes: str = "changes between two images"
+    cohort: str = "{what} of {people}"
+    used: str = "One image of each of {n} subjects was used"
+    used_twice: str = "Two images of each of {n} subjects were used"
+    mean: str = "the mean image"
+    entry: str = "scan"
+    if_poor: str = "The field of view may be truncated."
+    if_negative: str = (
+        "set matrix.negative: clip (to 0) or shift (subtract the smallest value), or fix the images"
+    )
+
+
+WORDS = Words()
+"""Words for images."""
+
+
 class Grid(Protocol):
     """The places for which every image has a value. ``str`` describes the grid in one line.
 
@@ -84,8 +130,8 @@ class Grid(Protocol):
     ----------
     element, elements : str
         Name of a place in messages, singular and plural: ``voxel``, ``voxels``.
-    image : str
-        Name of what a subject has, for texts: ``image``, ``table``.
+    words : Words
+        What texts call the data of the subjects.
     template : str
         Name of the template of the mask ``method: template``, for messages.
     brain : str
@@ -106,8 +152,8 @@ class Grid(Protocol):
         """Name of places, plural."""
 
     @property
-    def image(self) -> str:
-        """Name of what a subject has."""
+    def words(self) -> Words:
+        """What texts call the data of the subjects."""
 
     @property
     def template(self) -> str:

@@ -21,7 +21,17 @@ from numpy.typing import NDArray
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.files import file_digest
 from opnmf_pipeline.images.atlas import Atlas
-from opnmf_pipeline.images.space import AtlasImage, Colour, Grid, Images, Mask, Parts, WriteFormat
+from opnmf_pipeline.images.space import (
+    WORDS,
+    AtlasImage,
+    Colour,
+    Grid,
+    Images,
+    Mask,
+    Parts,
+    Words,
+    WriteFormat,
+)
 
 __all__ = ["STACK", "StackMask", "Stacks", "part_file", "part_files", "write_index"]
 
@@ -95,9 +105,10 @@ class StackGrid:
         return str(self._shared("elements", "places"))
 
     @property
-    def image(self) -> str:
-        """Name of what a subject has."""
-        return str(self._shared("image", "image"))
+    def words(self) -> Words:
+        """What texts call the data of the subjects."""
+        found: Words = self._shared("words", WORDS)
+        return found
 
     @property
     def template(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.facts import Facts, QualityFacts
+from opnmf_pipeline.reporting.facts import Facts, QualityFacts, Words
 from opnmf_pipeline.reporting.outliers import RULE, find_outliers
 from opnmf_pipeline.reporting.reliability import sentences_about_reliability
 from opnmf_pipeline.reporting.tables import by_chance
@@ -72,7 +72,8 @@ def attention(facts: Facts) -> list[str]:
     sentences += sentences_about_places(parts, _expected(facts.quality))
     if facts.quality:
         quality = facts.quality
-        sentences += sentences_about_cohort(quality.subjects, facts.errors, quality.covered)
+        words = facts.grid.words
+        sentences += sentences_about_cohort(quality.subjects, facts.errors, quality.covered, words)
     if facts.mixed_entities:
         sentences.append(
             f"The file names of the images have different entities ({facts.mixed_entities}). "
@@ -185,7 +186,7 @@ def sentences_about_starts(k: int, measures: Mapping[str, Any]) -> list[str]:
 
 
 def sentences_about_cohort(
-    subjects: pd.DataFrame, errors: pd.DataFrame, coverage: NDArray[np.floating]
+    subjects: pd.DataFrame, errors: pd.DataFrame, coverage: NDArray[np.floating], words: Words
 ) -> list[str]:
     """Return sentences about problems of the images.
 
@@ -198,8 +199,10 @@ def sentences_about_cohort(
         Relative reconstruction errors: one row per subject, one column per k.
     coverage : ndarray of shape (n_voxels,)
         Share of the subjects with data.
+    words : Words
+        Words of the grid.
     """
-    sentences = []
+    sentences, these = [], f"these {words.data}"
     flagged = find_outliers(errors)
     odd = [
         f"{subject} (k = {', '.join(str(k) for k in flagged.columns[row])})"
@@ -208,30 +211,33 @@ def sentences_about_cohort(
     ]
     if odd:
         sentences.append(
-            f"Outliers: {_named(odd)}. The components reconstruct these images worse than the "
-            f"others (logarithm of the relative reconstruction error {RULE}). Check these images."
+            f"Outliers: {_named(odd)}. The components reconstruct {these} worse than the "
+            f"others (logarithm of the relative reconstruction error {RULE}). Check {these}."
         )
     if pairs := find_duplicates(subjects):
         named = [f"{a} and {b} (r = {r:.5f})" for a, b, r in pairs]
         sentences.append(
-            f"Nearly identical images: {_named(named)}. The same scan may have been entered twice."
+            f"Nearly identical {words.data}: {_named(named)}. The same {words.entry} may have been "
+            "entered twice."
         )
     if others := find_other_units(subjects):
         named = [f"{name} ({factor:.3g} times)" for name, factor in others.items()]
         sentences.append(
-            f"Other units: {_named(named)}. The values of these images differ that much from the "
-            "median. Give all images the same units, such as a scale from 0 to 1."
+            f"Other units: {_named(named)}. Their {words.data} differ by that factor from the "
+            f"median. Give all {words.data} the same units, such as a scale from 0 to 1."
         )
     if "missing" in subjects and (many := subjects["missing"] > MUCH_MISSING).any():
         named = [f"{name} ({share:.0%})" for name, share in subjects["missing"][many].items()]
         sentences.append(
-            f"Many missing values: {_named(named)}. The loadings of these images are less certain. "
+            f"Many missing values: {_named(named)}. Their loadings are less certain. "
             "Compare the results with those without these subjects."
         )
-    return sentences + ([] if _sparse(subjects) else _about_coverage(subjects, coverage))
+    return sentences + ([] if _sparse(subjects) else _about_coverage(subjects, coverage, words))
 
 
-def _about_coverage(subjects: pd.DataFrame, coverage: NDArray[np.floating]) -> list[str]:
+def _about_coverage(
+    subjects: pd.DataFrame, coverage: NDArray[np.floating], words: Words
+) -> list[str]:
     """Return sentences about missing data. In sparse images, zeros are no missing data."""
     sentences = []
     data = subjects["coverage"] + subjects.get("missing", 0)  # missing values are no zeros
@@ -239,8 +245,8 @@ def _about_coverage(subjects: pd.DataFrame, coverage: NDArray[np.floating]) -> l
     if poor.any():
         named = [f"{name} ({share:.0%})" for name, share in subjects["coverage"][poor].items()]
         sentences.append(
-            f"Poor coverage: {_named(named)}. These images have data in a far smaller part of "
-            "the mask than most images. The field of view may be truncated."
+            f"Poor coverage: {_named(named)}. These {words.data} cover a far smaller part of "
+            f"the mask than most {words.data}. {words.if_poor}"
         )
     rare = float((coverage < RARE_SUBJECTS).mean())
     if rare > RARE_PART:

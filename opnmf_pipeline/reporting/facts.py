@@ -24,7 +24,51 @@ __all__ = [
     "ReliabilityFacts",
     "SelectionFacts",
     "SolverFacts",
+    "Words",
 ]
+
+
+class Words(Protocol):
+    """What texts call the data of the subjects, such as :data:`opnmf_pipeline.images.space.WORDS`.
+
+    ``opnmf_pipeline.images.space.Words`` describes the attributes.
+    """
+
+    @property
+    def data(self) -> str:
+        """Name of the data, plural."""
+
+    @property
+    def columns(self) -> str:
+        """Name of the columns of the matrix."""
+
+    @property
+    def changes(self) -> str:
+        """Name of changes between two sessions."""
+
+    @property
+    def cohort(self) -> str:
+        """What was factorized."""
+
+    @property
+    def used(self) -> str:
+        """What was used of the subjects."""
+
+    @property
+    def used_twice(self) -> str:
+        """What was used of the subjects, of two sessions."""
+
+    @property
+    def mean(self) -> str:
+        """Name of the mean of the columns of the matrix."""
+
+    @property
+    def entry(self) -> str:
+        """What is entered twice if the data of two subjects are equal."""
+
+    @property
+    def if_poor(self) -> str:
+        """What poor coverage can come from."""
 
 
 class GridFacts(Protocol):
@@ -34,8 +78,8 @@ class GridFacts(Protocol):
     ----------
     element, elements : str
         Name of a place of the grid, singular and plural: ``voxel``, ``voxels``.
-    image : str
-        Name of what a subject has: ``image``, ``table``.
+    words : Words
+        What texts call the data of the subjects.
     """
 
     @property
@@ -47,8 +91,8 @@ class GridFacts(Protocol):
         """Name of places, plural."""
 
     @property
-    def image(self) -> str:
-        """Name of what a subject has."""
+    def words(self) -> Words:
+        """What texts call the data of the subjects."""
 
     @property
     def in_space(self) -> bool:

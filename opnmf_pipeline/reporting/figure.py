@@ -12,6 +12,8 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.patches import Patch
 
 __all__ = [
@@ -21,9 +23,12 @@ __all__ = [
     "GREY",
     "ORANGE",
     "PURPLE",
+    "SMALLEST_SHARE",
     "STYLE",
+    "WEIGHTS",
     "Figure",
     "add_parts_legend",
+    "add_weight_scale",
     "part_colours",
     "plain",
     "png",
@@ -35,6 +40,10 @@ BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 GREY = "#8c8c8c"
 """Colour of bounds, marks, and lines at zero."""
 DPI = 150
+WEIGHTS = "inferno"
+"""Colours of the weights of components."""
+SMALLEST_SHARE = 0.05
+"""Weights below this share of the largest weight of the component are not drawn."""
 NAMED_COLUMNS = 2
 """Columns of the legend of a label map whose components have names."""
 LEGEND_CHARACTERS = 75
@@ -115,6 +124,32 @@ def add_parts_legend(
         **style,
     )
     legend.get_title().set_color(text)
+
+
+def add_weight_scale(figure: Any, *, text: str = "black") -> None:
+    """Add the colour bar of all components below them, with the smallest weight that is drawn.
+
+    Parameters
+    ----------
+    figure : matplotlib figure
+    text : str
+        Colour of the texts.
+    """
+    width, height = figure.get_size_inches()
+    axis = figure.add_axes((0.5 - 1.3 / width, -0.2 / height, 2.6 / width, 0.1 / height))
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, 100), WEIGHTS),
+        cax=axis,
+        orientation="horizontal",
+        ticks=[100 * SMALLEST_SHARE, 25, 50, 75, 100],
+    )
+    bar.ax.set_xlim(100 * SMALLEST_SHARE, 100)
+    bar.set_label(
+        f"weight (% of the largest weight of the component); below {SMALLEST_SHARE:.0%}: not drawn",
+        color=text,
+        fontsize=8,
+    )
+    bar.ax.tick_params(colors=text, labelsize=8)
 
 
 def plain(name: str) -> str:

@@ -31,9 +31,9 @@ def lead(facts: Facts) -> str:
     """Return the paragraph that describes the run."""
     ks = [str(k) for k in facts.ks]
     listed = " and ".join(filter(None, [", ".join(ks[:-1]), ks[-1]]))
-    what, about = _columns(facts), describe_change(facts.infos[0])
+    about = describe_change(facts.infos[0])
     text = (
-        f"{what} of {_people(facts)} were factorized into {listed} components by orthonormal "
+        f"{_cohort(facts)} were factorized into {listed} components by orthonormal "
         "projective non-negative matrix factorization (OPNMF). Each component is a set of regions "
         "whose values vary together across subjects."
         + (f" {about}" if about else "")
@@ -44,14 +44,23 @@ def lead(facts: Facts) -> str:
     return text
 
 
+def _cohort(facts: Facts) -> str:
+    """Return what was factorized."""
+    what, people = _columns(facts), _people(facts)
+    if "Measures" in facts.infos[0]:
+        return f"{what} of {people}"
+    n, what = facts.infos[0]["NumberOfVoxels"], what[0].lower() + what[1:]
+    text = facts.grid.words.cohort.format(n=n, what=what, people=people)
+    return text[0].upper() + text[1:]
+
+
 def _columns(facts: Facts) -> str:
     """Return what the columns of the matrix are."""
     change, measures = facts.infos[0].get("Change"), facts.infos[0].get("Measures")
     if measures is not None:
         return f"{len(measures['Names'])} measures ({', '.join(measures['Names'])})"
-    if change is None:
-        return f"{facts.grid.image.capitalize()}s"
-    return f"Changes between two {facts.grid.image}s"
+    words = facts.grid.words
+    return (words.data if change is None else words.changes).capitalize()
 
 
 def _mask(facts: Facts) -> str:

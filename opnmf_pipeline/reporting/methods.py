@@ -176,7 +176,7 @@ def _images(
     only_brain: bool,
 ) -> str:
     done = fit.get("Preprocessing", {})
-    is_smoothed = done.get("smoothing_fwhm") or grid.image != "image"
+    is_smoothed = done.get("smoothing_fwhm") or not grid.in_space
     steps = [] if is_smoothed else ["without further smoothing"]
     if fwhm := done.get("smoothing_fwhm"):
         steps.append(f"smoothed with a Gaussian kernel of {fwhm:g} mm full width at half maximum")
@@ -202,9 +202,9 @@ def _images(
             " Values were stored in half precision (float16), which changed them by "
             f"{fit['Rounding']:.1g} of their norm."
         )
-    used, values = f"One {grid.image} of each of {{n}} subjects was used", "values"
+    used, values = grid.words.used, "values"
     if "Change" in fit:
-        used, values = f"Two {grid.image}s of each of {{n}} subjects were used", "changes"
+        used, values = grid.words.used_twice, "changes"
     if "Measures" in fit:
         names = fit["Measures"]["Names"]
         used = f"{len(names)} measures ({_enumerated(names)}) of each of {{n}} subjects were used"
@@ -274,8 +274,8 @@ def _decomposition(fits: Sequence[Mapping[str, Any]], solver: str, grid: GridFac
         f"[yang2010, sotiras2015] into {ks} components. The components are the columns of a "
         f"non-negative {grid.element}-by-component matrix W, for which ‖X − WWᵀX‖ is small and "
         "WᵀW is close to the identity matrix. The loadings of the subjects are H = WᵀX. The "
-        "explained variance is R² = 1 − ‖X − WWᵀX‖² / ‖X − x̄1ᵀ‖², where x̄ is the mean "
-        f"{grid.image}. " + found_by + end
+        "explained variance is R² = 1 − ‖X − WWᵀX‖² / ‖X − x̄1ᵀ‖², where x̄ is "
+        f"{grid.words.mean}. " + found_by + end
     )
 
 

@@ -69,7 +69,7 @@ def render_page(facts: Facts, *, figures: bool) -> str:
     settings = resolved(parse_yaml(facts.settings, "settings")) or {}
     selection, quality = facts.selection, facts.quality
     curves = selection_figures(selection)
-    units = units_of_values(facts.infos[0])
+    units, words = units_of_values(facts.infos[0]), facts.grid.words
     cohort = _draw_quality(quality, facts.errors, units) if quality and figures else []
     sections = [
         compose_section(fit, selection.of(fit.k), facts.covariates, figures=figures)
@@ -94,13 +94,14 @@ def render_page(facts: Facts, *, figures: bool) -> str:
             adjustment=compose_adjustment(facts.adjustment),
             stack=compose_measures(facts),
             cohort=cohort,
-            missing=about_missing(quality.subjects) if quality else "",
+            missing=about_missing(quality.subjects, words.columns) if quality else "",
             subjects=subjects_table(quality.subjects, facts.errors) if quality else None,
             methods=_methods(facts, settings),
             images=images_table(facts.images),
             pictures=embedded_pictures(pictures),
             max_rows=MAX_ROWS,
             viewer=_viewer(facts),
+            no_viewer=_no_viewer(facts, settings),
             stability=any(map(_stability, facts.fits)),
             niivue=_niivue() if facts.volumes else "",
         )
@@ -149,6 +150,15 @@ def _draw_quality(quality: QualityFacts, errors: pd.DataFrame, units: str) -> li
     if not errors.empty:
         drawn.append(draw_errors(errors, find_outliers(errors)))
     return drawn
+
+
+def _no_viewer(facts: Facts, settings: Mapping[str, Any]) -> str:
+    """Return the sentence that says why features of tables are not shown in the viewer."""
+    if not facts.fits:
+        return " A comparison of numbers of components draws no maps, so there is no viewer."
+    if (settings.get("report") or {}).get("atlas"):
+        return ""
+    return " Without an atlas (report.atlas), there are no maps and there is no viewer."
 
 
 def _viewer(facts: Facts) -> dict[str, Any] | None:

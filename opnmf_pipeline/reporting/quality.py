@@ -39,7 +39,7 @@ def draw_errors(errors: pd.DataFrame, flagged: pd.DataFrame) -> Figure:
             _name(axis, place, errors[k][odd].nlargest(MAX_NAMED))
         axis.set_xticks(range(errors.shape[1]), [f"k = {k}" for k in errors])
         axis.set_xlim(-0.5, errors.shape[1] - 0.2)
-        axis.set_ylabel("reconstruction error / norm of image")
+        axis.set_ylabel("reconstruction error / norm of the values")
         axis.grid(visible=False, axis="x")
         image = png(figure)
     names = sorted({str(name) for k in flagged for name in errors.index[flagged[k]]})

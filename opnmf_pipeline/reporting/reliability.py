@@ -111,12 +111,14 @@ def sentences_about_reliability(k: int, found: ReliabilityFacts | None) -> list[
     if found is None or (rows := found.verdicts(NO)).empty:
         return []
     named = [
-        f"component {row['index']} (Dice {row['dice']:.2f}; {row['dice_null']:.2f} by chance)"
+        f"component {row['index']} (Dice {row['dice']:.2f}, interval {row['dice_low']:.2f} to "
+        f"{row['dice_high']:.2f}, not above {row['dice_null']:.2f} by chance)"
         for _, row in rows.iterrows()
     ]
     more = len(named) - N_NAMED
     listed = ", ".join(named[:N_NAMED]) + (f" and {more} more" if more > 0 else "")
     return [
-        f"k = {k}, components that are not reproduced: {listed}. Two parts of the cohort agree on "
-        "them no more than by chance. Do not interpret them one by one; compare with a smaller k."
+        f"k = {k}, components that are not reproduced: {listed}. The interval over the splits "
+        "of the agreement between two parts of the cohort reaches down to the mean of chance, or "
+        "below. Do not interpret them one by one; compare with a smaller k."
     ]

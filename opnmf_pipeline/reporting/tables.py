@@ -210,13 +210,15 @@ def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame
     return table.set_axis(last).sort_index(ascending=False).reset_index(drop=True)
 
 
-def about_missing(subjects: pd.DataFrame) -> str:
+def about_missing(subjects: pd.DataFrame, columns: str) -> str:
     """Say how many values are missing; return an empty text if none can be.
+
+    ``columns`` is what the columns of the matrix are called.
 
     Examples
     --------
     >>> subjects = pd.DataFrame({"missing": [0.0, 0.1, 0.3, 0.0]}, index=list("abcd"))
-    >>> about_missing(subjects)[:69]
+    >>> about_missing(subjects, "images")[:69]
     '10.0% of the values are missing, in 2 of 4 images; c lacks most (30%)'
     """
     if "missing" not in subjects:
@@ -226,8 +228,8 @@ def about_missing(subjects: pd.DataFrame) -> str:
         return "No value is missing in the mask."
     return (
         f"{shares.mean():.1%} of the values are missing, in {(shares > 0).sum()} of {len(shares)} "
-        f"images; {shares.idxmax()} lacks most ({shares.max():.0%}). Components, errors and "
-        "explained variances are those of the observed values."
+        f"{columns}; {shares.idxmax()} lacks most ({shares.max():.0%}). Components, "
+        "errors and explained variances are those of the observed values."
     )
 
 

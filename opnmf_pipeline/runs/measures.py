@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ from opnmf_pipeline.config import InputsConfig, PipelineConfig
 from opnmf_pipeline.images.measures import image_column
 from opnmf_pipeline.stages.spaces import SPACES, space_of
 
-__all__ = ["images_in", "may_have_atlas", "with_tables"]
+__all__ = ["images_in", "may_have_atlas", "tables_of", "with_tables"]
 
 OF_TABLES = ("features", "feature_names", "features_as")
 
@@ -19,6 +19,26 @@ def images_in(cohort: pd.DataFrame, inputs: InputsConfig) -> list[str]:
     """Return the images of a cohort; with several measures, those of the first measure first."""
     columns = [name for name in ("image", *map(image_column, inputs.names)) if name in cohort]
     return [path for column in columns for path in cohort[column]]
+
+
+def tables_of(images: Sequence[str], inputs: InputsConfig) -> dict[str, str]:
+    """Return the tables of the user that the files of subjects come from, by the path of the file.
+
+    Parameters
+    ----------
+    images : sequence of str
+        Images of :func:`images_in`.
+    inputs : InputsConfig
+        The settings; without ``features``, nothing is returned.
+    """
+    parts = [inputs.of_measure(name) for name in inputs.names] or [inputs]
+    n_each = len(images) // len(parts)
+    return {
+        image: ", ".join(map(str, part.features))
+        for number, part in enumerate(parts)
+        if part.features is not None
+        for image in images[number * n_each : (number + 1) * n_each]
+    }
 
 
 def may_have_atlas(config: PipelineConfig, images: Iterable[str]) -> bool:

@@ -26,9 +26,9 @@ from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.change import people_of_fits, with_pairs
-from opnmf_pipeline.runs.errors import naming_subjects
+from opnmf_pipeline.runs.errors import naming_subjects, naming_tables
 from opnmf_pipeline.runs.limits import check_covariates, check_rank
-from opnmf_pipeline.runs.measures import images_in, may_have_atlas, with_tables
+from opnmf_pipeline.runs.measures import images_in, may_have_atlas, tables_of, with_tables
 from opnmf_pipeline.runs.study import (
     count_splits,
     determining_settings,
@@ -147,10 +147,11 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         require_grids(rows, config)
         standard = space_of(images[0]).images.standard_space(images[0])
         only_brain = config.mask.only_brain(in_standard_space=standard is not None)
-        found = [
-            _look_at(images[first : first + len(names)], names, config, masks, track, deep=deep)
-            for first in range(0, len(images), len(names))
-        ]
+        with naming_tables(tables_of(images, config.inputs)):
+            found = [
+                _look_at(images[first : first + len(names)], names, config, masks, track, deep=deep)
+                for first in range(0, len(images), len(names))
+            ]
     grid, measures = found[0].grid, config.matrix.measures
     missing = np.mean([one.missing for one in found], axis=0)
     n_parallel = 1

@@ -39,6 +39,8 @@ from opnmf_pipeline.images.missing import find_masks
 from opnmf_pipeline.images.projection import Finish
 from opnmf_pipeline.images.space import ImageMask
 from opnmf_pipeline.progress import Display, SilentDisplay
+from opnmf_pipeline.runs.errors import with_tables_named
+from opnmf_pipeline.runs.measures import tables_of
 from opnmf_pipeline.runs.projected import columns_of, projection_page
 from opnmf_pipeline.runs.study import output_dir
 from opnmf_pipeline.stages.collect import collect_cohort
@@ -248,6 +250,8 @@ def project(
         if len(missing) < len(rows):
             display.note(f"project: {len(rows) - len(missing)} images were projected before")
         problem = projection.write(missing, display, *(COMBINED if combined else ()))
+        if problem is not None:
+            problem = with_tables_named(problem, tables_of(images, config.inputs))
         done = [row for row in rows if projection.is_done(row)]
         tables: dict[int, pd.DataFrame] = {}
         if combined and done:

@@ -6,7 +6,8 @@ import importlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,8 +31,9 @@ from opnmf_pipeline.locks import only_run
 from opnmf_pipeline.logs import log_file
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.compare import compare_finished
-from opnmf_pipeline.runs.errors import naming_subjects
+from opnmf_pipeline.runs.errors import naming_subjects, naming_tables
 from opnmf_pipeline.runs.limits import check_memory, check_units
+from opnmf_pipeline.runs.measures import tables_of
 from opnmf_pipeline.runs.monitor import resources_watched
 from opnmf_pipeline.runs.publish import publish
 from opnmf_pipeline.runs.record import run_record
@@ -168,10 +170,18 @@ def run_share(
         display.note(f"collect: {study.counted}")
         graph = local.share_of(study.graph, number, n_shares)
         outcome = Outcome(display, _check_of(config))
-        with work_locked(config), naming_subjects(study.images, study.names):
+        with work_locked(config), _naming(study):
             study = study.moved_to(work_dir(config))
             local.compute(graph, study.given, config, work_dir(config), outcome, display)
     return outcome.computed
+
+
+@contextmanager
+def _naming(study: Study) -> Iterator[None]:
+    """Name the subjects, and the tables of the user, in errors about images."""
+    tables = tables_of(study.images, study.config.inputs)
+    with naming_tables(tables), naming_subjects(study.images, study.names):
+        yield
 
 
 def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
@@ -182,7 +192,7 @@ def _run(study: Study, output: OutputFolder, display: Display) -> Summary:
     with log_file(output.path("log")):
         try:
             watched = resources_watched(output, study.config.execution.resource_monitor)
-            with watched, naming_subjects(study.images, study.names):
+            with watched, _naming(study):
                 _compute(study, outcome, output, display)
             status = "finished"
         except BaseException as error:

@@ -4,13 +4,17 @@ import json
 import shlex
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from opnmf_pipeline.cli import main
 from opnmf_pipeline.dataset.folder import FinishedRun
 from opnmf_pipeline.exceptions import OutputError
 from tests.conftest import ROOT
+from tests.features import REGIONS, planted, rows_of, write_csv
+from tests.surfaces import write_annot
 
 pytestmark = pytest.mark.filterwarnings("ignore::opnmf_pipeline.exceptions.ConvergenceWarning")
 
@@ -46,6 +50,27 @@ def test_select_compares_and_writes_no_maps(command, tmp_path, capsys):
     assert page.count(choice["reason"].replace("'", "&#39;")) == 1
     assert "empty slice" not in (tmp_path / "out/logs/opnmf-pipeline.log").read_text()
     is_written_again(tmp_path / "out")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_select_of_a_table_draws_no_maps_with_and_without_an_atlas(named, tmp_path):
+    write_csv(tmp_path / "table.csv", rows_of(planted()))
+    settings = {
+        "inputs": {"features": "table.csv"},
+        "decomposition": {"n_components": 2},
+        "selection": {"candidates": [2, 3]},
+        "output": {"dir": "out"},
+        "execution": {"n_procs": 1},
+    }
+    if named:
+        n = len(REGIONS) // 2
+        atlas = write_annot(tmp_path, *[np.arange(642) % n] * 2, [name[3:] for name in REGIONS[:n]])
+        settings["report"] = {"atlas": atlas.name}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["select", str(tmp_path / "settings.yaml")]) == 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert "A comparison of numbers of components draws no maps, so there is no viewer." in page
+    assert "Without an atlas" not in page
 
 
 def is_written_again(out):

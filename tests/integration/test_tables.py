@@ -1,5 +1,8 @@
 """Runs on tables of regions with planted parts: from a table to components and report."""
 
+import re
+from functools import partial
+
 import nibabel as nb
 import numpy as np
 import pandas as pd
@@ -14,8 +17,11 @@ from opnmf_pipeline.config import (
     PipelineConfig,
     load_config,
 )
+from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.atlas import Atlas
 from opnmf_pipeline.images.tables.files import read_features, write_features
+from opnmf_pipeline.images.tables.grid import Grid
+from opnmf_pipeline.reporting.tables import about_missing
 from opnmf_pipeline.runs.plan import make_plan
 from opnmf_pipeline.runs.project import project
 from opnmf_pipeline.runs.run import run
@@ -75,10 +81,19 @@ def test_the_files_of_a_run(finished):
 
 def test_the_report_says_what_tables_lack(finished):
     page = finished[1].outputs.path("report").read_text()
-    assert "Tables of 14 subjects were factorized into 3 components" in page
+    assert "24 values of each of 14 subjects were factorized into 3 components" in page
     assert "The features of a table have no neighbours." in page
     assert "Without an atlas (report.atlas), there are no maps and there is no viewer" in page
-    assert "One table of each of 14 subjects was used. The values in the 24 features" in page
+    used = "For each of 14 subjects, one value per feature was used. The values in the 24 features"
+    assert used in page
+    assert "<dt>Values</dt>" in page
+    assert not re.search(r"[Tt]ables of|mean table|[Ii]mages of", page)
+
+
+def test_missing_values_of_a_table_are_not_those_of_images():
+    subjects_with = pd.DataFrame({"missing": [0.0, 0.2]}, index=["sub-01", "sub-02"])
+    columns = Grid(("a", "b")).words.columns
+    assert "in 1 of 2 columns of the matrix;" in about_missing(subjects_with, columns)
 
 
 def test_the_table_is_the_source_of_the_components(finished):
@@ -108,6 +123,53 @@ def test_the_plan_of_a_run(finished):
     assert (plan.n_voxels, plan.n_subjects) == (24, 14)
     assert plan.mask == "a value other than zero in at least one subject"
     assert "Age" in plan.cohort
+
+
+def refused(action, *arguments):
+    with pytest.raises(ImageError) as info:
+        action(*arguments)
+    return str(info.value)
+
+
+@pytest.mark.parametrize("check", [partial(make_plan, deep=True), run], ids=["check", "run"])
+def test_an_error_about_values_names_the_table_of_the_user(tmp_path, check):
+    """z-scores cannot be used, so the remedy is to replace them; nothing is an image."""
+    values = planted()
+    scores = ((values - values.mean(axis=0)) / values.std(axis=0)).round(3)
+    rows = rows_of(scores)
+    rows[3][5] = ""
+    table = write_csv(tmp_path / "scores.csv", rows)
+    config = PipelineConfig.model_validate(
+        {
+            "inputs": {"features": [table]},
+            "decomposition": {"n_components": [K]},
+            "output": {"dir": tmp_path / "out"},
+            "execution": {"n_procs": 1},
+        }
+    )
+    message = refused(check, config)
+    assert f"  sub-03: {table}: 1 NaN or infinite of 24 features\n" in message
+    assert f"  sub-02: {table}: 8 negative of 24 features\n" in message
+    assert ".features.tsv" not in message
+    assert "or fix the values" in message
+    assert "z-scores and other standardized values cannot be used: replace them" in message
+    assert "image" not in message
+    assert "shift" not in message
+
+
+def test_a_projection_names_the_table_of_the_user(finished, tmp_path):
+    config, _ = finished
+    rows = rows_of(planted() - 2)
+    table = write_csv(tmp_path / "new.csv", rows)
+    new = config.model_copy(
+        update={
+            "inputs": config.inputs.model_copy(update={"features": (table,)}),
+            "output": config.output.model_copy(update={"dir": tmp_path / "out"}),
+        }
+    )
+    message = refused(project, new, config.output.dir)
+    assert f"sub-01: {table}: " in message
+    assert ".features.tsv" not in message
 
 
 @pytest.mark.parametrize(

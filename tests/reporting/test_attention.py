@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from opnmf_pipeline.images.space import WORDS
+from opnmf_pipeline.images.tables.grid import WORDS as WORDS_FOR_TABLES
 from opnmf_pipeline.reporting.attention import (
     _expected,
     find_duplicates,
@@ -43,8 +45,12 @@ def errors(subjects):
 COVERED = np.ones(1000)
 
 
+def about_cohort(subjects, errors, coverage, words=WORDS):
+    return sentences_about_cohort(subjects, errors, coverage, words)
+
+
 def test_nothing_to_say(subjects, errors):
-    assert sentences_about_cohort(subjects, errors, COVERED) == []
+    assert about_cohort(subjects, errors, COVERED) == []
     assert (
         sentences_about_fit(
             {"NumberOfComponents": 2, "NumberOfVoxels": 99, "Converged": True}, [50, 49]
@@ -55,8 +61,23 @@ def test_nothing_to_say(subjects, errors):
 
 def test_a_planted_outlier_is_named_with_the_k_it_is_one_for(subjects, errors):
     errors.loc["sub-007", 10] *= 3
-    (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
+    (sentence,) = about_cohort(subjects, errors, COVERED)
     assert sentence.startswith("Outliers: sub-007 (k = 10).")
+
+
+def test_nothing_is_called_an_image_in_a_cohort_of_tables(subjects, errors):
+    errors.loc["sub-007", 10] *= 3
+    subjects.loc["sub-003", ["nearest", "correlation"]] = "sub-009", 0.99999
+    subjects.loc["sub-005", "norm"] = 255 * subjects["norm"].median()
+    subjects.loc["sub-004", "coverage"] = 0.8
+    sentences = about_cohort(subjects, errors, COVERED, WORDS_FOR_TABLES)
+    assert len(sentences) == 4
+    text = " ".join(sentences)
+    assert "Check these values." in text
+    assert "Nearly identical values: sub-003 and sub-009" in text
+    assert "Give all values the same units" in text
+    assert "Zeros may stand for missing values." in text
+    assert not any(word in text for word in ("image", "scan", "field of view"))
 
 
 def test_outliers_do_not_hide_one_another(errors):
@@ -83,7 +104,7 @@ def test_duplicates_are_named_once(subjects, errors):
     subjects.loc["sub-003", ["nearest", "correlation"]] = "sub-009", 0.99999
     subjects.loc["sub-009", ["nearest", "correlation"]] = "sub-003", 0.99999
     assert find_duplicates(subjects) == [("sub-003", "sub-009", 0.99999)]
-    (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
+    (sentence,) = about_cohort(subjects, errors, COVERED)
     assert "sub-003 and sub-009 (r = 0.99999)" in sentence
 
 
@@ -97,7 +118,7 @@ def test_an_image_in_other_units_is_named_with_its_factor(subjects, errors, fact
     median = subjects["norm"].median()
     subjects.loc["sub-005", "norm"] = factor * median
     assert find_other_units(subjects) == pytest.approx({"sub-005": factor}, rel=0.01)
-    (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
+    (sentence,) = about_cohort(subjects, errors, COVERED)
     assert sentence.startswith(f"Other units: sub-005 ({factor:.3g} times).")
 
 
@@ -111,7 +132,7 @@ def test_lesions_differ_in_size_and_not_in_units(subjects, errors):
     subjects["norm"] = 100 * np.sqrt(subjects["coverage"])
     assert find_other_units(subjects) == {}
     covered = np.full(1000, 0.1)
-    assert sentences_about_cohort(subjects, errors, covered) == []
+    assert about_cohort(subjects, errors, covered) == []
 
 
 @pytest.mark.parametrize(
@@ -158,14 +179,14 @@ def test_white_matter_is_expected_in_maps_of_white_matter_and_of_lesions(
 def test_poor_coverage(subjects, errors):
     subjects.loc["sub-004", "coverage"] = 0.8
     covered = np.where(np.arange(1000) < 100, 0.5, 1.0)
-    about_subject, about_voxels = sentences_about_cohort(subjects, errors, covered)
+    about_subject, about_voxels = about_cohort(subjects, errors, covered)
     assert "sub-004 (80%)" in about_subject
     assert about_voxels.startswith("10% of the mask has data in fewer than 90%")
 
 
 def test_many_names_are_cut_short(subjects, errors):
     subjects.loc[subjects.index[:12], "coverage"] = 0.5
-    (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
+    (sentence,) = about_cohort(subjects, errors, COVERED)
     assert "sub-007 (50%) and 4 more" in sentence
 
 
@@ -183,5 +204,5 @@ def test_components_that_depend_on_the_start_need_attention():
 def test_subjects_that_lack_many_values_are_named(subjects, errors):
     subjects["missing"] = 0.0
     subjects.loc["sub-007", ["missing", "coverage"]] = 0.3, 0.7
-    (sentence,) = sentences_about_cohort(subjects, errors, COVERED)
+    (sentence,) = about_cohort(subjects, errors, COVERED)
     assert sentence.startswith("Many missing values: sub-007 (30%).")

@@ -6,6 +6,8 @@ import pytest
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig
 from opnmf_pipeline.decomposition.initialization import INITS
 from opnmf_pipeline.decomposition.solvers import SOLVERS
+from opnmf_pipeline.images.space import WORDS
+from opnmf_pipeline.images.tables.grid import Grid as Features
 from opnmf_pipeline.images.volumes import Grid
 from opnmf_pipeline.reporting import methods as methods_module
 from opnmf_pipeline.reporting.methods import describe_methods
@@ -20,7 +22,7 @@ VOXELS = Grid((60, 70, 60), np.diag([3.0, 3.0, 3.0, 1.0]))
 class Vertices:
     """Of a mesh whose coordinates are not known, such as fsLR 32k."""
 
-    image, element, elements, spacing = "image", "vertex", "vertices", ()
+    words, element, elements, spacing = WORDS, "vertex", "vertices", ()
     in_space, has_coordinates = True, False
 
 
@@ -113,6 +115,21 @@ def test_the_numbers_that_were_used():
         "opnmf-pipeline 0.1.0 on Python 3.11.7 with NumPy 2.0 (Harris et al., 2020).",
     ):
         assert expected in text
+
+
+def test_what_was_used_of_a_table():
+    features = Features(("lh_insula", "rh_insula"))
+    text = " ".join(describe(mask="all", grid=features, NumberOfVoxels=2).paragraphs)
+    for expected in (
+        "For each of 162 subjects, one value per feature was used",
+        "The values in the 2 features that were not zero in all subjects formed",
+        "where x̄ is the mean of each feature.",
+    ):
+        assert expected in text
+    changed = {"Settings": {"from_session": "ses-1", "to_session": "ses-2"}}
+    text = " ".join(describe(mask="all", grid=features, Change=changed).paragraphs)
+    assert "For each of 162 subjects, two values per feature were used" in text
+    assert "table" not in text
 
 
 def test_the_brain_mask_is_named_and_cited():

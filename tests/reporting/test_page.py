@@ -10,7 +10,7 @@ from PIL import Image
 
 from opnmf_pipeline.reporting import page as page_module
 from opnmf_pipeline.reporting.figure import Figure
-from opnmf_pipeline.reporting.page import _viewer, embedded_pictures, with_runs
+from opnmf_pipeline.reporting.page import _no_viewer, _viewer, embedded_pictures, with_runs
 from opnmf_pipeline.reporting.viewer import Embedded
 
 PAGE = "<p>before</p>\n<!-- runs -->\nold records\n<!-- /runs -->\n<p>after</p>\n"
@@ -54,6 +54,21 @@ def facts(*, chosen=None, on_background=False, images):
         on_background=on_background,
         selection=SimpleNamespace(chosen=chosen),
     )
+
+
+@pytest.mark.parametrize(
+    ("fits", "report", "sentence"),
+    [
+        ([], {"atlas": "a.nii.gz"}, " A comparison of numbers of components draws no maps"),
+        ([], {}, " A comparison of numbers of components draws no maps"),
+        ([1], {}, " Without an atlas (report.atlas), there are no maps"),
+        ([1], {"atlas": "a.nii.gz"}, ""),
+    ],
+)
+def test_why_a_table_has_no_viewer(fits, report, sentence):
+    found = _no_viewer(SimpleNamespace(fits=fits), {"report": report})
+    assert found.startswith(sentence)
+    assert bool(found) == bool(sentence)
 
 
 @pytest.mark.parametrize(("chosen", "first"), [(9, 9), (4, 4), (None, 4), (5, 4)])

@@ -54,12 +54,21 @@ def test_the_words_are_those_of_the_table():
 
 def test_components_that_are_not_reproduced_need_attention():
     (sentence,) = sentences_about_reliability(3, facts())
-    assert (
-        "k = 3, components that are not reproduced: component 2 (Dice 0.31; 0.35 by chance)."
-        in (sentence)
+    assert sentence.startswith(
+        "k = 3, components that are not reproduced: component 2 (Dice 0.31, interval 0.10 to 0.50, "
+        "not above 0.35 by chance)."
     )
     assert sentences_about_reliability(3, None) == []
     assert sentences_about_reliability(2, facts(TABLE[TABLE["reproduced"] != "no"])) == []
+
+
+def test_a_component_above_chance_is_not_said_to_agree_no_more_than_by_chance():
+    """Its interval is what decides, so the sentence is about the interval."""
+    table = TABLE.assign(dice=0.43, dice_low=0.36, dice_high=0.53, dice_null=0.37)
+    (sentence,) = sentences_about_reliability(3, facts(table))
+    assert "(Dice 0.43, interval 0.36 to 0.53, not above 0.37 by chance)" in sentence
+    assert "The interval over the splits" in sentence
+    assert "no more than by chance" not in sentence
 
 
 def test_the_section_counts_them():

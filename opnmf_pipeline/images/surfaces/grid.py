@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.cleaning import cleaned
-from opnmf_pipeline.images.space import ImageMask, StandardSpace
+from opnmf_pipeline.images.space import WORDS, ImageMask, StandardSpace
 from opnmf_pipeline.images.surfaces.files import CORTEX, read_axis, read_values
 from opnmf_pipeline.images.surfaces.labels import read_regions
 from opnmf_pipeline.images.surfaces.masks import read_inside
@@ -76,7 +76,7 @@ class Grid:
 
     axis: BrainModelAxis
 
-    image = "image"
+    words = WORDS
     in_space = True
     template = "the template"
     brain = "the brain of the template"

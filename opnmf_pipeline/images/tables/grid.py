@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.cleaning import cleaned
-from opnmf_pipeline.images.space import AtlasImage, ImageMask, StandardSpace
+from opnmf_pipeline.images.space import AtlasImage, ImageMask, StandardSpace, Words
 from opnmf_pipeline.images.tables.files import is_image, read_features, write_features
 from opnmf_pipeline.images.tables.regions import regions_of, shared_regions
 
@@ -46,6 +46,19 @@ SHARED_MSG = (
     "report.atlas: several features are one region of {path}: {features}; choose one measure with "
     "inputs.feature_names, such as '*_thickness', or remove report.atlas"
 )
+WORDS = Words(
+    data="values",
+    columns="columns of the matrix",
+    changes="changes of values",
+    cohort="{n} {what} of each of {people}",
+    used="For each of {n} subjects, one value per feature was used",
+    used_twice="For each of {n} subjects, two values per feature were used",
+    mean="the mean of each feature",
+    entry="row of a table",
+    if_poor="Zeros may stand for missing values.",
+    if_negative="z-scores and other standardized values cannot be used: replace them by the raw "
+    "values; if the raw values are negative, set matrix.negative: clip (to 0)",
+)
 TABLE_MSG = "report.atlas: {path} is a table of features; give the label image of an atlas"
 
 
@@ -61,7 +74,8 @@ class Grid:
 
     names: tuple[str, ...]
 
-    image, element, elements = "table", "feature", "features"
+    element, elements = "feature", "features"
+    words = WORDS
     in_space = False
     has_coordinates = False
     template = "the template"

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.problems import joined, listed
-from opnmf_pipeline.images.space import ImageMask
+from opnmf_pipeline.images.space import WORDS, ImageMask, Words
 from opnmf_pipeline.images.volumes.files import open_image, read_values, set_space
 from opnmf_pipeline.images.volumes.standard import (
     MNI_CODE,
@@ -83,7 +83,7 @@ NO_LABELS_MSG = (
 class Grid:
     """Voxel grid: a 3D shape in voxels, and the affine from voxel indices to mm."""
 
-    image: ClassVar[str] = "image"
+    words: ClassVar[Words] = WORDS
     in_space: ClassVar[bool] = True
     has_coordinates: ClassVar[bool] = True
     element: ClassVar[str] = "voxel"

@@ -27,6 +27,8 @@ VIEWS_OF_SIDES = (
 N_VERTICES = 10242
 COARSER, FINER = (642, 2562), (40962, 163842)
 """Other meshes of fsaverage. The vertices of a mesh are the first ones of all finer meshes."""
+LIGHT = (0.05, 0.4)
+"""Grey of the highest and of the deepest folds, from 0 (white) to 1: low weights are darker."""
 ZOOM = 1.4
 """Without it, half of each picture is margin."""
 NO_MESH = (
@@ -48,7 +50,7 @@ class Maps(NamedTuple):
         Values by hemisphere, ``left`` and ``right``; NaN where a map has no value. Empty if there
         is no mesh for the maps.
     cortex : dict of str to (mesh, ndarray of shape (n_vertices,) or None)
-        Mesh and sulcal depth by hemisphere.
+        Mesh and grey of the folds by hemisphere.
     problem : str
         Why ``values`` is empty, or "".
     """
@@ -150,9 +152,10 @@ def _shown(n_vertices: int, side: str) -> NDArray[np.int64]:
 
 @cache
 def _fsaverage5(side: str) -> tuple[Any, NDArray[np.float64]]:
-    """Return the inflated surface of a hemisphere, and its sulcal depth."""
+    """Return the inflated surface of a hemisphere, and the grey of its folds."""
     from nilearn.datasets import load_fsaverage, load_fsaverage_data
 
     mesh = load_fsaverage("fsaverage5")["inflated"].parts[side]
     depth = load_fsaverage_data("fsaverage5", data_type="sulcal").data.parts[side]
-    return mesh, np.asarray(depth, dtype=np.float64)
+    low, high = LIGHT
+    return mesh, np.interp(depth, (depth.min(), depth.max()), (low, high))

@@ -11,7 +11,15 @@ import numpy as np
 from matplotlib.colors import ListedColormap, Normalize
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.figure import Figure, add_parts_legend, part_colours, png
+from opnmf_pipeline.reporting.figure import (
+    SMALLEST_SHARE,
+    WEIGHTS,
+    Figure,
+    add_parts_legend,
+    add_weight_scale,
+    part_colours,
+    png,
+)
 from opnmf_pipeline.reporting.surfaces.cortex import VIEWS_OF_SIDES, Maps, read_maps
 
 __all__ = ["VIEWS", "draw_cohort_maps", "draw_components", "draw_parts", "template_image"]
@@ -19,8 +27,8 @@ __all__ = ["VIEWS", "draw_cohort_maps", "draw_components", "draw_parts", "templa
 VIEWS = "in four views of the cortex: left lateral and medial, right medial and lateral"
 PER_ROW = 2
 VIEW_INCHES = (1.9, 1.5)
-SMALLEST = 1 / 20
-"""Smaller weights are not drawn, as a share of the largest weight."""
+MARKS = {"left": "L", "right": "R"}
+"""Names of the hemispheres above each view."""
 LEGEND_COLUMNS = 10
 DPI = 110
 
@@ -57,12 +65,14 @@ def draw_components(
     for number in range(k):
         largest = max(np.nanmax(values[:, number]) for values in maps.values.values())
         shown = {
-            side: np.where(values[:, number] > largest * SMALLEST, values[:, number], np.nan)
+            side: np.where(values[:, number] > largest * SMALLEST_SHARE, values[:, number], np.nan)
             for side, values in maps.values.items()
         }
         panel = panels[number]
-        _draw(panel, maps, shown, cmap="inferno", vmin=0, vmax=largest or 1)
+        _draw(panel, maps, shown, cmap=WEIGHTS, vmin=0, vmax=largest or 1)
         panel[0].set_title(titles[number], loc="left", fontsize=9, fontweight="bold")
+    if k:
+        add_weight_scale(figure)
     return _save(figure, maps, out_file)
 
 
@@ -156,6 +166,7 @@ def _draw(
     for axis, view in zip(panel, VIEWS_OF_SIDES, strict=True):
         if view[0] in shown:
             maps.draw_view(axis, shown[view[0]], view, **style)
+            axis.text2D(0.5, 0.9, MARKS[view[0]], transform=axis.transAxes, ha="center", fontsize=8)
 
 
 def _explain(figure: Any, maps: Maps) -> None:

@@ -11,12 +11,19 @@ from typing import Any
 import matplotlib.pyplot as plt
 import nibabel as nb
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import ListedColormap
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
-from opnmf_pipeline.reporting.figure import STYLE, add_parts_legend, part_colours, save
+from opnmf_pipeline.reporting.figure import (
+    SMALLEST_SHARE,
+    STYLE,
+    WEIGHTS,
+    add_parts_legend,
+    add_weight_scale,
+    part_colours,
+    save,
+)
 
 __all__ = ["VIEWS", "draw_components", "draw_parts", "template_image"]
 
@@ -33,9 +40,6 @@ N_SLICES = 6
 ENDS = (4, 96)
 """Percentiles of the positions of the voxels between which a picture is cut."""
 LEGEND_COLUMNS = 14
-COLOURS = "inferno"
-SMALLEST_SHARE = 0.05
-"""Weights below this share of the largest weight of the component are not drawn."""
 BLACK: Any = {**STYLE, "figure.constrained_layout.use": False, "figure.facecolor": "black"}
 """Style of the figures on black; nilearn places its cuts by itself."""
 
@@ -97,7 +101,7 @@ def draw_components(
                     threshold=weights.max() * SMALLEST_SHARE,
                     vmin=0,
                     vmax=weights.max(),
-                    cmap=COLOURS,
+                    cmap=WEIGHTS,
                     symmetric_cbar=False,
                     colorbar=False,
                     draw_cross=False,
@@ -108,27 +112,8 @@ def draw_components(
             display.annotate(size=TEXT_POINTS)
             lines = wrap(titles[number], TITLE_CHARACTERS, max_lines=2, placeholder=" …")
             axis.set_title("\n".join(lines), color="white", loc="center", fontsize=TITLE_POINTS)
-        _draw_scale(figure)
+        add_weight_scale(figure, text="white")
         return save(figure, out_file, bbox_inches="tight")
-
-
-def _draw_scale(figure: Any) -> None:
-    """Draw the colour bar of all components below them, with the smallest weight that is drawn."""
-    width, height = figure.get_size_inches()
-    axis = figure.add_axes((0.5 - 1.3 / width, -0.2 / height, 2.6 / width, 0.1 / height))
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(0, 100), COLOURS),
-        cax=axis,
-        orientation="horizontal",
-        ticks=[100 * SMALLEST_SHARE, 25, 50, 75, 100],
-    )
-    bar.ax.set_xlim(100 * SMALLEST_SHARE, 100)
-    bar.set_label(
-        f"weight (% of the largest weight of the component); below {SMALLEST_SHARE:.0%}: not drawn",
-        color="white",
-        fontsize=8,
-    )
-    bar.ax.tick_params(colors="white", labelsize=8)
 
 
 def _even_cuts(labels: Any) -> list[NDArray[np.float64]]:

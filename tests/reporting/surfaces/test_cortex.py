@@ -7,7 +7,12 @@ from scipy.spatial import KDTree
 
 from opnmf_pipeline.images.surfaces.meshes import faces
 from opnmf_pipeline.reporting.figure import part_colours
-from opnmf_pipeline.reporting.surfaces import draw_cohort_maps, draw_components, draw_parts
+from opnmf_pipeline.reporting.surfaces import (
+    draw_cohort_maps,
+    draw_components,
+    draw_parts,
+    montage,
+)
 from opnmf_pipeline.reporting.surfaces.cortex import read_maps
 from tests.surfaces import write_cifti
 
@@ -91,12 +96,37 @@ def test_pictures_of_parts_have_their_colours(tmp_path):
         assert not (abs(half - second).max(axis=-1) < 12).any()
 
 
+def test_pictures_say_the_side_of_each_view_and_what_the_colours_are(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(montage, "_save", lambda figure, *_: figures.append(figure))
+    path = write_cifti(tmp_path / "a.dscalar.nii", np.ones((2, 642), np.float32))
+    draw_components(path, ["component 1"], None, tmp_path / "a.png")
+    draw_parts(path, ["component 1"], None, tmp_path / "b.png")
+    for figure in figures:
+        marks = [text.get_text() for axis in figure.axes[:4] for text in axis.texts]
+        assert marks == ["L", "L", "R", "R"]
+    bar = next(axis for axis in figures[0].axes if "weight (%" in axis.get_xlabel())
+    assert "below 5%: not drawn" in bar.get_xlabel()
+    assert bar.get_xlim() == (5, 100)
+    for figure in figures:
+        plt.close(figure)
+
+
+def test_the_folds_are_lighter_than_low_weights(tmp_path):
+    """The colours of low weights are nearly black."""
+    maps = read_maps(write_cifti(tmp_path / "a.dscalar.nii", np.ones((2, 642), np.float32)))
+    for _, grey in maps.cortex.values():
+        assert 0 <= grey.min() < 0.1
+        assert 0.3 < grey.max() < 0.5
+
+
 @pytest.mark.slow
 def test_every_component_has_four_views(tmp_path):
     one = write_cifti(tmp_path / "a.dscalar.nii", np.ones((2, 642), np.float32))
     pixels = np.asarray(
         Image.open(draw_components(one, ["component 1"], None, tmp_path / "a.png")).convert("RGB")
     )
-    drawn = (pixels.min(axis=-1) < 250).any(axis=0)
+    views = pixels[: pixels.shape[0] * 2 // 3]  # the colour bar is below them
+    drawn = (views.min(axis=-1) < 250).any(axis=0)
     starts = np.flatnonzero(np.diff(drawn[: drawn.size].astype(int)) == 1)
     assert len(starts) in (3, 4)

@@ -119,6 +119,7 @@ def test_what_converged_is_itself_near_a_stationary_point(seed):
 
 def test_memory_map_and_threads_give_the_same_bits(X, tmp_path, monkeypatch):
     monkeypatch.setattr("opnmf_pipeline.decomposition.passes.BLOCK_BYTES", 1)
+    monkeypatch.setattr("opnmf_pipeline.decomposition.passes.FEWEST_ROWS", 64)
     X = np.random.default_rng(0).random((700, 20), dtype=np.float32)
     np.save(tmp_path / "matrix.npy", X)
     fitted = model(n_threads=1, max_iter=30).fit(X)

@@ -59,6 +59,7 @@ def test_iterates_are_the_published_ones(X, rule, normalize, obvious, dtype, pre
 @pytest.mark.parametrize(("rule", "normalize"), RULES)
 def test_many_blocks_and_threads_give_the_same_bits(rule, normalize, dtype, monkeypatch):
     monkeypatch.setattr("opnmf_pipeline.decomposition.passes.BLOCK_BYTES", 1)
+    monkeypatch.setattr("opnmf_pipeline.decomposition.passes.FEWEST_ROWS", 64)
     rng = np.random.default_rng(0)
     X, start = rng.random((1000, 20)), rng.random((1000, 4))
     one, history = solve(X, start, rule, normalize, dtype=dtype)

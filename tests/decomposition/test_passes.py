@@ -21,6 +21,7 @@ def test_squares_of_few_rows_are_exact_to_float64():
 def test_results_do_not_pile_up(monkeypatch):
     """A result can be larger than its block: a slow caller must not find all of them waiting."""
     monkeypatch.setattr(passes, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(passes, "FEWEST_ROWS", 64)
     started = []
     with RowBlocks(np.ones((64 * 40, 2)), "float64", n_threads=2) as X:
         results = X.map(lambda rows, _: started.append(rows) or rows.start)
@@ -32,7 +33,8 @@ def test_results_do_not_pile_up(monkeypatch):
 
 
 def test_columns_of_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(passes, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(passes, "FEWEST_ROWS", 10)
     values = np.random.default_rng(0).random((100, 9), dtype=np.float32)
     np.save(tmp_path / "x.npy", values)
     X, index = np.load(tmp_path / "x.npy", mmap_mode="r"), [7, 0, 0, 3]

@@ -11,6 +11,7 @@ def directions(X, W, V, n):
 
 def test_different_unexplained_directions_are_found_largest_first(monkeypatch):
     monkeypatch.setattr("opnmf_pipeline.decomposition.passes.BLOCK_BYTES", 1)
+    monkeypatch.setattr("opnmf_pipeline.decomposition.passes.FEWEST_ROWS", 64)
     E = np.eye(5)
     X = np.concatenate([np.outer(np.linspace(1, 2, 100), e) for e in (E[0], 3 * E[1], 2 * E[2])])
     V = E[:, :1]

@@ -161,14 +161,14 @@ class Crew:
             item, future = waiting.popleft()
             futures = [future]
 
-            def found() -> T:
+            def attempt() -> T:
                 nonlocal sent
                 if not futures:  # a worker was lost, and with it what was sent to it
                     sent = self.send(order)
                     futures.append(self.submit(called, sent, item))
                 return self.gathered([futures.pop()])[0]  # type: ignore[no-any-return]
 
-            return self.tried(found)
+            return self.tried(attempt)
 
         most = AHEAD * sum(self.client.nthreads().values())
         for item in items:

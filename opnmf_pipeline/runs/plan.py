@@ -145,7 +145,8 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         if may_have_atlas(config, images):
             atlas = find_atlas(config, images[0], space_entities(config, images))
         require_grids(rows, config)
-        standard = space_of(images[0]).images.standard_space(images[0])
+        space = space_of(images[0]).images
+        standard = space.standard_space(images[0])
         only_brain = config.mask.only_brain(in_standard_space=standard is not None)
         with naming_tables(tables_of(images, config.inputs)):
             found = [
@@ -171,7 +172,7 @@ def make_plan(config: PipelineConfig, *, deep: bool = False, track: Track = sile
         n_subjects=len(people),
         n_parallel=n_parallel,
         grid=grid,
-        space=stated_space(images[0]),
+        space=stated_space(space, standard),
         mask=describe_mask(config.mask, grid, only_brain=only_brain),
         n_voxels=n_voxels,
         matrix_bytes=4 * n_voxels * len(cohort) * n_parallel,

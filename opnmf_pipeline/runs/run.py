@@ -47,7 +47,7 @@ from opnmf_pipeline.runs.study import (
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.select import SELECTION_FILES
-from opnmf_pipeline.stages.spaces import open_mask, stated_space
+from opnmf_pipeline.stages.spaces import open_mask, space_of, stated_space
 from opnmf_pipeline.tables import as_typed, read_table
 
 __all__ = ["Summary", "run", "run_share"]
@@ -122,7 +122,7 @@ def run(config: PipelineConfig, display: Display | None = None) -> Summary:
         # The cohort comes first, so that nothing is written if it cannot be found
         study = collect_study(config, Path(folder) / "cohort.tsv", display.track)
         display.note(f"collect: {study.counted}")
-        if stated := stated_space(study.images[0]):
+        if stated := stated_space(space_of(study.images[0]).images, study.standard_space):
             display.note(f"space: {stated}")
         with only_run(output_dir(config), "output.dir", "--output"), work_locked(config):
             output = _output(config)  # again: another run may have ended since

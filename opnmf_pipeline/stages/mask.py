@@ -78,7 +78,7 @@ def make_mask(
     inside = group_mask(values, grid, options, only_brain=only_brain, masked=matrix.masked)
     rule = describe_mask(options, grid, only_brain=only_brain)
     logger.info("mask: %d %s: %s", inside.sum(), grid.elements, rule)
-    if stated := stated_space(images[0]):
+    if stated := stated_space(space, standard):
         logger.info("space: %s", stated)
     grid.write_mask(inside, images[0], out_file)
     return out_file

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images import surfaces, tables, volumes
-from opnmf_pipeline.images.space import Images, Mask
+from opnmf_pipeline.images.space import Images, Mask, StandardSpace
 from opnmf_pipeline.images.stacks import Stacks, part_files
 from opnmf_pipeline.reporting import features as feature_pictures
 from opnmf_pipeline.reporting import surfaces as surface_pictures
@@ -121,16 +121,9 @@ def space_of(path: str | Path) -> Space:
     raise ImageError(UNKNOWN_MSG.format(path=path, such=such))
 
 
-def stated_space(path: str | Path) -> str:
-    """Say in which standard space an image is; empty if there are no templates for such images.
-
-    Raises
-    ------
-    ImageError
-        The file is not an image that can be analysed.
-    """
-    images = space_of(path).images
-    return str(images.standard_space(path) or "unknown") if images.ATLAS else ""
+def stated_space(images: Images, standard: StandardSpace | None) -> str:
+    """Return the text about the standard space of images; empty if they have no templates."""
+    return str(standard or "unknown") if images.ATLAS else ""
 
 
 def named_files(files: Mapping[str, str], path: str | Path) -> dict[str, str]:

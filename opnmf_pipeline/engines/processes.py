@@ -40,7 +40,9 @@ class ProcessWorker(cf.Worker):  # type: ignore[misc]
         Its process was killed, for example, or the disk is full. Pydra would wait without end.
         """
         try:
-            return await super().run(job, rerun)
+            # Pydra cancels the jobs that wait when one fails. The pool must not learn of it: the
+            # pool of Python 3.11 prints a traceback if it is ended with cancelled jobs.
+            return await asyncio.shield(super().run(job, rerun))
         except Exception as error:
             if isinstance(error, BrokenProcessPool) or not (job.cache_dir / RESULT).exists():
                 self.error = error

@@ -1,9 +1,11 @@
 import asyncio
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from opnmf_pipeline.engines.processes import ProcessWorker
+from opnmf_pipeline.engines.processes import ProcessWorker, cancelled, killed_at_once
 
 
 @pytest.fixture
@@ -28,3 +30,37 @@ def test_a_job_that_stored_its_error_leaves_the_others(worker, tmp_path):
     with pytest.raises(OSError, match="No space left"):
         asyncio.run(worker.run(SimpleNamespace(cache_dir=tmp_path)))
     assert worker.error is None
+
+
+def test_jobs_that_wait_end_without_a_traceback(monkeypatch, tmp_path):
+    async def run(worker, job, rerun):
+        if job.fails:
+            await asyncio.sleep(0.5)
+            raise OSError(28, "No space left on device")
+        await asyncio.get_running_loop().run_in_executor(worker.pool, time.sleep, 60)
+
+    async def as_in_pydra():
+        jobs = [SimpleNamespace(cache_dir=tmp_path, fails=number == 0) for number in range(8)]
+        tasks = [asyncio.ensure_future(worker.run(job)) for job in jobs]
+        try:
+            await tasks[0]
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    monkeypatch.setattr("pydra.workers.cf.Worker.run", run)
+    in_threads = []
+    monkeypatch.setattr(threading, "excepthook", in_threads.append)
+    worker = ProcessWorker(n_procs=1)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    start = time.monotonic()
+    with (
+        pytest.raises(OSError, match="No space left"),
+        cancelled(loop, worker),
+        killed_at_once(worker),
+    ):
+        loop.run_until_complete(as_in_pydra())
+    loop.close()
+    assert in_threads == []
+    assert time.monotonic() - start < 30

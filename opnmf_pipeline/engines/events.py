@@ -89,12 +89,17 @@ def unreported(result: Any, graph: Graph) -> list[str]:
     _, *found = FAILED_JOB.split(text)
     jobs = _by_node(graph)
     for name, number, report in zip(found[::3], found[1::3], found[2::3], strict=True):
-        errors = [line for line in report.splitlines() if ERROR_LINE.match(line)]
+        errors = _errors(report)
         job = jobs.get((name, None if number is None else int(number)))
         if job is not None and errors:
             error = re.sub(r"^[\w.]+\.(?=\w+: )", "", errors[-1])
             reasons.append(f"  {job.title}: {error}")
-    return reasons or [f"  {text.splitlines()[-1]}"]
+    return reasons or [f"  {(_errors(text) or text.splitlines())[-1]}"]
+
+
+def _errors(report: str) -> list[str]:
+    """Return the lines of a report that name an error; notes of it can follow."""
+    return [line for line in report.splitlines() if ERROR_LINE.match(line)]
 
 
 def _by_node(graph: Graph) -> dict[tuple[str, int | None], Job]:

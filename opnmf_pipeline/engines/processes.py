@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from pydra.workers import cf
 
 from opnmf_pipeline.workers import kill, killed_workers_named, settle
 
-__all__ = ["RESULT", "ProcessWorker", "cancelled", "killed_at_once", "outside_loop"]
+__all__ = ["RESULT", "ProcessWorker", "killed_at_once", "outside_loop", "tasks_ended"]
 
 RESULT = "_result.pklz"
 """File of Pydra with the result of a job, or with the fact that it failed."""
@@ -70,8 +70,10 @@ def killed_at_once(worker: Any) -> Iterator[None]:
 
 
 @contextmanager
-def cancelled(loop: asyncio.AbstractEventLoop, worker: Any) -> Iterator[None]:
-    """End what an event loop still runs if the with block is interrupted, before it is closed.
+def tasks_ended(loop: asyncio.AbstractEventLoop, worker: Any) -> Iterator[None]:
+    """End what an event loop still runs when the with block ends, before the loop is closed.
+
+    Jobs are left if the block is interrupted, or if Pydra itself fails.
 
     Raises
     ------
@@ -83,14 +85,25 @@ def cancelled(loop: asyncio.AbstractEventLoop, worker: Any) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        _end_tasks(loop, worker)
         if isinstance(error, asyncio.CancelledError) and worker.error is not None:
             with killed_workers_named():
                 raise worker.error from None
         raise
+    _end_tasks(loop, worker)
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop, worker: Any) -> None:
+    tasks = asyncio.all_tasks(loop)
+    if tasks and isinstance(worker, ProcessWorker):
+        worker.kill()
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(_end_of(tasks))
+
+
+async def _end_of(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def outside_loop(function: Callable[[], Any]) -> Any:

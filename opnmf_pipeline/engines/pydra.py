@@ -36,9 +36,9 @@ from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.processes import (
     RESULT,
     ProcessWorker,
-    cancelled,
     killed_at_once,
     outside_loop,
+    tasks_ended,
 )
 from opnmf_pipeline.engines.resources import (
     n_procs_of,
@@ -351,8 +351,7 @@ def _submitted(worker: Any, cache_root: Path, task: Any) -> Any:
     # Without propagate_rerun, each job is looked up in the cache and reports how it ended
     with (
         Submitter(cache_root, propagate_rerun=False, worker=worker) as submitter,
-        cancelled(submitter.loop, worker),
-        killed_at_once(worker),
+        tasks_ended(submitter.loop, worker),
     ):
         return submitter(task, raise_errors=False, rerun=True)
 

@@ -11,7 +11,7 @@ from fileformats.generic import File
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.engines import events
-from opnmf_pipeline.engines.events import EVENTS, Follower, job_hooks
+from opnmf_pipeline.engines.events import EVENTS, Follower, job_hooks, unreported
 from opnmf_pipeline.engines.graph import Graph
 from opnmf_pipeline.engines.outcome import Outcome
 from opnmf_pipeline.engines.steps import steps_of
@@ -142,3 +142,9 @@ def test_notes_are_taken_in_the_order_of_their_times(halves, graph, outcome, tmp
     with Follower(tmp_path / EVENTS, graph, outcome):
         pass
     assert outcome.computed == ["quality", "mask", "splits"]
+
+
+def test_an_error_of_the_engine_itself_is_named_not_its_note(graph):
+    report = "Traceback (most recent call last):\n  ...\nOSError: [Errno 28] full: 'hash'\na note\n"
+    result = SimpleNamespace(errors={"error message": [report]})
+    assert unreported(result, graph) == ["  OSError: [Errno 28] full: 'hash'"]

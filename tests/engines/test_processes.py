@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from opnmf_pipeline.engines.processes import ProcessWorker, cancelled, killed_at_once
+from opnmf_pipeline.engines.processes import ProcessWorker, tasks_ended
 
 
 @pytest.fixture
@@ -53,13 +53,8 @@ def test_jobs_that_wait_end_without_a_traceback(monkeypatch, tmp_path):
     monkeypatch.setattr(threading, "excepthook", in_threads.append)
     worker = ProcessWorker(n_procs=1)
     loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
     start = time.monotonic()
-    with (
-        pytest.raises(OSError, match="No space left"),
-        cancelled(loop, worker),
-        killed_at_once(worker),
-    ):
+    with pytest.raises(OSError, match="No space left"), tasks_ended(loop, worker):
         loop.run_until_complete(as_in_pydra())
     loop.close()
     assert in_threads == []

@@ -5,7 +5,8 @@ a worktree of commit d0279b6) on the real maps, in turn and with one thread. Eve
 of its own, after a small fit that compiles or loads the kernels. The columns are medians:
 
 * CPU seconds (they depend less on other work of the machine), error and times faster;
-* pass: time of a pass over all rows, from the second one on, divided by that of X V and XᵀW;
+* pass: time of a pass over all rows, from the second one on, divided by that of X V and XᵀW. The
+  pass at the end that only checks the residual counts as a pass;
 * fit: time of the fit divided by that of the products of all its passes. A pass over a part of the
   rows or columns counts by that part.
 """
@@ -33,12 +34,13 @@ warnings.simplefilter("ignore")
 path, k, solver = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 X, stamps, entries = np.load(path), [], [0]
 fit = lambda X, k, **options: OPNMF(k, solver=solver, random_state=0, n_threads=1, **options).fit(X)
+stamp = lambda _: stamps.append((time.process_time(), entries[0] / X.size))
 fit(np.ascontiguousarray(X[::40]), 3)
 """
 
 TIMED_FIT = """
 begin = time.process_time()
-model = fit(X, k, callback=lambda _: stamps.append(time.process_time()))
+model = fit(X, k, callback=stamp)
 found = {"seconds": time.process_time() - begin, "error": float(model.mse_)}
 """
 
@@ -59,7 +61,8 @@ for _ in range(5):
     seconds.append(time.process_time() - begin)
 products = float(np.median(seconds))
 if len(stamps) > 1:
-    found["pass"] = float(np.median(np.diff(stamps))) / products
+    spent, passes = np.diff(stamps, axis=0).T
+    found["pass"] = float(np.median(spent / passes)) / products
 found["fit"] = found["seconds"] / (products * entries[0] / X.size)
 """
 

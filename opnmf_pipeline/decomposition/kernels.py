@@ -55,12 +55,15 @@ def _inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_inlined
-def _least_squares(S: Array, b: Array, support: Array, n: int, L: Array, t: Array) -> None:
+def _least_squares(
+    S: Array, b: Array, support: Array, known: int, n: int, L: Array, y: Array, t: Array
+) -> None:
     """Set t to the solution of St = b on a support of n entries.
 
-    L gets the Cholesky factor, with the inverse of its diagonal: divisions take longest.
+    L gets the Cholesky factor, with the inverse of its diagonal (divisions take longest), and y
+    the solution of Ly = b. The first `known` rows of both are there already.
     """
-    for i in range(n):
+    for i in range(known, n):
         for j in range(i + 1):
             value = S[support[i], support[j]]
             for q in range(j):
@@ -68,38 +71,40 @@ def _least_squares(S: Array, b: Array, support: Array, n: int, L: Array, t: Arra
             L[i, j] = value * L[j, j] if j < i else 1 / np.sqrt(max(value, 1e-300))
         value = np.float64(b[support[i]])
         for q in range(i):
-            value -= L[i, q] * t[q]
-        t[i] = value * L[i, i]
+            value -= L[i, q] * y[q]
+        y[i] = value * L[i, i]
     for i in range(n - 1, -1, -1):
-        value = t[i]
+        value = y[i]
         for q in range(i + 1, n):
             value -= L[q, i] * t[q]
         t[i] = value * L[i, i]
 
 
 @_inlined
-def _step_towards(t: Array, z: Array, support: Array, n: int, negligible: float) -> int:
-    """Move z towards t as far as it stays feasible; return the size of the support that is left.
+def _step_towards(t: Array, z: Array, support: Array, n: int, negligible: float) -> tuple[int, int]:
+    """Move z towards t as far as it stays feasible.
 
-    At least the entry that limits the step leaves the support.
+    At least the entry that limits the step leaves the support. Return the size of what is left, and
+    how many entries come before the first that left.
     """
     step = 1.0
     for i in range(n):
         if t[i] <= 0:
             old = z[support[i]]
             step = min(step, old / (old - t[i]) if old > t[i] else 0.0)
-    size = 0
+    size, unmoved = 0, n
     for i in range(n):
         j = support[i]
         old = z[j]
         new = old + step * (t[i] - old)
         if t[i] <= 0 and (new <= negligible or old / (old - t[i]) <= step):
             z[j] = 0.0
+            unmoved = min(unmoved, size)
         else:
             z[j] = new
             support[size] = j
             size += 1
-    return size
+    return size, unmoved
 
 
 @_inlined
@@ -122,10 +127,9 @@ def _old_row(
     `had` gets their places, and z and `seen`, zero at entry, their values.
     """
     size = 0
-    for j in range(len(w)):
-        if w[j] > 0:
-            had[size] = j
-            size += 1
+    for j in range(len(w)):  # without a branch, which no processor would foresee
+        had[size] = j
+        size += w[j] > 0
     for j in range(len(g)):
         g[j] = -b[j]
     for i in range(size):
@@ -160,6 +164,7 @@ def _solve_row(
     size: int,
     g: Array,
     L: Array,
+    y: Array,
     t: Array,
     entries: Array,
 ) -> int:
@@ -168,16 +173,16 @@ def _solve_row(
     The active set method of Lawson and Hanson, from a feasible z that is zero outside its support,
     and from the slope g at `seen`.
     """
-    k = len(b)
+    k, known = len(b), 0
     for _ in range(3 * k + 10):
         largest, n = 0.0, size
         for i in range(n):
             entries[i] = support[i]
             largest = max(largest, abs(b[support[i]]))
         while size > 0:
-            _least_squares(S, b, support, size, L, t)
+            _least_squares(S, b, support, known, size, L, y, t)
             before = size
-            size = _step_towards(t, z, support, size, 1e-14 * largest)
+            size, known = _step_towards(t, z, support, size, 1e-14 * largest)
             if size == before:
                 break
         _follow(S, z, seen, entries, n, g)
@@ -252,7 +257,7 @@ def solve_rows(
     k = len(S)
     return float(
         _solve_rows(
-            X, XV, W, S, M, G, violation, np.zeros((4, k)), np.empty((k, k)), np.empty((3, k), int)
+            X, XV, W, S, M, G, violation, np.zeros((5, k)), np.empty((k, k)), np.empty((3, k), int)
         )
     )
 
@@ -271,7 +276,7 @@ def _solve_rows(
     places: Array,
 ) -> float:
     """Do what `solve_rows` says, with arrays to work in."""
-    z, seen, g, t = vectors[0], vectors[1], vectors[2], vectors[3]
+    z, seen, g, y, t = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
     had, support, entries = places[0], places[1], places[2]
     step2, size = 0.0, 0
     for row in range(len(W)):
@@ -289,7 +294,7 @@ def _solve_rows(
                 z[support[i]] = 0.0
             _follow(S, z, seen, had, n_had, g)
             size = _best_direction(S, b, support)
-        size = _solve_row(S, b, z, seen, support, size, g, L, t, entries)
+        size = _solve_row(S, b, z, seen, support, size, g, L, y, t, entries)
         step2 += _replace(w, z, seen, had, n_had, support, size)
         for i in range(size):
             weight = w[support[i]]

@@ -469,7 +469,8 @@ def project_images(
     weights = [(W, partial(project, W=W, mean=mean)) for W, mean in each]
     found = products(images, first.mask, first.preprocessing, finish, weights, masks, n_procs)
     tracked = track(found, "project", len(images))
-    usable = usable_products(tracked, names, stop_at_first=stop_at_first)
+    data = first.mask.grid.words.data
+    usable = usable_products(tracked, names, data, stop_at_first=stop_at_first)
     return ((number, _projections(models, one)) for number, one in usable)
 
 

@@ -56,9 +56,9 @@ GRID_REMEDY = (
     "(linear interpolation, antialiased), or leave these subjects out"
 )
 
-UNUSABLE_MSG = "{n} of {total} images cannot be projected:\n{named}\n{remedy}"
+UNUSABLE_MSG = "{n} of {total} subjects cannot be projected:\n{named}\n{remedy}"
 REMEDY = (
-    "the model defines the preprocessing; fix these images, or leave these subjects out of the call"
+    "the model defines the preprocessing; fix their {data}, or leave these subjects out of the call"
 )
 OUTSIDE_REMEDY = (
     "an image that is zero everywhere in the mask does not overlap with it: check that the image "
@@ -128,7 +128,7 @@ def require_suitable(
 
 
 def usable_products(
-    found: Iterator[Product | str], names: Sequence[str], *, stop_at_first: bool
+    found: Iterator[Product | str], names: Sequence[str], data: str, *, stop_at_first: bool
 ) -> Iterator[tuple[int, Product]]:
     """Yield the number and the product of each image that can be used.
 
@@ -138,6 +138,8 @@ def usable_products(
         The product of each image, or the reason why it cannot be used.
     names : sequence of str
         Name of each image in messages.
+    data : str
+        What messages call the images, such as ``values`` of tables.
     stop_at_first : bool
         Whether to stop at the first image that cannot be used.
 
@@ -155,7 +157,8 @@ def usable_products(
         if stop_at_first:
             break
     if bad:
-        remedies = [OUTSIDE_REMEDY] * any("is zero everywhere" in line for line in bad) + [REMEDY]
+        outside = any("is zero everywhere" in line for line in bad)
+        remedies = [OUTSIDE_REMEDY] * outside + [REMEDY.format(data=data)]
         raise ImageError(
             UNUSABLE_MSG.format(
                 n=len(bad), total=len(names), named=listed(bad), remedy="; ".join(remedies)

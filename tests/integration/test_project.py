@@ -170,10 +170,10 @@ def test_one_image_that_cannot_be_used_leaves_the_others(model, new, tmp_path, c
     out = tmp_path / "out"
     assert project(model, new.root, "-o", out) == 2
     message = capsys.readouterr().err
-    assert "2 of 4 images cannot be projected" in message
+    assert "2 of 4 subjects cannot be projected" in message
     assert "the model defines the preprocessing" in message
     assert table(out)["participant_id"].tolist() == ["sub-01", "sub-04"]
-    assert "2 of 4 images cannot be projected:<br>  sub-02: " in (out / "report.html").read_text()
+    assert "2 of 4 subjects cannot be projected:<br>  sub-02: " in (out / "report.html").read_text()
 
 
 def test_a_simulated_cohort_has_no_images(model, tmp_path, write_config, capsys):

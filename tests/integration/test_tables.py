@@ -170,6 +170,8 @@ def test_a_projection_names_the_table_of_the_user(finished, tmp_path):
     message = refused(project, new, config.output.dir)
     assert f"sub-01: {table}: " in message
     assert ".features.tsv" not in message
+    assert "fix their values, or leave these subjects out" in message
+    assert "image" not in message
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from opnmf_pipeline.exceptions import OutputError
 
-__all__ = ["allocate", "full_disk_named", "require_space"]
+__all__ = ["allocate", "array_on_disk", "full_disk_named", "require_space"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_MSG = (
@@ -30,17 +34,42 @@ def allocate(path: Path) -> None:
     OutputError
         The disk is full.
     """
-    n_bytes = path.stat().st_size
     with path.open("rb+") as stream:
-        try:
-            os.posix_fallocate(stream.fileno(), 0, n_bytes)
-        except AttributeError:  # macOS lacks the function
-            return
-        except OSError as error:
-            if error.errno in FULL:
-                raise OutputError(_full(path.parent, _size(n_bytes))) from None
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
+        _reserve(stream.fileno(), path.stat().st_size, path.parent)
+
+
+def array_on_disk(shape: tuple[int, ...], dtype: str, folder: Path) -> np.memmap[Any, Any]:
+    """Return an array in a file that has no name and is gone when the array, or the process, is.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : str
+    folder : path
+        Folder on the disk that holds the array.
+
+    Raises
+    ------
+    OutputError
+        The disk is full.
+    """
+    n_bytes = np.dtype(dtype).itemsize * int(np.prod(shape))
+    with tempfile.TemporaryFile(dir=folder) as stream:
+        stream.truncate(n_bytes)
+        _reserve(stream.fileno(), n_bytes, folder)
+        return np.memmap(stream, dtype, "r+", shape=shape)
+
+
+def _reserve(descriptor: int, n_bytes: int, folder: Path) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, n_bytes)
+    except AttributeError:  # macOS lacks the function
+        return
+    except OSError as error:
+        if error.errno in FULL:
+            raise OutputError(_full(folder, _size(n_bytes))) from None
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
 
 
 @contextmanager

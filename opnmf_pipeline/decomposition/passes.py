@@ -150,13 +150,15 @@ class RowBlocks(AbstractContextManager["RowBlocks"]):
         original = None if self.original is None else self.original.every(step)
         return self.with_rows(rows, compressed=self.compressed, original=original)
 
-    def columns(self, index: Sequence[int] | Array) -> Array:
-        """Return some columns, in memory and in C order; X is read in the order of its rows.
+    def columns(self, index: Sequence[int] | Array, out: Array | None = None) -> Array:
+        """Return some columns, in C order; X is read in the order of its rows.
+
+        They are in memory, unless another array `out` is to be filled.
 
         NumPy's X[:, index] reads one column after the other. For each of them, all pages of a file
         are read again if they do not fit the memory.
         """
-        made = np.empty((self.shape[0], len(index)), self.dtype)
+        made = np.empty((self.shape[0], len(index)), self.dtype) if out is None else out
         for rows in self.blocks:
             made[rows] = np.take(self[rows], index, axis=1)
         return made

@@ -79,7 +79,7 @@ def fit_bootstrap(
         # Where such a fit has not converged, voxels are less stable, which the maps show
         warnings.simplefilter("ignore", ConvergenceWarning)
         start = options.from_random_start(sample)
-        subjects = Parts.of(X, sidecar, matrix or MatrixConfig(), cohort_file)
+        subjects = Parts.of(X, sidecar, matrix or MatrixConfig(), cohort_file, out_dir)
         drawn_part = subjects.part(drawn.tolist()).values
         model = estimator(n_components, start, sidecar).fit(drawn_part)
     np.save(out_dir / LABELS_FILE, winner_takes_all(model.coef_))

@@ -166,7 +166,7 @@ def fit_halves(
     X, sidecar = matrix_for(matrix_file, n_components)
     split = json.loads(split_file.read_text(encoding="utf-8"))
     column = {name: number for number, name in enumerate(sidecar["Participants"])}
-    subjects = Parts.of(X, sidecar, matrix or MatrixConfig(), cohort_file)
+    subjects = Parts.of(X, sidecar, matrix or MatrixConfig(), cohort_file, out_dir)
     parts = [subjects.part([column[name] for name in half]) for half in split["Halves"]]
     numbers = 2 * split["Split"] - 1, 2 * split["Split"]
     starts = [options if shared_start else options.from_random_start(n) for n in numbers]

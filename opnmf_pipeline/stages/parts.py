@@ -16,6 +16,7 @@ from opnmf_pipeline.adjustment.adjustment import Adjustment
 from opnmf_pipeline.adjustment.blocks import row_blocks
 from opnmf_pipeline.config import ADJUSTMENT_SETTINGS, MatrixConfig
 from opnmf_pipeline.decomposition.passes import RowBlocks
+from opnmf_pipeline.disk import array_on_disk
 from opnmf_pipeline.images.cohort import MEASURE, by_row
 from opnmf_pipeline.stages.splits import with_covariates
 from opnmf_pipeline.tables import as_typed
@@ -23,6 +24,9 @@ from opnmf_pipeline.tables import as_typed
 __all__ = ["PART_SETTINGS", "Adjusted", "Part", "Parts", "adjusted", "people_of", "rows_of"]
 
 Matrix = NDArray[np.float32]
+
+MOST_BYTES = 2**31
+"""A part that is larger than this is kept on the disk, not in memory."""
 
 PART_SETTINGS: dict[Any, tuple[str, ...]] = {
     MatrixConfig: tuple(set(MatrixConfig.model_fields) - {*ADJUSTMENT_SETTINGS, "negative"})
@@ -83,6 +87,8 @@ class Parts:
         Settings of the adjustment, and ``negative``.
     rows : mapping of str to (int, int) or None
         Rows of each measure, if there are several.
+    folder : path or None
+        Folder on the disk that holds large parts; None if all are in memory.
     """
 
     X: Matrix
@@ -90,15 +96,21 @@ class Parts:
     people: pd.DataFrame | None
     options: MatrixConfig
     rows: Mapping[str, Sequence[int]] | None = None
+    folder: Path | None = None
 
     @classmethod
     def of(
-        cls, X: Matrix, sidecar: dict[str, Any], options: MatrixConfig, cohort_file: Path | None
+        cls,
+        X: Matrix,
+        sidecar: dict[str, Any],
+        options: MatrixConfig,
+        cohort_file: Path | None,
+        folder: Path | None = None,
     ) -> Parts:
         """Return the subjects of a matrix and its sidecar, with the columns of their table."""
         adjusts = options.adjusts and cohort_file is not None
         people = people_of(sidecar["Participants"], cohort_file) if adjusts else None
-        return cls(X, sidecar["Shift"], people, options, rows_of(sidecar))
+        return cls(X, sidecar["Shift"], people, options, rows_of(sidecar), folder)
 
     def part(self, columns: Sequence[int]) -> Part:
         """Return some subjects, adjusted with what is learned from them alone.
@@ -146,8 +158,12 @@ class Parts:
         return values
 
     def _columns(self, columns: Sequence[int]) -> Matrix:
-        """Return some subjects as they are, in memory."""
-        return RowBlocks(self.X, "float32", n_threads=1).columns(columns)
+        """Return some subjects as they are."""
+        X, out = RowBlocks(self.X, "float32", n_threads=1), None
+        shape = (X.shape[0], len(columns))
+        if self.folder is not None and 4 * shape[0] * shape[1] > MOST_BYTES:
+            out = array_on_disk(shape, "float32", self.folder)
+        return X.columns(columns, out)
 
 
 def adjusted(

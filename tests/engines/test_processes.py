@@ -47,6 +47,7 @@ def test_jobs_that_wait_end_without_a_traceback(monkeypatch, tmp_path):
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.sleep(0.1)
 
     monkeypatch.setattr("pydra.workers.cf.Worker.run", run)
     in_threads = []

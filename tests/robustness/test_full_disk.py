@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from opnmf_pipeline.cli import main
-from opnmf_pipeline.disk import allocate
+from opnmf_pipeline.disk import allocate, array_on_disk
 from opnmf_pipeline.exceptions import OutputError
 from tests.engines.test_engines import results
 
@@ -104,6 +104,15 @@ def test_a_memory_map_has_its_space_before_it_is_written(small_disk):
     np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(1000, 1000))
     with pytest.raises(OutputError, match=r"disk: the disk .* is full: 4,000,128 bytes are needed"):
         allocate(path)
+
+
+def test_an_array_on_the_disk_has_its_space_before_it_is_written(small_disk, tmp_path):
+    folder = small_disk(KIB)
+    with pytest.raises(OutputError, match=r"disk: the disk .* is full: 4,000,000 bytes are needed"):
+        array_on_disk((1000, 1000), "float32", folder)
+    values = array_on_disk((1000, 1000), "float32", tmp_path)
+    values[...] = 1
+    assert values.sum() == values.size
 
 
 def test_the_space_of_a_memory_map_is_taken(tmp_path):

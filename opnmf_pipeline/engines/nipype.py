@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import getpass
 import glob
@@ -297,8 +298,14 @@ class _Node(Node):  # type: ignore[misc]
     """Node that may be in a folder with brackets in its name; also in a worker, or a Slurm job."""
 
     def run(self, updatehash: bool = False) -> Any:
-        with _literal_folders():
-            return super().run(updatehash)
+        try:
+            with _literal_folders():
+                return super().run(updatehash)
+        except FileNotFoundError as error:
+            # Nipype goes on if it cannot write this file, and misses it at the end
+            if str(error.filename).endswith("_unfinished.json"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), error.filename) from error
+            raise
 
     def is_cached(self, rm_outdated: bool = False) -> tuple[bool, bool]:
         with _literal_folders():

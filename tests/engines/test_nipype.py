@@ -182,3 +182,10 @@ def test_a_folder_with_brackets_is_no_pattern(study, tmp_path):
     assert in_brackets(engine._Node) == (True, True)
     modules = (nipype.pipeline.engine.nodes, nipype.pipeline.plugins.base)
     assert [module.glob for module in modules] == [glob, glob]
+
+
+def test_a_file_that_nipype_could_not_write_means_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("nipype.pipeline.engine.nodes._save_hashfile", lambda *args: None)
+    node = engine._Node(IdentityInterface(["a"]), name="node", base_dir=str(tmp_path))
+    with pytest.raises(OSError, match=r"No space left on device: '.*_unfinished.json'"):
+        node.run()

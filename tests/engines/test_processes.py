@@ -58,5 +58,7 @@ def test_jobs_that_wait_end_without_a_traceback(monkeypatch, tmp_path):
     with pytest.raises(OSError, match="No space left"), tasks_ended(loop, worker):
         loop.run_until_complete(as_in_pydra())
     loop.close()
+    with pytest.raises(RuntimeError):  # the pool has ended
+        worker.pool.submit(int)
     assert in_threads == []
     assert time.monotonic() - start < 30

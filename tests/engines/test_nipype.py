@@ -186,6 +186,6 @@ def test_a_folder_with_brackets_is_no_pattern(study, tmp_path):
 
 def test_a_file_that_nipype_could_not_write_means_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("nipype.pipeline.engine.nodes._save_hashfile", lambda *args: None)
-    node = engine._Node(IdentityInterface(["a"]), name="node", base_dir=str(tmp_path))
+    node = engine._Node(IdentityInterface(["a"], a=1), name="node", base_dir=str(tmp_path))
     with pytest.raises(OSError, match=r"No space left on device: '.*_unfinished.json'"):
         node.run()

@@ -46,6 +46,7 @@ from opnmf_pipeline.decomposition.validation import (
     check_memory,
     check_start,
     ranks_to_try,
+    require_unmasked,
 )
 from opnmf_pipeline.exceptions import ConvergenceWarning, OrientationWarning
 
@@ -178,6 +179,7 @@ class ProjectiveNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         self._validate_params()
         names = axis_names(X)
+        require_unmasked(X)
         X = validate_data(self, X, dtype="numeric", ensure_all_finite=False)
         if sign := transposed(X, names):
             self._warn_transposed(X.shape, sign)

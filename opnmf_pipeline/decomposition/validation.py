@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,10 @@ MEMORY_MSG = (
     "({weights:.0f} MB for arrays of the size of W); raise it, ask for fewer components, or pass X "
     "as a memory map"
 )
+MASKED_MSG = (
+    "X is a masked array with {n} masked values, whose mask would be lost; leave their rows or "
+    "columns out, or replace them first, such as with X.filled(0)"
+)
 W_INIT_MSG = "W_init must be {expected}, got {got}"
 
 
@@ -64,6 +68,18 @@ class DataFacts(NamedTuple):
     largest: float
     zero_rows: Array
     n_missing: int
+
+
+def require_unmasked(X: Any) -> None:
+    """Refuse a masked array of NumPy: scikit-learn would take what its mask hides.
+
+    Raises
+    ------
+    ValueError
+        Values are masked.
+    """
+    if np.ma.is_masked(X):
+        raise ValueError(MASKED_MSG.format(n=np.ma.getmaskarray(X).sum()))
 
 
 class _BlockFacts(NamedTuple):

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.initialization import INITS
 from opnmf_pipeline.decomposition.passes import RowBlocks, residual_norm
-from opnmf_pipeline.decomposition.validation import ranks_to_try
+from opnmf_pipeline.decomposition.validation import ranks_to_try, require_unmasked
 from opnmf_pipeline.estimators.masker import RunMasker
 from opnmf_pipeline.exceptions import OrientationWarning
 from opnmf_pipeline.images.maps import component_names
@@ -340,6 +340,7 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
         return self._checked(X, reset=False)
 
     def _checked(self, X: Any, *, reset: bool) -> NDArray[Any]:
+        require_unmasked(X)
         rows: NDArray[Any] = validate_data(self, X, dtype=[np.float32, np.float64], reset=reset)
         if rows.min() < 0:
             raise ValueError(NEGATIVE_MSG.format(n=int((rows < 0).sum()), least=rows.min()))

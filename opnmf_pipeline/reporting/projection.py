@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -39,6 +39,8 @@ class ModelFacts:
         Relative reconstruction error of each new image, by its name.
     outside : Series of bool
         Whether each error is outside the range of the training errors.
+    other_units : mapping of str to float
+        New images on another scale than those of the cohort, and how many times larger they are.
     loadings, means : DataFrame
         Loading on each component, and mean weighted by it, of each new image.
     components : Figure or None
@@ -51,6 +53,7 @@ class ModelFacts:
     outside: pd.Series[bool]
     loadings: pd.DataFrame
     means: pd.DataFrame
+    other_units: Mapping[str, float] = field(default_factory=dict)
     components: Figure | None = None
 
 
@@ -171,6 +174,14 @@ def _attention(facts: ProjectionFacts) -> list[str]:
                 f"outside the range of the cohort of the model, {low:.3g} to {high:.3g}: {listed}. "
                 "Check the preprocessing and the quality of these images."
             )
+    if others := facts.models[0].other_units:
+        first = ", ".join(f"{name} {value:.3g}" for name, value in list(others.items())[:N_LISTED])
+        more = f" and {len(others) - N_LISTED} more" if len(others) > N_LISTED else ""
+        sentences.append(
+            f"The values of {len(others)} of {facts.n_images} images are in other units than those "
+            f"of the cohort of the model: {first}{more} times as large. Their loadings and means "
+            "cannot be compared with those of the cohort: give the images its units."
+        )
     if facts.resampled:
         sentences.append(
             "Images on another grid were resampled to the grid of the model. Compare their "

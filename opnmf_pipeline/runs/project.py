@@ -39,9 +39,9 @@ from opnmf_pipeline.images.missing import find_masks
 from opnmf_pipeline.images.projection import Finish
 from opnmf_pipeline.images.space import ImageMask
 from opnmf_pipeline.progress import Display, SilentDisplay
-from opnmf_pipeline.runs.errors import with_tables_named
+from opnmf_pipeline.runs.errors import naming_tables, with_tables_named
 from opnmf_pipeline.runs.measures import tables_of
-from opnmf_pipeline.runs.projected import columns_of, projection_page
+from opnmf_pipeline.runs.projected import columns_of, other_units, projection_page
 from opnmf_pipeline.runs.study import output_dir
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.features import split_inputs
@@ -53,6 +53,11 @@ from opnmf_pipeline.tables import as_typed, read_table, table_text
 __all__ = ["Projected", "Row", "filters_of", "project", "rows_of"]
 
 logger = logging.getLogger(__name__)
+
+UNITS_MSG = (
+    "the values of %d of %d images are in other units than those of the cohort of the model (%.3g "
+    "times as large for %s): their loadings cannot be compared with those of the cohort"
+)
 
 OTHER_LOADINGS_MSG = (
     "output.dir: {root} contains {n} file(s) with loadings on other components or of other images, "
@@ -249,13 +254,18 @@ def project(
         missing = projection.missing()
         if len(missing) < len(rows):
             display.note(f"project: {len(rows) - len(missing)} images were projected before")
-        problem = projection.write(missing, display, *(COMBINED if combined else ()))
+        named = tables_of(images, config.inputs)
+        with naming_tables(named):
+            problem = projection.write(missing, display, *(COMBINED if combined else ()))
         if problem is not None:
-            problem = with_tables_named(problem, tables_of(images, config.inputs))
+            problem = with_tables_named(problem, named)
         done = [row for row in rows if projection.is_done(row)]
         tables: dict[int, pd.DataFrame] = {}
         if combined and done:
             tables = projection.combine(done)
+            if others := other_units(models[0], tables[models[0].n_components]):
+                name, factor = next(iter(others.items()))
+                logger.warning(UNITS_MSG, len(others), len(done), factor, name)
             text = projection_page(
                 model_root,
                 models,

@@ -17,7 +17,10 @@ from opnmf_pipeline.reporting.projection import ModelFacts, ProjectionFacts, ren
 from opnmf_pipeline.stages.model import ERROR, OUTSIDE, Model
 from opnmf_pipeline.stages.spaces import space_of
 
-__all__ = ["columns_of", "projection_page"]
+__all__ = ["columns_of", "other_units", "projection_page"]
+
+OTHER_UNITS = 3.0
+"""An image this many times larger or smaller than the images of the cohort has other units."""
 
 
 def columns_of(model: Model) -> dict[str, dict[str, str]]:
@@ -46,6 +49,33 @@ def columns_of(model: Model) -> dict[str, dict[str, str]]:
             f"fitted to ({low:.4g} to {high:.4g})"
         )
     return {name: {"Description": text} for name, text in columns.items()}
+
+
+def other_units(model: Model, table: pd.DataFrame) -> dict[str, float]:
+    """Return the images whose values are on another scale than those of the cohort of a model.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    table : DataFrame
+        Projections of images, see :meth:`opnmf_pipeline.stages.model.Model.project`. Their errors
+        do not depend on the scale.
+
+    Returns
+    -------
+    dict of str to float
+        ‖x‖ of each such image, divided by its median over the cohort.
+    """
+    if model.training_norm is None:
+        return {}
+    W, H = (np.asarray(each, dtype=np.float64) for each in (model.W, table[model.names]))
+    explained = 2 * np.sum(H**2, axis=1) - np.sum((H @ (W.T @ W)) * H, axis=1)
+    left = 1 - table[ERROR].to_numpy(dtype=np.float64) ** 2
+    squares = np.maximum(explained, 0) / np.maximum(left, np.finfo(np.float32).eps)
+    factors = pd.Series(np.sqrt(squares) / model.training_norm, index=row_names(table))
+    other = (factors >= OTHER_UNITS) | (factors <= 1 / OTHER_UNITS)
+    return {str(name): float(factor) for name, factor in factors[other].items()}
 
 
 def projection_page(
@@ -102,6 +132,7 @@ def _facts(model: Model, table: pd.DataFrame) -> ModelFacts:
         training_errors=model.training_errors,
         errors=rows[ERROR],
         outside=rows.get(OUTSIDE, nowhere),
+        other_units=other_units(model, table),
         loadings=rows[model.names],
         means=rows[model.mean_names],
         components=_draw(model),

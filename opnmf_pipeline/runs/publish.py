@@ -197,6 +197,7 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         NumberOfSubjects=info["NumberOfSubjects"],
         MeanLoadings=info.get("MeanLoadings"),
         TrainingErrors=sorted(info["RelativeErrors"]),
+        TrainingNorm=info["MedianNorm"],
         Decomposition=info["Settings"],
         Versions=info["Versions"],
         License=study.config.output.license,

@@ -191,6 +191,7 @@ def decompose(
         **({"Change": sidecar["Change"]} if "Change" in sidecar else {}),
         **({"Measures": sidecar["Measures"]} if "Measures" in sidecar else {}),
         "Norm": norm(X),
+        "MedianNorm": float(np.median(norms)),
         "NormAboutMean": norm(X, mean_image(X)),
         "ReconstructionError": float(model.reconstruction_err_),
         "RelativeErrors": [float(f"{error:.6g}") for error in errors],

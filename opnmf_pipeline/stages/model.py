@@ -103,6 +103,8 @@ class Model:
         Mean loadings of the cohort, if values may be missing.
     training_errors : ndarray of shape (n_subjects,), float64
         ‖x − Wh‖ / ‖x‖ of each image of the cohort, in ascending order; may be empty.
+    training_norm : float or None
+        Median of ‖x‖ of these images.
     labels : tuple of (str or None), or None
         Name of each component, such as a region of an atlas, if it has one.
     entities : mapping of str to str
@@ -130,6 +132,7 @@ class Model:
     adjustment_file: Path | None = None
     mean_loadings: NDArray[np.float64] | None = None
     training_errors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    training_norm: float | None = None
     labels: tuple[str | None, ...] | None = None
     entities: Mapping[str, str] = field(default_factory=dict)
     filters: Mapping[str, Any] = field(default_factory=dict)
@@ -157,15 +160,10 @@ class Model:
         mask : path, optional
             Mask of a matrix W, whose voxels are its rows.
 
-        Returns
-        -------
-        Model
-
         Raises
         ------
         ModelError
-            There is no such model, a newer version wrote it, or a file of it is missing, damaged or
-            has changed.
+            There is no such model, a newer version wrote it, or a file is missing or has changed.
         """
         return cls.of_file(
             the_file(Path(source), n_components, None if mask is None else Path(mask))
@@ -204,6 +202,7 @@ class Model:
             adjustment_file=None if adjustment is None else file.with_name(adjustment),
             mean_loadings=None if content.MeanLoadings is None else np.array(content.MeanLoadings),
             training_errors=np.sort(content.TrainingErrors),
+            training_norm=content.TrainingNorm,
             labels=None if content.Labels is None else tuple(content.Labels),
             entities=content.Entities,
             filters=content.Filters,
@@ -243,6 +242,7 @@ class Model:
             adjustment_file=adjustment_file,
             mean_loadings=None if mean is None else np.array(mean),
             training_errors=np.sort(fit.info["RelativeErrors"]),
+            training_norm=fit.info["MedianNorm"],
         )
 
     @property

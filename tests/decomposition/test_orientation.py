@@ -104,6 +104,14 @@ def test_sparse_data_get_an_answer(kind):
         kind(2).fit(csr_array(np.eye(9)))
 
 
+@pytest.mark.parametrize("kind", [OPNMF, StructuralCovariance], ids=lambda kind: kind.__name__)
+def test_a_mask_is_not_passed_over(kind):
+    X = maps()
+    with pytest.raises(ValueError, match="masked array with 1 masked values, whose mask would be"):
+        kind(2).fit(np.ma.masked_equal(X, X[3, 2]))
+    kind(2).fit(np.ma.masked_array(X))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e308], ids=str)
 def test_values_that_are_not_finite_do_not_warn(value):
     X = maps()

@@ -1,6 +1,7 @@
 """``opnmf-pipeline project``: tables and page of new images, and calls that are interrupted."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,21 @@ def test_one_image_that_cannot_be_used_leaves_the_others(model, new, tmp_path, c
     assert "the model defines the preprocessing" in message
     assert table(out)["participant_id"].tolist() == ["sub-01", "sub-04"]
     assert "2 of 4 subjects cannot be projected:<br>  sub-02: " in (out / "report.html").read_text()
+
+
+def test_images_in_other_units_are_named(model, new, tmp_path, caplog, whole_page):
+    sentence = "in other units than those of the cohort of the model"
+    assert project(model, new.root, "-o", tmp_path / "same") == 0
+    assert sentence not in caplog.text + (tmp_path / "same/report.html").read_text()
+    new.damage(1, 255 * new.values[1])
+    new.damage(2, new.values[2] / 100)
+    assert project(model, new.root, "-o", tmp_path / "other") == 0
+    assert f"the values of 2 of 4 images are {sentence}" in caplog.text
+    page = (tmp_path / "other/report.html").read_text()
+    found = re.search(rf"2 of 4 images are {sentence}: sub-02 (\S+), sub-03 (\S+) times", page)
+    ratio = float(found[1]) / float(found[2])
+    same = np.linalg.norm(new.values[1]) / np.linalg.norm(new.values[2])
+    assert ratio == pytest.approx(25500 * same, rel=0.1)
 
 
 def test_a_simulated_cohort_has_no_images(model, tmp_path, write_config, capsys):

@@ -174,6 +174,20 @@ def test_a_projection_names_the_table_of_the_user(finished, tmp_path):
     assert "image" not in message
 
 
+def test_a_projection_names_the_table_that_lacks_a_feature(finished, tmp_path):
+    config, _ = finished
+    rows = rows_of(planted())
+    table = write_csv(tmp_path / "less.csv", [row[:-1] for row in rows])
+    new = config.model_copy(
+        update={
+            "inputs": config.inputs.model_copy(update={"features": (table,)}),
+            "output": config.output.model_copy(update={"dir": tmp_path / "out"}),
+        }
+    )
+    message = refused(project, new, config.output.dir)
+    assert message.startswith(f"{table}: its features are not those of the model")
+
+
 @pytest.mark.parametrize(
     ("mask", "method"), [({}, "all"), (None, "all"), ({"threshold": 1.0}, "mean")]
 )

@@ -180,7 +180,7 @@ def _attention(facts: ProjectionFacts) -> list[str]:
         sentences.append(
             f"The values of {len(others)} of {facts.n_images} images are in other units than those "
             f"of the cohort of the model: {first}{more} times as large. Their loadings and means "
-            "cannot be compared with those of the cohort. Give these images the units of the cohort."
+            "cannot be compared with those of the cohort. Give these images its units."
         )
     if facts.resampled:
         sentences.append(

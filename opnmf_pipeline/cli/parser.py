@@ -159,7 +159,8 @@ def _add_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="+",
         metavar="IMAGES",
         help="image files, a pattern in quotation marks, a BIDS dataset (its images are selected "
-        "with the filters of the model), or a YAML file of settings with the section `inputs`",
+        "with the filters of the model), tables of features (.csv, .tsv, .xlsx), or a YAML file of "
+        "settings with the section `inputs`",
     )
     project.add_argument(
         "-o",

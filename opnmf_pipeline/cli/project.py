@@ -13,12 +13,15 @@ from opnmf_pipeline.cli.parser import given
 from opnmf_pipeline.cli.run import shown
 from opnmf_pipeline.config import Override, PipelineConfig, load_config
 from opnmf_pipeline.images.filelist import named_images
+from opnmf_pipeline.images.tables import is_image
 from opnmf_pipeline.runs.project import Projected, Row, filters_of, project
 from opnmf_pipeline.stages.model import OUTSIDE
 
 __all__ = ["execute"]
 
 SETTINGS_ENDINGS = (".yaml", ".yml")
+TABLE_ENDINGS = (".csv", ".tsv", ".xlsx")
+"""Endings of tables of many subjects; a table of one subject is an image."""
 
 
 def execute(args: argparse.Namespace) -> None:
@@ -58,11 +61,17 @@ def _images(args: argparse.Namespace, model: Path) -> tuple[PipelineConfig, list
     if len(args.images) == 1 and first.is_dir():
         inputs: list[Override] = [("inputs.bids", first), ("inputs.filters", filters_of(model))]
         return load_config(None, [*inputs, *flags]), None
+    if all(_is_table(image) for image in args.images):
+        return load_config(None, [("inputs.features", args.images), *flags]), None
     found = named_images(_expanded(args.images))
     rows = [Row(*row) for row in zip(found["row"], found["image"], strict=True)]
     # The settings record where the images are; the list itself is in the sidecars
     folder = os.path.commonpath([str(Path(row.image).parent) for row in rows])
     return load_config(None, [("inputs.glob", Path(folder) / "**"), *flags]), rows
+
+
+def _is_table(path: str) -> bool:
+    return path.lower().endswith(TABLE_ENDINGS) and not is_image(path)
 
 
 def _expanded(images: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from sklearn.metrics import adjusted_rand_score
 
+from opnmf_pipeline.cli import main
 from opnmf_pipeline.config import (
     DecompositionConfig,
     MaskConfig,
@@ -111,6 +112,16 @@ def test_the_table_of_the_cohort_has_its_loadings_again(finished, tmp_path):
     np.testing.assert_allclose(found, loadings.astype(float), rtol=1e-6)
     sidecar = yaml.safe_load(next(tmp_path.glob("sub-*/**/*_loadings.json")).read_text())
     assert sidecar["Sources"][1:] == [config.inputs.features[0].as_uri()]
+
+
+def test_a_table_can_be_named_in_place_of_images(finished, tmp_path):
+    config, summary = finished
+    arguments = [str(config.output.dir), str(config.inputs.features[0])]
+    assert main(["project", *arguments, "-o", str(tmp_path), "--nprocs", "1", "-q"]) == 0
+    loadings = read_table(summary.outputs.path("loadings", K)).set_index("participant_id")
+    found = read_table(tmp_path / "group" / f"desc-opnmfK{K}_loadings.tsv")
+    found = found.set_index("participant_id")[list(loadings)]
+    np.testing.assert_allclose(found.astype(float), loadings.astype(float), rtol=1e-6)
 
 
 def test_a_second_run_reuses_all_results(finished):

@@ -34,6 +34,9 @@ NO_MASK_MSG = (
     "X contains images, but this StructuralCovariance was fitted to an array, so that it has no "
     "mask; fit it to images, or pass an array of shape (n_subjects, {n_features})"
 )
+EMPTY_MSG = (
+    "X is an empty list: there are no images; check the pattern or the folder they come from"
+)
 NEGATIVE_MSG = (
     "Negative values in data passed to StructuralCovariance (input X): {n} of them, the least is "
     "{least:g}; the factorization is defined for X >= 0; a masker that standardizes, detrends or "
@@ -341,6 +344,8 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
 
     def _checked(self, X: Any, *, reset: bool) -> NDArray[Any]:
         require_unmasked(X)
+        if isinstance(X, list) and not X:
+            raise ValueError(EMPTY_MSG)
         rows: NDArray[Any] = validate_data(self, X, dtype=[np.float32, np.float64], reset=reset)
         if rows.min() < 0:
             raise ValueError(NEGATIVE_MSG.format(n=int((rows < 0).sum()), least=rows.min()))

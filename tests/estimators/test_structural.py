@@ -342,3 +342,8 @@ def test_a_missing_image_is_named(images, model):
 def test_a_fit_that_does_not_converge_says_so(X):
     with pytest.warns(ConvergenceWarning, match="stopped at max_iter=2"):
         StructuralCovariance(3, solver="multiplicative", max_iter=2).fit(X.T)
+
+
+def test_a_list_without_images_is_named():
+    with pytest.raises(ValueError, match="empty list: there are no images"):
+        StructuralCovariance(2).fit([])

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from opnmf_pipeline.config import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.runs.limits import check_memory, check_rank
+from opnmf_pipeline.runs.study import count_splits
 
 
 def config(ks=(2, 5), candidates=(), **execution):
@@ -56,3 +58,15 @@ def test_a_fit_that_needs_more_memory_than_is_allowed(matrix_dir, caplog, memory
     assert bool(caplog.records) is warns
     if warns:
         assert f"a fit with {max(ks)} components may need" in caplog.text
+
+
+def test_the_smallest_group_that_is_left_out_is_the_limit():
+    table = pd.DataFrame({"site": ["A"] * 10 + ["B"] * 9 + ["C"] * 2})
+    table.insert(0, "participant_id", [f"sub-{number:02d}" for number in range(21)])
+    content = {
+        "inputs": {"bids": "data"},
+        "selection": {"candidates": [2, 10], "leave_out": "site", "n_splits": 0},
+    }
+    settings = PipelineConfig.model_validate(content)
+    with pytest.raises(ConfigError, match=r"10 is more than the 2 .* site C .* at most 2"):
+        count_splits(settings, table)

@@ -14,13 +14,14 @@ from opnmf_pipeline.cli.run import shown
 from opnmf_pipeline.config import Override, PipelineConfig, load_config
 from opnmf_pipeline.images.filelist import named_images
 from opnmf_pipeline.images.tables import is_image
+from opnmf_pipeline.images.tables.sources import EXCEL
 from opnmf_pipeline.runs.project import Projected, Row, filters_of, project
 from opnmf_pipeline.stages.model import OUTSIDE
 
 __all__ = ["execute"]
 
 SETTINGS_ENDINGS = (".yaml", ".yml")
-TABLE_ENDINGS = (".csv", ".tsv", ".xlsx")
+TABLE_ENDINGS = (".csv", ".tsv", *EXCEL)
 """Endings of tables of many subjects; a table of one subject is an image."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -39,8 +39,6 @@ class ModelFacts:
         Relative reconstruction error of each new image, by its name.
     outside : Series of bool
         Whether each error is outside the range of the training errors.
-    other_units : mapping of str to float
-        New images on another scale than those of the cohort, and how many times larger they are.
     loadings, means : DataFrame
         Loading on each component, and mean weighted by it, of each new image.
     components : Figure or None
@@ -53,7 +51,6 @@ class ModelFacts:
     outside: pd.Series[bool]
     loadings: pd.DataFrame
     means: pd.DataFrame
-    other_units: Mapping[str, float] = field(default_factory=dict)
     components: Figure | None = None
 
 
@@ -77,6 +74,8 @@ class ProjectionFacts:
         Whether images on another grid were resampled.
     models : sequence of ModelFacts
         One per number of components.
+    other_units : mapping of str to float
+        Images on another scale than those of the cohort, and how many times larger they are.
     problem : str
         Message about the images that could not be used; may be empty.
     versions : mapping of str to str
@@ -90,6 +89,7 @@ class ProjectionFacts:
     preprocessing: Mapping[str, Any]
     resampled: bool
     models: Sequence[ModelFacts]
+    other_units: Mapping[str, float]
     problem: str
     versions: Mapping[str, str]
 
@@ -167,20 +167,16 @@ def _attention(facts: ProjectionFacts) -> list[str]:
             )
         elif names:
             low, high = model.training_errors[[0, -1]]
-            rest = len(names) - N_LISTED
-            listed = ", ".join(names[:N_LISTED]) + (f" and {rest} more" if rest > 0 else "")
             sentences.append(
                 f"k = {model.k}: the error of {len(names)} of {len(model.errors)} images is "
-                f"outside the range of the cohort of the model, {low:.3g} to {high:.3g}: {listed}. "
-                "Check the preprocessing and the quality of these images."
+                f"outside the range of the cohort of the model, {low:.3g} to {high:.3g}: "
+                f"{_listed(names)}. Check the preprocessing and the quality of these images."
             )
-    if others := facts.models[0].other_units:
-        first = ", ".join(f"{name} {value:.3g}" for name, value in list(others.items())[:N_LISTED])
-        more = f" and {len(others) - N_LISTED} more" if len(others) > N_LISTED else ""
+    if others := [f"{name} {factor:.3g}" for name, factor in facts.other_units.items()]:
         sentences.append(
             f"The values of {len(others)} of {facts.n_images} images are in other units than those "
-            f"of the cohort of the model: {first}{more} times as large. Their loadings and means "
-            "cannot be compared with those of the cohort. Give these images its units."
+            f"of the cohort of the model: {_listed(others)} times as large. Their loadings and "
+            "means cannot be compared with those of the cohort. Give these images its units."
         )
     if facts.resampled:
         sentences.append(
@@ -188,6 +184,11 @@ def _attention(facts: ProjectionFacts) -> list[str]:
             "loadings with those of other images with care: resampling smooths the images."
         )
     return sentences + ([facts.problem] if facts.problem else [])
+
+
+def _listed(items: Sequence[str]) -> str:
+    rest = len(items) - N_LISTED
+    return ", ".join(items[:N_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _draw_errors(models: Sequence[ModelFacts]) -> Figure:

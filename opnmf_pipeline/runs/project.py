@@ -263,7 +263,8 @@ def project(
         tables: dict[int, pd.DataFrame] = {}
         if combined and done:
             tables = projection.combine(done)
-            if others := other_units(models[0], tables[models[0].n_components]):
+            others = other_units(models[0], tables[models[0].n_components])
+            if others:
                 name, factor = next(iter(others.items()))
                 logger.warning(UNITS_MSG, len(others), len(done), factor, name)
             text = projection_page(
@@ -272,6 +273,7 @@ def project(
                 tables,
                 adjusted_for=list(finish.covariates_of(images[0])),
                 resample=resample,
+                others=others,
                 problem=str(problem or ""),
             )
             output.write_text("report", text)

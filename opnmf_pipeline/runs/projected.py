@@ -85,6 +85,7 @@ def projection_page(
     *,
     adjusted_for: Sequence[str] = (),
     resample: bool,
+    others: Mapping[str, float],
     problem: str,
 ) -> str:
     """Return the report of a projection as HTML.
@@ -102,6 +103,8 @@ def projection_page(
         Columns of the table of the subjects that the images were adjusted for.
     resample : bool
         Whether images on another grid were resampled.
+    others : mapping of str to float
+        Images in other units, see :func:`other_units`.
     problem : str
         Message about images that could not be used; may be empty.
     """
@@ -118,6 +121,7 @@ def projection_page(
             preprocessing=preprocessing,
             resampled=resample,
             models=[_facts(model, tables[model.n_components]) for model in models],
+            other_units=others,
             problem=problem,
             versions={"opnmf-pipeline": __version__, **library_versions()},
         )
@@ -132,7 +136,6 @@ def _facts(model: Model, table: pd.DataFrame) -> ModelFacts:
         training_errors=model.training_errors,
         errors=rows[ERROR],
         outside=rows.get(OUTSIDE, nowhere),
-        other_units=other_units(model, table),
         loadings=rows[model.names],
         means=rows[model.mean_names],
         components=_draw(model),

@@ -20,9 +20,11 @@ ONE_GROUP_MSG = (
     "all {n_subjects} subjects are in one group, which cannot be split; use another column or none"
 )
 MISSING_MSG = (
-    "{n} of {n_subjects} subjects have no value in the column of the group to leave out; add these "
-    "values"
+    "{n} of {n_subjects} subjects have no value in the column of the group to leave out, "
+    "{column!r} ({named}); add these values, or leave these subjects out"
 )
+N_NAMED = 5
+"""So many subjects are named in a message."""
 
 
 def split_halves(
@@ -104,7 +106,8 @@ def leave_group_out(groups: ArrayLike) -> list[Split]:
     Parameters
     ----------
     groups : array-like of shape (n_subjects,)
-        Labels, for example of the site.
+        Labels, for example of the site. Name and index of a Series name the column and the subjects
+        in errors.
 
     Returns
     -------
@@ -116,9 +119,15 @@ def leave_group_out(groups: ArrayLike) -> list[Split]:
     SelectionError
         A label is missing, or all labels are equal.
     """
-    codes, labels = pd.factorize(pd.Series(groups), sort=True)
-    if n_missing := int((codes < 0).sum()):
-        raise SelectionError(MISSING_MSG.format(n=n_missing, n_subjects=len(codes)))
+    groups = pd.Series(groups)
+    codes, labels = pd.factorize(groups, sort=True)
+    if lacking := [str(name) for name in groups.index[codes < 0]]:
+        named = ", ".join(lacking[:N_NAMED]) + ", ..." * (len(lacking) > N_NAMED)
+        raise SelectionError(
+            MISSING_MSG.format(
+                n=len(lacking), n_subjects=len(codes), column=groups.name, named=named
+            )
+        )
     if len(labels) < 2:
         raise SelectionError(ONE_GROUP_MSG.format(n_subjects=len(codes)))
     return [

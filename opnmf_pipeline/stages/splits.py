@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from opnmf_pipeline.config import SPLIT_SETTINGS, SelectionConfig
@@ -36,12 +35,6 @@ ONE_SUBJECT_MSG = (
     "all {n} images are sessions of one subject, {name}, but the halves of a split must have "
     "different subjects; set selection.n_splits: 0, or selection.groups: session_id"
 )
-NO_GROUP_MSG = (
-    "selection.leave_out: {n} of {total} subjects have no value in the column {column!r} "
-    "({named}); add these values, or leave these subjects out"
-)
-N_NAMED = 5
-"""So many subjects are named in a message."""
 
 
 class Split(NamedTuple):
@@ -84,14 +77,7 @@ def split_cohort(cohort: pd.DataFrame, options: SelectionConfig) -> list[Split]:
     people = row_names(cohort)
     if options.leave_out is not None:
         values = _column(cohort, "leave_out", options.leave_out)
-        if lacking := [people[i] for i in np.flatnonzero(typed(values).isna())]:
-            named = ", ".join(lacking[:N_NAMED]) + ", ..." * (len(lacking) > N_NAMED)
-            raise SelectionError(
-                NO_GROUP_MSG.format(
-                    n=len(lacking), total=len(people), column=options.leave_out, named=named
-                )
-            )
-        pairs = leave_group_out(typed(values))
+        pairs = leave_group_out(typed(values).set_axis(people))
         names = [str(values.iloc[left_out[0]]) for _, left_out in pairs]
     else:
         columns = {name: typed(_column(cohort, "stratify", name)) for name in options.stratify}

@@ -42,10 +42,10 @@ FAR_ROWS_PER_COMPONENT = 50
 START_STEP = 3
 """A random start is improved on so many times fewer rows before it is crossed."""
 
-SEARCH_TOL = 0.03
-"""A start is good enough to compare once about one row in two thousand changes component,"""
+SEARCH_TOL = 0.1
+"""A start is good enough to compare once about one row in two hundred changes component,"""
 
-SEARCH_SWEEPS = 40
+SEARCH_SWEEPS = 20
 """or after so many sweeps."""
 
 TIE = 8

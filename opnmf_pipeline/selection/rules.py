@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.signal import find_peaks, peak_prominences
+from scipy.signal import find_peaks
 
 from opnmf_pipeline.selection.ranks import elbow, gains, null_lead, slower_than_null
 
@@ -168,16 +168,20 @@ def _reproducibility_peak(curves: Curves) -> Choice:
 
 
 def _clear_peaks(values: NDArray[Any], sd: NDArray[Any]) -> list[int]:
-    """Return the indices of local maxima whose prominence is larger than the noise.
+    """Return the indices of local maxima that have a k on each side that is lower beyond noise.
 
-    The first and the last k are not local maxima.
+    No k between them is higher. The first and the last k are not local maxima.
     """
-    peaks, _ = find_peaks(values)
-    prominences, left, right = peak_prominences(values, peaks)
-    base = np.where(values[left] > values[right], left, right)
-    noise = np.maximum(np.hypot(sd[peaks], sd[base]), SLIGHT)
-    clear: list[int] = peaks[prominences > noise].tolist()
-    return clear
+
+    def clear(i: int) -> bool:
+        lower = values[i] - values > np.maximum(np.hypot(sd[i], sd), SLIGHT)
+        higher = np.flatnonzero(values > values[i])
+        at = int(np.searchsorted(higher, i))
+        first = higher[at - 1] + 1 if at > 0 else 0
+        end = higher[at] if at < len(higher) else len(values)
+        return bool(lower[first:i].any() and lower[i:end].any())
+
+    return [i for i in find_peaks(values)[0].tolist() if clear(i)]
 
 
 def _plateau(high: NDArray[np.bool_], i: int) -> NDArray[np.bool_]:

@@ -189,6 +189,14 @@ def test_a_curve_that_only_falls_or_rises_has_no_peak(table):
     assert "is highest at the end of the range, which is too short" in choice.reason
 
 
+def test_a_clear_peak_stays_clear_though_a_distant_k_varies_much(table):
+    table.loc[table["n_components"] == 2, "inner_product_sd"] = 0.9
+    choice = choose_rank(table, "reproducibility-peak")
+    assert (choice.k, choice.flat) == (PLANTED, False)
+    table.loc[table["n_components"] < PLANTED, "inner_product_sd"] = 0.9
+    assert choose_rank(table, "reproducibility-peak").flat  # no k below is clearly lower
+
+
 def test_a_bump_within_the_noise_is_no_peak(table):
     table["inner_product"] = 0.9 - 0.04 * (KS - 2)
     table.loc[KS == 6, "inner_product"] += 0.05

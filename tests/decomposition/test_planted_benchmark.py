@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from benchmarks import missing, planted, relevance
+from benchmarks import contest, missing, planted, relevance
 from benchmarks.opponents import OPPONENTS
 
 
@@ -34,6 +34,25 @@ def test_the_error_is_the_obvious_one_at_the_best_scale(parts):
     W = W / np.linalg.norm(W, axis=0)
     assert planted.error(X, W) == pytest.approx(np.linalg.norm(X - W @ (W.T @ X)), rel=1e-3)
     assert planted.error(X, 7 * W) == pytest.approx(planted.error(X, W))
+
+
+def test_a_hardened_solution_has_the_error_of_its_parts(parts):
+    X, W = parts
+    soft = W + 0.3 * np.random.default_rng(1).random(W.shape)
+    rows = [X[W[:, j] > 0].astype(float) for j in range(4)]
+    lost = [np.square(np.linalg.svd(part, compute_uv=False)[1:]).sum() for part in rows]
+    assert contest.hardened(X, soft) == pytest.approx(np.sqrt(sum(lost)))
+    assert contest.hardened(X, np.eye(1, 4) + 0 * W) == pytest.approx(
+        np.sqrt(np.square(np.linalg.svd(X.astype(float), compute_uv=False)[1:]).sum())
+    )
+
+
+def test_the_contest_has_a_row_for_each_program(parts, monkeypatch, capsys):
+    monkeypatch.setattr(contest, "DATA", {"parts": (lambda: parts[0], (4,))})
+    assert contest.main(["--data", "parts", "--seeds", "1"]) == 0
+    table = capsys.readouterr().out
+    for program in [*contest.SOLVERS, *contest.FLOORS]:
+        assert f"| {program}" in table
 
 
 def test_it_prints_a_row_for_each_solver(test_data, capsys):

@@ -274,6 +274,7 @@ def project(
                 adjusted_for=list(finish.covariates_of(images[0])),
                 resample=resample,
                 others=others,
+                doubts=finish.doubts,
                 problem=str(problem or ""),
             )
             output.write_text("report", text)

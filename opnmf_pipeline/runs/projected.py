@@ -86,6 +86,7 @@ def projection_page(
     adjusted_for: Sequence[str] = (),
     resample: bool,
     others: Mapping[str, float],
+    doubts: Sequence[str] = (),
     problem: str,
 ) -> str:
     """Return the report of a projection as HTML.
@@ -105,6 +106,8 @@ def projection_page(
         Whether images on another grid were resampled.
     others : mapping of str to float
         Images in other units, see :func:`other_units`.
+    doubts : sequence of str
+        Sentences about covariates that are far outside those of the cohort of the model.
     problem : str
         Message about images that could not be used; may be empty.
     """
@@ -122,6 +125,7 @@ def projection_page(
             resampled=resample,
             models=[_facts(model, tables[model.n_components]) for model in models],
             other_units=others,
+            doubts=doubts,
             problem=problem,
             versions={"opnmf-pipeline": __version__, **library_versions()},
         )

@@ -46,9 +46,9 @@ NEGATIVE_MSG = (
     "removes confounds makes values negative"
 )
 SCORE_MSG = (
-    "R² is not defined: all {n} subjects of X equal the mean of the training subjects, as after a "
-    "fit to a single subject or to constant data, so there is no variance to explain; the score is "
-    "NaN"
+    "R² is not defined, and the score is NaN: no subject of X differs from the mean of the "
+    "training subjects, as after a fit to a single subject or to constant data, so that there is "
+    "no variance to explain"
 )
 LOADINGS_MSG = (
     "X has shape {shape}; expected loadings of shape (n_subjects, {k}), as transform returns them"
@@ -290,8 +290,7 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
         columns = _columns(self._rows(X))
         spread = norm(columns, self.mean_)
         if spread <= np.finfo(columns.dtype).eps * norm(columns):
-            message = SCORE_MSG.format(n=columns.shape[1])
-            warnings.warn(message, UndefinedMetricWarning, stacklevel=2)
+            warnings.warn(SCORE_MSG, UndefinedMetricWarning, stacklevel=2)
             return float("nan")
         loadings = self.opnmf_.project(columns)
         with RowBlocks(columns, self.dtype) as blocks:

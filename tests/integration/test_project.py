@@ -192,6 +192,18 @@ def test_images_in_other_units_are_named(model, new, tmp_path, caplog, whole_pag
     assert ratio == pytest.approx(25500 * same, rel=0.1)
 
 
+def test_report_says_that_the_folder_is_a_projection(model, new, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert project(model, new.root, "-o", out) == 0
+    assert main(["report", str(out)]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"{out}: is the output of `opnmf-pipeline project`" in message
+    assert f"its report is {out}/report.html; to write it again, repeat `project`" in message
+    (out / "report.html").unlink()
+    assert main(["report", str(out)]) == 2
+    assert "loadings of single images" in capsys.readouterr().err
+
+
 def test_a_simulated_cohort_has_no_images(model, tmp_path, write_config, capsys):
     config = write_config({"inputs": {"simulation": {"n_subjects": 6}}})
     assert project(model, config, "-o", tmp_path / "out") == 2

@@ -150,8 +150,16 @@ def test_the_number_of_components_can_be_chosen(model):
         (np.ones((4, 9)), {"mask": 3}, "'mask' parameter of StructuralCovariance must be"),
         (np.ones((4, 9)), {"init": "custom"}, "'init' parameter .* Got 'custom' instead"),
         ([], {}, "empty list: there are no images; check the pattern"),
+        (["a.nii", np.ones(9)], {}, r"X\[0\] is an image \(str\), but X\[1\] is no .*ndarray"),
+        ([np.ones(9), "a.nii"], {}, r"X\[0\] is no image \(ndarray\), but X\[1\] is an image"),
+        ("*.nii.gz", {}, r"a pattern is no image: .* sorted\(glob\.glob\('\*\.nii\.gz'\)\)"),
+        (np.ones((4, 9)), {"n_components": True}, "n_components must be an integer.*got True"),
+        (np.ones((4, 9)), {"n_components": [True, 2]}, r"n_components must.*got \[True, 2\]"),
     ],
-    ids=["rank", "mask of an array", "negative", "no mask", "start", "empty"],
+    ids=[
+        *("rank", "mask of an array", "negative", "no mask", "start", "empty", "image first"),
+        *("array first", "pattern", "flag", "flags"),
+    ],
 )
 def test_what_cannot_be_used_is_refused(model, X, parameters, message):
     with pytest.raises(ValueError, match=message):

@@ -36,6 +36,7 @@ from opnmf_pipeline.files import PARTIAL, file_digest
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import IDENTIFIERS, read_cohort, row_names
 from opnmf_pipeline.images.missing import find_masks
+from opnmf_pipeline.images.problems import counted
 from opnmf_pipeline.images.projection import Finish
 from opnmf_pipeline.images.space import ImageMask
 from opnmf_pipeline.progress import Display, SilentDisplay
@@ -244,13 +245,13 @@ def project(
         covariates = None if people is None else read_table(people)
         if rows is None:
             rows, covariates = rows_of(config.inputs, Path(folder))
-        display.note(f"collect: {len(rows)} images")
+        display.note(f"collect: {counted(len(rows), 'image')}")
         images, names = [row.image for row in rows], [row.name for row in rows]
         finish = models[0].finish(images, names, covariates)
         projection = _Projection(config, model_root, models, output, rows, finish, resample)
         missing = projection.missing()
-        if len(missing) < len(rows):
-            display.note(f"project: {len(rows) - len(missing)} images were projected before")
+        if n_before := len(rows) - len(missing):
+            display.note(f"project: projected before: {counted(n_before, 'image')}")
         named = tables_of(images, config.inputs)
         with naming_tables(named):
             problem = projection.write(missing, display, *(COMBINED if combined else ()))

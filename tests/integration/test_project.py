@@ -96,6 +96,15 @@ def test_images_are_named_in_four_ways(model, new, tmp_path, kind, write_config)
     assert not list(out.rglob("*K2*"))
 
 
+def test_one_image_is_counted_in_the_singular(model, new, tmp_path, capsys):
+    for _ in range(2):
+        assert main(["project", str(model), str(new.images[0]), "-o", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "collect: 1 image\n" in text
+    assert "project: projected before: 1 image\n" in text
+    assert "\n1 image, k = 2, 3\n" in text
+
+
 def test_the_page_has_the_numbers(model, fitted, tmp_path, whole_page):
     images = [*fitted.cohort.images[:3], tmp_path / fitted.cohort.images[3].name]
     write_image(images[3], fitted.cohort.values[3][::-1, ::-1])

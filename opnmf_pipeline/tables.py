@@ -1,7 +1,8 @@
 """Tables of text: read as they are written, and written as they were read.
 
 In BIDS only ``n/a`` is a missing value, and a quotation mark is a character like any other. So a
-subject may be called ``007``, a site ``NA``, and a diagnosis ``None``.
+subject may be called ``007``, a site ``NA``, and a diagnosis ``None``. Quotation marks around all
+names of the header are those of a program, such as R, that writes them around every text.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """Read a TSV file, or a CSV file with the ending ``.csv``, without changing a cell.
 
     There is one exception: in a CSV file with semicolons, decimal commas become decimal points in
-    columns of numbers.
+    columns of numbers. Spaces around the names of columns are removed.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        delimiter = _delimiter(text) if path.suffix.lower() == ".csv" else ""
+        delimiter = _delimiter(text, is_csv=path.suffix.lower() == ".csv")
         lines = list(_fields(text, delimiter))
     except OSError as error:
         raise TableError(UNREADABLE_MSG.format(path=path, reason=error.strerror)) from None
@@ -75,7 +76,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         reason = "not a text file" if lines else "the file is empty"
         raise TableError(UNREADABLE_MSG.format(path=path, reason=reason))
     (_, header), *rows = lines
-    header = _without_last_empty(header, 0)
+    header = [name.strip() for name in _without_last_empty(header, 0)]
     if problem := _problem(header):
         raise TableError(HEADER_MSG.format(path=path, problem=problem))
     cells = [_without_last_empty(row, len(header)) for _, row in rows]
@@ -88,10 +89,16 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return table.apply(_with_points) if delimiter == ";" else table
 
 
-def _delimiter(text: str) -> str:
-    """Return what separates the names in the first line: a comma, a semicolon or a tab."""
-    header = QUOTED.sub("", text.lstrip().partition("\n")[0])
-    return max(",;\t", key=header.count)
+def _delimiter(text: str, *, is_csv: bool) -> str:
+    """Return what separates fields that may have quotation marks around them.
+
+    In a CSV file it is a comma, a semicolon or a tab. In a TSV file it is a tab if all names in the
+    first line have quotation marks; if not, there are no such fields, and it is empty.
+    """
+    header = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
+    if is_csv:
+        return max(",;\t", key=QUOTED.sub("", header).count)
+    return "\t" if all(QUOTED.fullmatch(name) for name in header.split("\t")) else ""
 
 
 def _with_points(values: pd.Series[Any]) -> pd.Series[Any]:
@@ -123,7 +130,7 @@ def _without_last_empty(fields: list[str], n_columns: int) -> list[str]:
 def _problem(header: list[str]) -> str:
     if twice := sorted({name for name in header if header.count(name) > 1}):
         return f"duplicate names ({', '.join(map(repr, twice[:5]))})"
-    return "" if all(name.strip() for name in header) else "a column without a name"
+    return "" if all(header) else "a column without a name"
 
 
 def table_text(table: pd.DataFrame) -> str:

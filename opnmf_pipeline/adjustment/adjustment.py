@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from opnmf_pipeline.adjustment.combat import Combat
 from opnmf_pipeline.adjustment.design import Design, Levels, unseen_in
 from opnmf_pipeline.adjustment.formula import columns_of
 from opnmf_pipeline.adjustment.measures import MeasureScaling
+from opnmf_pipeline.adjustment.ranges import Range
 from opnmf_pipeline.adjustment.regression import Residuals
 from opnmf_pipeline.adjustment.scaling import Scaling
 from opnmf_pipeline.config import GLOBAL, AdjustmentConfig
@@ -63,10 +64,13 @@ class Adjustment:
         By the name in :data:`STEPS`, in order.
     by_global : bool
         Whether a step uses the mean of each subject's values.
+    ranges : dict of str to Range
+        Of each column of numbers. Adjustments of earlier versions have none.
     """
 
     steps: Mapping[str, Step]
     by_global: bool = False
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     @classmethod
     def learn(
@@ -122,7 +126,7 @@ class Adjustment:
             blocks = learned._passes(X, people, shift)
             step = MeasureScaling.learn(options.measures.scale, rows, people, blocks)
             learned = cls({**learned.steps, "measures": step}, by_global)
-        return learned
+        return replace(learned, ranges=_ranges(learned.uses, table))
 
     def apply(
         self,
@@ -183,6 +187,11 @@ class Adjustment:
             found |= unseen_in(table[name], levels)
         return found
 
+    def doubts(self, table: pd.DataFrame) -> list[str]:
+        """Return a sentence about each column with numbers far outside those learned from."""
+        found = (known.doubt(table[name]) for name, known in self.ranges.items())
+        return [doubt for doubt in found if doubt]
+
     def require(self, table: pd.DataFrame) -> None:
         """Require that subjects can be adjusted: they have all values, and none that is unseen.
 
@@ -198,7 +207,7 @@ class Adjustment:
         """Write a JSON file, and its arrays into a file next to it with the ending ``.npz``.
 
         They hold parameters, such as means and knots. The only values of single subjects are the
-        smallest and the largest one of a column in a spline. There are no pickles.
+        smallest and the largest one of a column of numbers. There are no pickles.
         """
         arrays = {
             f"{name}_{key}": array
@@ -208,6 +217,7 @@ class Adjustment:
         np.savez(path.with_suffix(".npz"), allow_pickle=False, **arrays)
         content = {
             "ByGlobalMean": self.by_global,
+            "Ranges": {name: found.describe() for name, found in self.ranges.items()},
             "Steps": {name: step.describe() for name, step in self.steps.items()},
         }
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -222,7 +232,8 @@ class Adjustment:
                 keys = [key for key in saved if key.startswith(f"{name}_")]
                 arrays = {key.removeprefix(f"{name}_"): saved[key] for key in keys}
                 steps[name] = STEPS[name].described(fields, arrays)
-        return cls(steps, content["ByGlobalMean"])
+        ranges = {name: Range(**found) for name, found in content.get("Ranges", {}).items()}
+        return cls(steps, content["ByGlobalMean"], ranges)
 
     def with_means(
         self, X: NDArray[np.floating], table: pd.DataFrame, shift: float
@@ -249,6 +260,13 @@ class Adjustment:
                 yield rows, block
 
         return blocks
+
+
+def _ranges(
+    uses: Sequence[tuple[str, Sequence[str] | None]], table: pd.DataFrame
+) -> dict[str, Range]:
+    """Return the range of each column that is used as numbers."""
+    return {name: Range.of(pd.to_numeric(table[name])) for name, levels in uses if levels is None}
 
 
 def designs_of(options: AdjustmentConfig, table: pd.DataFrame) -> dict[str, Design]:

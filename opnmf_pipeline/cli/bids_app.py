@@ -13,6 +13,7 @@ from opnmf_pipeline.config import Override, PipelineConfig, load_config, read_ya
 from opnmf_pipeline.exceptions import ConfigError, FileError
 from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.bids import check_dataset
+from opnmf_pipeline.images.problems import counted
 from opnmf_pipeline.runs.boilerplate import boilerplate
 from opnmf_pipeline.runs.project import filters_of, project
 
@@ -78,7 +79,7 @@ def _run_participant(args: argparse.Namespace) -> None:
     with shown(console, args.verbose) as display:
         done = project(config, model, display, resample=args.resample)
     ks = ", ".join(map(str, done.ks))
-    console.print(f"\n{done.n_images} images, k = {ks}")
+    console.print(f"\n{counted(done.n_images, 'image')}, k = {ks}")
     console.print(f"loadings  {done.output.root}", soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ from opnmf_pipeline.cli.display import Terminal
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.cli.run import shown
 from opnmf_pipeline.config import PipelineConfig, load_config
+from opnmf_pipeline.images.problems import counted
 from opnmf_pipeline.reporting.change import summarize_change
 from opnmf_pipeline.reporting.measures import summarize_measures
 from opnmf_pipeline.runs.plan import make_plan
@@ -33,7 +34,7 @@ def execute(args: argparse.Namespace) -> None:
         **({"change": summarize_change(change.settings(), plan.n_subjects)} if change else {}),
         **_measures(config),
         "images": DEEP if args.deep else SHALLOW,
-        **({"masks": f"{plan.n_masks} images have missing voxels"} if plan.n_masks else {}),
+        **({"masks": f"missing voxels: {counted(plan.n_masks, 'image')}"} if plan.n_masks else {}),
         "grid": str(plan.grid),
         **({"space": plan.space} if plan.space else {}),
         plan.grid.elements: f"{about} {plan.n_voxels}: {plan.mask}",
@@ -78,7 +79,7 @@ def _missing(shares: dict[str, float]) -> str:
     name, most = max(shares.items(), key=lambda item: item[1])
     some = sum(share > 0 for share in shares.values())
     mean = sum(shares.values()) / len(shares)
-    return f"{mean:.1%} of the values, in {some} images; {name} lacks most ({most:.0%})"
+    return f"{mean:.1%} of the values, in {counted(some, 'image')}; {name} lacks most ({most:.0%})"
 
 
 def _size(n_bytes: int) -> str:

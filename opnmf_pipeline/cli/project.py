@@ -13,6 +13,7 @@ from opnmf_pipeline.cli.parser import given
 from opnmf_pipeline.cli.run import shown
 from opnmf_pipeline.config import Override, PipelineConfig, load_config
 from opnmf_pipeline.images.filelist import named_images
+from opnmf_pipeline.images.problems import counted
 from opnmf_pipeline.images.tables import is_image
 from opnmf_pipeline.images.tables.sources import EXCEL
 from opnmf_pipeline.runs.project import Projected, Row, filters_of, project
@@ -86,9 +87,10 @@ def _expanded(images: Sequence[str]) -> list[str]:
 
 
 def _print(done: Projected, console: Terminal) -> None:
-    console.print(f"\n{done.n_images} images, k = {', '.join(map(str, done.ks))}")
+    console.print(f"\n{counted(done.n_images, 'image')}, k = {', '.join(map(str, done.ks))}")
     for k, table in done.tables.items():
         if OUTSIDE in table and (n_outside := int(table[OUTSIDE].sum())):
-            console.print(f"k = {k}: errors outside the range of the cohort: {n_outside} images")
+            outside = counted(n_outside, "image")
+            console.print(f"k = {k}: errors outside the range of the cohort: {outside}")
     console.print(f"tables    {done.output.path('loadings', done.ks[0]).parent}", soft_wrap=True)
     console.print(f"report    {done.output.path('report')}", soft_wrap=True)

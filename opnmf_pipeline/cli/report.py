@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from opnmf_pipeline.dataset.folder import OutputFolder
+from opnmf_pipeline.dataset.description import COMPARISON_NAME, LOADINGS_NAME, is_ours, read_json
+from opnmf_pipeline.dataset.folder import Dataset, OutputFolder
+from opnmf_pipeline.exceptions import OutputError
 from opnmf_pipeline.runs.page import write_report
 
 __all__ = ["execute"]
 
+COMMANDS = {LOADINGS_NAME: "project", COMPARISON_NAME: "compare"}
+"""Other commands that write a report, by the name of their dataset."""
+OTHER_MSG = (
+    "{root}: is the output of `opnmf-pipeline {command}`, and `report` is for the output of a run; "
+    "its report is {page}; to write it again, repeat `{command}` with the same arguments and "
+    "--overwrite"
+)
+NO_PAGE_MSG = (
+    "{root}: contains loadings of single images on the components of a model, which have no "
+    "report; `opnmf-pipeline project` writes one"
+)
+
 
 def execute(args: argparse.Namespace) -> None:
     """Rewrite the report of a finished run."""
+    _refuse_other_commands(args.folder)
     print(write_report(OutputFolder.of_run(args.folder)))
+
+
+def _refuse_other_commands(root: Path) -> None:
+    """Say what a folder is that another command wrote, and where its report is."""
+    folder = Dataset(root)
+    if folder.path("registry").exists() or not is_ours(root):
+        return
+    command = COMMANDS.get(str(read_json(folder.path("dataset")).get("Name")))
+    page = folder.path("report")
+    if command is not None:
+        message = OTHER_MSG if page.exists() else NO_PAGE_MSG
+        raise OutputError(message.format(root=root, command=command, page=page))

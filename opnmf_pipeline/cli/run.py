@@ -17,6 +17,7 @@ from opnmf_pipeline.cli.display import Terminal, TerminalDisplay
 from opnmf_pipeline.cli.parser import overrides
 from opnmf_pipeline.config import PipelineConfig, load_config
 from opnmf_pipeline.exceptions import ConfigError, NotConvergedError
+from opnmf_pipeline.images.problems import counted
 from opnmf_pipeline.runs.run import Summary, run, run_share
 
 __all__ = ["execute", "run_and_print", "shown"]
@@ -52,7 +53,8 @@ def execute(args: argparse.Namespace) -> None:
         number, n_shares = args.share
         with shown(Terminal(quiet=args.quiet), args.verbose) as display:
             computed = run_share(config, number, n_shares, display)
-            display.note(f"share {number} of {n_shares}: {len(computed)} stages computed")
+            found = counted(len(computed), "stage")
+            display.note(f"share {number} of {n_shares}: computed {found}")
 
 
 def run_and_print(config: PipelineConfig, *, quiet: bool, verbose: bool) -> Summary:

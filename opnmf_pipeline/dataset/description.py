@@ -20,7 +20,9 @@ from opnmf_pipeline.files import read_object
 
 __all__ = [
     "BIDSIGNORE",
+    "COMPARISON_NAME",
     "INPUT",
+    "LOADINGS_NAME",
     "MODEL",
     "bids_uri",
     "dataset_description",
@@ -38,6 +40,12 @@ BIDS_VERSION = "1.10.0"
 PROGRAM = "opnmf-pipeline"
 INPUT, MODEL = "input", "model"
 """Names of the other datasets in BIDS URIs."""
+COMPONENTS_NAME, LOADINGS_NAME, COMPARISON_NAME = (
+    "OPNMF components",
+    "Loadings on OPNMF components",
+    "Comparison of models",
+)
+"""Names of the datasets that a run, a projection and a comparison write."""
 
 BIDSIGNORE = f"""\
 # Group results and figures: the BIDS schema does not define them
@@ -94,7 +102,7 @@ def dataset_description(
     settings: Mapping[str, Any],
     *,
     model: Path | None = None,
-    name: str = "OPNMF components",
+    name: str = COMPONENTS_NAME,
     environment: Mapping[str, str] = os.environ,
 ) -> str:
     """Return ``dataset_description.json`` of a BIDS derivatives dataset.
@@ -118,7 +126,7 @@ def dataset_description(
     named = {INPUT: source, MODEL: model}
     roots = {name: Path(root) for name, root in named.items() if root is not None}
     description: dict[str, Any] = {
-        "Name": name if model is None else "Loadings on OPNMF components",
+        "Name": name if model is None else LOADINGS_NAME,
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [generator],

@@ -100,11 +100,14 @@ def ranks_to_try(n_components: int | str | Iterable[int], shape: tuple[int, int]
 
     Refuse what is no number of components, and more than there are rows or columns.
     """
+    if isinstance(n_components, bool):  # an integer for Python
+        raise ValueError(RANKS_MSG.format(auto=AUTO, value=n_components))
     if isinstance(n_components, str):
         ks = list(range(2, max(2, min(AUTO_LARGEST, min(shape) // 2)) + 1))
     elif isinstance(n_components, Iterable):
         several = list(n_components)
-        if not several or not all(isinstance(k, Integral) and k >= 1 for k in several):
+        numbers = all(isinstance(k, Integral) and not isinstance(k, bool) for k in several)
+        if not several or not numbers or min(several) < 1:
             raise ValueError(RANKS_MSG.format(auto=AUTO, value=n_components))
         ks = sorted({int(k) for k in several})
     else:

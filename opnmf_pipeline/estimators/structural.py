@@ -8,8 +8,10 @@ from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -22,7 +24,8 @@ from opnmf_pipeline.estimators.masker import RunMasker
 from opnmf_pipeline.exceptions import OrientationWarning
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.volumes.niimg import are_images, one_or_list
-from opnmf_pipeline.selection.errors import explained_variance, norm
+from opnmf_pipeline.selection.errors import column_norms, explained_variance, norm
+from opnmf_pipeline.stages.newimages import doubt_about_units, other_units
 
 __all__ = ["StructuralCovariance"]
 
@@ -41,6 +44,11 @@ NEGATIVE_MSG = (
     "Negative values in data passed to StructuralCovariance (input X): {n} of them, the least is "
     "{least:g}; the factorization is defined for X >= 0; a masker that standardizes, detrends or "
     "removes confounds makes values negative"
+)
+SCORE_MSG = (
+    "R² is not defined, and the score is NaN: no subject of X differs from the mean of the "
+    "training subjects, as after a fit to a single subject or to constant data, so that there is "
+    "no variance to explain"
 )
 LOADINGS_MSG = (
     "X has shape {shape}; expected loadings of shape (n_subjects, {k}), as transform returns them"
@@ -94,6 +102,10 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
         Makes rows from images, and images from rows. Only after a fit to images.
     mean_ : ndarray of shape (n_voxels,), float64
         Mean over the training subjects.
+    size_ : float
+        Median over the training images of the root mean square of the values that are not zero.
+        Images that are three or more times larger or smaller are in other units, which is a
+        warning. Only after a fit to images.
     opnmf_ : OPNMF
         The fit itself, with voxels as rows: its errors, its history, and the numbers of components
         that were tried.
@@ -272,14 +284,18 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
         float
             1 − ‖X − XWWᵀ‖² / ‖X − m‖²: 1 without any error, 0 if the components describe the
             subjects as well as the mean of the training subjects does, and negative if they
-            describe them worse. NaN if all subjects equal the mean.
+            describe them worse. NaN, with a warning, if all subjects equal the mean.
         """
         check_is_fitted(self)
         columns = _columns(self._rows(X))
+        spread = norm(columns, self.mean_)
+        if spread <= np.finfo(columns.dtype).eps * norm(columns):
+            warnings.warn(SCORE_MSG, UndefinedMetricWarning, stacklevel=2)
+            return float("nan")
         loadings = self.opnmf_.project(columns)
         with RowBlocks(columns, self.dtype) as blocks:
             error = residual_norm(blocks, self.opnmf_.coef_, loadings)
-        return explained_variance(error, norm(columns, self.mean_))
+        return explained_variance(error, spread)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the loadings: ``component01``, ``component02`` and so on.
@@ -320,13 +336,14 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
         self.reconstruction_err_ = self.opnmf_.reconstruction_err_
         self.n_iter_ = self.opnmf_.n_iter_
         if hasattr(self, "masker_"):
+            self.size_ = float(np.median(_sizes(rows)))
             self.mask_img_ = self.masker_.mask_img_
             self.components_img_ = self.masker_.inverse_transform(self.components_)
         return rows
 
     def _training_rows(self, X: Any) -> NDArray[Any]:
         """Return one row per subject; fit the masker where X contains images."""
-        for name in ("masker_", "mask_img_", "components_img_"):  # of an earlier fit
+        for name in ("masker_", "size_", "mask_img_", "components_img_"):  # of an earlier fit
             self.__dict__.pop(name, None)
         if are_images(X):
             self.masker_, X = _masked(self.mask, one_or_list(X))
@@ -336,11 +353,15 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
 
     def _rows(self, X: Any) -> NDArray[Any]:
         """Return one row per subject, for a fitted estimator."""
-        if are_images(X):
-            if not hasattr(self, "masker_"):
-                raise ValueError(NO_MASK_MSG.format(n_features=self.n_features_in_))
-            X = _two_dimensional(self.masker_.transform(one_or_list(X)))
-        return self._checked(X, reset=False)
+        if not are_images(X):
+            return self._checked(X, reset=False)
+        if not hasattr(self, "masker_"):
+            raise ValueError(NO_MASK_MSG.format(n_features=self.n_features_in_))
+        rows = self._checked(_two_dimensional(self.masker_.transform(one_or_list(X))), reset=False)
+        sizes = pd.Series(_sizes(rows), [f"X[{number}]" for number in range(len(rows))])
+        if doubt := doubt_about_units(other_units(sizes, self.size_), len(rows)):
+            warnings.warn(doubt, UserWarning, stacklevel=3)
+        return rows
 
     def _checked(self, X: Any, *, reset: bool) -> NDArray[Any]:
         require_unmasked(X)
@@ -358,6 +379,16 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
 def _columns(rows: NDArray[Any]) -> NDArray[Any]:
     """Return subjects as columns, in C order; the rows of a `RunMasker` are not copied."""
     return np.ascontiguousarray(rows.T)
+
+
+def _sizes(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the root mean square of the values that are not zero, for each subject.
+
+    Unlike a norm, it does not depend on the size of a lesion.
+    """
+    counts = np.maximum(np.count_nonzero(rows, axis=1), 1)
+    sizes: NDArray[np.float64] = column_norms(rows.T) / np.sqrt(counts)
+    return sizes
 
 
 def _masked(mask: Any, images: Any) -> tuple[Any, NDArray[Any]]:

@@ -91,6 +91,10 @@ NO_CONTENT_MSG = (
     "inputs.on_missing: drop to leave these subjects out: {named}"
 )
 EMPTY_MSG = "{table}: has no subjects; the table needs one row per subject"
+QUOTED_MSG = (
+    "{table}: {n} {column} value(s) contain quotation marks, such as {name}; write the table "
+    "without quotation marks (in R: quote = FALSE), or as a CSV file"
+)
 TWICE_MSG = "{table}: {n} duplicate {column} value(s): {named}; keep one row for each"
 NO_PATH_MSG = (
     "{table}: none of the paths in column {column!r} is a file (first: {path}); "
@@ -341,6 +345,10 @@ def _read_table(path: Path, id_column: str) -> pd.DataFrame:
         raise CohortError(EMPTY_MSG.format(table=path))
     for name in _identity(table):
         table[name] = table[name].str.strip()
+        quoted = table[name][table[name].str.contains('"', na=False)]
+        if not quoted.empty:
+            named = {"column": name, "n": len(quoted), "name": quoted.iloc[0]}
+            raise CohortError(QUOTED_MSG.format(table=path, **named))
     if "session_id" in table:
         # the spelling of file names, for both spellings in the table
         labels = table["session_id"].fillna("").str.removeprefix("ses-")

@@ -1,4 +1,4 @@
-"""Problems of many images in one message: the first of them and their number; the log has all."""
+"""Words for many images: their number, and their problems in one message; the log has all."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ from collections.abc import Sequence
 
 from opnmf_pipeline.exceptions import ImageError
 
-__all__ = ["joined", "listed"]
+__all__ = ["counted", "joined", "listed"]
 
 logger = logging.getLogger(__name__)
 
 N_NAMED = 10
 """Number of images that a message names."""
 UNREADABLE_MSG = "{n} of {total} images cannot be used:\n{named}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number and a noun, in the singular or the plural.
+
+    Examples
+    --------
+    >>> counted(1, "image"), counted(0, "image")
+    ('1 image', '0 images')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def listed(lines: Sequence[str]) -> str:

@@ -31,6 +31,10 @@ Weights = tuple[NDArray[np.float64], Incomplete]
 class Finish(Protocol):
     """Makes values of the matrix from the values of an image in the mask; picklable."""
 
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Sentences about covariates of the subjects that readers should check."""
+
     def __call__(self, path: str | Path, column: Column) -> Column:
         """Return the values of the image at a path as the matrix would have them, float32."""
 
@@ -43,6 +47,11 @@ class Shifted:
     """Subtracts the value that was subtracted from all images of the cohort."""
 
     shift: float
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Sentences about covariates: none."""
+        return ()
 
     def __call__(self, path: str | Path, column: Column) -> Column:
         """Return the shifted values."""

@@ -76,6 +76,8 @@ class ProjectionFacts:
         One per number of components.
     other_units : mapping of str to float
         Images on another scale than those of the cohort, and how many times larger they are.
+    doubts : sequence of str
+        Sentences about covariates that are far outside those of the cohort of the model.
     problem : str
         Message about the images that could not be used; may be empty.
     versions : mapping of str to str
@@ -90,6 +92,7 @@ class ProjectionFacts:
     resampled: bool
     models: Sequence[ModelFacts]
     other_units: Mapping[str, float]
+    doubts: Sequence[str]
     problem: str
     versions: Mapping[str, str]
 
@@ -178,6 +181,7 @@ def _attention(facts: ProjectionFacts) -> list[str]:
             f"of the cohort of the model: {_listed(others)} times as large. Their loadings and "
             "means cannot be compared with those of the cohort. Give these images its units."
         )
+    sentences += [f"{doubt[0].upper()}{doubt[1:]}." for doubt in facts.doubts]
     if facts.resampled:
         sentences.append(
             "Images on another grid were resampled to the grid of the model. Compare their "

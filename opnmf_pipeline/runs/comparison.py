@@ -14,6 +14,7 @@ import pandas as pd
 from opnmf_pipeline import __version__
 from opnmf_pipeline.dataset.description import (
     BIDSIGNORE,
+    COMPARISON_NAME,
     dataset_description,
     is_ours,
     json_text,
@@ -244,7 +245,7 @@ def _write(
         )
         for kind in ("matches", "overlaps")
     )
-    output.write_text("dataset", dataset_description({"inputs": {}}, name="Comparison of models"))
+    output.write_text("dataset", dataset_description({"inputs": {}}, name=COMPARISON_NAME))
     output.write_text("bidsignore", BIDSIGNORE)
     known = {**PAIR_NAMES, **MODEL_COLUMNS}
     for name, content, columns in (

@@ -31,7 +31,7 @@ UNITS_MSG = (
     "the values of %d image(s) are in other units than those of the other images: %s times the "
     "median; give all images the same units, such as a scale from 0 to 1"
 )
-TOO_MANY_MSG = "{key}: {k} is more than the {n} {what}; lower it to at most {n}"
+TOO_MANY_MSG = "{key}: {k} is more than {n}, the number of {what}; lower it to at most {n}"
 
 
 def check_rank(config: PipelineConfig, ks: Iterable[int], n: int, what: str) -> None:

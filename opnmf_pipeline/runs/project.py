@@ -36,28 +36,26 @@ from opnmf_pipeline.files import PARTIAL, file_digest
 from opnmf_pipeline.images.bids import entities_of
 from opnmf_pipeline.images.cohort import IDENTIFIERS, read_cohort, row_names
 from opnmf_pipeline.images.missing import find_masks
+from opnmf_pipeline.images.problems import counted
 from opnmf_pipeline.images.projection import Finish
 from opnmf_pipeline.images.space import ImageMask
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.runs.errors import naming_tables, with_tables_named
 from opnmf_pipeline.runs.measures import tables_of
-from opnmf_pipeline.runs.projected import columns_of, other_units, projection_page
+from opnmf_pipeline.runs.projected import columns_of, projection_page
 from opnmf_pipeline.runs.study import output_dir
 from opnmf_pipeline.stages.collect import collect_cohort
 from opnmf_pipeline.stages.features import split_inputs
 from opnmf_pipeline.stages.imports import is_own
-from opnmf_pipeline.stages.model import Model, Projection, load_models, project_images, tabulated
+from opnmf_pipeline.stages.model import Model, Projection, project_images, tabulated
+from opnmf_pipeline.stages.models import load_models
+from opnmf_pipeline.stages.newimages import doubt_about_units
 from opnmf_pipeline.stages.spaces import space_of
 from opnmf_pipeline.tables import as_typed, read_table, table_text
 
 __all__ = ["Projected", "Row", "filters_of", "project", "rows_of"]
 
 logger = logging.getLogger(__name__)
-
-UNITS_MSG = (
-    "the values of %d of %d images are in other units than those of the cohort of the model (%.3g "
-    "times as large for %s): their loadings cannot be compared with those of the cohort"
-)
 
 OTHER_LOADINGS_MSG = (
     "output.dir: {root} contains {n} file(s) with loadings on other components or of other images, "
@@ -247,13 +245,13 @@ def project(
         covariates = None if people is None else read_table(people)
         if rows is None:
             rows, covariates = rows_of(config.inputs, Path(folder))
-        display.note(f"collect: {len(rows)} images")
+        display.note(f"collect: {counted(len(rows), 'image')}")
         images, names = [row.image for row in rows], [row.name for row in rows]
         finish = models[0].finish(images, names, covariates)
         projection = _Projection(config, model_root, models, output, rows, finish, resample)
         missing = projection.missing()
-        if len(missing) < len(rows):
-            display.note(f"project: {len(rows) - len(missing)} images were projected before")
+        if n_before := len(rows) - len(missing):
+            display.note(f"project: projected before: {counted(n_before, 'image')}")
         named = tables_of(images, config.inputs)
         with naming_tables(named):
             problem = projection.write(missing, display, *(COMBINED if combined else ()))
@@ -263,10 +261,9 @@ def project(
         tables: dict[int, pd.DataFrame] = {}
         if combined and done:
             tables = projection.combine(done)
-            others = other_units(models[0], tables[models[0].n_components])
-            if others:
-                name, factor = next(iter(others.items()))
-                logger.warning(UNITS_MSG, len(others), len(done), factor, name)
+            others = models[0].other_units(tables[models[0].n_components])
+            if doubt := doubt_about_units(others, len(done)):
+                logger.warning("%s", doubt)
             text = projection_page(
                 model_root,
                 models,
@@ -274,6 +271,7 @@ def project(
                 adjusted_for=list(finish.covariates_of(images[0])),
                 resample=resample,
                 others=others,
+                doubts=finish.doubts,
                 problem=str(problem or ""),
             )
             output.write_text("report", text)

@@ -17,10 +17,7 @@ from opnmf_pipeline.reporting.projection import ModelFacts, ProjectionFacts, ren
 from opnmf_pipeline.stages.model import ERROR, OUTSIDE, Model
 from opnmf_pipeline.stages.spaces import space_of
 
-__all__ = ["columns_of", "other_units", "projection_page"]
-
-OTHER_UNITS = 3.0
-"""An image this many times larger or smaller than the images of the cohort has other units."""
+__all__ = ["columns_of", "projection_page"]
 
 
 def columns_of(model: Model) -> dict[str, dict[str, str]]:
@@ -51,33 +48,6 @@ def columns_of(model: Model) -> dict[str, dict[str, str]]:
     return {name: {"Description": text} for name, text in columns.items()}
 
 
-def other_units(model: Model, table: pd.DataFrame) -> dict[str, float]:
-    """Return the images whose values are on another scale than those of the cohort of a model.
-
-    Parameters
-    ----------
-    model : Model
-        The model.
-    table : DataFrame
-        Projections of images, see :meth:`opnmf_pipeline.stages.model.Model.project`. Their errors
-        do not depend on the scale.
-
-    Returns
-    -------
-    dict of str to float
-        ‖x‖ of each such image, divided by its median over the cohort.
-    """
-    if model.training_norm is None:
-        return {}
-    W, H = (np.asarray(each, dtype=np.float64) for each in (model.W, table[model.names]))
-    explained = 2 * np.sum(H**2, axis=1) - np.sum((H @ (W.T @ W)) * H, axis=1)
-    left = 1 - table[ERROR].to_numpy(dtype=np.float64) ** 2
-    squares = np.maximum(explained, 0) / np.maximum(left, np.finfo(np.float32).eps)
-    factors = pd.Series(np.sqrt(squares) / model.training_norm, index=row_names(table))
-    other = (factors >= OTHER_UNITS) | (factors <= 1 / OTHER_UNITS)
-    return {str(name): float(factor) for name, factor in factors[other].items()}
-
-
 def projection_page(
     model_root: Path,
     models: Sequence[Model],
@@ -86,6 +56,7 @@ def projection_page(
     adjusted_for: Sequence[str] = (),
     resample: bool,
     others: Mapping[str, float],
+    doubts: Sequence[str] = (),
     problem: str,
 ) -> str:
     """Return the report of a projection as HTML.
@@ -104,7 +75,9 @@ def projection_page(
     resample : bool
         Whether images on another grid were resampled.
     others : mapping of str to float
-        Images in other units, see :func:`other_units`.
+        Images in other units, see :meth:`opnmf_pipeline.stages.model.Model.other_units`.
+    doubts : sequence of str
+        Sentences about covariates that are far outside those of the cohort of the model.
     problem : str
         Message about images that could not be used; may be empty.
     """
@@ -122,6 +95,7 @@ def projection_page(
             resampled=resample,
             models=[_facts(model, tables[model.n_components]) for model in models],
             other_units=others,
+            doubts=doubts,
             problem=problem,
             versions={"opnmf-pipeline": __version__, **library_versions()},
         )

@@ -28,6 +28,7 @@ from opnmf_pipeline.images.check import empty_images
 from opnmf_pipeline.images.cohort import read_cohort, row_names
 from opnmf_pipeline.images.measures import images_of
 from opnmf_pipeline.images.missing import Masks, find_masks, write_masks
+from opnmf_pipeline.images.problems import counted
 from opnmf_pipeline.images.simulation import PLANTED_LABELS
 from opnmf_pipeline.images.space import Grid, StandardSpace
 from opnmf_pipeline.images.tables.split import SUBJECTS_FILE, split_table
@@ -66,12 +67,9 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MASKS_FILE = "masks.json"
-NOT_OF_RESULTS = {
-    "output": ("dir", "overwrite", "authors", "license"),
-    "inputs": ("database_dir",),
-}
-"""Settings of each section that change no result."""
 """Name of the file with the masks of missing voxels, next to the table of the subjects."""
+NOT_OF_RESULTS = {"output": ("dir", "overwrite", "authors", "license"), "inputs": ("database_dir",)}
+"""Settings of each section that change no result."""
 SAME_FOLDER_MSG = (
     "execution.work_dir: {folder} is the output folder; choose another folder with --work-dir"
 )
@@ -152,7 +150,7 @@ class Study:
         """What the rows of the cohort are, for messages, such as ``sessions of 40 subjects``."""
         subjects = {name.partition("_ses-")[0] for name in self.participants}
         several = len(subjects) < len(self.participants)
-        return f"sessions of {len(subjects)} subjects" if several else "subjects"
+        return f"sessions of {counted(len(subjects), 'subject')}" if several else "subjects"
 
     @property
     def space(self) -> str:

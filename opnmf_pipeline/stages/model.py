@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -18,7 +19,7 @@ from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.dataset.model import read_model_file, require_projectable
 from opnmf_pipeline.decomposition.missing import project
 from opnmf_pipeline.exceptions import ConfigError, ModelError
-from opnmf_pipeline.images.cohort import identifiers
+from opnmf_pipeline.images.cohort import identifiers, row_names
 from opnmf_pipeline.images.filelist import named_images
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.missing import NO_MASKS, Masks
@@ -27,22 +28,25 @@ from opnmf_pipeline.images.space import Mask
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.selection.errors import relative_errors
 from opnmf_pipeline.stages.decompose import read_factorization
-from opnmf_pipeline.stages.imports import chosen_files, the_file
-from opnmf_pipeline.stages.newimages import require_suitable, usable_products
+from opnmf_pipeline.stages.imports import the_file
+from opnmf_pipeline.stages.newimages import (
+    doubt_about_units,
+    other_units,
+    require_suitable,
+    usable_products,
+)
 from opnmf_pipeline.stages.newsubjects import NewSubjects
 from opnmf_pipeline.stages.spaces import open_mask
 
-__all__ = ["ERROR", "OUTSIDE", "Model", "Projection", "load_models", "project_images", "tabulated"]
+__all__ = ["ERROR", "OUTSIDE", "Model", "Projection", "project_images", "tabulated"]
+
+logger = logging.getLogger(__name__)
 
 ERROR, OUTSIDE = "reconstruction_error", "outside_training_range"
 """Columns of the error of an image, and of whether it is outside the range of the cohort."""
 LEEWAY = 1e-6
 """Difference of squared errors that rounding can cause."""
 
-UNEQUAL_MSG = (
-    "{folder}: the models with {first} and with {k} components have another mask or preprocessing; "
-    "choose one of them with --n-components"
-)
 ADJUSTMENT_MSG = (
     "{file}: is a fit of an adjusted matrix; give the folder of the adjustment, too (matrix_dir of "
     "AdjustMatrix)"
@@ -291,7 +295,8 @@ class Model:
     ) -> pd.DataFrame:
         """Project images on the components.
 
-        Each image is preprocessed as the images of the cohort were.
+        Each image is preprocessed as the images of the cohort were. Images in other units than
+        those of the cohort are a warning.
 
         Parameters
         ----------
@@ -331,7 +336,10 @@ class Model:
         rows, paths = cohort["row"].tolist(), cohort["image"].tolist()
         finish = self.finish(paths, rows, covariates)
         found = project_images([self], paths, rows, finish, resample=resample, n_procs=n_procs)
-        return tabulated(self, rows, [one for _, (one,) in found])
+        table = tabulated(self, rows, [one for _, (one,) in found])
+        if doubt := doubt_about_units(self.other_units(table), len(table)):
+            logger.warning("%s", doubt)
+        return table
 
     def finish(
         self, images: Sequence[str | Path], names: Sequence[str], covariates: pd.DataFrame | None
@@ -360,58 +368,33 @@ class Model:
         np.divide(loadings, self._sums, out=means, where=self._sums > 0)
         return Projection(loadings, means + self.shift, float(error))
 
+    def other_units(self, table: pd.DataFrame) -> dict[str, float]:
+        """Return the images whose values are on another scale than those of the cohort.
+
+        Parameters
+        ----------
+        table : DataFrame
+            Projections of images, see :meth:`project`. Their errors do not depend on the scale.
+
+        Returns
+        -------
+        dict of str to float
+            ‖x‖ of each such image, divided by its median over the cohort.
+        """
+        if self.training_norm is None:
+            return {}
+        H = table[self.names].to_numpy(dtype=np.float64)
+        explained = 2 * np.sum(H**2, axis=1) - np.sum((H @ self._gram) * H, axis=1)
+        left = 1 - table[ERROR].to_numpy(dtype=np.float64) ** 2
+        squares = np.maximum(explained, 0) / np.maximum(left, np.finfo(np.float32).eps)
+        return other_units(pd.Series(np.sqrt(squares), row_names(table)), self.training_norm)
+
     def is_outside(self, errors: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return whether errors are smaller or larger than those of all images of the cohort."""
         low, high = self.training_errors[[0, -1]] ** 2
         squares = errors**2
         outside: NDArray[np.bool_] = (squares < low - LEEWAY) | (squares > high + LEEWAY)
         return outside
-
-
-def load_models(
-    folder: Path, n_components: Sequence[int] | None = None, *, mask: Path | None = None
-) -> list[Model]:
-    """Load the models of a folder, which share mask and preprocessing.
-
-    Parameters
-    ----------
-    folder : path
-        Source of the models; see :meth:`Model.load`.
-    n_components : sequence of int, optional
-        Numbers of components. Default: all.
-    mask : path, optional
-        Mask of a matrix W.
-
-    Returns
-    -------
-    list of Model
-        By ascending number of components.
-
-    Raises
-    ------
-    ModelError
-        As :meth:`Model.load`; or the models have different masks or preprocessing.
-    """
-    models = [Model.of_file(file) for file in chosen_files(folder, n_components, mask).values()]
-    first = models[0]
-    for model in models[1:]:
-        alike = (model.preprocessing, model.shift) == (first.preprocessing, first.shift)
-        pairs = zip(_files(model), _files(first), strict=True)
-        if not alike or not all(_is_same(one, other) for one, other in pairs):
-            names = {"first": first.n_components, "k": model.n_components}
-            raise ModelError(UNEQUAL_MSG.format(folder=folder, **names))
-    return models
-
-
-def _files(model: Model) -> tuple[Path | None, ...]:
-    adjustment = model.adjustment_file
-    return model.mask_file, adjustment, adjustment and adjustment.with_suffix(".npz")
-
-
-def _is_same(one: Path | None, other: Path | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one == other or one.read_bytes() == other.read_bytes()
 
 
 def project_images(

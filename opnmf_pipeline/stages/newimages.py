@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.bids import entities_of
@@ -15,7 +17,14 @@ from opnmf_pipeline.images.projection import Product
 from opnmf_pipeline.images.space import Images
 from opnmf_pipeline.stages.spaces import SPACES, open_mask, space_of
 
-__all__ = ["FAMILY", "family", "require_suitable", "usable_products"]
+__all__ = [
+    "FAMILY",
+    "doubt_about_units",
+    "family",
+    "other_units",
+    "require_suitable",
+    "usable_products",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +34,8 @@ PREPARED = ("cohort", "desc")
 """Entities that say how an image was made."""
 FAMILY = "MNI152"
 """Releases of this space differ by a few millimetres, and count as one space."""
+OTHER_UNITS = 3.0
+"""An image this many times larger or smaller than the images of the cohort has other units."""
 
 KIND_MSG = (
     "{n} of {total} images are {found}, but the images of the model are {wanted}:\n{named}\n"
@@ -56,6 +67,11 @@ GRID_REMEDY = (
     "(linear interpolation, antialiased), or leave these subjects out"
 )
 
+UNITS_MSG = (
+    "the values of {n} of {total} images are in other units than those of the cohort of the "
+    "model ({factor:.3g} times as large for {name}): their loadings cannot be compared with those "
+    "of the cohort"
+)
 UNUSABLE_MSG = "{n} of {total} subjects cannot be projected:\n{named}\n{remedy}"
 REMEDY = (
     "the model defines the preprocessing; fix their {data}, or leave these subjects out of the call"
@@ -164,6 +180,42 @@ def usable_products(
                 n=len(bad), total=len(names), named=listed(bad), remedy="; ".join(remedies)
             )
         )
+
+
+def other_units(sizes: pd.Series[float], usual: float) -> dict[str, float]:
+    """Return the images whose values are on another scale than those of the cohort of a model.
+
+    Parameters
+    ----------
+    sizes : Series of float
+        Size of the values of each image, such as their norm, by the name of the image.
+    usual : float
+        Median of these sizes over the cohort.
+
+    Returns
+    -------
+    dict of str to float
+        Size of each such image, divided by the median.
+    """
+    factors = sizes / usual
+    other = (factors >= OTHER_UNITS) | (factors <= 1 / OTHER_UNITS)
+    return {str(name): float(factor) for name, factor in factors[other].items()}
+
+
+def doubt_about_units(others: Mapping[str, float], total: int) -> str:
+    """Return a sentence about the images that :func:`other_units` found; empty if there are none.
+
+    Parameters
+    ----------
+    others : mapping of str to float
+        These images.
+    total : int
+        Number of all images.
+    """
+    if not others:
+        return ""
+    name, factor = next(iter(others.items()))
+    return UNITS_MSG.format(n=len(others), total=total, factor=factor, name=name)
 
 
 def _can_be_opened(path: str | Path, space: Images) -> bool:

@@ -5,6 +5,7 @@ Nothing is learned from the new subjects, and no value of one of them depends on
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from opnmf_pipeline.images.projection import Column
 from opnmf_pipeline.tables import typed
 
 __all__ = ["NewSubjects"]
+
+logger = logging.getLogger(__name__)
 
 PREFIXES = {"participant_id": "sub-", "session_id": "ses-"}
 NO_COLUMN_MSG = (
@@ -60,6 +63,8 @@ class NewSubjects:
         ``matrix.negative`` of the fit. Without ``shift``, negative values become 0.
     shift : float
         Value that was subtracted from all adjusted values of the fit.
+    doubts : sequence of str
+        A sentence about each column with numbers far outside those of the cohort of the model.
     """
 
     adjustment: Adjustment
@@ -67,6 +72,7 @@ class NewSubjects:
     numbers: Mapping[str, int]
     negative: str
     shift: float
+    doubts: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -80,6 +86,9 @@ class NewSubjects:
         shift: float,
     ) -> NewSubjects:
         """Read an adjustment, and require that all new subjects can be adjusted with it.
+
+        Numbers far outside those of the cohort, such as ages in months in place of years, are
+        warnings; see :meth:`opnmf_pipeline.adjustment.ranges.Range.is_far`.
 
         Parameters
         ----------
@@ -106,8 +115,11 @@ class NewSubjects:
             people = _typed(adjustment, _rows(names, _require_columns(covariates, needed)))
             people = people.loc[list(names)]
         adjustment.require(people)
+        doubts = adjustment.doubts(people)
+        for doubt in doubts:
+            logger.warning("%s", doubt)
         numbers = {str(image): number for number, image in enumerate(images)}
-        return cls(adjustment, people, numbers, negative, shift)
+        return cls(adjustment, people, numbers, negative, shift, doubts)
 
     def __call__(self, path: str | Path, column: Column) -> Column:
         """Return the adjusted values of one new subject, (n_voxels,), float32."""

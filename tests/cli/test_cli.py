@@ -158,7 +158,7 @@ def test_sizes_are_in_binary_units(n_bytes, text):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("decomposition.n_components=9", "9 is more than the 6 subjects"),
+        ("decomposition.n_components=9", "9 is more than 6, the number of subjects"),
         ("inputs.filters.label=WM", "matches the filters"),
         ("mask.threshold=high", "mask.threshold"),
     ],
@@ -212,4 +212,7 @@ def test_interruption(write_config, settings, tmp_path, capsys, monkeypatch):
 def test_check_knows_the_limit_of_the_halves(write_config, settings, capsys):
     command = ["check", str(write_config(settings)), "--set", "selection.n_splits=1"]
     assert main([*command, "--set", "decomposition.n_components=[2, 4]"]) == 2
-    assert "n_components: 4 is more than the 3 subjects of a half" in capsys.readouterr().err
+    assert (
+        "n_components: 4 is more than 3, the number of subjects of a half"
+        in capsys.readouterr().err
+    )

@@ -182,11 +182,11 @@ def test_candidates_are_by_default_the_numbers_with_maps(command, tmp_path):
         (["selection.stratify=height"], "selection.stratify: the participants table has no column"),
         (
             ["selection.candidates=[2, 4]"],
-            "selection.candidates: 4 is more than the 3 subjects of a half",
+            "selection.candidates: 4 is more than 3, the number of subjects of a half",
         ),
         (
             ["selection.n_splits=0", "selection.leave_out=age"],
-            "1 subjects of the smaller part when age 20 is left out",
+            "is more than 1, the number of subjects of the smaller part when age 20 is left out",
         ),
         (["selection.range=[5, 6]"], "contains none of the numbers of components (1, 2, 3)"),
         (["selection.rule=weighted", "selection.n_splits=1"], "set n_splits to 2 or more"),

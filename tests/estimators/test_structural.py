@@ -9,6 +9,7 @@ import pytest
 from nilearn.maskers import MultiNiftiMasker, NiftiMasker, SurfaceMasker
 from nilearn.surface import InMemoryMesh, SurfaceImage
 from sklearn.base import clone
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -86,6 +87,34 @@ def test_score_is_r2_about_the_training_mean(X, model):
     assert (scores > 0.8).all()
 
 
+@pytest.mark.parametrize("n", [1, 3], ids=["one subject", "constant"])
+def test_score_says_why_it_is_not_defined(n):
+    """With three subjects, rounding makes the mean differ by one bit."""
+    X = np.full((n, 6), 0.1)
+    model = StructuralCovariance(1, **QUICK).fit(X)
+    with pytest.warns(UndefinedMetricWarning, match="no subject of X differs from the mean"):
+        assert np.isnan(model.score(X))
+    assert model.score(5 * X) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("method", ["transform", "score"])
+def test_images_in_other_units_are_a_warning(images, model, tmp_path, method):
+    model.fit(images)
+    getattr(model, method)(images)
+    others = [images[0], *write_images(tmp_path, 100 * three_parts()[1:3])]
+    with pytest.warns(UserWarning, match=r"2 of 3 images are in other units .* for X\[1\]\)"):
+        getattr(model, method)(others)
+
+
+def test_the_size_of_a_lesion_is_no_unit(model, tmp_path):
+    lesions = np.zeros((8, 6, 6, 6), dtype=np.float32)
+    for number, size in enumerate([4, 5, 5, 5, 4, 5, 5, 1]):
+        lesions[number, :size, :size, :size] = 1
+    images = write_images(tmp_path, lesions)
+    model.set_params(mask=str(write_image(tmp_path / "mask.nii.gz", np.ones((6, 6, 6)))))
+    model.set_params(n_components=1).fit(images[:6]).transform(images[6:])
+
+
 def test_names_are_those_of_the_tables_of_a_run(X, model):
     table = pd.DataFrame(X.T, index=[f"sub-{n:02d}" for n in range(1, 25)])
     table.columns = [f"voxel{n}" for n in range(90)]
@@ -121,8 +150,16 @@ def test_the_number_of_components_can_be_chosen(model):
         (np.ones((4, 9)), {"mask": 3}, "'mask' parameter of StructuralCovariance must be"),
         (np.ones((4, 9)), {"init": "custom"}, "'init' parameter .* Got 'custom' instead"),
         ([], {}, "empty list: there are no images; check the pattern"),
+        (["a.nii", np.ones(9)], {}, r"X\[0\] is an image \(str\), but X\[1\] is no .*ndarray"),
+        ([np.ones(9), "a.nii"], {}, r"X\[0\] is no image \(ndarray\), but X\[1\] is an image"),
+        ("*.nii.gz", {}, r"a pattern is no image: .* sorted\(glob\.glob\('\*\.nii\.gz'\)\)"),
+        (np.ones((4, 9)), {"n_components": True}, "n_components must be an integer.*got True"),
+        (np.ones((4, 9)), {"n_components": [True, 2]}, r"n_components must.*got \[True, 2\]"),
     ],
-    ids=["rank", "mask of an array", "negative", "no mask", "start", "empty"],
+    ids=[
+        *("rank", "mask of an array", "negative", "no mask", "start", "empty", "image first"),
+        *("array first", "pattern", "flag", "flags"),
+    ],
 )
 def test_what_cannot_be_used_is_refused(model, X, parameters, message):
     with pytest.raises(ValueError, match=message):

@@ -114,7 +114,7 @@ def test_empty_mask(run):
 
 def test_more_components_than_subjects(run):
     message = run("decomposition.n_components=[3, 7]")
-    assert "decomposition.n_components: 7 is more than the 6 subjects" in message
+    assert "decomposition.n_components: 7 is more than 6, the number of subjects" in message
 
 
 def test_more_components_than_voxels(run, cohort, tmp_path):
@@ -127,7 +127,7 @@ def test_more_components_than_voxels(run, cohort, tmp_path):
 
 def test_more_components_than_half_the_subjects(run):
     message = run("selection.n_splits=1", "decomposition.n_components=[2, 4]")
-    assert "decomposition.n_components: 4 is more than the 3" in message
+    assert "decomposition.n_components: 4 is more than 3," in message
 
 
 def test_unknown_key(run):

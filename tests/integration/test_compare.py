@@ -49,6 +49,15 @@ def table(out, name):
     return pd.read_csv(out / "group" / f"desc-opnmf_{name}.tsv", sep="\t")
 
 
+def test_report_says_that_the_folder_is_a_comparison(two, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert compare(*two, "-o", out) == 0
+    assert main(["report", str(out)]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"{out}: is the output of `opnmf-pipeline compare`" in message
+    assert f"its report is {out}/report.html; to write it again, repeat `compare`" in message
+
+
 def test_the_tables_say_which_part_is_split(two, tmp_path, page):
     out = tmp_path / "out"
     assert compare(*reversed(two), "-o", out) == 0

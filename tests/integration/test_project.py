@@ -96,6 +96,15 @@ def test_images_are_named_in_four_ways(model, new, tmp_path, kind, write_config)
     assert not list(out.rglob("*K2*"))
 
 
+def test_one_image_is_counted_in_the_singular(model, new, tmp_path, capsys):
+    for _ in range(2):
+        assert main(["project", str(model), str(new.images[0]), "-o", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "collect: 1 image\n" in text
+    assert "project: projected before: 1 image\n" in text
+    assert "\n1 image, k = 2, 3\n" in text
+
+
 def test_the_page_has_the_numbers(model, fitted, tmp_path, whole_page):
     images = [*fitted.cohort.images[:3], tmp_path / fitted.cohort.images[3].name]
     write_image(images[3], fitted.cohort.values[3][::-1, ::-1])
@@ -190,6 +199,18 @@ def test_images_in_other_units_are_named(model, new, tmp_path, caplog, whole_pag
     ratio = float(found[1]) / float(found[2])
     same = np.linalg.norm(new.values[1]) / np.linalg.norm(new.values[2])
     assert ratio == pytest.approx(25500 * same, rel=0.1)
+
+
+def test_report_says_that_the_folder_is_a_projection(model, new, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert project(model, new.root, "-o", out) == 0
+    assert main(["report", str(out)]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"{out}: is the output of `opnmf-pipeline project`" in message
+    assert f"its report is {out}/report.html; to write it again, repeat `project`" in message
+    (out / "report.html").unlink()
+    assert main(["report", str(out)]) == 2
+    assert "loadings of single images" in capsys.readouterr().err
 
 
 def test_a_simulated_cohort_has_no_images(model, tmp_path, write_config, capsys):

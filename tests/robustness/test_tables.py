@@ -39,7 +39,9 @@ HARD = st.sampled_from(
 CELLS = HARD | st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r\0"), max_size=8
 )
-NAMES = CELLS.filter(lambda name: name.strip() != "" and not name.startswith("\ufeff"))
+NAMES = CELLS.map(str.strip).filter(
+    lambda name: name != "" and not name.startswith("\ufeff") and '"' not in (name[0], name[-1])
+)
 
 
 @st.composite
@@ -103,10 +105,31 @@ def test_quotes_are_text_in_tsv_and_marks_in_csv(tmp_path):
     assert read_table(tmp_path / "t.csv").iloc[0].tolist() == ["x,1", "y\nz"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_quotes_around_all_names_are_those_of_a_program(tmp_path, end):
+    path = tmp_path / "t.tsv"
+    lines = ['"id"\t"age"\t"note"', '"sub-01"\t20\t"a\tb"', '"sub-02"\tn/a\t"""x"""']
+    path.write_text(end.join(lines) + end, newline="")
+    table = read_table(path)
+    assert list(table) == ["id", "age", "note"]
+    assert table["id"].tolist() == ["sub-01", "sub-02"]
+    assert table["age"].isna().tolist() == [False, True]
+    assert table["note"].tolist() == ["a\tb", '"x"']
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.csv"])
+def test_spaces_around_names_of_columns_are_removed(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(" id, age ,a b\n x,1, y \n".replace(",", "," if "csv" in name else "\t"))
+    assert list(read_table(path)) == ["id", "age", "a b"]
+    assert read_table(path).iloc[0].tolist() == [" x", "1", " y "]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("a\tb\n1\t2\t\n", None),
+        ("a\ta \n1\t2\n", r"duplicate names \('a'\)"),
         ("a\tb\t\n1\t2\t\t\n", None),
         ("a\tb\n1\t2\t3\n", "line 2 has 3 fields, but the header has 2"),
         ("a\tb\n1\t2\n\n1\n", "line 4 has 1 fields, but the header has 2"),
@@ -190,7 +213,16 @@ def test_an_identifier_cannot_leave_the_folder(cohort, name):
         find_cohort(InputsConfig(table=table))
 
 
-GOOD = string.ascii_letters + string.digits + "+ []{}()<>&'\"#%:;,=é"
+@pytest.mark.parametrize("name", ['"sub-01"', '"""sub-01"""'])
+def test_identifiers_with_quotation_marks_are_refused(cohort, name):
+    """Programs write such cells; the subject would be called sub-"sub-01"."""
+    table = cohort.root / "t.tsv"
+    table.write_text(f"participant_id\tpath\n{name}\t{cohort.images[0]}\n")
+    with pytest.raises(CohortError, match=r"t\.tsv: 1 participant_id .* quotation marks, such as"):
+        find_cohort(InputsConfig(table=table))
+
+
+GOOD = string.ascii_letters + string.digits + "+ []{}()<>&'#%:;,=é"
 
 
 @cases(quick=40)

@@ -1,5 +1,6 @@
 """Runs whose matrix is adjusted: from the settings to the report and to new subjects."""
 
+import html
 import json
 import logging
 import re
@@ -157,6 +158,17 @@ def test_covariates_of_images_are_in_a_table_and_belong_to_the_result(
     assert project(out, *images, "--participants", table, "--overwrite") == 0
     after = loadings_in(out / "group" / "desc-opnmfK3_loadings.tsv")
     assert ((before == after).all(axis=1)).tolist() == [False, True]
+
+
+def test_ages_in_months_are_in_the_log_and_in_the_report(model, root, tmp_path, capsys):
+    images, table = sorted(root.glob("sub-*/anat/*_probseg.nii.gz"))[:2], tmp_path / "people.tsv"
+    people = pd.read_csv(root / "participants.tsv", sep="\t")
+    people.assign(age=people["age"] * 12).to_csv(table, sep="\t", index=False)
+    arguments = [*map(str, images), "--participants", str(table), "-o", str(tmp_path / "out")]
+    assert main(["project", str(model), *arguments]) == 0
+    expected = "olumn 'age': the values of 2 of 2 new subjects are outside those of the cohort"
+    assert expected in " ".join(capsys.readouterr().out.split())
+    assert expected in html.unescape((tmp_path / "out" / "report.html").read_text())
 
 
 def test_an_exported_model_has_its_adjustment(model, root, tmp_path):

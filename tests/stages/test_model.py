@@ -11,7 +11,7 @@ from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import CohortError, ImageError, ModelError
 from opnmf_pipeline.runs.projected import columns_of
 from opnmf_pipeline.stages.decompose import read_factorization
-from opnmf_pipeline.stages.model import load_models
+from opnmf_pipeline.stages.models import load_models
 from tests.builders import AFFINE, NAME, SHAPE, three_parts, write_image
 from tests.models import Fitted
 
@@ -76,6 +76,18 @@ def test_an_image_that_the_components_do_not_describe_is_flagged(
 ):
     path = image(tmp_path, change(fitted.cohort.values[0]))
     assert model.project([path])["outside_training_range"].tolist() == [outside]
+
+
+def test_images_in_other_units_are_a_warning(fitted, model, tmp_path, caplog):
+    assert model.other_units(model.project(fitted.cohort.images)) == {}
+    assert caplog.messages == []
+    paths = [fitted.cohort.images[1], image(tmp_path, 50 * fitted.cohort.values[0])]
+    table = model.project(paths)
+    (message,) = caplog.messages
+    assert "the values of 1 of 2 images are in other units" in message
+    norm = 50 * np.linalg.norm(fitted.cohort.values[0][model.mask.inside])
+    found = list(model.other_units(table).values())
+    assert found == pytest.approx([norm / model.training_norm], rel=1e-4)
 
 
 def test_a_model_without_errors_of_its_cohort_flags_nothing(fitted, tmp_path):

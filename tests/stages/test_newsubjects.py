@@ -155,6 +155,15 @@ def test_subjects_that_cannot_be_adjusted_are_listed(study, model, changes, mess
         project(study, model, [0, 1], **changes)
 
 
+def test_numbers_far_outside_those_of_the_cohort_are_warnings(study, model, caplog):
+    project(study, model, [0, 1])
+    assert caplog.messages == []
+    project(study, model, [0, 1], age=[300, *study.people["age"][1:]])
+    (message,) = caplog.messages
+    assert "column 'age': the values of 1 of 2 new subjects" in message
+    assert "in the cohort): sub-01; " in message
+
+
 def test_a_model_of_an_adjusted_matrix_needs_the_columns(study, model):
     with pytest.raises(
         CohortError, match=r"adjusted for age, diagnosis, site, coil.*there is no table"

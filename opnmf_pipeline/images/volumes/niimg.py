@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -16,6 +17,14 @@ from opnmf_pipeline.images.volumes.standard import space_code
 
 __all__ = ["are_images", "file_of", "files_of", "one_or_list"]
 
+MIXED_MSG = (
+    "X[0] is {first}, but X[{number}] is {other}: X must be a list of images (paths, or images in "
+    "memory) or an array of shape (n_subjects, n_voxels)"
+)
+PATTERN_MSG = (
+    "{pattern}: there is no such file, and a pattern is no image: pass the list of files, "
+    "sorted(glob.glob({pattern!r}))"
+)
 NO_VOXELS_MSG = (
     "{name}: is a {kind} in memory; only images of voxels can be passed in memory; pass the paths "
     "of the files, or for SurfaceImage of nilearn mask=SurfaceMasker(standardize=None)"
@@ -24,6 +33,11 @@ NO_VOXELS_MSG = (
 
 def are_images(X: Any) -> bool:
     """Tell images from arrays of numbers.
+
+    Raises
+    ------
+    ValueError
+        A list has images and other things.
 
     Examples
     --------
@@ -34,12 +48,23 @@ def are_images(X: Any) -> bool:
         return True
     # the column names of a table are texts, and no images
     one_dimensional = getattr(X, "ndim", 1) == 1 and hasattr(X, "__len__")
-    return one_dimensional and len(X) > 0 and _is_one(next(iter(X)))
+    if not one_dimensional or len(X) == 0:
+        return False
+    first, *others = X
+    for number, other in enumerate(others, start=1):
+        if _is_one(other) != _is_one(first):
+            names = {"first": _kind(first), "other": _kind(other)}
+            raise ValueError(MIXED_MSG.format(number=number, **names))
+    return _is_one(first)
 
 
 def _is_one(X: Any) -> bool:
     # SurfaceImage of nilearn has a mesh; all images of nibabel have a file map
     return isinstance(X, str | PathLike) or hasattr(X, "file_map") or hasattr(X, "mesh")
+
+
+def _kind(item: Any) -> str:
+    return f"{'an image' if _is_one(item) else 'no image'} ({type(item).__name__})"
 
 
 def one_or_list(images: Any) -> Any:
@@ -61,9 +86,14 @@ def files_of(images: Any, folder: Path) -> list[str]:
     Raises
     ------
     ImageError
-        A single image is damaged or missing, or an image in memory is not one of voxels.
+        A single image is damaged or missing, or an image in memory is not one of voxels. Or a path
+        is a pattern.
     """
     several: Sequence[Any] = [images] if _is_one(images) else images
+    for image in several:
+        path = str(image) if isinstance(image, str | PathLike) else ""
+        if glob.has_magic(path) and not Path(path).exists():
+            raise ImageError(PATTERN_MSG.format(pattern=path))
     if len(several) == 1:
         several = _volumes(several[0])
     return [file_of(image, folder / f"image-{number}.nii") for number, image in enumerate(several)]

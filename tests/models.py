@@ -61,7 +61,7 @@ def write_model(folder, fit_file, mask_file, name="model.json", adjustment=None,
         "Labels": ["left", *[None] * (k - 1)],
         "Entities": {"space": "MNI152", "label": "GM", "suffix": "probseg"},
         "TrainingErrors": sorted(fit.info["RelativeErrors"]),
-        "TrainingNorm": fit.info["MedianNorm"],
+        "TrainingNorms": fit.info["NormExtent"],
     } | changes
     content = {key: value for key, value in content.items() if value is not None}
     (folder / name).write_text(json.dumps(content))

@@ -105,8 +105,8 @@ class ModelFile(BaseModel):
         Number of images of the cohort; None if it is not known.
     TrainingErrors : list of float
         ‖x − Wh‖ / ‖x‖ of each image of the cohort, in ascending order; empty if not known.
-    TrainingNorm : float or None
-        Median of ‖x‖ of these images, if it is known.
+    TrainingNorms : list of float or None
+        Smallest, median and largest ‖x‖ of these images, if they are known.
     Decomposition : dict
         Settings of the fit.
     Versions : dict of str to str
@@ -138,7 +138,7 @@ class ModelFile(BaseModel):
     Grid: dict[str, Any] = {}
     NumberOfSubjects: int | None = None
     TrainingErrors: list[float] = []
-    TrainingNorm: float | None = None
+    TrainingNorms: list[float] | None = None
     Decomposition: dict[str, Any] = {}
     Versions: dict[str, str] = {}
     Name: str | None = None

@@ -25,7 +25,7 @@ from opnmf_pipeline.exceptions import OrientationWarning
 from opnmf_pipeline.images.maps import component_names
 from opnmf_pipeline.images.volumes.niimg import are_images, one_or_list
 from opnmf_pipeline.selection.errors import column_norms, explained_variance, norm
-from opnmf_pipeline.stages.newimages import doubt_about_units, other_units
+from opnmf_pipeline.stages.newimages import doubt_about_units, extent, other_units
 
 __all__ = ["StructuralCovariance"]
 
@@ -102,10 +102,11 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
         Makes rows from images, and images from rows. Only after a fit to images.
     mean_ : ndarray of shape (n_voxels,), float64
         Mean over the training subjects.
-    size_ : float
-        Median over the training images of the root mean square of the values that are not zero.
-        Images that are three or more times larger or smaller are in other units, which is a
-        warning. Only after a fit to images.
+    sizes_ : list of float
+        Root mean square of the values that are not zero: the smallest, the median and the largest
+        of the training images. Images that are three or more times larger than the largest, or
+        smaller than the smallest, are in other units, which is a warning. Only after a fit to
+        images.
     opnmf_ : OPNMF
         The fit itself, with voxels as rows: its errors, its history, and the numbers of components
         that were tried.
@@ -336,14 +337,14 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
         self.reconstruction_err_ = self.opnmf_.reconstruction_err_
         self.n_iter_ = self.opnmf_.n_iter_
         if hasattr(self, "masker_"):
-            self.size_ = float(np.median(_sizes(rows)))
+            self.sizes_ = extent(_sizes(rows))
             self.mask_img_ = self.masker_.mask_img_
             self.components_img_ = self.masker_.inverse_transform(self.components_)
         return rows
 
     def _training_rows(self, X: Any) -> NDArray[Any]:
         """Return one row per subject; fit the masker where X contains images."""
-        for name in ("masker_", "size_", "mask_img_", "components_img_"):  # of an earlier fit
+        for name in ("masker_", "sizes_", "mask_img_", "components_img_"):  # of an earlier fit
             self.__dict__.pop(name, None)
         if are_images(X):
             self.masker_, X = _masked(self.mask, one_or_list(X))
@@ -359,7 +360,7 @@ class StructuralCovariance(TransformerMixin, BaseEstimator):  # type: ignore[mis
             raise ValueError(NO_MASK_MSG.format(n_features=self.n_features_in_))
         rows = self._checked(_two_dimensional(self.masker_.transform(one_or_list(X))), reset=False)
         sizes = pd.Series(_sizes(rows), [f"X[{number}]" for number in range(len(rows))])
-        if doubt := doubt_about_units(other_units(sizes, self.size_), len(rows)):
+        if doubt := doubt_about_units(other_units(sizes, self.sizes_), len(rows)):
             warnings.warn(doubt, UserWarning, stacklevel=3)
         return rows
 

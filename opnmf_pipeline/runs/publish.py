@@ -197,7 +197,7 @@ def _publish_model(study: Study, output: OutputFolder, k: int) -> None:
         NumberOfSubjects=info["NumberOfSubjects"],
         MeanLoadings=info.get("MeanLoadings"),
         TrainingErrors=sorted(info["RelativeErrors"]),
-        TrainingNorm=info["MedianNorm"],
+        TrainingNorms=info["NormExtent"],
         Decomposition=info["Settings"],
         Versions=info["Versions"],
         License=study.config.output.license,

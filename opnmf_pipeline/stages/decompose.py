@@ -26,6 +26,7 @@ from opnmf_pipeline.selection.errors import (
     residual_norms,
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
+from opnmf_pipeline.stages.newimages import extent
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MATRIX_DIR, N_COMPONENTS, Call, Stage
 
 __all__ = [
@@ -191,7 +192,7 @@ def decompose(
         **({"Change": sidecar["Change"]} if "Change" in sidecar else {}),
         **({"Measures": sidecar["Measures"]} if "Measures" in sidecar else {}),
         "Norm": norm(X),
-        "MedianNorm": float(np.median(norms)),
+        "NormExtent": extent(norms),
         "NormAboutMean": norm(X, mean_image(X)),
         "ReconstructionError": float(model.reconstruction_err_),
         "RelativeErrors": [float(f"{error:.6g}") for error in errors],

@@ -107,8 +107,8 @@ class Model:
         Mean loadings of the cohort, if values may be missing.
     training_errors : ndarray of shape (n_subjects,), float64
         ‖x − Wh‖ / ‖x‖ of each image of the cohort, in ascending order; may be empty.
-    training_norm : float or None
-        Median of ‖x‖ of these images.
+    training_norms : sequence of float, or None
+        Smallest, median and largest ‖x‖ of these images.
     labels : tuple of (str or None), or None
         Name of each component, such as a region of an atlas, if it has one.
     entities : mapping of str to str
@@ -136,7 +136,7 @@ class Model:
     adjustment_file: Path | None = None
     mean_loadings: NDArray[np.float64] | None = None
     training_errors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    training_norm: float | None = None
+    training_norms: Sequence[float] | None = None
     labels: tuple[str | None, ...] | None = None
     entities: Mapping[str, str] = field(default_factory=dict)
     filters: Mapping[str, Any] = field(default_factory=dict)
@@ -206,7 +206,7 @@ class Model:
             adjustment_file=None if adjustment is None else file.with_name(adjustment),
             mean_loadings=None if content.MeanLoadings is None else np.array(content.MeanLoadings),
             training_errors=np.sort(content.TrainingErrors),
-            training_norm=content.TrainingNorm,
+            training_norms=content.TrainingNorms,
             labels=None if content.Labels is None else tuple(content.Labels),
             entities=content.Entities,
             filters=content.Filters,
@@ -246,7 +246,7 @@ class Model:
             adjustment_file=adjustment_file,
             mean_loadings=None if mean is None else np.array(mean),
             training_errors=np.sort(fit.info["RelativeErrors"]),
-            training_norm=fit.info["MedianNorm"],
+            training_norms=fit.info["NormExtent"],
         )
 
     @property
@@ -381,13 +381,13 @@ class Model:
         dict of str to float
             ‖x‖ of each such image, divided by its median over the cohort.
         """
-        if self.training_norm is None:
+        if self.training_norms is None:
             return {}
         H = table[self.names].to_numpy(dtype=np.float64)
         explained = 2 * np.sum(H**2, axis=1) - np.sum((H @ self._gram) * H, axis=1)
         left = 1 - table[ERROR].to_numpy(dtype=np.float64) ** 2
         squares = np.maximum(explained, 0) / np.maximum(left, np.finfo(np.float32).eps)
-        return other_units(pd.Series(np.sqrt(squares), row_names(table)), self.training_norm)
+        return other_units(pd.Series(np.sqrt(squares), row_names(table)), self.training_norms)
 
     def is_outside(self, errors: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return whether errors are smaller or larger than those of all images of the cohort."""

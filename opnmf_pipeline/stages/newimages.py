@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.exceptions import ImageError
@@ -20,6 +22,7 @@ from opnmf_pipeline.stages.spaces import SPACES, open_mask, space_of
 __all__ = [
     "FAMILY",
     "doubt_about_units",
+    "extent",
     "family",
     "other_units",
     "require_suitable",
@@ -35,7 +38,8 @@ PREPARED = ("cohort", "desc")
 FAMILY = "MNI152"
 """Releases of this space differ by a few millimetres, and count as one space."""
 OTHER_UNITS = 3.0
-"""An image this many times larger or smaller than the images of the cohort has other units."""
+"""An image has other units if it is this many times larger than the largest image of the cohort, or
+smaller than the smallest one."""
 
 KIND_MSG = (
     "{n} of {total} images are {found}, but the images of the model are {wanted}:\n{named}\n"
@@ -182,24 +186,30 @@ def usable_products(
         )
 
 
-def other_units(sizes: pd.Series[float], usual: float) -> dict[str, float]:
+def other_units(sizes: pd.Series[float], known: Sequence[float]) -> dict[str, float]:
     """Return the images whose values are on another scale than those of the cohort of a model.
 
     Parameters
     ----------
     sizes : Series of float
         Size of the values of each image, such as their norm, by the name of the image.
-    usual : float
-        Median of these sizes over the cohort.
+    known : sequence of float
+        Smallest, median and largest of these sizes in the cohort, see :func:`extent`. Lesions
+        differ in size by much more than other images.
 
     Returns
     -------
     dict of str to float
         Size of each such image, divided by the median.
     """
-    factors = sizes / usual
-    other = (factors >= OTHER_UNITS) | (factors <= 1 / OTHER_UNITS)
-    return {str(name): float(factor) for name, factor in factors[other].items()}
+    least, median, largest = known
+    other = (sizes >= OTHER_UNITS * largest) | (sizes <= least / OTHER_UNITS)
+    return {str(name): float(size / median) for name, size in sizes[other].items()}
+
+
+def extent(sizes: NDArray[np.floating]) -> list[float]:
+    """Return the smallest, the median and the largest of the sizes of images."""
+    return [float(size) for size in np.quantile(sizes, (0, 0.5, 1))]
 
 
 def doubt_about_units(others: Mapping[str, float], total: int) -> str:

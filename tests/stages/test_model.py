@@ -87,7 +87,21 @@ def test_images_in_other_units_are_a_warning(fitted, model, tmp_path, caplog):
     assert "the values of 1 of 2 images are in other units" in message
     norm = 50 * np.linalg.norm(fitted.cohort.values[0][model.mask.inside])
     found = list(model.other_units(table).values())
-    assert found == pytest.approx([norm / model.training_norm], rel=1e-4)
+    assert found == pytest.approx([norm / model.training_norms[1]], rel=1e-4)
+
+
+@pytest.mark.parametrize("norms", [[0.1, 1.0, 30.0], None], ids=["of lesions", "unknown"])
+def test_images_of_very_different_size_as_in_the_cohort_are_no_warning(
+    fitted, tmp_path, caplog, norms
+):
+    model = Model.load(fitted.write(tmp_path / "m", TrainingNorms=norms))
+    x = fitted.cohort.values[0]
+    size = np.linalg.norm(x[model.mask.inside])
+    paths = [
+        image(tmp_path, norm / size * x, f"sub-{n}_{NAME}") for n, norm in enumerate((0.04, 1, 80))
+    ]
+    model.project(paths)
+    assert caplog.messages == []
 
 
 def test_a_model_without_errors_of_its_cohort_flags_nothing(fitted, tmp_path):

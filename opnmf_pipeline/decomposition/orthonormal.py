@@ -42,11 +42,12 @@ FAR_ROWS_PER_COMPONENT = 50
 START_STEP = 3
 """A random start is improved on so many times fewer rows before it is crossed."""
 
-SEARCH_TOL = 0.1
-"""A start is good enough to compare once about one row in two hundred changes component,"""
+START_TOL, START_SWEEPS = 0.1, 20
+"""A random start is crossed once about one row in two hundred changes component, or after so many
+sweeps."""
 
-SEARCH_SWEEPS = 20
-"""or after so many sweeps."""
+SEARCH_TOL, SEARCH_SWEEPS = 0.04, 15
+"""Solutions are compared once about one row in a thousand changes component, or after so many."""
 
 TIE = 8
 """A row keeps its component until another is better by more than so many rounding errors."""
@@ -160,10 +161,11 @@ def search(X: RowBlocks, V: Array, n_init: int, rng: np.random.RandomState) -> A
     sample = _sample(X, k, rng)
     step = START_STEP if len(sample) < X.shape[0] else 1
     with X.with_rows(sample) as small, small.thinned(step) as part:
-        best, error = _settle(small, V)
+        best, error = _settle(small, V, SEARCH_TOL, SEARCH_SWEEPS)
         for _ in range(n_init - 1):
-            new, _ = _settle(part, _random_start(part[:], k, rng))
-            child, child_error = _settle(small, cross(sample, np.hstack([best, new]), k))
+            new, _ = _settle(part, _random_start(part[:], k, rng), START_TOL, START_SWEEPS)
+            crossed = cross(sample, np.hstack([best, new]), k)
+            child, child_error = _settle(small, crossed, SEARCH_TOL, SEARCH_SWEEPS)
             if child_error < error:
                 best, error = child, child_error
     return best
@@ -187,9 +189,9 @@ def _random_start(X: Array, k: int, rng: np.random.RandomState) -> Array:
     return unit_columns(X[rng.choice(len(X), k, replace=False)].T)
 
 
-def _settle(X: RowBlocks, V: Array) -> tuple[Array, float]:
+def _settle(X: RowBlocks, V: Array, tol: float, sweeps: int) -> tuple[Array, float]:
     """Improve directions until few rows change component; return them and the error."""
-    progress = Progress(SEARCH_TOL, SEARCH_SWEEPS)
+    progress = Progress(tol, sweeps)
     W = np.zeros((X.shape[0], V.shape[1]), dtype=X.dtype)
     V = alternate(X, W, V, progress)
     return V, progress.history[-1].objective

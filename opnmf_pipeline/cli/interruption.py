@@ -15,19 +15,35 @@ import psutil
 from opnmf_pipeline.exceptions import ExitCode
 from opnmf_pipeline.workers import kill
 
-__all__ = ["INTERRUPTED_MSG", "interruptible"]
+__all__ = ["interrupted", "interruptible"]
 
 GRACE_S = 1.5
 """Time for the run to clean up. Batch systems kill a job some seconds after SIGTERM."""
 SHOW_CURSOR = "\x1b[?25h"
 
-INTERRUPTED_MSG = (
-    "{program}: interrupted; run the same command to continue, finished stages are not repeated"
-)
+CONTINUED = {
+    **dict.fromkeys(("run", "select", "bids_app"), "finished stages are not repeated"),
+    "project": "images with loadings are not read again",
+}
+"""Commands that continue where they were interrupted, and what they do not do again."""
+
+
+def interrupted(program: str, command: str) -> str:
+    """Return the message about an interrupted command.
+
+    Examples
+    --------
+    >>> interrupted("opnmf-pipeline", "report")
+    'opnmf-pipeline: interrupted; run the same command again'
+    """
+    again = "again"
+    if command in CONTINUED:
+        again = f"to continue, {CONTINUED[command]}"
+    return f"{program}: interrupted; run the same command {again}"
 
 
 @contextlib.contextmanager
-def interruptible(program: str) -> Iterator[None]:
+def interruptible(message: str) -> Iterator[None]:
     """Raise KeyboardInterrupt inside the with block at Ctrl-C and at SIGTERM.
 
     Python raises it only between two of its instructions, which can be minutes apart. So if the
@@ -36,8 +52,8 @@ def interruptible(program: str) -> Iterator[None]:
 
     Parameters
     ----------
-    program : str
-        Name of the program in the message.
+    message : str
+        What is printed if the thread ends the process.
     """
     if threading.current_thread() is not threading.main_thread():  # only it can handle signals
         yield
@@ -49,7 +65,7 @@ def interruptible(program: str) -> Iterator[None]:
     for number in before:
         signal.signal(number, signal.default_int_handler)
     wakeup = signal.set_wakeup_fd(noted.fileno(), warn_on_full_buffer=False)
-    watcher = threading.Thread(target=_watch, args=(waiting, ended, program), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(waiting, ended, message), daemon=True)
     watcher.start()
     try:
         yield
@@ -63,12 +79,12 @@ def interruptible(program: str) -> Iterator[None]:
         waiting.close()
 
 
-def _watch(signals: socket.socket, ended: threading.Event, program: str) -> None:
+def _watch(signals: socket.socket, ended: threading.Event, message: str) -> None:
     """Wait for a signal, and end the process if it does not end by itself."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     while received := signals.recv(1):  # nothing when the other end is closed
         if received[0] in numbers and not ended.wait(GRACE_S):
             kill(psutil.Process().children(recursive=True))
             cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
-            print(f"{cursor}{INTERRUPTED_MSG.format(program=program)}", file=sys.stderr, flush=True)
+            print(f"{cursor}{message}", file=sys.stderr, flush=True)
             os._exit(ExitCode.INTERRUPTED)

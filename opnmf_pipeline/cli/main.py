@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from opnmf_pipeline.cli.bids_parser import build_bids_parser
-from opnmf_pipeline.cli.interruption import INTERRUPTED_MSG, interruptible
+from opnmf_pipeline.cli.interruption import interrupted, interruptible
 from opnmf_pipeline.cli.parser import build_parser
 from opnmf_pipeline.exceptions import ExitCode, OPNMFError
 
@@ -55,8 +55,9 @@ def _dispatch(program: str, module: str, args: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
+    stopped = interrupted(program, module)
     try:
-        with interruptible(program):
+        with interruptible(stopped):
             command = importlib.import_module(f"opnmf_pipeline.cli.{module}")
             command.execute(args)
             if sys.stdout is not None:
@@ -74,7 +75,7 @@ def _dispatch(program: str, module: str, args: argparse.Namespace) -> int:
         print(MEMORY_MSG.format(program=program, reason=reason), file=sys.stderr)
         return ExitCode.INPUT
     except KeyboardInterrupt:
-        print(INTERRUPTED_MSG.format(program=program), file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return ExitCode.INTERRUPTED
     except Exception as error:
         return _bug(program, error, args)

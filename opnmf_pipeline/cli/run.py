@@ -127,6 +127,8 @@ def _table(summary: Summary) -> Table:
 
 
 def _cell(row: dict[Hashable, Any], name: str) -> str:
+    if math.isnan(row[name]):  # such as R² of images that are all equal
+        return "n/a"
     form, sd = SHOWN[name][1], row.get(f"{name}_sd", math.nan)
     text = form.format(row[name])
     return text if math.isnan(sd) or "%" in form else f"{text} ± {form.format(sd)}"

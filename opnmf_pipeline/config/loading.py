@@ -206,6 +206,8 @@ def _section(hint: Any) -> type[Section] | None:
 def _explain(error: ValidationError, path: Path | None, overridden: tuple[str, ...]) -> str:
     lines = []
     for problem in error.errors(include_url=False):
+        if problem["type"] == "default_factory_not_called":  # only follows from another problem
+            continue
         where = ".".join(str(part) for part in problem["loc"])
         source = "--set" if path is None or where.startswith(overridden) else path
         message = problem["msg"].removeprefix("Value error, ")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from opnmf_pipeline import __version__
 from opnmf_pipeline.dataset.description import PROGRAM, json_text
 from opnmf_pipeline.dataset.names import OUTPUTS
-from opnmf_pipeline.exceptions import ModelError
-from opnmf_pipeline.files import file_digest, why_missing
+from opnmf_pipeline.exceptions import FileError, ModelError
+from opnmf_pipeline.files import file_digest, read_object, why_missing
 
 __all__ = [
     "EXPORTED",
@@ -29,6 +30,7 @@ __all__ = [
     "ModelFile",
     "adjustment_files",
     "find_model_files",
+    "model_of_components",
     "read_model_file",
     "require_projectable",
 ]
@@ -44,6 +46,9 @@ NO_MODEL_MSG = (
     "{folder}: {reason}; give the output folder of a run (`opnmf-pipeline run`, or the group level "
     "of opnmf-bids), or a folder with a copied model (*model.json and the files that it names)"
 )
+ATLAS_MSG = "{folder}: contains label maps and no model; give one of the maps, such as {file}"
+ATLASES = ("tpl-*/anat/*_dseg*.nii*", "lh.*.annot")
+"""Label maps of a BIDS atlas and of FreeSurfer, in their folders."""
 NO_MODEL_OF_RUN = "its run wrote no model: it compared numbers only, or its version is before 0.2"
 DAMAGED_MSG = "{path}: {reason}; the file is incomplete or damaged: copy the model again"
 NEWER_MSG = (
@@ -210,7 +215,8 @@ def find_model_files(folder: Path) -> dict[int, Path]:
     Parameters
     ----------
     folder : path
-        Folder with models, output folder of a run or of an export, or the file of one model.
+        Folder with models, output folder of a run or of an export, or the file of one model, or its
+        component maps.
 
     Returns
     -------
@@ -223,8 +229,10 @@ def find_model_files(folder: Path) -> dict[int, Path]:
         The folder contains no model or two models with one number of components, or a file cannot
         be read.
     """
-    if folder.is_file() and folder.name.endswith(MODEL_FILES[1:]):
-        return {read_model_file(folder).NumberOfComponents: folder}
+    if folder.is_file():
+        is_model = folder.name.endswith(MODEL_FILES[1:])
+        if file := folder if is_model else model_of_components(folder):
+            return {read_model_file(file).NumberOfComponents: file}
     if not folder.is_dir():
         reason = "is a file, not a folder" if folder.exists() else "no such folder"
         raise ModelError(NO_MODEL_MSG.format(folder=folder, reason=reason))
@@ -238,10 +246,21 @@ def find_model_files(folder: Path) -> dict[int, Path]:
             raise ModelError(NO_MODEL_MSG.format(folder=folder, reason=reason))
         by_number[k] = file
     if not by_number:
+        for file in (one for pattern in ATLASES for one in sorted(folder.glob(pattern))):
+            raise ModelError(ATLAS_MSG.format(folder=folder, file=file))
         ran = (folder / OUTPUTS["registry"].path).exists()
         reason = NO_MODEL_OF_RUN if ran else "contains no model"
         raise ModelError(NO_MODEL_MSG.format(folder=folder, reason=reason))
     return dict(sorted(by_number.items()))
+
+
+def model_of_components(image: Path) -> Path | None:
+    """Return the file of the model whose component maps an image is; None if none is beside it."""
+    for file in sorted(image.parent.glob(MODEL_FILES)):
+        with suppress(FileError):  # other programs may use the name, too
+            if read_object(file).get("Components") == image.name:
+                return file
+    return None
 
 
 def read_model_file(path: Path) -> ModelFile:

@@ -96,6 +96,10 @@ QUOTED_MSG = (
     "without quotation marks (in R: quote = FALSE), or as a CSV file"
 )
 TWICE_MSG = "{table}: {n} duplicate {column} value(s): {named}; keep one row for each"
+SHARED_MSG = (
+    "{table}: column {column!r}: {n} file(s) are given for several rows, such as {path} for "
+    "{named}; give each row an image of its own"
+)
 NO_PATH_MSG = (
     "{table}: none of the paths in column {column!r} is a file (first: {path}); "
     "relative paths start at the folder of the table"
@@ -266,6 +270,7 @@ def _from_table(table: Path, path_column: str, id_column: str) -> pd.DataFrame:
     cohort["image"] = [str(path) if path.is_file() or path.is_symlink() else None for path in paths]
     if cohort["image"].isna().all():
         raise CohortError(NO_PATH_MSG.format(table=table, column=path_column, path=paths[0]))
+    _refuse_shared(cohort, table, path_column)
     return cohort
 
 
@@ -410,6 +415,18 @@ def _refuse_twice(table: pd.DataFrame, path: Path, columns: list[str]) -> None:
         named = _some([" ".join(map(str, row)) for row in rows[columns].itertuples(index=False)])
         column = " with ".join(columns)
         raise CohortError(TWICE_MSG.format(table=path, n=len(rows), column=column, named=named))
+
+
+def _refuse_shared(cohort: pd.DataFrame, table: Path, column: str) -> None:
+    """Refuse a table that gives one file for several rows."""
+    there = cohort.dropna(subset="image")
+    files = there["image"].map(os.path.abspath)  # Path.resolve would follow links
+    by_file = pd.Series(row_names(there), there.index).groupby(files)
+    shared = [(path, names.tolist()) for path, names in by_file if len(names) > 1]
+    if shared:
+        path, names = shared[0]
+        named = {"n": len(shared), "path": path, "named": _some(names)}
+        raise CohortError(SHARED_MSG.format(table=table, column=column, **named))
 
 
 def _refuse_two_images(cohort: pd.DataFrame) -> None:

@@ -214,6 +214,11 @@ def sentences_about_cohort(
             f"Outliers: {_named(odd)}. The components reconstruct {these} worse than the "
             f"others (logarithm of the relative reconstruction error {RULE}). Check {these}."
         )
+    if len(subjects) > 1 and (constant := subjects["correlation"].isna()).any():
+        sentences.append(
+            f"Constant {words.data}: {_named(subjects.index[constant].tolist())}. All their values "
+            f"in the mask are equal, so they show nothing. Leave these {words.data} out."
+        )
     if pairs := find_duplicates(subjects):
         named = [f"{a} and {b} (r = {r:.5f})" for a, b, r in pairs]
         sentences.append(

@@ -200,7 +200,7 @@ def subjects_table(subjects: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame
             "coverage": subjects["coverage"].map("{:.1%}".format),
             **({"missing": subjects["missing"].map("{:.1%}".format)} if missing else {}),
             "nearest": subjects["nearest"],
-            "correlation": subjects["correlation"].map("{:.4f}".format),
+            "correlation": ["n/a" if pd.isna(r) else f"{r:.4f}" for r in subjects["correlation"]],
             **{f"error, k = {k}": errors[k].map("{:.4f}".format) for k in errors},
         }
     )

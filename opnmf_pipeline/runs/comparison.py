@@ -22,6 +22,7 @@ from opnmf_pipeline.dataset.description import (
 from opnmf_pipeline.dataset.folder import FOREIGN_MSG, Dataset
 from opnmf_pipeline.exceptions import ModelError, OutputError
 from opnmf_pipeline.images.matrices import is_matrix
+from opnmf_pipeline.images.surfaces.names import without_mark
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.progress import Display, SilentDisplay
 from opnmf_pipeline.reporting.comparison import ComparisonFacts, PairFacts, render_comparison
@@ -51,6 +52,7 @@ ONE_MODEL_MSG = (
     "{name} is the only model; give two or more, such as two folders, or one folder with models "
     "for several numbers of components"
 )
+TWICE_MSG = "{source}: was given twice; a model is compared with others, so give it once"
 FULL_MSG = (
     "{root}: contains results; choose another folder (--output), or pass --overwrite to replace a "
     "comparison"
@@ -111,7 +113,9 @@ def named_models(
         A model cannot be read, or there is only one.
     """
     found: list[tuple[Path, Model]] = []
-    for source in dict.fromkeys(sources):
+    for source in sources:
+        if sources.count(source) > 1:
+            raise ModelError(TWICE_MSG.format(source=source))
         files = model_files(source, mask if is_matrix(source) else None)
         wanted = [k for k in files if n_components is None or k in n_components]
         found += [(source, Model.of_file(files[k])) for k in wanted]
@@ -127,7 +131,7 @@ def named_models(
 
 
 def _stem(source: Path) -> str:
-    return source.name.partition(".")[0]
+    return without_mark(source).partition(".")[0]
 
 
 def compare(

@@ -13,6 +13,7 @@ import numpy as np
 
 from opnmf_pipeline import __version__
 from opnmf_pipeline.dataset.description import PROGRAM, json_text
+from opnmf_pipeline.dataset.folder import Dataset
 from opnmf_pipeline.dataset.model import EXPORTED, ModelFile, read_model_file
 from opnmf_pipeline.exceptions import ModelError, OutputError
 from opnmf_pipeline.reporting.figure import part_colours
@@ -22,7 +23,7 @@ from opnmf_pipeline.stages.model import Model
 from opnmf_pipeline.stages.spaces import SPACES, space_of
 from opnmf_pipeline.tables import table_text
 
-__all__ = ["ATLAS_FORMAT", "Credits", "Exported", "export"]
+__all__ = ["ATLAS_FORMAT", "Credits", "Exported", "export", "is_export"]
 
 ATLAS_FORMAT = "bids-atlas"
 BIDS_VERSION = "1.11.0"
@@ -44,7 +45,7 @@ FORMAT_MSG = "a model of {kind} cannot be written as {name}; it can be written a
 README = """\
 # {name}
 
-Components of structural covariance (orthonormal projective NMF), exported by {program} {version}.
+Components of structural covariance (orthonormal projective NMF), {exported_by} {version}.
 {content}
 
 Licence: {license}
@@ -53,6 +54,8 @@ Authors: {authors}
 
 How to cite: {citation}
 """
+EXPORTED_BY = f"exported by {PROGRAM}"
+"""Words in the README of each folder of an export, by which it is known."""
 NOT_GIVEN = "not given by the authors of this export"
 OF_MODEL = (
     "`opnmf-pipeline project` takes this folder as its model. Each `..._model.json` names the maps "
@@ -113,7 +116,7 @@ class Credits:
         """Return the README of a folder."""
         return README.format(
             name=self.name,
-            program=PROGRAM,
+            exported_by=EXPORTED_BY,
             version=__version__,
             content=content,
             license=self.license or NOT_GIVEN,
@@ -175,13 +178,14 @@ def export(
     ModelError
         A model cannot be read, or cannot be written in a format.
     OutputError
-        The output folder is not empty.
+        The output folder is not empty, or cannot be written.
     """
     for text, message in ((credit.name, NAME_MSG), (space or "MNI", SPACE_LABEL_MSG)):
         if not LABEL.fullmatch(text):
             raise ModelError(message.format(name=text))
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise OutputError(FULL_MSG.format(root=root))
+    Dataset(root).require_writable()
     files = chosen_files(source, n_components, mask)
     ks = list(files)
     models = [Model.of_file(files[k]) for k in ks]  # checks that all files are intact
@@ -211,6 +215,17 @@ def export(
             content = OF_FREESURFER
         (folder / "README.md").write_text(credit.readme(content), encoding="utf-8")
     return Exported(folders, ks, credit)
+
+
+def is_export(folder: Path) -> bool:
+    """Tell whether a folder is an export, or the folder of one of its formats."""
+    formats = (name for space in SPACES.values() for name in space.images.FORMATS)
+    files = [folder / name / "README.md" for name in (".", EXPORTED, ATLAS_FORMAT, *formats)]
+    return any(
+        EXPORTED_BY in file.read_text(encoding="utf-8", errors="replace")
+        for file in files
+        if file.is_file()
+    )
 
 
 def _formats(model: Model, wanted: Sequence[str] | None) -> list[str]:

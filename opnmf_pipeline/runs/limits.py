@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,8 +18,9 @@ from opnmf_pipeline.reporting.covariates import require_columns
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import GB, fit_bytes
 from opnmf_pipeline.stages.quality import QUALITY_FILES
+from opnmf_pipeline.stages.splits import Split
 
-__all__ = ["check_covariates", "check_memory", "check_rank", "check_units"]
+__all__ = ["check_covariates", "check_memory", "check_rank", "check_splits", "check_units"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,11 @@ MEMORY_MSG = (
 UNITS_MSG = (
     "the values of %d image(s) are in other units than those of the other images: %s times the "
     "median; give all images the same units, such as a scale from 0 to 1"
+)
+TOO_FEW_MSG = (
+    "{key}: of {total} subjects, {part} has only one, which is too few to compare numbers of "
+    "components; add subjects, or compare with shuffled data (remove {key}, set "
+    "selection.n_permutations: 5)"
 )
 TOO_MANY_MSG = "{key}: {k} is more than {n}, the number of {what}; lower it to at most {n}"
 
@@ -59,6 +65,32 @@ def check_rank(config: PipelineConfig, ks: Iterable[int], n: int, what: str) -> 
         if mapped := config.decomposition.n_components:  # if not, both are among the candidates
             keys = keys[:1] if k in mapped else keys[1:]
         raise ConfigError(TOO_MANY_MSG.format(key=" or ".join(keys), k=k, n=n, what=what))
+
+
+def check_splits(config: PipelineConfig, splits: Sequence[Split]) -> None:
+    """Require that each part of the splits has enough subjects.
+
+    Raises
+    ------
+    ConfigError
+        A part has fewer subjects than components in a fit.
+    """
+    if not splits:
+        return
+    split = min(splits, key=_smaller)
+    n, left_out = _smaller(split), config.selection.leave_out
+    key, part = "selection.n_splits", "a half"
+    if left_out is not None:
+        key = "selection.leave_out"
+        part = f"the smaller part when {left_out} {split.left_out} is left out"
+    if n < 2 <= max(config.compared):
+        total = sum(map(len, split.halves))
+        raise ConfigError(TOO_FEW_MSG.format(key=key, part=part, total=total))
+    check_rank(config, config.compared, n, f"subjects of {part}")
+
+
+def _smaller(split: Split) -> int:
+    return min(map(len, split.halves))
 
 
 def check_covariates(config: PipelineConfig, cohort: pd.DataFrame) -> None:

@@ -38,12 +38,12 @@ from opnmf_pipeline.runs.adjustment import check_adjustment, with_values
 from opnmf_pipeline.runs.atlas import find_atlas
 from opnmf_pipeline.runs.change import people_of_fits, with_pairs
 from opnmf_pipeline.runs.errors import naming_subjects
-from opnmf_pipeline.runs.limits import check_covariates, check_rank
+from opnmf_pipeline.runs.limits import check_covariates, check_rank, check_splits
 from opnmf_pipeline.runs.measures import images_in, may_have_atlas, with_tables
 from opnmf_pipeline.stages.collect import collect_cohort, simulate, simulated_inputs
 from opnmf_pipeline.stages.features import table_inputs
 from opnmf_pipeline.stages.spaces import STACKS, space_of
-from opnmf_pipeline.stages.splits import Split, split_cohort
+from opnmf_pipeline.stages.splits import split_cohort
 from opnmf_pipeline.stages.stack import require_one_grid
 from opnmf_pipeline.tables import write_table
 
@@ -453,17 +453,8 @@ def count_splits(config: PipelineConfig, cohort: pd.DataFrame) -> int:
     """
     check_rank(config, config.ranks, len(cohort), "subjects")
     splits = split_cohort(cohort, config.splits)
-    for split in sorted(splits, key=_smaller)[:1]:
-        what = "subjects of a half"
-        if split.left_out is not None:
-            column = config.selection.leave_out
-            what = f"subjects of the smaller part when {column} {split.left_out} is left out"
-        check_rank(config, config.compared, _smaller(split), what)
+    check_splits(config, splits)
     return len(splits)
-
-
-def _smaller(split: Split) -> int:
-    return min(map(len, split.halves))
 
 
 def determining_settings(config: PipelineConfig) -> dict[str, Any]:

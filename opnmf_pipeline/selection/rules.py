@@ -203,6 +203,8 @@ def _no_peak(curves: Curves, values: NDArray[Any], sd: NDArray[Any], bend: int) 
     as_good = values >= values[best] - sd[best]
     spread = f"{_pm(values[best], sd[best])} at k = {ks[best]}, "
     spread += f"{_pm(values[worst], sd[worst])} at k = {ks[worst]}"
+    if values[best] == values[worst]:
+        spread = f"{values[best]:.3f} at every k"
     how = "at the elbow of the error"
     if ks[at] != bend:
         how = f"the candidate nearest to the elbow of the error (k = {bend})"

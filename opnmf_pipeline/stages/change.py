@@ -31,7 +31,12 @@ NEGATIVE_MSG = (
 )
 UNUSABLE_MSG = (
     "the changes of {n} of {total} subject(s) cannot be factorized:\n{named}\n"
-    "fix the images of these subjects, or leave the subjects out"
+    "{remedy}, or leave these subjects out"
+)
+REMEDY = "fix the images of these subjects"
+LOSS_REMEDY = (
+    "exchange from_session and to_session in matrix.change, so that loss is positive, or set "
+    "matrix.negative: shift"
 )
 RARE_MSG = (
     "{n} of {total} places of the mask have a change in fewer than half of the subjects, because "
@@ -157,7 +162,7 @@ def _require_usable(counts: _Counts, pairs: Pairs, n_voxels: int, negative: str)
         raise ImageError(NEGATIVE_MSG.format(n=counts.n_negative, total=total, share=share))
     if counts.n_rare:
         raise ImageError(RARE_MSG.format(n=counts.n_rare, total=n_voxels))
-    bad = []
+    bad, remedy = [], REMEDY
     for subject, observed, other, positive in zip(
         pairs.subjects, counts.observed, counts.other, counts.positive, strict=True
     ):
@@ -167,8 +172,10 @@ def _require_usable(counts: _Counts, pairs: Pairs, n_voxels: int, negative: str)
             bad.append(f"{subject}: both sessions have the same values")
         elif not positive and negative == "clip":
             bad.append(f"{subject}: no change is positive, and negative: clip sets all to 0")
+            remedy = LOSS_REMEDY
     if bad:
-        raise ImageError(UNUSABLE_MSG.format(n=len(bad), total=n_subjects, named=listed(bad)))
+        named = {"n": len(bad), "total": n_subjects, "named": listed(bad), "remedy": remedy}
+        raise ImageError(UNUSABLE_MSG.format(**named))
 
 
 def _run(call: Call) -> dict[str, Path]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
-from opnmf_pipeline.dataset.model import ModelFile, find_model_files
+from opnmf_pipeline.dataset.model import ModelFile, find_model_files, model_of_components
 from opnmf_pipeline.exceptions import FileError, ImageError, ModelError
 from opnmf_pipeline.files import file_digest, why_missing
 from opnmf_pipeline.images.bids import space_in_name
@@ -60,10 +60,14 @@ TURNED_MSG = "%s: the rows of W are in the order of MATLAB (first axis first)"
 
 
 def is_own(source: Path) -> bool:
-    """Tell whether a folder or file is not from another program."""
+    """Tell whether a folder or file is not from another program.
+
+    The component maps of a model, beside its file, are the model: with its preprocessing.
+    """
     if source.is_dir():
         return not any(component_folders(source)) or any(source.glob("*model.json"))
-    return source.name.endswith("model.json") or not source.exists()
+    ours = source.name.endswith("model.json") or not source.exists()
+    return ours or model_of_components(source) is not None
 
 
 def model_files(source: Path, mask: Path | None = None) -> dict[int, Path]:
@@ -72,8 +76,8 @@ def model_files(source: Path, mask: Path | None = None) -> dict[int, Path]:
     Parameters
     ----------
     source : path
-        Output folder of a run; folder with models; the file of one model; label image; image of
-        several maps; matrix W; folder with one image per component.
+        Output folder of a run; folder with models; the file of one model, or its component maps;
+        label image; image of several maps; matrix W; folder with one image per component.
     mask : path, optional
         Mask of a matrix W, whose voxels are the rows.
 

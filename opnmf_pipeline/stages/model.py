@@ -249,6 +249,11 @@ class Model:
             training_norms=fit.info["NormExtent"],
         )
 
+    def __repr__(self) -> str:
+        """Return the size of the model and its file, and not its matrix."""
+        source = str(self.components_file or self.mask_file)
+        return f"Model(n_components={self.n_components}, n_rows={len(self.W)}, source={source!r})"
+
     @property
     def n_components(self) -> int:
         """Number of components."""

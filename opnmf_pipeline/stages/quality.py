@@ -37,6 +37,8 @@ BLOCK_BYTES = 64 * 2**20
 SAMPLE_BYTES = 512 * 2**20
 """Subjects are compared on all rows, or on evenly spaced rows if the matrix is larger than this."""
 BLOCK_SUBJECTS = 1024
+ROUNDING = 1e-6
+"""An image whose values differ by less than this share of their mean is constant."""
 
 SUBJECT_COLUMNS = {
     "participant_id": "Subject",
@@ -48,7 +50,8 @@ SUBJECT_COLUMNS = {
     "change between two sessions, any value",
     "missing": "Share of the mask where the subject's value is missing (NaN)",
     "nearest": "The other subject whose image has the highest correlation with this image",
-    "correlation": "Pearson correlation of these two images in the mask",
+    "correlation": "Pearson correlation of these two images in the mask; n/a if all values of the "
+    "image are equal",
 }
 
 
@@ -144,14 +147,18 @@ def _moments(
 def _nearest(X: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return, for each column, the other column with the highest correlation, and its value.
 
+    A column whose values are all equal has no correlation (NaN).
+
     The correlations of all pairs are never in memory at once, and neither are more than
     ``SAMPLE_BYTES`` of the matrix.
     """
     n_voxels, n_subjects = X.shape
     Z = np.array(X[:: -(-4 * n_voxels * n_subjects // SAMPLE_BYTES)], dtype=np.float32)
-    Z -= np.nanmean(Z, axis=0, dtype=np.float64)
+    mean = np.nanmean(Z, axis=0, dtype=np.float64)
+    Z -= mean
     np.nan_to_num(Z, copy=False)  # missing values count as the mean of the subject
     norms = np.sqrt(np.einsum("ij,ij->j", Z, Z, dtype=np.float64))
+    constant = norms <= ROUNDING * np.abs(mean) * np.sqrt(len(Z))
     Z /= np.where(norms > 0, norms, 1)
     nearest = np.zeros(n_subjects, dtype=np.intp)
     correlation = np.zeros(n_subjects, dtype=np.float32)
@@ -161,7 +168,7 @@ def _nearest(X: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.floa
         table[np.arange(some.size), some] = -np.inf
         nearest[some] = table.argmax(axis=1)
         correlation[some] = table.max(axis=1)
-    correlation[~np.isfinite(correlation)] = np.nan  # a single subject has no other
+    correlation[constant | ~np.isfinite(correlation)] = np.nan  # a single subject has no other
     return nearest, correlation
 
 

@@ -45,6 +45,11 @@ GRIDS_MSG = (
     "matrix.measures.stack: subjects, the images of all measures must be on one grid: set "
     "matrix.resample: to-mask with a mask.image, or set stack: voxels"
 )
+FEATURES_MSG = (
+    "inputs.measures: {first} and {second} have different features ({grid}, and {other}); with "
+    "matrix.measures.stack: subjects, the tables of all measures must have the same features under "
+    "the same names: rename their columns, or set stack: voxels"
+)
 EMPTY_MSG = (
     "the mask is empty: no {element} is in the masks of all measures ({names}); check that the "
     "images of all measures are in the same space, or set matrix.measures.stack: voxels"
@@ -174,7 +179,8 @@ def require_one_grid(grids: Mapping[str, Any]) -> None:
     (first, grid), *others = grids.items()
     for second, other in others:
         if type(grid) is not type(other) or grid.describe() != other.describe():
-            raise ImageError(GRIDS_MSG.format(first=first, second=second, grid=grid, other=other))
+            message = GRIDS_MSG if grid.in_space or other.in_space else FEATURES_MSG
+            raise ImageError(message.format(first=first, second=second, grid=grid, other=other))
 
 
 def _joint_mask(masks: Mapping[str, Mask], reference: Path, out_dir: Path) -> tuple[Path, Mask]:

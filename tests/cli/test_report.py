@@ -46,6 +46,25 @@ def test_a_folder_without_results_is_refused(tmp_path, capsys, what):
     assert not (folder / "report.html").exists()
 
 
+def test_an_interrupted_report_has_no_stages(run, tmp_path, monkeypatch, capsys):
+    def interrupt(output):
+        raise KeyboardInterrupt
+
+    run()
+    monkeypatch.setattr("opnmf_pipeline.cli.report.write_report", interrupt)
+    assert main(["report", str(tmp_path / "out")]) == 4
+    assert capsys.readouterr().err.endswith("interrupted; run the same command again\n")
+
+
+def test_a_folder_that_cannot_be_written(run, tmp_path, monkeypatch, capsys):
+    run()
+    monkeypatch.setattr("os.access", lambda *args: False)  # also for the superuser
+    assert main(["report", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert "cannot be written, and the report is a file in it; copy the folder" in message
+    assert "--output" not in message
+
+
 def test_each_run_that_computed_something_is_on_record(run, tmp_path):
     one, two = {"n_components": 2, "max_iter": 100}, {"n_components": [2, 3], "max_iter": 100}
     (first,) = run(decomposition=one)["Runs"]

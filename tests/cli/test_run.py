@@ -39,3 +39,9 @@ def test_means_have_their_spread_where_there_is_one():
     rows = printed(None)
     assert ["2", "50.0%", "5", "0.900", "±", "0.010"] in rows
     assert ["6", "70.0%", "7", "0.850"] in rows
+
+
+def test_what_has_no_value_is_not_available(monkeypatch):
+    monkeypatch.setitem(METRICS, "explained_variance", math.nan)
+    rows = printed(None)
+    assert ["2", "n/a", "5", "0.900", "±", "0.010"] in rows

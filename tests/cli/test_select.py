@@ -186,7 +186,7 @@ def test_candidates_are_by_default_the_numbers_with_maps(command, tmp_path):
         ),
         (
             ["selection.n_splits=0", "selection.leave_out=age"],
-            "is more than 1, the number of subjects of the smaller part when age 20 is left out",
+            "of 6 subjects, the smaller part when age 20 is left out has only one, which is too",
         ),
         (["selection.range=[5, 6]"], "contains none of the numbers of components (1, 2, 3)"),
         (["selection.rule=weighted", "selection.n_splits=1"], "set n_splits to 2 or more"),

@@ -103,6 +103,12 @@ def test_unknown_key_of_the_simulation(write_config):
     assert "inputs.simulation.n_subject: unknown key (did you mean 'n_subjects'?)" in message
 
 
+def test_a_default_that_follows_from_a_problem_is_not_named(write_config):
+    message = problem(write_config(BASE | {"selection": {"candidates": [2, 2]}}))
+    assert "selection.candidates: the list has duplicate numbers" in message
+    assert len(message.splitlines()) == 1
+
+
 def test_every_problem_is_named_at_once(write_config):
     data = BASE | {"mask": {"coverage": 2}, "decomposition": {"tol": "small"}}
     message = problem(write_config(data))

@@ -209,6 +209,14 @@ def test_id_twice_once_without_prefix(cohort):
     assert "duplicate participant_id value(s): sub-01" in problem(bids=cohort.root)
 
 
+def test_a_file_of_two_subjects(cohort, table):
+    paths = [str(path) for path in cohort.images]
+    paths[4] = str(cohort.root / "sub-01" / ".." / cohort.images[1].relative_to(cohort.root))
+    message = problem(table=table(path=paths))
+    assert f"1 file(s) are given for several rows, such as {cohort.images[1]} for " in message
+    assert "sub-05, sub-02; give each row an image of its own" in message
+
+
 def test_no_path_column(table):
     message = problem(table=table(), path_column="image_file")
     assert "has no column 'image_file'; set inputs.path_column to the column" in message

@@ -126,6 +126,12 @@ def test_models_that_cannot_be_compared(two, tmp_path, changes, message, capsys)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_that_was_given_twice_is_not_dropped(two, tmp_path, capsys):
+    assert compare(two[0], two[1], two[0], "-o", tmp_path / "out") == 2
+    assert f"{two[0]}: was given twice" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_results_are_not_replaced_without_being_asked(two, tmp_path, capsys):
     out = tmp_path / "out"
     assert compare(*two, "-o", out) == 0

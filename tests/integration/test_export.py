@@ -10,9 +10,12 @@ import pytest
 
 from opnmf_pipeline import Model
 from opnmf_pipeline.cli.main import main
+from opnmf_pipeline.exceptions import ModelError
+from opnmf_pipeline.runs.comparison import named_models
 from tests.builders import AFFINE, SHAPE, three_parts, write_image
 from tests.integration.test_bids_app import problems
 from tests.models import write_parts
+from tests.surfaces import write_annot
 
 PLACE = np.indices(SHAPE)
 HALVES, THIRDS = 1 + (PLACE[1] >= 2), 1 + PLACE[2]
@@ -56,6 +59,9 @@ def test_an_atlas_in_bids(models, tmp_path):
     assert not (atlas / ".bidsignore").exists()
     assert problems(atlas) == set()
     stem = atlas / "tpl-MNI152" / "anat" / "tpl-MNI152_atlas-Planted_scale-3_res-3mm"
+    first = f"{stem}_dseg.nii.gz".replace("scale-3", "scale-2")
+    with pytest.raises(ModelError, match=f"give one of the maps, such as {first}"):
+        Model.load(atlas)
     labels = np.asarray(nb.load(f"{stem}_dseg.nii.gz").dataobj)
     np.testing.assert_array_equal(labels, THIRDS)
     shares = np.asarray(nb.load(f"{stem}_probseg.nii.gz").dataobj)
@@ -129,6 +135,19 @@ def test_files_of_freesurfer(surface, tmp_path):
     np.testing.assert_allclose(again.W, Model.load(path).W, rtol=1e-5)
 
 
+def test_files_of_freesurfer_are_the_model_that_was_exported(surface, tmp_path):
+    _, labels = surface
+    path = write_annot(tmp_path, *labels, names=["unknown", "component01", "component02"])
+    model, out = Model.load(path), tmp_path / "out"
+    np.testing.assert_array_equal((model.W > 0).sum(axis=0), [214, 214 + 321])  # both hemispheres
+    assert export(path, "-o", out, "--format", "freesurfer") == 0
+    annot = out / "freesurfer/lh.OPNMF.k2.annot"
+    again = Model.load(annot)
+    assert again.labels == ("component01", "component02")
+    np.testing.assert_allclose(again.W, model.W, rtol=1e-5)
+    assert [one.name for one in named_models([annot, path])] == ["OPNMF, k = 2", "a, k = 2"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -143,6 +162,20 @@ def test_what_cannot_be_exported(models, tmp_path, arguments, message, capsys):
     assert export(models, "-o", tmp_path / "out", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("folder", [".", "model", "bids-atlas"])
+def test_report_says_that_the_folder_is_an_export(models, tmp_path, folder, capsys):
+    assert export(models, "-o", tmp_path / "out") == 0
+    assert main(["report", str(tmp_path / "out" / folder)]) == 2
+    assert "is the output of `opnmf-pipeline export`" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.access", lambda *args: False)  # also for the superuser
+    assert export(models, "-o", tmp_path / "new") == 2
+    message = capsys.readouterr().err
+    assert f"{tmp_path / 'new'}: cannot be written (Permission denied); choose another" in message
 
 
 def test_a_model_in_an_unknown_space_needs_its_name(tmp_path, capsys):

@@ -82,7 +82,7 @@ def test_what_needs_one_map_is_refused(ran, root, tmp_path, capsys, command):
     arguments = {
         "project": [str(ran), str(image), "-o", str(tmp_path / "out")],
         "export": [str(ran), "-o", str(tmp_path / "out"), "--name", "Mine"],
-        "compare": [str(ran), str(ran), "-o", str(tmp_path / "out")],
+        "compare": [str(ran), "-o", str(tmp_path / "out")],
     }
     assert main([command, *arguments[command]]) == 2
     assert "several measures joined along voxels (gm, t1)" in capsys.readouterr().err
@@ -167,7 +167,9 @@ def test_tables_are_measures(tmp_path, write_config, capsys):
     settings = {"inputs": {"measures": measures}, **QUICK, "report": {"covariates": []}}
     config = str(write_config(settings))
     assert main(["check", config, "--deep"]) == 2
-    assert "thickness and area are on different grids" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "thickness and area have different features" in message
+    assert "resample" not in message
     joined = ["--set", "matrix.measures.stack=voxels"]
     assert main(["check", config, "--deep", *joined]) == 0
     found = capsys.readouterr().out

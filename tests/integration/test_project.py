@@ -96,6 +96,18 @@ def test_images_are_named_in_four_ways(model, new, tmp_path, kind, write_config)
     assert not list(out.rglob("*K2*"))
 
 
+def test_component_maps_beside_their_model_are_the_model(model, fitted, new, tmp_path, capsys):
+    assert project(model / "k3.nii.gz", *new.images, "-o", tmp_path / "out") == 0
+    expected = Model.load(model, 3).project(new.images)
+    pd.testing.assert_frame_equal(table(tmp_path / "out"), expected, check_dtype=False)
+    measures = {"Names": ["gm", "t1"], "Stack": "subjects", "Scale": "zscore"}
+    shared = fitted.write(tmp_path / "shared", Measures=measures)
+    (shared / "foreign_model.json").write_text("[]")
+    for source in (shared / "k3.nii.gz", shared / "model.json"):
+        assert project(source, *new.images, "-o", tmp_path / "no") == 2
+        assert "components that several measures share (gm, t1)" in capsys.readouterr().err
+
+
 def test_one_image_is_counted_in_the_singular(model, new, tmp_path, capsys):
     for _ in range(2):
         assert main(["project", str(model), str(new.images[0]), "-o", str(tmp_path / "out")]) == 0

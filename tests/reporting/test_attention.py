@@ -108,6 +108,12 @@ def test_duplicates_are_named_once(subjects, errors):
     assert "sub-003 and sub-009 (r = 0.99999)" in sentence
 
 
+def test_an_image_without_differences_is_named(subjects, errors):
+    subjects.loc["sub-007", "correlation"] = np.nan
+    (sentence,) = about_cohort(subjects, errors, COVERED)
+    assert sentence.startswith("Constant images: sub-007. All their values in the mask are equal")
+
+
 def test_a_cohort_of_much_alike_images_has_no_duplicates(subjects):
     subjects["correlation"] = 1 - 0.1 * (1 - subjects["correlation"])
     assert find_duplicates(subjects) == []

@@ -60,7 +60,7 @@ def test_parts_have_their_volume_in_cm3_and_their_nearest_by_number():
 def test_the_worst_reconstructed_subject_comes_first():
     names = ["sub-01", "sub-02", "sub-03"]
     subjects = pd.DataFrame(
-        {"coverage": [1, 0.5, 0.75], "nearest": names[::-1], "correlation": [0.9, 0.8, 0.7]},
+        {"coverage": [1, 0.5, 0.75], "nearest": names[::-1], "correlation": [0.9, 0.8, np.nan]},
         index=names,
     )
     errors = pd.DataFrame({5: [0.1, 0.3, 0.2], 10: [0.05, 0.06, 0.07]}, index=names)
@@ -69,6 +69,7 @@ def test_the_worst_reconstructed_subject_comes_first():
     assert table["error, k = 5"].tolist() == ["0.2000", "0.3000", "0.1000"]
     assert table["coverage"].tolist() == ["75.0%", "50.0%", "100.0%"]
     assert table["nearest"].tolist() == ["sub-01", "sub-02", "sub-03"]
+    assert table["correlation"].tolist() == ["n/a", "0.8000", "0.9000"]  # n/a: a constant image
 
 
 @pytest.mark.parametrize(

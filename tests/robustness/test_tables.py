@@ -229,10 +229,11 @@ GOOD = string.ascii_letters + string.digits + "+ []{}()<>&'#%:;,=é"
 @given(names=st.lists(st.text(GOOD, min_size=1, max_size=12), min_size=1, max_size=5, unique=True))
 def test_other_identifiers_are_kept(names):
     names = sorted({name.strip() for name in names} - {"", "n/a"})
-    image = FOLDER / "image.nii"
-    image.touch()
-    path = FOLDER / "t.tsv"
-    rows = [f"{name}\t{image}" for name in names]
+    path, rows = FOLDER / "t.tsv", []
+    for number, name in enumerate(names):
+        image = FOLDER / f"image{number}.nii"
+        image.touch()
+        rows.append(f"{name}\t{image}")
     path.write_text("\n".join(["participant_id\tpath", *rows]) + "\n", encoding="utf-8")
     if names:
         found, _ = find_cohort(InputsConfig(table=path))

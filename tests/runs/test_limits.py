@@ -46,6 +46,16 @@ def test_as_many_components_as_subjects_are_the_most():
         check_rank(config([], candidates=[6, 3]), [6, 3], 5, "subjects")
 
 
+def test_three_subjects_are_too_few_for_halves():
+    sections = {"decomposition": {"n_components": 2}, "selection": {"n_splits": 2}}
+    settings = PipelineConfig.model_validate({"inputs": {"bids": "a"}, **sections})
+    people = pd.DataFrame({"participant_id": ["sub-1", "sub-2", "sub-3"]})
+    with pytest.raises(
+        ConfigError, match=r"selection\.n_splits: of 3 subjects, a half has only one"
+    ):
+        count_splits(settings, people)
+
+
 @pytest.mark.parametrize(
     ("memory_gb", "ks", "warns"),
     [

@@ -251,7 +251,7 @@ def test_below_chance_there_is_no_peak(table):
     table["inner_product_null"] = np.where(KS == 6, 0.6, 0.7)
     choice = choose_rank(table, "reproducibility-peak")
     assert choice.flat
-    assert "Reproducibility is flat (0.000" in choice.reason
+    assert "Reproducibility is flat (0.000 at every k, scaled to 0" in choice.reason
 
 
 def test_a_single_component_agrees_by_chance_too(table):

@@ -165,8 +165,9 @@ def test_changes_that_cannot_be_factorized_are_refused(study):
         study.change()
     study.X[:, 1] = first + 1
     study.change()  # half of the subjects are enough
-    with pytest.raises(ImageError, match=r"29 of 30 .*\n  sub-01: no change is positive"):
+    with pytest.raises(ImageError, match=r"29 of 30 .*\n  sub-01: no change is positive") as info:
         study.change(negative="clip")
+    assert "exchange from_session and to_session in matrix.change" in str(info.value)
 
 
 def test_loss_is_positive_with_exchanged_sessions(study):

@@ -118,6 +118,11 @@ def test_components_as_an_image(model):
     assert not values[~model.mask.inside].any()
 
 
+def test_a_model_is_shown_in_one_line(model):
+    shown = f"Model(n_components=3, n_rows={len(model.W)}, source={str(model.components_file)!r})"
+    assert repr(model) == shown
+
+
 def test_columns_are_labelled(model):
     described = columns_of(model)
     assert described["component01"]["Description"].startswith("Loading on component01 (left)")

@@ -55,6 +55,12 @@ def test_maps_and_table(assess, cohort, monkeypatch, block_bytes):
     }
 
 
+def test_a_constant_image_has_no_correlation(assess, cohort):
+    cohort.damage(2, np.full_like(cohort.values[2], 0.7))
+    *_, subjects = assess()
+    assert subjects["correlation"].isna().tolist() == [n == 2 for n in range(6)]
+
+
 @pytest.mark.parametrize("block_subjects", [2, 1024])
 def test_the_nearest_other_subject(assess, cohort, monkeypatch, block_subjects):
     monkeypatch.setattr(quality, "BLOCK_SUBJECTS", block_subjects)

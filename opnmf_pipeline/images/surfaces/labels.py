@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images.hemispheres import is_marked
+from opnmf_pipeline.images.maps import is_component
 from opnmf_pipeline.images.surfaces.files import (
     CORTEX,
     PARCELS_MSG,
@@ -141,7 +142,11 @@ def _of_file(path: str) -> Labelled | NDArray[Any]:
 
 
 def _joined(left: Labelled, right: Labelled, *, separate: bool) -> Labelled:
-    """Join the labels of both hemispheres; separate labels get the hemisphere in their names."""
+    """Join the labels of both hemispheres.
+
+    Separate labels get the hemisphere in their names, except components: these have one name in the
+    files of both hemispheres, while atlases give regions of each hemisphere the same names.
+    """
     numbers: dict[tuple[int, str], int] = {}
     joined = []
     for side, (values, names) in zip(CORTEX, (left, right), strict=True):
@@ -149,8 +154,8 @@ def _joined(left: Labelled, right: Labelled, *, separate: bool) -> Labelled:
         for key, name in names.items():
             there = values == key
             if there.any():
-                marked = not separate or not is_cortex(name) or is_marked(name)
-                full = name if marked else f"{side} {name}"
+                whole = not separate or not is_cortex(name) or is_marked(name) or is_component(name)
+                full = name if whole else f"{side} {name}"
                 new[there] = numbers.setdefault((int(key), full), len(numbers))
         joined.append(new)
     return np.concatenate(joined), {number: name for (_, name), number in numbers.items()}

@@ -10,12 +10,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["ending", "first_file", "hemisphere", "is_cifti", "is_image", "other_file"]
+__all__ = [
+    "ending",
+    "first_file",
+    "hemisphere",
+    "is_cifti",
+    "is_image",
+    "other_file",
+    "without_mark",
+]
 
 MARK = re.compile(
     r"(?<![^._-])(?:lh|rh)(?=[._])|(?<![^_])hemi-(?:L|R)(?![^._])|(?<=\.)(?:L|R)(?=\.)"
 )
 """Mark of the hemisphere: of FreeSurfer and CAT12, of BIDS, of the Human Connectome Project."""
+WHOLE_MARK = re.compile(f"(?:{MARK.pattern})[._]?")
 SWAPPED = str.maketrans("lrLR", "rlRL")
 CIFTI = re.compile(r"\.[dp](?:scalar|series|tseries|label|conn)\.nii$")
 GIFTI = (".gii", ".gii.gz")
@@ -72,6 +81,18 @@ def hemisphere(path: str | Path) -> str | None:
     """
     found = None if is_cifti(path) else MARK.search(Path(path).name)
     return None if found is None else found[0].removesuffix("h")[-1].upper()
+
+
+def without_mark(path: str | Path) -> str:
+    """Return a file name without the mark of its hemisphere, if it has one.
+
+    Examples
+    --------
+    >>> [without_mark(name) for name in ("a/lh.aparc.annot", "a_hemi-R_dseg.label.gii", "a.nii")]
+    ['aparc.annot', 'a_dseg.label.gii', 'a.nii']
+    """
+    name = Path(path).name
+    return name if hemisphere(name) is None else WHOLE_MARK.sub("", name, count=1)
 
 
 def other_file(path: str | Path) -> str | None:

@@ -22,7 +22,8 @@ def read_parts(path: Path) -> Parts:
     """Read labels, or several maps, of both hemispheres.
 
     Labels without a name, and those of the medial wall and of unknown places, are no parts. Labels
-    of both hemispheres with one number and one name are one part, except in ``.annot`` files.
+    of both hemispheres with one number and one name are one part, except in ``.annot`` files, where
+    only components are.
 
     Raises
     ------

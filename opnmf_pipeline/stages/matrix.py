@@ -13,7 +13,7 @@ from opnmf_pipeline.images.values import image_paths, kept_columns, kept_roundin
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.mask import VALUES_DIR
 from opnmf_pipeline.stages.memory import fit_bytes
-from opnmf_pipeline.stages.spaces import open_mask
+from opnmf_pipeline.stages.spaces import open_mask, space_of
 from opnmf_pipeline.stages.stage import (
     IMAGES,
     MASK_FILE,
@@ -57,8 +57,8 @@ def build_matrix(
         Preprocessing of the images.
     values_dir : path, optional
         Prepared values of the same images, written by
-        :func:`opnmf_pipeline.stages.mask.make_mask`. If given, the images are not read; their
-        paths appear only in messages.
+        :func:`opnmf_pipeline.stages.mask.make_mask`. If given, the images are not read, except to
+        compare those whose paths have changed.
     n_procs : int
         Largest number of processes.
     track : callable
@@ -81,7 +81,8 @@ def build_matrix(
     if values_dir is None:
         columns = subject_columns(images, mask, options, n_procs)
     else:
-        columns = kept_columns(values_dir, len(images), mask, options)
+        files = space_of(mask_file).images.image_files
+        columns = kept_columns(values_dir, images, mask, options, files)
     columns = track(columns, "matrix", len(images))
     matrix_file, sidecar = out_dir / "matrix.npy", out_dir / MATRIX_FILE
     names = [f"{subject}: {path}" for subject, path in zip(participants, images, strict=True)]

@@ -26,6 +26,7 @@ __all__ = [
     "bad_values",
     "problem",
     "read_matrix",
+    "rows_digest",
     "subject_columns",
     "write_matrix",
     "write_sidecar",
@@ -227,7 +228,7 @@ def write_sidecar(
     measures: Mapping[str, Any] | None = None,
     rounding: float = 0.0,
 ) -> None:
-    """Write the sidecar of a matrix: its grid, subjects, preprocessing, shift and checksum.
+    """Write the sidecar of a matrix: its rows, subjects, preprocessing, shift and checksum.
 
     ``measures`` says which columns or rows are which of several measures; ``rounding`` is what
     rounding to the dtype of the file changed, as a share of the norm.
@@ -238,6 +239,7 @@ def write_sidecar(
     sidecar = {
         "Description": f"{elements} in the mask (rows, C order of the grid) by subjects (columns)",
         **mask.grid.describe(),
+        "RowsSHA256": rows_digest(mask),
         "Matrix": matrix_file.name,
         "Participants": list(participants),
         "Preprocessing": options.model_dump(exclude_none=True),
@@ -247,6 +249,12 @@ def write_sidecar(
         "SHA256": checksum,
     }
     path.write_text(json.dumps(sidecar, indent=1) + "\n")
+
+
+def rows_digest(mask: Mask) -> str:
+    """Return the SHA-256 of the places of a mask and of its grid, which is no digest of a file."""
+    grid = json.dumps(mask.grid.describe(), sort_keys=True).encode()
+    return hashlib.sha256(grid + np.packbits(mask.inside).tobytes()).hexdigest()
 
 
 def read_matrix(path: Path) -> tuple[NDArray[np.floating], dict[str, Any]]:

@@ -44,6 +44,9 @@ FACTORIZATION_FILE = "factorization.json"
 W_FILE, H_FILE = "W.npy", "H.npy"
 """Names of the files of W and H beside it."""
 
+OF_MATRIX = ("RowsSHA256", "Rounding", "Adjustment", "Change", "Measures")
+"""Parts of the description of a matrix that the description of its fit repeats."""
+
 TOO_MANY_MSG = (
     "k = {k}: the mask has only {n} elements (voxels); lower decomposition.n_components or "
     "selection.candidates to at most {n}"
@@ -187,10 +190,7 @@ def decompose(
         "Participants": sidecar["Participants"],
         "Preprocessing": sidecar["Preprocessing"],
         "Shift": sidecar["Shift"],
-        **({"Rounding": sidecar["Rounding"]} if "Rounding" in sidecar else {}),
-        **({"Adjustment": sidecar["Adjustment"]} if "Adjustment" in sidecar else {}),
-        **({"Change": sidecar["Change"]} if "Change" in sidecar else {}),
-        **({"Measures": sidecar["Measures"]} if "Measures" in sidecar else {}),
+        **{name: sidecar[name] for name in OF_MATRIX if name in sidecar},
         "Norm": norm(X),
         "NormExtent": extent(norms),
         "NormAboutMean": norm(X, mean_image(X)),

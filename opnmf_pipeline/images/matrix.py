@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.disk import allocate
-from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.exceptions import FileError, ImageError
 from opnmf_pipeline.files import written_whole
 from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.images.reading import map_images
@@ -35,6 +35,10 @@ __all__ = [
 BATCH_BYTES = 256 * 2**20
 FEWEST_OBSERVED = 0.1
 """A subject needs observed values in at least this share of the mask."""
+NO_MATRIX_MSG = (
+    "{folder}: is no folder of a matrix, because it has no {name}; connect matrix_dir of "
+    "BuildMatrix, or of a node that changes its matrix"
+)
 BAD_VALUES_MSG = (
     "{n} subject(s) have values in the mask that cannot be factorized:\n{named}\n{remedy}"
 )
@@ -271,7 +275,14 @@ def read_matrix(path: Path) -> tuple[NDArray[np.floating], dict[str, Any]]:
         Read-only. Computations convert its blocks first: float16 is only for storage.
     sidecar : dict
         Content of the sidecar.
+
+    Raises
+    ------
+    FileError
+        The folder has no matrix.
     """
+    if not path.exists():
+        raise FileError(NO_MATRIX_MSG.format(folder=path.parent, name=path.name))
     sidecar = json.loads(path.read_text())
     matrix: NDArray[np.floating] = np.load(path.with_name(sidecar["Matrix"]), mmap_mode="r")
     return matrix, sidecar

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.config import DecompositionConfig, MatrixConfig
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.exceptions import ConfigError, FileError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.selection.errors import (
@@ -47,6 +47,10 @@ W_FILE, H_FILE = "W.npy", "H.npy"
 OF_MATRIX = ("RowsSHA256", "Rounding", "Adjustment", "Change", "Measures")
 """Parts of the description of a matrix that the description of its fit repeats."""
 
+NO_FIT_MSG = (
+    "{folder}: is no folder of a factorization, because it has no {name}; connect "
+    "factorization_dir of Decompose"
+)
 TOO_MANY_MSG = (
     "k = {k}: the mask has only {n} elements (voxels); lower decomposition.n_components or "
     "selection.candidates to at most {n}"
@@ -216,7 +220,15 @@ def decompose(
 
 
 def read_factorization(path: Path) -> Factorization:
-    """Read ``factorization.json``, and map ``W.npy`` and ``H.npy`` from the same folder."""
+    """Read ``factorization.json``, and map ``W.npy`` and ``H.npy`` from the same folder.
+
+    Raises
+    ------
+    FileError
+        The folder has no factorization.
+    """
+    if not path.exists():
+        raise FileError(NO_FIT_MSG.format(folder=path.parent, name=path.name))
     return Factorization(
         np.load(path.with_name(W_FILE), mmap_mode="r"),
         np.load(path.with_name(H_FILE), mmap_mode="r"),

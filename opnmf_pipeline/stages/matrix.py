@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from opnmf_pipeline.config import AFTER_IMAGES, MatrixConfig
+from opnmf_pipeline.exceptions import CohortError, ImageError
 from opnmf_pipeline.images.matrix import read_matrix, subject_columns, write_matrix, write_sidecar
+from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.images.values import image_paths, kept_columns, kept_rounding
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.mask import VALUES_DIR
@@ -27,6 +30,15 @@ __all__ = ["BUILD_MATRIX", "MATRIX_FILE", "build_matrix", "fit_memory"]
 
 MATRIX_FILE = "matrix.json"
 """Name of the file that describes the matrix; stages take its path as the path of the matrix."""
+
+NUMBER_MSG = (
+    "participants: has {n} names for {n_images} images; give one for each image, in the same order"
+)
+TWICE_MSG = (
+    "participants: {n} name(s) occur more than once:\n{named}\n"
+    "name each image once; sessions of a subject are sub-01_ses-1, sub-01_ses-2"
+)
+EMPTY_MSG = "{mask}: no {element} is in the mask; give the mask_file of MakeMask"
 
 
 def build_matrix(
@@ -71,13 +83,18 @@ def build_matrix(
 
     Raises
     ------
+    CohortError
+        There is not one identifier for each image, or two images have the same.
     ImageError
-        An image is damaged, is zero everywhere in the mask, or has NaN or negative values in it
-        that the preprocessing does not allow; or it lacks most values in the mask; or ``dtype``
-        cannot hold the values; or the values in ``values_dir`` come from other images or from
-        another preprocessing.
+        The mask is empty. Or an image is damaged, is zero everywhere in the mask, or has NaN or
+        negative values in it that the preprocessing does not allow; or it lacks most values in the
+        mask; or ``dtype`` cannot hold the values; or the values in ``values_dir`` come from other
+        images or from another preprocessing.
     """
+    _require_names(participants, len(images))
     mask = open_mask(mask_file)
+    if not mask.inside.any():
+        raise ImageError(EMPTY_MSG.format(mask=mask_file, element=mask.grid.element))
     if values_dir is None:
         columns = subject_columns(images, mask, options, n_procs)
     else:
@@ -91,6 +108,13 @@ def build_matrix(
         rounding = kept_rounding(values_dir)  # the kept values were rounded before
     write_sidecar(sidecar, matrix_file, mask, participants, shift, options, rounding=rounding)
     return sidecar
+
+
+def _require_names(participants: Sequence[str], n_images: int) -> None:
+    if len(participants) != n_images:
+        raise CohortError(NUMBER_MSG.format(n=len(participants), n_images=n_images))
+    if twice := [name for name, n in Counter(participants).items() if n > 1]:
+        raise CohortError(TWICE_MSG.format(n=len(twice), named=listed(twice)))
 
 
 def fit_memory(inputs: Mapping[str, Any]) -> int:

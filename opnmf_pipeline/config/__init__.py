@@ -16,7 +16,7 @@ from opnmf_pipeline.config.inputs import (
     MeasureConfig,
     SimulationConfig,
 )
-from opnmf_pipeline.config.loading import Override, load_config
+from opnmf_pipeline.config.loading import Override, load_config, problems_of
 from opnmf_pipeline.config.parsing import parse_yaml, read_yaml, resolved
 from opnmf_pipeline.config.section import Section
 from opnmf_pipeline.config.selection import (
@@ -64,6 +64,7 @@ __all__ = [
     "SimulationConfig",
     "load_config",
     "parse_yaml",
+    "problems_of",
     "read_yaml",
     "resolved",
 ]

@@ -17,7 +17,7 @@ from opnmf_pipeline.config.section import Section
 from opnmf_pipeline.config.settings import PipelineConfig
 from opnmf_pipeline.exceptions import ConfigError
 
-__all__ = ["Override", "load_config"]
+__all__ = ["Override", "load_config", "problems_of"]
 
 LONGEST_VALUE = 200
 UNKNOWN_KEY_MSG = "unknown key{hint}; allowed here: {allowed}"
@@ -205,22 +205,30 @@ def _section(hint: Any) -> type[Section] | None:
 
 def _explain(error: ValidationError, path: Path | None, overridden: tuple[str, ...]) -> str:
     lines = []
+    for where, line in problems_of(error, PipelineConfig):
+        source = "--set" if path is None or where.startswith(overridden) else path
+        lines.append(f"{source}: {line}")
+    return "\n".join(lines)
+
+
+def problems_of(error: ValidationError, model: type[Section]) -> list[tuple[str, str]]:
+    """Return each wrong setting of a model, such as a section, and a line that explains it."""
+    found = []
     for problem in error.errors(include_url=False):
         if problem["type"] == "default_factory_not_called":  # only follows from another problem
             continue
         where = ".".join(str(part) for part in problem["loc"])
-        source = "--set" if path is None or where.startswith(overridden) else path
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = _unknown_key(problem["loc"])
+            message = _unknown_key(problem["loc"], model)
         elif problem["type"] == "missing":
             message = "is required"
         elif problem["type"] == "model_type":
             message = f"expected keys and values, got {_short(problem['input'])}"
         elif not isinstance(problem["input"], dict | BaseModel):
             message = f"{message[0].lower()}{message[1:]}, got {_short(problem['input'])}"
-        lines.append(f"{source}: {where + ': ' if where else ''}{message}")
-    return "\n".join(lines)
+        found.append((where, f"{where + ': ' if where else ''}{message}"))
+    return found
 
 
 def _short(value: Any) -> str:
@@ -228,8 +236,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
-def _unknown_key(location: tuple[int | str, ...]) -> str:
-    model: type[Section] = PipelineConfig
+def _unknown_key(location: tuple[int | str, ...], model: type[Section]) -> str:
     for part in location[:-1]:
         if isinstance(part, str):  # a number is the place of a section in a list
             model = _section(typing.get_type_hints(model)[part]) or model

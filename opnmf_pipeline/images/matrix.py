@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opnmf_pipeline.config import MatrixConfig
 from opnmf_pipeline.disk import allocate
-from opnmf_pipeline.exceptions import ImageError
+from opnmf_pipeline.exceptions import FileError, ImageError
 from opnmf_pipeline.files import written_whole
 from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.images.reading import map_images
@@ -26,6 +26,7 @@ __all__ = [
     "bad_values",
     "problem",
     "read_matrix",
+    "rows_digest",
     "subject_columns",
     "write_matrix",
     "write_sidecar",
@@ -34,6 +35,10 @@ __all__ = [
 BATCH_BYTES = 256 * 2**20
 FEWEST_OBSERVED = 0.1
 """A subject needs observed values in at least this share of the mask."""
+NO_MATRIX_MSG = (
+    "{folder}: is no folder of a matrix, because it has no {name}; connect matrix_dir of "
+    "BuildMatrix, or of a node that changes its matrix"
+)
 BAD_VALUES_MSG = (
     "{n} subject(s) have values in the mask that cannot be factorized:\n{named}\n{remedy}"
 )
@@ -227,7 +232,7 @@ def write_sidecar(
     measures: Mapping[str, Any] | None = None,
     rounding: float = 0.0,
 ) -> None:
-    """Write the sidecar of a matrix: its grid, subjects, preprocessing, shift and checksum.
+    """Write the sidecar of a matrix: its rows, subjects, preprocessing, shift and checksum.
 
     ``measures`` says which columns or rows are which of several measures; ``rounding`` is what
     rounding to the dtype of the file changed, as a share of the norm.
@@ -238,6 +243,7 @@ def write_sidecar(
     sidecar = {
         "Description": f"{elements} in the mask (rows, C order of the grid) by subjects (columns)",
         **mask.grid.describe(),
+        "RowsSHA256": rows_digest(mask),
         "Matrix": matrix_file.name,
         "Participants": list(participants),
         "Preprocessing": options.model_dump(exclude_none=True),
@@ -247,6 +253,12 @@ def write_sidecar(
         "SHA256": checksum,
     }
     path.write_text(json.dumps(sidecar, indent=1) + "\n")
+
+
+def rows_digest(mask: Mask) -> str:
+    """Return the SHA-256 of the places of a mask and of its grid, which is no digest of a file."""
+    grid = json.dumps(mask.grid.describe(), sort_keys=True).encode()
+    return hashlib.sha256(grid + np.packbits(mask.inside).tobytes()).hexdigest()
 
 
 def read_matrix(path: Path) -> tuple[NDArray[np.floating], dict[str, Any]]:
@@ -263,7 +275,14 @@ def read_matrix(path: Path) -> tuple[NDArray[np.floating], dict[str, Any]]:
         Read-only. Computations convert its blocks first: float16 is only for storage.
     sidecar : dict
         Content of the sidecar.
+
+    Raises
+    ------
+    FileError
+        The folder has no matrix.
     """
+    if not path.exists():
+        raise FileError(NO_MATRIX_MSG.format(folder=path.parent, name=path.name))
     sidecar = json.loads(path.read_text())
     matrix: NDArray[np.floating] = np.load(path.with_name(sidecar["Matrix"]), mmap_mode="r")
     return matrix, sidecar

@@ -35,6 +35,10 @@ OTHER_VALUES_MSG = (
     "{file}: has values of {n} images with the preprocessing {found}; expected {wanted} images on "
     "the grid of the mask with the preprocessing {options}; make the mask again"
 )
+OTHER_IMAGE_MSG = (
+    "{file}: has the values of other images, or in another order: image {number} is {found}, "
+    "expected {path}; connect the same list of images to MakeMask and BuildMatrix"
+)
 
 
 def keep_values(
@@ -78,7 +82,7 @@ def keep_values(
     entries, rounding = [], Rounding(options.dtype)
     with written_whole(target) as partial, partial.open("wb") as stream:
         for path, image in zip(paths, images, strict=True):
-            digests = " ".join(map(file_digest, files(path)))
+            digests = _digests(path, files)
             ordered = np.ascontiguousarray(image)
             values = rounding.rounded(ordered.ravel(), str(path))
             filled = values.view(f"u{values.itemsize}") != 0
@@ -128,7 +132,11 @@ def _sidecar(folder: Path) -> dict[str, Any]:
 
 
 def kept_columns(
-    folder: Path, n_images: int, mask: Mask, options: MatrixConfig
+    folder: Path,
+    paths: Sequence[str | Path],
+    mask: Mask,
+    options: MatrixConfig,
+    files: Callable[[str | Path], list[str]],
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the values of each image in a mask, in order; one image is in memory at a time.
 
@@ -136,12 +144,15 @@ def kept_columns(
     ----------
     folder : path
         Folder that :func:`keep_values` wrote.
-    n_images : int
-        Expected number of images.
+    paths : sequence of path
+        Expected images, in order. An image with another path is read, and must have the same
+        content.
     mask : Mask
         Rows of the matrix.
     options : MatrixConfig
         Expected preprocessing of the values.
+    files : callable
+        Returns the files of an image.
 
     Yields
     ------
@@ -150,10 +161,11 @@ def kept_columns(
     Raises
     ------
     ImageError
-        The number of images, the preprocessing or the grid is not the expected one.
+        The images, their order, the preprocessing or the grid is not the expected one.
     """
     sidecar, dtype = _sidecar(folder), np.dtype(options.dtype)
-    _require(folder / VALUES_FILE, sidecar, n_images, mask.grid, options)
+    _require(folder / VALUES_FILE, sidecar, len(paths), mask.grid, options)
+    _require_images(folder / VALUES_FILE, sidecar["Images"], paths, files)
     inside = mask.inside.ravel()
     with (folder / sidecar["Values"]).open("rb") as stream:
         for entry in sidecar["Images"]:
@@ -178,3 +190,21 @@ def _require(
                 file=file, n=len(sidecar["Images"]), found=found, wanted=n_images, options=wanted
             )
         )
+
+
+def _require_images(
+    file: Path,
+    entries: Sequence[dict[str, Any]],
+    paths: Sequence[str | Path],
+    files: Callable[[str | Path], list[str]],
+) -> None:
+    for number, (entry, path) in enumerate(zip(entries, paths, strict=True), start=1):
+        # Images that were moved after the mask was made have other paths, and the same content
+        if entry["Image"] != str(path) and entry["SHA256"] != _digests(path, files):
+            found = {"number": number, "found": entry["Image"], "path": path}
+            raise ImageError(OTHER_IMAGE_MSG.format(file=file, **found))
+
+
+def _digests(path: str | Path, files: Callable[[str | Path], list[str]]) -> str:
+    """Return the SHA-256 of the files of an image."""
+    return " ".join(map(file_digest, files(path)))

@@ -12,15 +12,16 @@ import pandas as pd
 from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.files import read_object
 from opnmf_pipeline.images.cohort import (
+    IDENTIFIERS,
     MEASURE,
     by_row,
     identifiers,
-    read_cohort,
     read_measures,
 )
 from opnmf_pipeline.reporting.associations import COLUMNS, Associations, measure_associations
 from opnmf_pipeline.reporting.covariates import Covariates, choose_covariates
 from opnmf_pipeline.stages.collect import COHORT_FILE
+from opnmf_pipeline.stages.splits import with_covariates
 from opnmf_pipeline.stages.stage import Call, Field, Kind, Stage
 from opnmf_pipeline.tables import write_table
 
@@ -68,6 +69,9 @@ def write_associations(
 
     Raises
     ------
+    CohortError
+        ``cohort_file`` lacks a subject; see
+        :func:`opnmf_pipeline.stages.splits.with_covariates`.
     ConfigError
         A name is not a column of ``cohort_file``.
     FileError
@@ -76,13 +80,15 @@ def write_associations(
     loadings = by_row(read_measures(loadings_file))
     table = pd.DataFrame(index=loadings.index)
     if cohort_file is not None:
-        table = by_row(read_cohort(cohort_file)).drop(columns="image", errors="ignore")
+        cohort = with_covariates(loadings.index.tolist(), cohort_file)
+        table = cohort.drop(columns=["image", *IDENTIFIERS], errors="ignore")
+        table = table.set_axis(loadings.index)
     descriptions = read_object(descriptions_file) if descriptions_file else {}
     rows = identifiers(loadings.index.tolist()).set_axis(loadings.index)
     tables = []
     for name, of_measure in _by_measure(rows):
         subjects = of_measure["participant_id"].tolist()
-        people = table.reindex(of_measure.index)
+        people = table.loc[of_measure.index]
         chosen = choose_covariates(people, subjects, covariates, descriptions)
         found = measure_associations(loadings.loc[of_measure.index], chosen.used, subjects)
         tables.append(found.table if name is None else _named(found.table, name))

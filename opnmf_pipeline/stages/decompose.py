@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from opnmf_pipeline.config import DecompositionConfig, MatrixConfig
 from opnmf_pipeline.decomposition import OPNMF
-from opnmf_pipeline.exceptions import ConfigError
+from opnmf_pipeline.exceptions import ConfigError, FileError
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.logs import library_versions
 from opnmf_pipeline.selection.errors import (
@@ -44,6 +44,13 @@ FACTORIZATION_FILE = "factorization.json"
 W_FILE, H_FILE = "W.npy", "H.npy"
 """Names of the files of W and H beside it."""
 
+OF_MATRIX = ("RowsSHA256", "Rounding", "Adjustment", "Change", "Measures")
+"""Parts of the description of a matrix that the description of its fit repeats."""
+
+NO_FIT_MSG = (
+    "{folder}: is no folder of a factorization, because it has no {name}; connect "
+    "factorization_dir of Decompose"
+)
 TOO_MANY_MSG = (
     "k = {k}: the mask has only {n} elements (voxels); lower decomposition.n_components or "
     "selection.candidates to at most {n}"
@@ -187,10 +194,7 @@ def decompose(
         "Participants": sidecar["Participants"],
         "Preprocessing": sidecar["Preprocessing"],
         "Shift": sidecar["Shift"],
-        **({"Rounding": sidecar["Rounding"]} if "Rounding" in sidecar else {}),
-        **({"Adjustment": sidecar["Adjustment"]} if "Adjustment" in sidecar else {}),
-        **({"Change": sidecar["Change"]} if "Change" in sidecar else {}),
-        **({"Measures": sidecar["Measures"]} if "Measures" in sidecar else {}),
+        **{name: sidecar[name] for name in OF_MATRIX if name in sidecar},
         "Norm": norm(X),
         "NormExtent": extent(norms),
         "NormAboutMean": norm(X, mean_image(X)),
@@ -216,7 +220,15 @@ def decompose(
 
 
 def read_factorization(path: Path) -> Factorization:
-    """Read ``factorization.json``, and map ``W.npy`` and ``H.npy`` from the same folder."""
+    """Read ``factorization.json``, and map ``W.npy`` and ``H.npy`` from the same folder.
+
+    Raises
+    ------
+    FileError
+        The folder has no factorization.
+    """
+    if not path.exists():
+        raise FileError(NO_FIT_MSG.format(folder=path.parent, name=path.name))
     return Factorization(
         np.load(path.with_name(W_FILE), mmap_mode="r"),
         np.load(path.with_name(H_FILE), mmap_mode="r"),

@@ -13,7 +13,7 @@ from opnmf_pipeline.reporting.tables import component_titles
 from opnmf_pipeline.selection.errors import mean_image
 from opnmf_pipeline.stages.maps import COMPONENTS_FILE, LABELS_FILE, LABELS_TABLE
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
-from opnmf_pipeline.stages.spaces import open_mask, space_of
+from opnmf_pipeline.stages.spaces import mask_of, space_of
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
 from opnmf_pipeline.tables import read_table
 
@@ -99,7 +99,7 @@ def mesh_files(mesh_file: Path | None, image: Path) -> list[Path]:
 
 def _mean_image(matrix_file: Path, mask_file: Path) -> Any:
     X, _ = read_matrix(matrix_file)
-    return open_mask(mask_file).unmasked(mean_image(X).astype(np.float32))
+    return mask_of(mask_file, matrix_file).unmasked(mean_image(X).astype(np.float32))
 
 
 def _run(call: Call) -> dict[str, Path]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from opnmf_pipeline.config import (
 from opnmf_pipeline.decomposition import OPNMF
 from opnmf_pipeline.decomposition.missing import projection_error
 from opnmf_pipeline.exceptions import ConvergenceWarning, SelectionError
+from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.selection.agreement import (
     AGREEMENT_COLUMNS,
     NULL_COLUMNS,
@@ -34,7 +37,7 @@ from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.decompose import estimator, matrix_for
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
 from opnmf_pipeline.stages.parts import PART_SETTINGS, Part, Parts
-from opnmf_pipeline.stages.spaces import mask_has_null, open_mask
+from opnmf_pipeline.stages.spaces import mask_has_null, mask_of
 from opnmf_pipeline.stages.splits import SPLIT_FILE
 from opnmf_pipeline.stages.stage import (
     MASK_FILE,
@@ -61,6 +64,10 @@ HALVES_FILE = "halves.json"
 LABELS_FILE = "labels.npy"
 """Name of the file with the winner-takes-all labels of both parts, (2, n_voxels), int16."""
 
+OTHER_SPLIT_MSG = (
+    "{split}: does not have the subjects of {matrix}; {n} are in only one of them:\n{named}\n"
+    "connect the same participants to BuildMatrix and MakeSplits"
+)
 UNSEEN_MSG = (
     "no subject of the other part has a batch and categories that occur in the part that the "
     "adjustment is learned from; do not leave out the groups of matrix.harmonize.batch or of a "
@@ -162,10 +169,19 @@ def fit_halves(
     path
         ``halves.json``, with the keys of ``SPLIT_COLUMNS`` except those of ``SHARED_COLUMNS``, and
         with those of ``NULL_COLUMNS`` only if ``n_null`` is not 0.
+
+    Raises
+    ------
+    SelectionError
+        The split is one of other subjects than those of the matrix.
+    ImageError
+        The mask is not that of the matrix.
     """
     X, sidecar = matrix_for(matrix_file, n_components)
+    mask = None if mask_file is None else mask_of(mask_file, matrix_file)
     split = json.loads(split_file.read_text(encoding="utf-8"))
     column = {name: number for number, name in enumerate(sidecar["Participants"])}
+    _require_subjects(split_file, split["Halves"], matrix_file, sidecar["Participants"])
     subjects = Parts.of(X, sidecar, matrix or MatrixConfig(), cohort_file, out_dir)
     parts = [subjects.part([column[name] for name in half]) for half in split["Halves"]]
     numbers = 2 * split["Split"] - 1, 2 * split["Split"]
@@ -177,10 +193,9 @@ def fit_halves(
             for start, part in zip(starts, parts, strict=True)
         )
     by_chance = {}
-    if n_null and mask_file is not None:
-        mask, seed = open_mask(mask_file), [n_components, split["Split"]]
-        if mask_has_null(mask):
-            by_chance = agreement_by_chance([a.coef_, b.coef_], mask.positions(), n_null, seed)
+    if n_null and mask is not None and mask_has_null(mask):
+        seed = [n_components, split["Split"]]
+        by_chance = agreement_by_chance([a.coef_, b.coef_], mask.positions(), n_null, seed)
     measures = {
         "n_components": n_components,
         "split": split["Split"],
@@ -197,6 +212,19 @@ def fit_halves(
     out_file = out_dir / HALVES_FILE
     out_file.write_text(json.dumps(measures, indent=1) + "\n", encoding="utf-8")
     return out_file
+
+
+def _require_subjects(
+    split_file: Path,
+    halves: Sequence[Sequence[str]],
+    matrix_file: Path,
+    participants: Sequence[str],
+) -> None:
+    """Require that each subject of the matrix, and no other, is in one part of a split."""
+    divided, whole = Counter(itertools.chain(*halves)), Counter(participants)
+    if others := sorted((divided - whole) + (whole - divided)):
+        named = {"n": len(others), "named": listed(others)}
+        raise SelectionError(OTHER_SPLIT_MSG.format(split=split_file, matrix=matrix_file, **named))
 
 
 def _errors(

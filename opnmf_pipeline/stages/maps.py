@@ -37,7 +37,7 @@ from opnmf_pipeline.stages.decompose import (
 )
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
 from opnmf_pipeline.stages.memory import BASE_BYTES
-from opnmf_pipeline.stages.spaces import named_files, open_mask
+from opnmf_pipeline.stages.spaces import mask_of, named_files, open_mask
 from opnmf_pipeline.stages.stage import FACTORIZATION_DIR, MASK_FILE, Call, Field, Kind, Stage
 from opnmf_pipeline.tables import write_table
 
@@ -120,10 +120,15 @@ def write_maps(
     -------
     path
         ``out_dir``.
+
+    Raises
+    ------
+    ImageError
+        The mask is not that of the factorization.
     """
     fit = read_factorization(factorization_file)
     atlas = atlas_of(atlas_file, atlas_labels) if atlas_file else None
-    mask, files = open_mask(mask_file), named_files(MAPS_FILES, mask_file)
+    mask, files = mask_of(mask_file, factorization_file), named_files(MAPS_FILES, mask_file)
     labels = winner_takes_all(fit.W)
     mask.write(fit.W.astype(np.float32), out_dir / files["components"])
     mask.write_labels(labels, part_colours(fit.W.shape[1]), out_dir / files["dseg"])

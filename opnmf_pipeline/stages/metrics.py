@@ -27,7 +27,7 @@ from opnmf_pipeline.selection.ranks import gains, hierarchy
 from opnmf_pipeline.selection.shape import hoyer_sparsity, largest_overlap, winner_takes_all
 from opnmf_pipeline.stages.decompose import Factorization
 from opnmf_pipeline.stages.halves import ERROR_COLUMNS, SHARED_COLUMNS, SPLIT_COLUMNS
-from opnmf_pipeline.stages.spaces import mask_has_null, open_mask
+from opnmf_pipeline.stages.spaces import mask_has_null
 
 __all__ = [
     "HIERARCHY_COLUMNS",
@@ -90,7 +90,7 @@ def metrics_table(
     splits: pd.DataFrame,
     permuted: Iterable[Path],
     starts: Iterable[Factorization],
-    mask_file: Path,
+    mask: Mask,
     planted: Path | None = None,
     n_null: int = 0,
 ) -> pd.DataFrame:
@@ -106,8 +106,8 @@ def metrics_table(
         Files of :func:`opnmf_pipeline.stages.permuted.fit_permuted`, in any order.
     starts : iterable of Factorization
         Fits of the whole cohort from random starts, in any order.
-    mask_file : path
-        The mask that the rows of the matrix came from.
+    mask : Mask
+        The rows of the fits.
     planted : path, optional
         Label map of the true components, if known.
     n_null : int
@@ -118,7 +118,6 @@ def metrics_table(
     DataFrame
         Those columns of ``METRICS_COLUMNS`` that have data.
     """
-    mask = open_mask(mask_file)
     table = pd.DataFrame([_indices(fit, mask) for fit in fits])
     ks = table["n_components"].tolist()
     for part in (_null(permuted), _over_splits(splits), _over_starts(starts, mask, n_null)):

@@ -36,7 +36,7 @@ from opnmf_pipeline.stages.newimages import (
     usable_products,
 )
 from opnmf_pipeline.stages.newsubjects import NewSubjects
-from opnmf_pipeline.stages.spaces import open_mask
+from opnmf_pipeline.stages.spaces import mask_of, open_mask
 
 __all__ = ["ERROR", "OUTSIDE", "Model", "Projection", "project_images", "tabulated"]
 
@@ -229,8 +229,16 @@ class Model:
         adjustment_file : path, optional
             ``adjustment.json`` of :func:`opnmf_pipeline.stages.adjust.adjust_matrix`; required if
             the matrix was adjusted.
+
+        Raises
+        ------
+        ImageError
+            The mask is not that of the factorization.
+        ModelError
+            The matrix was adjusted, and ``adjustment_file`` is missing.
         """
         fit = read_factorization(factorization_file)
+        mask_of(mask_file, factorization_file)
         if "Adjustment" not in fit.info:
             adjustment_file = None
         elif adjustment_file is None or not adjustment_file.exists():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from opnmf_pipeline.exceptions import ModelError
 from opnmf_pipeline.images.cohort import read_cohort
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.adjust import ADJUSTMENT_FILE
@@ -24,6 +25,8 @@ from opnmf_pipeline.stages.stage import (
 from opnmf_pipeline.tables import write_table
 
 __all__ = ["PROJECT_SUBJECTS", "project_subjects"]
+
+NO_MODEL_MSG = "ProjectSubjects: give model_file, or factorization_dir and its mask_file"
 
 
 def project_subjects(
@@ -85,6 +88,8 @@ def project_subjects(
 def _model(call: Call) -> Model:
     if (model_file := call.optional_path("model_file")) is not None:
         return Model.of_file(model_file)
+    if call["factorization_dir"] is None:
+        raise ModelError(NO_MODEL_MSG)
     adjusted_dir = call.optional_path("matrix_dir")
     return Model.of_fit(
         call.path("factorization_dir") / FACTORIZATION_FILE,

@@ -15,7 +15,7 @@ from opnmf_pipeline.dataset.description import json_text
 from opnmf_pipeline.images.cohort import identifiers
 from opnmf_pipeline.images.matrix import read_matrix
 from opnmf_pipeline.stages.matrix import MATRIX_FILE, fit_memory
-from opnmf_pipeline.stages.spaces import named_files, open_mask
+from opnmf_pipeline.stages.spaces import mask_of, named_files
 from opnmf_pipeline.stages.stage import MASK_FILE, MATRIX_DIR, Call, Field, Kind, Stage
 from opnmf_pipeline.tables import write_table
 
@@ -95,7 +95,7 @@ def assess_cohort(
     subjects["mean"] += sidecar["Shift"]
     if not MatrixConfig(**sidecar["Preprocessing"]).masked:
         del voxels["observed"], subjects["missing"]
-    mask, files = open_mask(mask_file), named_files(QUALITY_FILES, mask_file)
+    mask, files = mask_of(mask_file, matrix_file), named_files(QUALITY_FILES, mask_file)
     for name, values in voxels.items():
         mask.write(values.astype(np.float32), out_dir / files[name])
     participants = np.array(sidecar["Participants"])

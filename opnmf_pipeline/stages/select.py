@@ -23,6 +23,7 @@ from opnmf_pipeline.stages.metrics import (
     metrics_table,
     split_table,
 )
+from opnmf_pipeline.stages.spaces import mask_of
 from opnmf_pipeline.stages.stage import MASK_FILE, Call, Field, Kind, Stage
 from opnmf_pipeline.tables import write_table
 
@@ -113,14 +114,16 @@ def select_rank(
 
     Raises
     ------
+    ImageError
+        The mask is not that of a fit.
     SelectionError
         The rule needs a column that has no values; names the setting that fills it.
     """
     found = sorted(map(read_factorization, fits), key=lambda fit: fit.W.shape[1])
-    splits = split_table(halves, shared)
-    from_starts = map(read_factorization, starts)
+    splits, starts = split_table(halves, shared), list(starts)
+    mask, from_starts = mask_of(mask_file, *fits, *starts), map(read_factorization, starts)
     with threadpool_limits(1):  # sums in BLAS depend on the number of its threads
-        metrics = metrics_table(found, splits, permuted, from_starts, mask_file, planted, n_null)
+        metrics = metrics_table(found, splits, permuted, from_starts, mask, planted, n_null)
         hierarchy = hierarchy_table(found) if len(found) > 1 else pd.DataFrame()
     choice = _choice(metrics, rule, rank_range)
     _write(metrics, out_dir / SELECTION_FILES["metrics"], METRICS_COLUMNS)

@@ -9,12 +9,16 @@ A new space needs three things:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from opnmf_pipeline.exceptions import ImageError
 from opnmf_pipeline.images import surfaces, tables, volumes
+from opnmf_pipeline.images.matrix import rows_digest
 from opnmf_pipeline.images.space import Images, Mask, StandardSpace
 from opnmf_pipeline.images.stacks import Stacks, part_files
 from opnmf_pipeline.reporting import features as feature_pictures
@@ -30,6 +34,7 @@ __all__ = [
     "Pictures",
     "Space",
     "mask_has_null",
+    "mask_of",
     "named_files",
     "open_mask",
     "space_of",
@@ -37,6 +42,10 @@ __all__ = [
 ]
 
 UNKNOWN_MSG = "{path}: is not an image that can be analysed; expected a file name such as {such}"
+OTHER_MASK_MSG = (
+    "{mask}: its {n} {elements} are not the rows of {source}; connect the mask that its matrix was "
+    "built with (mask_file of MakeMask)"
+)
 
 
 class Pictures(Protocol):
@@ -154,6 +163,32 @@ def open_mask(path: Path) -> Mask:
         The file is missing or is not a mask.
     """
     return space_of(path).images.open_mask(path)
+
+
+def mask_of(mask_file: Path, *sources: Path) -> Mask:
+    """Open the mask whose places are the rows of matrices or of factorizations.
+
+    Parameters
+    ----------
+    mask_file : path
+        Mask of any space.
+    *sources : path
+        ``matrix.json`` or ``factorization.json``. Of one without the digest of its rows, which
+        version 0.1 wrote, only the number of rows is compared.
+
+    Raises
+    ------
+    ImageError
+        The file is missing or is not a mask, or the rows are other places.
+    """
+    mask = open_mask(mask_file)
+    n, digest = int(np.count_nonzero(mask.inside)), rows_digest(mask)
+    for source in sources:
+        about = json.loads(source.read_text(encoding="utf-8"))
+        if (about.get("RowsSHA256", digest), about.get("NumberOfVoxels", n)) != (digest, n):
+            named = {"mask": mask_file, "n": n, "elements": mask.grid.elements, "source": source}
+            raise ImageError(OTHER_MASK_MSG.format(**named))
+    return mask
 
 
 def mask_has_null(mask: Mask) -> bool:

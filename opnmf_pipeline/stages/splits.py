@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from opnmf_pipeline.config import SPLIT_SETTINGS, SelectionConfig
-from opnmf_pipeline.exceptions import ConfigError, SelectionError
+from opnmf_pipeline.exceptions import CohortError, ConfigError, SelectionError
 from opnmf_pipeline.images.cohort import identifiers, read_cohort, row_names
+from opnmf_pipeline.images.problems import listed
 from opnmf_pipeline.selection.splits import leave_group_out, split_halves, strata_of
 from opnmf_pipeline.stages.stage import PARTICIPANTS, Call, Field, Kind, Stage
 from opnmf_pipeline.tables import typed
@@ -30,6 +32,18 @@ __all__ = [
 NO_SUBJECTS_MSG = "MakeSplits: give the subjects, as participants or as a table (covariates)"
 NO_COLUMN_MSG = (
     "selection.{key}: the participants table has no column {column!r}; it has: {columns}"
+)
+NO_KEY_MSG = (
+    "{table}: has no column {key}, which tells whose row it is; connect the table of the subjects "
+    "of the matrix (cohort_file of CollectCohort); the columns are {columns}"
+)
+NO_ROW_MSG = (
+    "{table}: has no row for {n} subject(s) of the matrix:\n{named}\n"
+    "add their rows, or connect the table of the subjects of the matrix (cohort_file of "
+    "CollectCohort)"
+)
+TWICE_MSG = (
+    "{table}: has several rows for {n} subject(s) of the matrix:\n{named}\nkeep one row for each"
 )
 ONE_SUBJECT_MSG = (
     "all {n} images are sessions of one subject, {name}, but the halves of a split must have "
@@ -138,12 +152,32 @@ def with_covariates(participants: Sequence[str], covariates: Path | None) -> pd.
     participants : sequence of str
         Identifier of each subject of the matrix.
     covariates : path or None
-        Table with ``participant_id`` (TSV).
+        Table with ``participant_id`` (TSV), in any order; it may have other subjects, too.
+
+    Returns
+    -------
+    DataFrame
+        One row per subject, in the order of the matrix.
+
+    Raises
+    ------
+    CohortError
+        The table lacks a subject, has one twice, or lacks a column that identifies them.
     """
     cohort = identifiers(participants)
     if covariates is None:
         return cohort
-    return cohort.merge(read_cohort(covariates), how="left", on=cohort.columns.tolist())
+    table, keys = read_cohort(covariates), cohort.columns.tolist()
+    if lacking := [key for key in keys if key not in table]:
+        columns = ", ".join(map(str, table.columns))
+        raise CohortError(NO_KEY_MSG.format(table=covariates, key=lacking[0], columns=columns))
+    n_rows = Counter(row_names(cohort.merge(table[keys])))
+    absent = [name for name in participants if not n_rows[name]]
+    twice = [name for name in n_rows if n_rows[name] > 1]
+    for names, message in ((absent, NO_ROW_MSG), (twice, TWICE_MSG)):
+        if names:
+            raise CohortError(message.format(table=covariates, n=len(names), named=listed(names)))
+    return cohort.merge(table, how="left", on=keys)
 
 
 def make_splits(
@@ -174,6 +208,8 @@ def make_splits(
     ------
     ConfigError, SelectionError
         See :func:`split_cohort`.
+    CohortError
+        See :func:`with_covariates`.
     """
     cohort = with_covariates(participants, covariates)
     files = []

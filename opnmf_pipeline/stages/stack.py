@@ -25,7 +25,7 @@ from opnmf_pipeline.images.stacks import STACK, part_file, write_index
 from opnmf_pipeline.stages.collect import COHORT_FILE
 from opnmf_pipeline.stages.mask import DIGESTS_FILE
 from opnmf_pipeline.stages.matrix import MATRIX_FILE
-from opnmf_pipeline.stages.spaces import open_mask, space_of
+from opnmf_pipeline.stages.spaces import mask_of, open_mask, space_of
 from opnmf_pipeline.stages.stage import (
     MASK_FILE,
     MATRIX_DIR,
@@ -112,10 +112,12 @@ def stack_measures(
     Raises
     ------
     ImageError
-        With ``stack: subjects``: measures are on different grids, or their masks do not overlap.
+        A mask is not that of its matrix. With ``stack: subjects``: measures are on different
+        grids, or their masks do not overlap.
     """
-    masks = {name: open_mask(file) for name, file in zip(measures, mask_files, strict=True)}
     found = [read_matrix(file) for file in matrix_files]
+    files = zip(measures, mask_files, matrix_files, strict=True)
+    masks = {name: mask_of(mask_file, matrix_file) for name, mask_file, matrix_file in files}
     cohort = read_cohort(cohort_file)
     digests = [json.loads(file.read_text(encoding="utf-8")) for file in digests_files]
     matrix_dir = out_dir / "matrix"  # apart from the covariates, which fits do not need
@@ -159,8 +161,8 @@ def stack_measures(
     logger.info("measures stacked along %s: %s", options.stack, ", ".join(measures))
     write_table(cohort, out_dir / "cohort.tsv")
     (out_dir / "digests.json").write_text(json.dumps(columns, indent=1), encoding="utf-8")
-    files = (out_dir / name for name in ("cohort.tsv", "digests.json"))
-    return Stacked(mask_file, matrix_file.with_name(MATRIX_FILE), *files)
+    tables = (out_dir / name for name in ("cohort.tsv", "digests.json"))
+    return Stacked(mask_file, matrix_file.with_name(MATRIX_FILE), *tables)
 
 
 def require_one_grid(grids: Mapping[str, Any]) -> None:

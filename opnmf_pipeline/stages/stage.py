@@ -13,8 +13,11 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, TypeVar
 
-from opnmf_pipeline.config import Section
+from pydantic import ValidationError
+
+from opnmf_pipeline.config import Section, problems_of
 from opnmf_pipeline.disk import full_disk_named
+from opnmf_pipeline.exceptions import ConfigError
 from opnmf_pipeline.progress import Track, silent
 from opnmf_pipeline.stages.memory import base_memory
 
@@ -169,12 +172,16 @@ class Call:
 
         Raises
         ------
-        pydantic.ValidationError
+        ConfigError
             A value is not allowed.
         """
         given = {name: self.inputs.get(name) for name in section.model_fields}
         known = {name: value for name, value in given.items() if value is not None}
-        return section(**{**known, **values})
+        try:
+            return section(**{**known, **values})
+        except ValidationError as error:
+            lines = [line for _, line in problems_of(error, section)]
+            raise ConfigError("\n".join(lines)) from None
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,12 @@ def build(cohort, root, options=PLAIN, mask=None, *, keep, **keywords):
     return [path.read_bytes() for path in (mask_file, *sorted(out.iterdir()))]
 
 
+def own_file(path):
+    return [str(path)]
+
+
 def keep(images, paths, root, options=PLAIN):
-    return list(keep_values(images, paths, root, GRID, options, lambda path: [str(path)]))
+    return list(keep_values(images, paths, root, GRID, options, own_file))
 
 
 @pytest.mark.parametrize("keeping", [True, False])
@@ -132,7 +136,7 @@ def test_every_bit_comes_back(tmp_path):
     passed = keep(images, paths, tmp_path)
     for one, image in zip(passed, images, strict=True):
         np.testing.assert_array_equal(one, image)
-    columns = list(kept_columns(tmp_path, 3, EVERYWHERE, PLAIN))
+    columns = list(kept_columns(tmp_path, paths, EVERYWHERE, PLAIN, own_file))
     for column, one in zip(columns, images, strict=True):
         np.testing.assert_array_equal(column.view(np.uint32), one.ravel().view(np.uint32))
 
@@ -190,4 +194,20 @@ def test_values_of_something_else_are_refused(cohort, tmp_path, n_images, option
     with pytest.raises(
         ImageError, match=rf"values.json: has values of 6 .* expected {n_images} im"
     ):
-        next(kept_columns(tmp_path, n_images, mask, options))
+        next(kept_columns(tmp_path, cohort.images[:n_images], mask, options, own_file))
+
+
+def test_values_of_other_images_or_of_another_order_are_refused(cohort, tmp_path):
+    keep(cohort.values, cohort.images, tmp_path)
+    first, second, *rest = cohort.images
+    message = f"image 2 is {second}, expected {rest[0]}; connect the same list"
+    for others in ([first, *rest, second], [first, rest[0], *rest]):
+        with pytest.raises(ImageError, match=message):
+            next(kept_columns(tmp_path, others, EVERYWHERE, PLAIN, own_file))
+
+
+def test_images_that_were_moved_keep_their_values(cohort, tmp_path):
+    keep(cohort.values, cohort.images, tmp_path)
+    moved = [path.rename(path.with_name(f"moved_{path.name}")) for path in cohort.images]
+    columns = kept_columns(tmp_path, moved, EVERYWHERE, PLAIN, own_file)
+    np.testing.assert_array_equal(list(columns), [image.ravel() for image in cohort.values])

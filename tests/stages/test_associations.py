@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from opnmf_pipeline.exceptions import ConfigError, FileError
+from opnmf_pipeline.exceptions import CohortError, ConfigError, FileError
 from opnmf_pipeline.reporting.associations import COLUMNS
 from opnmf_pipeline.stages.associations import write_associations
 from opnmf_pipeline.tables import write_table
@@ -48,6 +48,14 @@ def test_the_rows_of_a_subject_belong_to_each_other(files):
     assert about["Covariates"] == {"age": {"Type": "numeric"}}
     assert list(about["NotUsed"]) == ["stage", "image_covariate"]
     assert set(table) <= set(about)
+
+
+def test_a_subject_without_a_row_is_named(files):
+    folder, _ = files
+    people = pd.read_csv(folder / "cohort.tsv", sep="\t", dtype=str)
+    write_table(people[people["participant_id"] != "sub-07"], folder / "cohort.tsv")
+    with pytest.raises(CohortError, match=r"cohort.tsv: has no row for 1 subject.*\n  sub-07\n"):
+        written(folder)
 
 
 def test_descriptions_make_codes_levels(files):

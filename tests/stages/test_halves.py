@@ -7,6 +7,7 @@ import pytest
 
 from opnmf_pipeline.config import DecompositionConfig, MaskConfig, MatrixConfig, SelectionConfig
 from opnmf_pipeline.disk import array_on_disk
+from opnmf_pipeline.exceptions import SelectionError
 from opnmf_pipeline.stages.halves import fit_halves
 from opnmf_pipeline.stages.mask import make_mask
 from opnmf_pipeline.stages.matrix import build_matrix
@@ -68,6 +69,16 @@ def test_a_shared_start_divides_one_part_alike_in_both_halves(agreements, init):
     found = agreements(one_part(), 4, PUBLISHED.model_copy(update={"init": init}))
     assert found["shared"] > 0.5
     assert found["independent"] < 0.1
+
+
+@pytest.mark.parametrize("others", [slice(1, -1), slice(1, None)], ids=["fewer", "others"])
+def test_a_split_of_other_subjects_is_refused(tmp_path, others):
+    matrix, split = write_split(tmp_path, three_parts())
+    content = json.loads(split.read_text())
+    content["Halves"][1] = [*content["Halves"][1], "sub-new"][others]
+    split.write_text(json.dumps(content))
+    with pytest.raises(SelectionError, match=r"split-001.json: does not .*matrix.json; .*\n  sub-"):
+        fit_halves(matrix, folder_in(tmp_path, "out"), 2, split, DecompositionConfig())
 
 
 def test_parts_on_the_disk_give_the_same_bytes_and_leave_no_file(tmp_path, monkeypatch):

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from opnmf_pipeline.config import SelectionConfig
-from opnmf_pipeline.exceptions import ConfigError, SelectionError
+from opnmf_pipeline.exceptions import CohortError, ConfigError, SelectionError
 from opnmf_pipeline.images.cohort import row_names
-from opnmf_pipeline.stages.splits import MAKE_SPLITS, make_splits, split_cohort
+from opnmf_pipeline.stages.splits import MAKE_SPLITS, make_splits, split_cohort, with_covariates
 from opnmf_pipeline.stages.stage import Call
 from opnmf_pipeline.tables import write_table
 
@@ -136,3 +136,20 @@ def test_the_table_names_the_subjects_if_nothing_else_does(table, tmp_path):
     assert halves == [list(split.halves) for split in expected]
     with pytest.raises(ConfigError, match="give the subjects"):
         MAKE_SPLITS(Call({"n_splits": 2}, tmp_path / "splits"))
+
+
+def test_the_table_has_one_row_for_each_subject_of_the_matrix(table, tmp_path):
+    file, names = tmp_path / "people.tsv", ["sub-03", "sub-01"]
+    write_table(table, file)
+    assert with_covariates(names, file)["participant_id"].tolist() == names
+    for people, message in (
+        (table[table["participant_id"] != "sub-01"], "no row for 1 subject.*\n  sub-01\n"),
+        (pd.concat([table, table[:2]]), "several rows for 1 subject.*\n  sub-01\n"),
+        (table.rename(columns={"participant_id": "id"}), "has no column participant_id"),
+    ):
+        write_table(people, file)
+        with pytest.raises(CohortError, match=rf"people\.tsv: has {message.removeprefix('has ')}"):
+            with_covariates(names, file)
+    write_table(table, file)
+    with pytest.raises(CohortError, match="has no column session_id"):
+        with_covariates([f"{name}_ses-1" for name in names], file)
